@@ -1,0 +1,32 @@
+//! Refits the shipped targets to the published measurements and writes `hw-targets/targets/*.yaml`.
+//!
+//! `OFA_SHARED=… cargo run --release -p hw-targets --example fit_builtin_targets`: the measurements are read from
+//! `data/hw` in that folder (default: `../shared` beside the repository).
+
+use std::path::{Path, PathBuf};
+
+use hw_targets::manifest::Manifest;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let shared = std::env::var_os("OFA_SHARED").map_or_else(|| root.join("../../shared"), PathBuf::from);
+    for manifest in hw_targets::shipped::refit(&shared.join("data/hw"))? {
+        let name = manifest.name.clone().unwrap_or_default();
+        let path = root.join(format!("targets/{name}.yaml"));
+        manifest.write(&path)?;
+        report(&name, &manifest);
+    }
+    Ok(())
+}
+
+fn report(name: &str, manifest: &Manifest) {
+    for (quantity, entry) in [("latency", &manifest.latency), ("energy", &manifest.energy)] {
+        let Some(fitted) = entry.as_ref().and_then(|entry| entry.fitted.as_ref()) else { continue };
+        let percent = |share: Option<f64>| share.map_or("-".to_string(), |share| format!("{:.2} %", 100.0 * share));
+        println!("{name} {quantity}: network sums {}", percent(fitted.network_mape));
+        for (class, fit) in &fitted.classes {
+            let (rows, loo) = (fit.rows, percent(fit.loo_mape));
+            println!("  {class}: {rows} rows, leave-one-out {loo}, error of one answer {:.1} %", 100.0 * fit.rel_error);
+        }
+    }
+}

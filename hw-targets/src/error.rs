@@ -1,0 +1,295 @@
+//! Everything that can go wrong in this crate, with fields for the place and a hint for the way out.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::failure::FailureKind;
+use crate::units::Quantity;
+
+/// Where in a table something is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Line of a text file, from 1.
+    Line(u64),
+    /// Row of a binary table, from 1.
+    Row(u64),
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Place::Line(line) => write!(f, "line {line}"),
+            Place::Row(row) => write!(f, "row {row}"),
+        }
+    }
+}
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum HwError {
+    /// Text that does not start with a number.
+    #[error("{text:?} is not a quantity")]
+    NotANumber {
+        /// What was given.
+        text: String,
+        /// What would be right.
+        example: &'static str,
+    },
+    /// A number alone where a unit is needed.
+    #[error("{text} has no unit: write {suggestion}")]
+    NoUnit {
+        /// What was given.
+        text: String,
+        /// The same with the unit most likely meant.
+        suggestion: String,
+    },
+    /// A unit that exists but measures something else.
+    #[error("{text} is {found}, where {wanted} is wanted: write for example {example}")]
+    WrongDimension {
+        /// What was given.
+        text: String,
+        /// What it measures.
+        found: &'static str,
+        /// What is wanted.
+        wanted: &'static str,
+        /// What would be right.
+        example: &'static str,
+    },
+    /// A unit nobody knows.
+    #[error("{text} has the unknown unit {unit:?}")]
+    UnknownUnit {
+        /// What was given.
+        text: String,
+        /// Its unit.
+        unit: String,
+        /// Units that would do.
+        known: &'static str,
+    },
+    /// Below zero, not a number, infinite, or a fraction of something that is counted.
+    #[error("{text} is {problem}")]
+    BadNumber {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        problem: &'static str,
+        /// What would be right.
+        example: &'static str,
+    },
+    /// A ceiling that nothing can be under.
+    #[error("a budget of {value} for {quantity} is {problem}")]
+    BadBudget {
+        /// What is limited.
+        quantity: Quantity,
+        /// The limit.
+        value: f64,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A target was asked for a quantity that it cannot answer.
+    #[error("target {target} knows {known}, not {quantity}")]
+    UnknownQuantity {
+        /// The target.
+        target: String,
+        /// What was asked.
+        quantity: Quantity,
+        /// What it knows.
+        known: String,
+    },
+    /// No target of that name, and no such path.
+    #[error("there is no target {name:?}")]
+    UnknownTarget {
+        /// What was asked.
+        name: String,
+        /// The most similar names.
+        nearest: Vec<String>,
+        /// All names.
+        known: Vec<String>,
+    },
+    /// The name of a shipped target.
+    #[error("the name {name:?} is taken by a shipped target")]
+    ReservedName {
+        /// The name.
+        name: String,
+    },
+    /// A name that cannot be a folder.
+    #[error("{name:?} cannot be the name of a target")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// An import format nobody knows.
+    #[error("there is no import format {name:?}")]
+    UnknownFormat {
+        /// What was asked.
+        name: String,
+        /// All formats.
+        known: &'static str,
+    },
+    /// There is no place for the user's own targets.
+    #[error("neither OFA_HOME nor a home folder is set, so there is no place for your own targets")]
+    NoHome,
+    /// The operating system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// A file or folder named by the user that is not there.
+    #[error("{path}: there is no such file or folder")]
+    NotFound {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// Not a file of the format it claims to be.
+    #[error("{path}: not a readable {format} file: {problem}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// CSV, Parquet, YAML, JSON.
+        format: &'static str,
+        /// What the reader said.
+        problem: String,
+    },
+    /// A manifest or model file whose content makes no sense.
+    #[error("{path}: {field}: {problem}")]
+    BadField {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A table without a column it must have.
+    #[error("{path}: column {column:?} is missing")]
+    MissingColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The columns it has.
+        found: Vec<String>,
+    },
+    /// A cell that cannot be used.
+    #[error("{path}, {place}, column {column:?}: {value:?} {problem}")]
+    BadCell {
+        /// The file.
+        path: PathBuf,
+        /// Its line or row.
+        place: Place,
+        /// Its column.
+        column: String,
+        /// What it holds.
+        value: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The same operator twice.
+    #[error("{path}, {place}: the same operator as in {first}: {op}")]
+    Duplicate {
+        /// The file.
+        path: PathBuf,
+        /// The second row.
+        place: Place,
+        /// The first row.
+        first: Place,
+        /// The operator.
+        op: String,
+    },
+    /// A table without a single usable operator.
+    #[error("{path}: no operator in it could be used")]
+    EmptyTable {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// No model of a target covers an operator.
+    #[error("target {target} has no {quantity} for the operator {op} (in a network of {resolution} px)")]
+    MissingOperator {
+        /// The target.
+        target: String,
+        /// What was asked.
+        quantity: Quantity,
+        /// The operator in words.
+        op: String,
+        /// Input resolution of the network.
+        resolution: u32,
+        /// Why, or what is near.
+        near: String,
+    },
+    /// Measurements that no model can be fitted to.
+    #[error("no model can be fitted to {what}: {problem}")]
+    NoFit {
+        /// The class of operators.
+        what: String,
+        /// Why.
+        problem: String,
+    },
+}
+
+impl HwError {
+    /// The kind of failure, and so the exit code.
+    pub fn kind(&self) -> FailureKind {
+        use HwError::*;
+        match self {
+            NotANumber { .. }
+            | NoUnit { .. }
+            | WrongDimension { .. }
+            | UnknownUnit { .. }
+            | BadNumber { .. }
+            | BadBudget { .. }
+            | UnknownQuantity { .. }
+            | UnknownTarget { .. }
+            | ReservedName { .. }
+            | BadName { .. }
+            | UnknownFormat { .. }
+            | NotFound { .. }
+            | NoHome => FailureKind::Usage,
+            Io { .. } => FailureKind::Io,
+            Malformed { .. }
+            | BadField { .. }
+            | MissingColumn { .. }
+            | BadCell { .. }
+            | Duplicate { .. }
+            | EmptyTable { .. }
+            | MissingOperator { .. }
+            | NoFit { .. } => FailureKind::Content,
+        }
+    }
+
+    /// What to try, where the message does not say it already.
+    pub fn hint(&self) -> Option<String> {
+        use HwError::*;
+        Some(match self {
+            NotANumber { example, .. } => format!("write a number and a unit, for example {example}"),
+            UnknownUnit { known, .. } => format!("units here: {known}"),
+            BadNumber { example, .. } => format!("write for example {example}"),
+            BadBudget { quantity, .. } => format!("a budget is above zero, for example {}", quantity.example()),
+            UnknownQuantity { known, .. } => format!("limit what it knows ({known}), or choose another target"),
+            UnknownTarget { nearest, known, .. } if nearest.is_empty() => {
+                format!("known targets: {}; a path to a target folder or table works too", known.join(", "))
+            }
+            UnknownTarget { nearest, .. } => format!("did you mean {}?", nearest.join(" or ")),
+            ReservedName { .. } => "choose another name with --name".to_string(),
+            BadName { .. } => "use lower-case letters, digits, '-', '_' and '.', starting with a letter".to_string(),
+            UnknownFormat { known, .. } => format!("formats: {known}"),
+            NoHome => "set OFA_HOME to a folder".to_string(),
+            MissingColumn { found, .. } => format!("its columns are: {}", found.join(", ")),
+            BadCell { .. } => "correct the cell; leave it empty if the value is not known".to_string(),
+            Duplicate { .. } => "keep one of the two, or tell them apart by the column network_resolution".to_string(),
+            MissingOperator { near, .. } => near.clone(),
+            Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "free some space on that disk".to_string()
+            }
+            NoUnit { .. }
+            | WrongDimension { .. }
+            | Io { .. }
+            | NotFound { .. }
+            | Malformed { .. }
+            | BadField { .. }
+            | EmptyTable { .. }
+            | NoFit { .. } => return None,
+        })
+    }
+}

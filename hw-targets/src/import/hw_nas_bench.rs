@@ -1,0 +1,157 @@
+//! The FBNet part of HW-NAS-Bench (Li et al., ICLR 2021): 225 operators on five devices as one JSON file.
+//!
+//! Keys such as `ConvBlock_H112_W112_Cin16_Cout16_exp1_kernel3_stride1_group1` name absolute shapes and an expand ratio.
+//! A block of ratio 1 keeps its expand convolution; groups apply to both 1×1 convolutions; activations are ReLU. The
+//! published file has known defects, which are left out with a note: zeros, and energies equal to the latency.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::cost::{Method, Scope};
+use crate::error::{HwError, Place};
+use crate::import::Imported;
+use crate::manifest::{Manifest, TABLE_SCHEMA};
+use crate::table::{Measurement, OpKey, OpTable, Row};
+use crate::table_file::read_text;
+use crate::workload::{Activation, Op, OpKind};
+
+/// Devices in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// NVIDIA Jetson TX2, TensorRT: latency, and energy metered on the board's rail.
+    JetsonTx2,
+    /// Google Pixel 3, TFLite: latency.
+    Pixel3,
+    /// Raspberry Pi 4, TFLite: latency.
+    RaspberryPi4,
+    /// Eyeriss, simulated: latency and energy.
+    Eyeriss,
+    /// Xilinx ZC706: latency; its energy is 7 W × latency.
+    Zc706,
+}
+
+impl Device {
+    fn metric_prefix(self) -> &'static str {
+        match self {
+            Device::JetsonTx2 => "edgegpu",
+            Device::Pixel3 => "pixel3",
+            Device::RaspberryPi4 => "raspi4",
+            Device::Eyeriss => "eyeriss",
+            Device::Zc706 => "fpga",
+        }
+    }
+
+    fn energy_provenance(self) -> Option<(Method, Scope)> {
+        match self {
+            Device::JetsonTx2 => Some((Method::MeasuredRail, Scope::BoardDc)),
+            Device::Eyeriss => Some((Method::Simulated, Scope::Chip)),
+            Device::Zc706 => Some((Method::DerivedPower, Scope::BoardDc)),
+            Device::Pixel3 | Device::RaspberryPi4 => None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct File(BTreeMap<String, BTreeMap<String, f64>>);
+
+/// Reads one device out of the file.
+///
+/// # Errors
+/// [`HwError::NotFound`], [`HwError::Io`]; [`HwError::Malformed`] if it is not that file.
+pub fn read(path: &Path, device: Device) -> Result<Imported, HwError> {
+    let malformed = |problem: String| HwError::Malformed { path: path.to_path_buf(), format: "hw-nas-bench", problem };
+    let File(metrics) =
+        serde_json::from_str(&read_text(path, "hw-nas-bench")?).map_err(|error| malformed(error.to_string()))?;
+    let metric = |name: &str| metrics.get(&format!("{}_{name}", device.metric_prefix()));
+    let latencies = metric("latency").ok_or_else(|| malformed("the device's latencies are not in it".to_string()))?;
+    let energies = metric("energy");
+    let (mut rows, mut notes) = (Vec::new(), Vec::new());
+    for (at, (key, latency)) in latencies.iter().enumerate() {
+        let op = match op_of(key) {
+            Ok(op) => op,
+            Err(reason) => {
+                notes.push(format!("{key} was left out: {reason}"));
+                continue;
+            }
+        };
+        if !(latency.is_finite() && *latency > 0.0) {
+            notes.push(format!("{key} was left out: its latency is {latency}, which is no measurement"));
+            continue;
+        }
+        let energy = energies.and_then(|energies| energies.get(key)).copied().filter(|energy| {
+            let usable = energy.is_finite() && *energy > 0.0 && energy != latency;
+            if !usable {
+                notes.push(format!("{key}: its energy of {energy} is zero or a copy of the latency and was left out"));
+            }
+            usable
+        });
+        rows.push(Row {
+            key: OpKey::new(&op, None),
+            latency: Some(Measurement::of(latency / 1e3)),
+            energy: energy.map(|energy| Measurement::of(energy / 1e3)),
+            energy_method: device.energy_provenance().map(|(method, _)| method),
+            energy_scope: device.energy_provenance().map(|(_, scope)| scope),
+            source_key: Some(key.clone()),
+            place: Place::Row(at as u64 + 1),
+        });
+    }
+    let manifest = Manifest {
+        schema: TABLE_SCHEMA.to_string(),
+        batch: Some(1),
+        source: Some("HW-NAS-Bench v1.0 (ICLR 2021), FBNet operators".to_string()),
+        licence: Some("MIT".to_string()),
+        composition: Some("sum".to_string()),
+        ..Manifest::default()
+    };
+    Ok(Imported { manifest, table: OpTable::from_rows(path, rows)?.with_notes(notes) })
+}
+
+fn op_of(key: &str) -> Result<Op, String> {
+    let mut parts = key.split('_');
+    let kind = parts.next().unwrap_or_default();
+    let fields: BTreeMap<&str, u32> = parts
+        .filter_map(|part| {
+            let digits = part.find(|c: char| c.is_ascii_digit())?;
+            Some((&part[..digits], part[digits..].parse().ok().filter(|n| *n <= 100_000)?))
+        })
+        .collect();
+    let field = |name: &str| fields.get(name).copied().filter(|n| *n > 0).ok_or(format!("the key has no {name}"));
+    let in_size = if kind == "FC" { 1 } else { field("H")? };
+    let stride = field("stride").unwrap_or(1);
+    let plain = Op {
+        kind: OpKind::Conv,
+        in_size,
+        in_channels: field("Cin")?,
+        out_size: (in_size - 1) / stride + 1,
+        out_channels: field("Cout")?,
+        kernel: 1,
+        stride: 1,
+        groups: 1,
+        mid_channels: 0,
+        expand_conv: false,
+        se_channels: 0,
+        activation: Activation::None,
+        residual: false,
+        batch_norm: true,
+    };
+    match kind {
+        "ConvBlock" => Ok(Op {
+            kind: OpKind::MbConv,
+            kernel: field("kernel")?,
+            stride,
+            groups: field("group")?,
+            mid_channels: plain.in_channels.checked_mul(field("exp")?).ok_or("its width is beyond any network")?,
+            expand_conv: true,
+            activation: Activation::Relu,
+            residual: stride == 1 && plain.in_channels == plain.out_channels,
+            ..plain
+        }),
+        "ConvNorm" => Ok(Op { kernel: field("kernel")?, stride, activation: Activation::Relu, ..plain }),
+        "AvgP" => Ok(Op { kind: OpKind::AvgPool, out_size: 1, batch_norm: false, ..plain }),
+        "FC" => Ok(Op { kind: OpKind::Linear, batch_norm: false, ..plain }),
+        "Skip" => Err("skips are not operators of an elastic space".to_string()),
+        other => Err(format!("there is no operator {other:?} in this format")),
+    }
+}

@@ -1,0 +1,35 @@
+//! What an operator costs on a device: units, operators, tables, models, the target library.
+//!
+//! ```
+//! use hw_targets::library::TargetLibrary;
+//! use hw_targets::units::{Joules, Quantity};
+//!
+//! let pixel3 = TargetLibrary::new(None).find("pixel3")?;
+//! let budget: Joules = "50mJ".parse()?;
+//! assert_eq!(pixel3.latency_equivalent(budget).unwrap().to_string(), "41.7 ms");
+//! println!("{}", pixel3.explanation(Quantity::Energy).unwrap());
+//! # Ok::<(), hw_targets::error::HwError>(())
+//! ```
+//!
+//! A network reaches this crate as a [`workload::Workload`]: operators in order, every shape known. A
+//! [`target::Target`] answers for each with a value, its error in two parts, and where it comes from ([`cost`]). Where
+//! the answers come from, a measured [`table`] or a fitted [`model`], is the target's own business.
+
+pub mod budget;
+pub mod cost;
+pub mod error;
+pub mod failure;
+pub mod files;
+pub mod import;
+pub mod library;
+pub mod manifest;
+pub mod model;
+pub mod names;
+mod reference_networks;
+pub mod shipped;
+pub mod table;
+mod table_file;
+mod table_parquet;
+pub mod target;
+pub mod units;
+pub mod workload;

@@ -1,0 +1,216 @@
+//! The targets that ship, the user's own, and those given by a path.
+//!
+//! A user's target is a folder `targets/NAME/` under `OFA_HOME` (default: the platform's data folder, `ofa/`) with
+//! `target.yaml` and `table.csv`. A target may also be given as a path: to such a folder, to its YAML, or to a CSV or
+//! Parquet table, beside which a manifest of the same name and `.yaml` is read if there is one. Shipped names are
+//! reserved.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use crate::error::HwError;
+use crate::import::{Format, import};
+use crate::manifest::{Manifest, TABLE_SCHEMA, TARGET_SCHEMA};
+use crate::names::nearest;
+use crate::table::OpTable;
+use crate::target::Target;
+
+/// Shipped targets: name and YAML, which `examples/fit_builtin_targets.rs` makes from published measurements.
+pub const SHIPPED: [(&str, &str); 3] = [
+    ("jetson-tx2", include_str!("../targets/jetson-tx2.yaml")),
+    ("note10", include_str!("../targets/note10.yaml")),
+    ("pixel3", include_str!("../targets/pixel3.yaml")),
+];
+
+const TARGET_FILE: &str = "target.yaml";
+const TABLE_FILE: &str = "table.csv";
+
+/// Where a target comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It ships with the program.
+    Shipped,
+    /// One of the user's own.
+    Own(PathBuf),
+}
+
+/// All targets that can be named.
+#[derive(Clone, Debug)]
+pub struct TargetLibrary {
+    home: Option<PathBuf>,
+}
+
+impl TargetLibrary {
+    /// The shipped targets and those under `home` (the folder that holds `targets/`).
+    pub fn new(home: Option<PathBuf>) -> Self {
+        Self { home }
+    }
+
+    /// With the user's own folder: `OFA_HOME`, else `ofa/` in the platform's data folder.
+    pub fn of_user() -> Self {
+        Self::new(default_home())
+    }
+
+    /// Every name with its origin, shipped ones first, each group in alphabetical order.
+    pub fn names(&self) -> Vec<(String, Origin)> {
+        let mut names: Vec<(String, Origin)> =
+            SHIPPED.iter().map(|(name, _)| (name.to_string(), Origin::Shipped)).collect();
+        let mut own: Vec<(String, Origin)> = self
+            .home
+            .iter()
+            .filter_map(|home| fs::read_dir(home.join("targets")).ok())
+            .flatten()
+            .filter_map(|entry| {
+                let folder = entry.ok()?.path();
+                let name = folder.file_name()?.to_str()?.to_string();
+                (folder.join(TARGET_FILE).is_file() && !is_shipped(&name)).then_some((name, Origin::Own(folder)))
+            })
+            .collect();
+        own.sort_by(|a, b| a.0.cmp(&b.0));
+        names.append(&mut own);
+        names
+    }
+
+    /// The target of that name, or at that path.
+    ///
+    /// # Errors
+    /// [`HwError::UnknownTarget`] with the nearest names; what is wrong in its files.
+    pub fn find(&self, name: &str) -> Result<Target, HwError> {
+        if let Some((name, text)) = SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
+            let path = PathBuf::from(format!("targets/{name}.yaml"));
+            return Target::new(name, Manifest::parse(&path, text)?, None, &path);
+        }
+        if let Some(folder) = self.folder(name).filter(|folder| folder.join(TARGET_FILE).is_file()) {
+            return read_target(&folder.join(TARGET_FILE), Some(name));
+        }
+        let path = Path::new(name);
+        if path.join(TARGET_FILE).is_file() {
+            return read_target(&path.join(TARGET_FILE), None);
+        }
+        let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+        match ending.as_deref() {
+            Some("yaml" | "yml") if path.is_file() => read_target(path, None),
+            Some("csv" | "parquet") if path.is_file() => {
+                let (manifest, table) = read_table(path, None)?;
+                let name = manifest.name.clone().unwrap_or_else(|| stem(path));
+                Target::new(&name, manifest, Some(table), path)
+            }
+            _ => {
+                let known: Vec<String> = self.names().into_iter().map(|(name, _)| name).collect();
+                let nearest = nearest(name, known.iter().map(String::as_str));
+                Err(HwError::UnknownTarget { name: name.to_string(), nearest, known })
+            }
+        }
+    }
+
+    /// Checks a table and keeps it as the user's own target `name`, replacing one of that name. Without `manifest`, the
+    /// YAML beside the table is taken, if there is one.
+    ///
+    /// # Errors
+    /// [`HwError::ReservedName`], [`HwError::BadName`], whatever is wrong in the table or manifest (nothing is written
+    /// then), and [`HwError::Io`].
+    pub fn add(&self, table: &Path, name: &str, manifest: Option<&Path>) -> Result<Target, HwError> {
+        self.check_name(name)?;
+        let (header, rows) = read_table(table, manifest)?;
+        self.keep(name, header, rows, table)
+    }
+
+    /// Reads a foreign format and keeps it as the user's own target `name`; [`Target::notes`] says what could not be
+    /// mapped.
+    ///
+    /// # Errors
+    /// As [`TargetLibrary::add`].
+    pub fn import(&self, format: Format, path: &Path, name: &str) -> Result<Target, HwError> {
+        self.check_name(name)?;
+        let imported = import(format, path)?;
+        self.keep(name, imported.manifest, imported.table, path)
+    }
+
+    fn keep(&self, name: &str, header: Manifest, table: OpTable, path: &Path) -> Result<Target, HwError> {
+        let folder = self.folder(name).ok_or(HwError::NoHome)?;
+        let manifest = Manifest {
+            schema: TARGET_SCHEMA.to_string(),
+            name: Some(name.to_string()),
+            table: Some(TABLE_FILE.to_string()),
+            ..header
+        };
+        let target = Target::new(name, manifest.clone(), Some(table.clone()), path)?;
+        table.write_csv(&folder.join(TABLE_FILE))?;
+        manifest.write(&folder.join(TARGET_FILE))?;
+        Ok(target)
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), HwError> {
+        if is_shipped(name) {
+            return Err(HwError::ReservedName { name: name.to_string() });
+        }
+        if self.home.is_none() {
+            return Err(HwError::NoHome);
+        }
+        if !is_name(name) {
+            return Err(HwError::BadName { name: name.to_string() });
+        }
+        Ok(())
+    }
+
+    fn folder(&self, name: &str) -> Option<PathBuf> {
+        let home = self.home.as_ref().filter(|_| is_name(name))?;
+        Some(home.join("targets").join(name))
+    }
+}
+
+/// Where a user's own targets live: `OFA_HOME`, else `ofa/` in the platform's data folder; `None` if neither is known.
+pub fn default_home() -> Option<PathBuf> {
+    let folder = |variable: &str| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    folder("OFA_HOME").or_else(|| {
+        let data = if cfg!(target_os = "windows") {
+            folder("APPDATA")
+        } else if cfg!(target_os = "macos") {
+            folder("HOME").map(|home| home.join("Library/Application Support"))
+        } else {
+            folder("XDG_DATA_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/share")))
+        };
+        data.map(|data| data.join("ofa"))
+    })
+}
+
+/// Whether a target of that name ships with the program.
+pub fn is_shipped(name: &str) -> bool {
+    SHIPPED.iter().any(|(shipped, _)| *shipped == name)
+}
+
+fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+    name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name.len() <= 64
+        && name.chars().all(plain)
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn read_target(path: &Path, name: Option<&str>) -> Result<Target, HwError> {
+    let manifest = Manifest::read(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let table = manifest.table.as_ref().map(|table| OpTable::read(&folder.join(table))).transpose()?;
+    let name = name.map(str::to_string).or_else(|| manifest.name.clone()).unwrap_or_else(|| stem(path));
+    Target::new(&name, manifest, table, path)
+}
+
+fn read_table(path: &Path, manifest: Option<&Path>) -> Result<(Manifest, OpTable), HwError> {
+    let beside = ["yaml", "yml"].map(|ending| path.with_extension(ending));
+    let manifest = match manifest {
+        Some(manifest) => Some(manifest),
+        None => beside.iter().map(PathBuf::as_path).find(|path| path.is_file()),
+    };
+    let manifest = match manifest {
+        Some(manifest) => Manifest::read(manifest)?,
+        None => Manifest { schema: TABLE_SCHEMA.to_string(), ..Manifest::default() },
+    };
+    Ok((manifest, OpTable::read(path)?))
+}
+
+#[cfg(test)]
+#[path = "library_tests.rs"]
+mod tests;

@@ -1,0 +1,200 @@
+use super::*;
+use crate::budget::Budget;
+use crate::cost::{Grade, Method, Scope};
+use crate::units::{Joules, Quantity};
+use crate::workload::{Activation, Op, OpKind, Workload};
+
+const TABLE: &str = "op_type,in_h,in_w,in_c,out_h,out_w,out_c,kernel,stride,groups,mid_c,se,se_mid_c,activation,residual,latency_ms,latency_ms_std,energy_mJ,energy_method\n\
+    conv,32,32,3,16,16,8,3,2,1,0,0,0,relu6,0,2,0.3,4,measured_rail\n\
+    linear,1,1,8,1,1,10,1,1,1,0,0,0,none,0,1,0.4,1,measured_rail\n";
+
+fn network() -> Workload {
+    let stem = Op {
+        kind: OpKind::Conv,
+        in_size: 32,
+        in_channels: 3,
+        out_size: 16,
+        out_channels: 8,
+        kernel: 3,
+        stride: 2,
+        groups: 1,
+        mid_channels: 0,
+        expand_conv: false,
+        se_channels: 0,
+        activation: Activation::Relu6,
+        residual: false,
+        batch_norm: true,
+    };
+    let classifier = Op {
+        kind: OpKind::Linear,
+        in_size: 1,
+        in_channels: 8,
+        out_size: 1,
+        out_channels: 10,
+        kernel: 1,
+        stride: 1,
+        activation: Activation::None,
+        batch_norm: false,
+        ..stem
+    };
+    Workload { resolution: 32, ops: vec![stem, classifier] }
+}
+
+struct Home {
+    folder: tempfile::TempDir,
+    library: TargetLibrary,
+}
+
+fn home() -> Home {
+    let folder = tempfile::tempdir().unwrap();
+    let library = TargetLibrary::new(Some(folder.path().join("home")));
+    fs::write(folder.path().join("board.csv"), TABLE).unwrap();
+    Home { folder, library }
+}
+
+impl Home {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn manifest(&self, text: &str) {
+        fs::write(self.path("board.yaml"), format!("schema: ofa.table/1\n{text}")).unwrap();
+    }
+
+    fn add(&self) -> Result<Target, HwError> {
+        self.library.add(&self.path("board.csv"), "board", None)
+    }
+}
+
+#[test]
+fn a_table_becomes_a_target_of_that_name() {
+    let home = home();
+    home.manifest("device: My board\nenergy_scope: board_dc\ncomposition: sum+const\nconst_latency_ms: 0.5\n");
+    home.add().unwrap();
+    let target = home.library.find("board").unwrap();
+    let cost = target.cost_of(&network()).unwrap();
+    let latency = cost.latency.unwrap();
+    assert!((latency.value - 3.5e-3).abs() < 1e-12);
+    assert!((latency.std - 0.5e-3).abs() < 1e-12, "independent errors add in quadrature");
+    assert!((latency.common_rel - 0.05).abs() < 1e-12);
+    let energy = cost.energy.unwrap();
+    assert!((energy.value - 5e-3).abs() < 1e-12);
+    assert_eq!((energy.method, energy.scope, energy.grade), (Method::MeasuredRail, Scope::BoardDc, Grade::B));
+    assert!(!energy.fitted);
+    assert_eq!(target.constant(Quantity::Latency), 0.5e-3);
+    assert_eq!(target.latency_equivalent(Joules(1.0)), None);
+    assert_eq!(target.manifest().device.as_deref(), Some("My board"));
+    assert_eq!(target.default_bundle_for("mcu-cifar"), Some("mcu-cifar"));
+    let names: Vec<String> = home.library.names().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["jetson-tx2", "note10", "pixel3", "board"]);
+    // The same by path: the folder, its YAML, the table itself.
+    let folder = home.path("home/targets/board");
+    for path in [folder.clone(), folder.join("target.yaml"), home.path("board.csv")] {
+        assert_eq!(home.library.find(path.to_str().unwrap()).unwrap().cost_of(&network()).unwrap(), cost);
+    }
+}
+
+#[test]
+fn an_operator_that_was_not_measured_is_named() {
+    let home = home();
+    let target = home.add().unwrap();
+    let mut network = network();
+    network.ops[0].in_channels = 4;
+    let error = target.cost_of(&network).unwrap_err();
+    assert_eq!(error.kind().exit_code(), 3);
+    assert!(error.to_string().contains("conv 32x32x4 -> 16x16x8"), "{error}");
+    assert!(error.hint().unwrap().contains("nearest operator of its table is conv 32x32x3"));
+}
+
+#[test]
+fn energy_may_be_derived_from_a_users_latency() {
+    let home = home();
+    let without_energy: String =
+        TABLE.lines().map(|line| format!("{}\n", line.split(',').take(17).collect::<Vec<_>>().join(","))).collect();
+    fs::write(home.path("board.csv"), without_energy).unwrap();
+    assert_eq!(home.add().unwrap().known(), [Quantity::Latency, Quantity::Macs, Quantity::Params]);
+    home.manifest("energy: {power_W: 2, common_rel: 0.4, factor: 1.8, scope: wall_ac}\n");
+    let target = home.add().unwrap();
+    let energy = target.cost_of(&network()).unwrap().energy.unwrap();
+    assert!((energy.value - 6e-3).abs() < 1e-12);
+    assert_eq!((energy.method, energy.scope, energy.grade), (Method::DerivedPower, Scope::WallAc, Grade::C));
+    assert_eq!(energy.factor, Some(1.8));
+    assert_eq!(target.latency_equivalent(Joules(1.0)).unwrap().0, 0.5);
+    assert_eq!(target.explanation(Quantity::Energy), Some("energy = latency × 2 W"));
+}
+
+#[test]
+fn what_is_wrong_is_refused_before_anything_is_written() {
+    let home = home();
+    let code = |result: Result<Target, HwError>| result.unwrap_err().kind().exit_code();
+    let table = home.path("board.csv");
+    assert_eq!(code(home.library.add(&table, "pixel3", None)), 2);
+    assert_eq!(code(home.library.add(&table, "../pixel3", None)), 2);
+    assert_eq!(code(home.library.add(&home.path("none.csv"), "board", None)), 2);
+    assert_eq!(code(TargetLibrary::new(None).add(&table, "board", None)), 2);
+    for bad in [
+        "colour: blue\n",
+        "composition: product\n",
+        "composition: sum\nconst_latency_ms: 1\n",
+        "const_latency_ms: -1\n",
+        "energy_scope: moon\n",
+        "energy: {power_W: 2}\n",
+        "latency: {power_W: 2}\n",
+        "latency: {grade: E}\n",
+        "energy: {fitted: {classes: {block: {rows: 1, rel_error: 0.1, range: {in_size: [1, 2], in_channels: [1, 2], out_channels: [1, 2], mid_channels: [1, 2], kernel: [1, 2]}, coefficients: {constant: -1}}}}}\n",
+        "schema: other\n",
+        "[",
+    ] {
+        home.manifest(bad);
+        assert_eq!(code(home.add()), 3, "{bad}");
+    }
+    assert!(!home.path("home").exists());
+}
+
+#[test]
+fn a_fitted_model_answers_for_what_the_table_lacks() {
+    let home = home();
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("targets/pixel3.yaml")).unwrap();
+    let pixel3 = Manifest::parse(Path::new("pixel3"), &text).unwrap();
+    let manifest =
+        Manifest { latency: pixel3.latency, ..Manifest { schema: TABLE_SCHEMA.into(), ..Manifest::default() } };
+    manifest.write(&home.path("board.yaml")).unwrap();
+    let target = home.add().unwrap();
+    let mut network = network();
+    let measured = target.cost_in(Quantity::Latency, &network.ops[0], 32).unwrap();
+    assert!(!measured.fitted && (measured.value - 2e-3).abs() < 1e-15);
+    network.ops[0].in_channels = 4;
+    let fitted = target.cost_in(Quantity::Latency, &network.ops[0], 32).unwrap();
+    assert!(fitted.fitted && fitted.outside && fitted.value > 0.0);
+}
+
+#[test]
+fn unknown_names_and_quantities_are_usage_errors() {
+    let library = TargetLibrary::new(None);
+    let error = library.find("pixel4").unwrap_err();
+    assert_eq!(error.kind().exit_code(), 2);
+    assert_eq!(error.hint().unwrap(), "did you mean pixel3?");
+    assert!(library.find("no/such/table.csv").unwrap_err().hint().unwrap().contains("note10"));
+    let note10 = library.find("note10").unwrap();
+    let budget = Budget::new(Some(Joules(0.05)), None, None, None).unwrap();
+    let error = budget.check_known(&note10).unwrap_err();
+    assert_eq!(error.kind().exit_code(), 2);
+    assert_eq!(error.to_string(), "target note10 knows latency, macs and params, not energy");
+    assert!(budget.check_known(&library.find("pixel3").unwrap()).is_ok());
+    assert_eq!(Format::parse("tarot").unwrap_err().kind().exit_code(), 2);
+}
+
+#[test]
+fn shipped_targets_say_what_they_are() {
+    let library = TargetLibrary::new(None);
+    for (name, _) in SHIPPED {
+        let target = library.find(name).unwrap();
+        assert_eq!(target.name(), name);
+        assert!(target.manifest().source.is_some() && target.manifest().licence.is_some(), "{name}");
+        assert_eq!(target.default_bundles()[0].space, "fbnet-cifar");
+        assert_eq!(target.provenance(Quantity::Latency), Some((Method::Fitted, Scope::Inference, Grade::C)));
+    }
+    let explanation = |name: &str| library.find(name).unwrap().explanation(Quantity::Energy).unwrap().to_string();
+    assert!(explanation("pixel3").ends_with("energy = latency × 1.2 W (vendor CPU power profile), factor ×/÷ 1.6"));
+    assert!(explanation("jetson-tx2").contains("rail"));
+}

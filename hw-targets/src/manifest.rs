@@ -1,0 +1,391 @@
+//! The YAML beside a table (`ofa.table/1`) and the YAML of a target (`ofa.target/1`): what was measured, where, by whom.
+//!
+//! Both share one set of fields; a table's manifest needs none but `schema`, and a target adds its `table` or fitted
+//! models. Unknown fields are refused.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cost::{Grade, Method, Scope};
+use crate::error::HwError;
+use crate::files::write_atomically;
+use crate::model::features::OpClass;
+use crate::model::fitted::{ClassFit, FittedModel, Range, Transfer};
+use crate::table_file::read_text;
+
+/// Schema of a table's manifest.
+pub const TABLE_SCHEMA: &str = "ofa.table/1";
+/// Schema of a target.
+pub const TARGET_SCHEMA: &str = "ofa.target/1";
+
+/// A bundle that a target uses when none is named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DefaultBundle {
+    /// The search space.
+    pub space: String,
+    /// The bundle's name.
+    pub bundle: String,
+}
+
+/// A measured device, as its file says. Every text field may be absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Manifest {
+    /// `ofa.table/1` or `ofa.target/1`.
+    #[serde(alias = "schema_version")]
+    pub schema: String,
+    /// Name of the target.
+    #[serde(alias = "device_id", skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The device in words.
+    #[serde(alias = "device_name", skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// System on chip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soc: Option<String>,
+    /// CPU cores, GPU, accelerator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processing_unit: Option<String>,
+    /// Inference runtime.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+    /// Its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime_version: Option<String>,
+    /// fp32, fp16, int8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
+    /// Threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
+    /// Images per inference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u32>,
+    /// Clock or power mode.
+    #[serde(alias = "power_mode", skip_serializing_if = "Option::is_none")]
+    pub clock: Option<String>,
+    /// Ambient temperature, cooling, throttling.
+    #[serde(alias = "thermal", skip_serializing_if = "Option::is_none")]
+    pub ambient: Option<String>,
+    /// Who measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured_by: Option<String>,
+    /// When.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+    /// Where the measurements are published.
+    #[serde(alias = "source_url", skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Revision of the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Digest of the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Licence of the measurements.
+    #[serde(alias = "license", skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+    /// What the energies include.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_scope: Option<String>,
+    /// Power of the idle device in watts.
+    #[serde(rename = "idle_power_W", skip_serializing_if = "Option::is_none")]
+    pub idle_power_w: Option<f64>,
+    /// `sum` or `sum+const`: how a network is made of its operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub composition: Option<String>,
+    /// Added once per network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub const_latency_ms: Option<f64>,
+    /// Added once per network.
+    #[serde(rename = "const_energy_mJ", skip_serializing_if = "Option::is_none")]
+    pub const_energy_mj: Option<f64>,
+    /// Bundles to use when none is named, the preferred one first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bundles: Vec<DefaultBundle>,
+    /// The table, as a path from the manifest's folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// How latency is answered; absent = by the table, if it has latencies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency: Option<QuantityEntry>,
+    /// How energy is answered; absent = by the table, if it has energies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy: Option<QuantityEntry>,
+    /// Anything a user should know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// How one quantity is answered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuantityEntry {
+    /// One sentence that is printed with every number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<String>,
+    /// How the number came about ([`Method`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// What the method stands on ([`Method`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basis: Option<String>,
+    /// What it includes ([`Scope`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// How far to trust it ([`Grade`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grade: Option<String>,
+    /// Error common to all networks, one sigma, as a fraction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub common_rel: Option<f64>,
+    /// The same as a factor, where that says it better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub factor: Option<f64>,
+    /// Energy = latency × this power in watts.
+    #[serde(rename = "power_W", skip_serializing_if = "Option::is_none")]
+    pub power_w: Option<f64>,
+    /// A fitted model; beside a table, it answers for operators that the table lacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fitted: Option<FittedEntry>,
+}
+
+/// A fitted model on file: coefficients in seconds or joules per count.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FittedEntry {
+    /// Mean absolute relative difference of network sums from the table's own, over the operators it was fitted to: how
+    /// errors of operators cancel, not an error on unseen ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_mape: Option<f64>,
+    /// Terms taken over from another device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transferred: Option<TransferEntry>,
+    /// Classes of operators.
+    pub classes: BTreeMap<String, ClassEntry>,
+}
+
+/// Terms taken over from another device, on file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransferEntry {
+    /// The other target.
+    pub from: String,
+    /// Cost here per cost there.
+    pub ratio: f64,
+    /// Names of the terms.
+    pub terms: Vec<String>,
+}
+
+/// One class of operators on file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassEntry {
+    /// Measured operators it was fitted to.
+    pub rows: usize,
+    /// Leave-one-out mean absolute relative error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loo_mape: Option<f64>,
+    /// Standard deviation of one answer, as a fraction.
+    pub rel_error: f64,
+    /// Smallest and largest shapes fitted.
+    pub range: RangeEntry,
+    /// Cost per count.
+    pub coefficients: BTreeMap<String, f64>,
+}
+
+/// Smallest and largest shapes fitted, on file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RangeEntry {
+    /// Height and width of the input.
+    pub in_size: [u32; 2],
+    /// Channels of the input.
+    pub in_channels: [u32; 2],
+    /// Channels of the output.
+    pub out_channels: [u32; 2],
+    /// Width inside a block.
+    pub mid_channels: [u32; 2],
+    /// Kernel size.
+    pub kernel: [u32; 2],
+}
+
+/// Six significant digits: more than any measurement here carries, and stable in a file.
+fn six_digits(value: f64) -> f64 {
+    format!("{value:.5e}").parse().unwrap_or(value)
+}
+
+impl FittedEntry {
+    /// For a file, with six significant digits.
+    pub fn of(model: &FittedModel, network_mape: Option<f64>) -> Self {
+        let classes = model.classes.iter().map(|(class, fit)| {
+            let Range { in_size, in_channels, out_channels, mid_channels, kernel } = fit.range.clone();
+            let entry = ClassEntry {
+                rows: fit.rows,
+                loo_mape: fit.loo_mape.map(six_digits),
+                rel_error: six_digits(fit.rel_error),
+                range: RangeEntry { in_size, in_channels, out_channels, mid_channels, kernel },
+                coefficients: fit.coefficients.iter().map(|(name, w)| (name.clone(), six_digits(*w))).collect(),
+            };
+            (class.name().to_string(), entry)
+        });
+        let transferred = model.transfer.as_ref().map(|transfer| TransferEntry {
+            from: transfer.from.clone(),
+            ratio: six_digits(transfer.ratio),
+            terms: transfer.terms.clone(),
+        });
+        Self { network_mape: network_mape.map(six_digits), transferred, classes: classes.collect() }
+    }
+
+    /// The model it describes; `field` and `path` are for the message.
+    pub(crate) fn model(&self, path: &Path, field: &str, common_rel: f64) -> Result<FittedModel, HwError> {
+        let bad =
+            |problem: String| HwError::BadField { path: path.to_path_buf(), field: format!("{field}.fitted"), problem };
+        let mut classes = BTreeMap::new();
+        for (name, entry) in &self.classes {
+            let class = OpClass::parse(name).ok_or_else(|| bad(format!("there is no class of operators {name:?}")))?;
+            for (term, value) in &entry.coefficients {
+                if !class.features().contains(&term.as_str()) {
+                    return Err(bad(format!(
+                        "class {name} has no term {term:?}; its terms: {}",
+                        class.features().join(", ")
+                    )));
+                }
+                if !(value.is_finite() && *value >= 0.0) {
+                    return Err(bad(format!("the coefficient of {term} is {value}, and must be at or above zero")));
+                }
+            }
+            if !(entry.rel_error.is_finite() && entry.rel_error >= 0.0) {
+                return Err(bad(format!("the rel_error of {name} is {}", entry.rel_error)));
+            }
+            let RangeEntry { in_size, in_channels, out_channels, mid_channels, kernel } = entry.range;
+            let fit = ClassFit {
+                coefficients: entry.coefficients.clone(),
+                rows: entry.rows,
+                loo_mape: entry.loo_mape,
+                rel_error: entry.rel_error,
+                range: Range { in_size, in_channels, out_channels, mid_channels, kernel },
+            };
+            classes.insert(class, fit);
+        }
+        let transfer = self.transferred.as_ref().map(|transferred| Transfer {
+            from: transferred.from.clone(),
+            ratio: transferred.ratio,
+            terms: transferred.terms.clone(),
+        });
+        Ok(FittedModel { classes, transfer, common_rel })
+    }
+}
+
+impl QuantityEntry {
+    pub(crate) fn method(&self, path: &Path, field: &str) -> Result<Option<Method>, HwError> {
+        word(path, &format!("{field}.method"), self.method.as_deref(), Method::parse, Method::WORDS)
+    }
+
+    pub(crate) fn basis(&self, path: &Path, field: &str) -> Result<Option<Method>, HwError> {
+        word(path, &format!("{field}.basis"), self.basis.as_deref(), Method::parse, Method::WORDS)
+    }
+
+    pub(crate) fn scope(&self, path: &Path, field: &str) -> Result<Option<Scope>, HwError> {
+        word(path, &format!("{field}.scope"), self.scope.as_deref(), Scope::parse, Scope::WORDS)
+    }
+
+    pub(crate) fn grade(&self, path: &Path, field: &str) -> Result<Option<Grade>, HwError> {
+        word(path, &format!("{field}.grade"), self.grade.as_deref(), Grade::parse, Grade::WORDS)
+    }
+}
+
+/// Reads a word of a closed set.
+pub(crate) fn word<T>(
+    path: &Path,
+    field: &str,
+    text: Option<&str>,
+    parse: fn(&str) -> Option<T>,
+    known: &str,
+) -> Result<Option<T>, HwError> {
+    let Some(text) = text else { return Ok(None) };
+    parse(text).map(Some).ok_or_else(|| HwError::BadField {
+        path: path.to_path_buf(),
+        field: field.to_string(),
+        problem: format!("{text:?} is none of: {}", known.trim_end()),
+    })
+}
+
+impl Manifest {
+    /// Reads YAML text; `path` is for the message.
+    ///
+    /// # Errors
+    /// [`HwError::Malformed`] for the YAML or an unknown field, [`HwError::BadField`] for another schema or a value
+    /// that makes no sense.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, HwError> {
+        let manifest: Self = serde_yaml::from_str(text).map_err(|error| HwError::Malformed {
+            path: path.to_path_buf(),
+            format: "YAML",
+            problem: error.to_string(),
+        })?;
+        let bad = |field: &str, problem: String| {
+            Err(HwError::BadField { path: path.to_path_buf(), field: field.to_string(), problem })
+        };
+        if ![TABLE_SCHEMA, TARGET_SCHEMA].contains(&manifest.schema.as_str()) {
+            return bad("schema", format!("{:?} is neither {TABLE_SCHEMA} nor {TARGET_SCHEMA}", manifest.schema));
+        }
+        let entries = [("latency", &manifest.latency), ("energy", &manifest.energy)];
+        for (field, value) in entries.iter().flat_map(|(name, entry)| {
+            let entry = entry.as_ref();
+            [
+                (format!("{name}.common_rel"), entry.and_then(|entry| entry.common_rel)),
+                (format!("{name}.factor"), entry.and_then(|entry| entry.factor)),
+                (format!("{name}.power_W"), entry.and_then(|entry| entry.power_w)),
+            ]
+        }) {
+            if value.is_some_and(|value| !(value.is_finite() && value > 0.0)) {
+                return bad(&field, "must be above zero".to_string());
+            }
+        }
+        let constants = [
+            ("const_latency_ms", manifest.const_latency_ms),
+            ("const_energy_mJ", manifest.const_energy_mj),
+            ("idle_power_W", manifest.idle_power_w),
+        ];
+        for (field, value) in constants {
+            if value.is_some_and(|value| !(value.is_finite() && value >= 0.0)) {
+                return bad(field, "must be at or above zero".to_string());
+            }
+        }
+        let has_constant = manifest.const_latency_ms.or(manifest.const_energy_mj).is_some();
+        match manifest.composition.as_deref() {
+            None | Some("sum+const") => {}
+            Some("sum") if !has_constant => {}
+            Some("sum") => return bad("composition", "is sum, and yet there is a constant: write sum+const".into()),
+            Some(other) => return bad("composition", format!("{other:?} is neither sum nor sum+const")),
+        }
+        Ok(manifest)
+    }
+
+    /// Reads a YAML file.
+    ///
+    /// # Errors
+    /// As [`Manifest::parse`], and those of reading the file.
+    pub fn read(path: &Path) -> Result<Self, HwError> {
+        Self::parse(path, &read_text(path, "YAML")?)
+    }
+
+    /// The file's text.
+    pub fn to_yaml(&self) -> String {
+        // The struct has only strings, numbers and lists of them, which always serialise.
+        serde_yaml::to_string(self).unwrap_or_default()
+    }
+
+    /// Writes the file, whole or not at all.
+    ///
+    /// # Errors
+    /// [`HwError::Io`] if the operating system refuses.
+    pub fn write(&self, path: &Path) -> Result<(), HwError> {
+        write_atomically(path, |file| file.write_all(self.to_yaml().as_bytes()))
+            .map_err(|source| HwError::Io { path: path.to_path_buf(), source })
+    }
+}

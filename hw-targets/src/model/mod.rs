@@ -1,0 +1,35 @@
+//! Ways to answer "what does this operator cost", one file each.
+
+pub mod features;
+pub mod fit;
+pub mod fitted;
+pub mod lookup;
+
+pub use fitted::FittedModel;
+pub use lookup::{FirstOf, PowerModel, TableModel};
+
+use std::fmt::Debug;
+
+use crate::cost::Estimate;
+use crate::workload::Op;
+
+/// Answers for one quantity of one operator.
+pub trait CostModel: Debug + Send + Sync {
+    /// What `op` costs inside a network of input size `network_resolution`, in SI units.
+    ///
+    /// # Errors
+    /// [`Uncovered`] if the model does not cover it; never a zero.
+    fn cost(&self, op: &Op, network_resolution: u32) -> Result<Estimate, Uncovered>;
+
+    /// Input sizes of networks that it is limited to; `None` = any.
+    fn network_resolutions(&self) -> Option<Vec<u32>> {
+        None
+    }
+}
+
+/// A model does not cover an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uncovered {
+    /// Why, or what is near, in words.
+    pub near: String,
+}

@@ -1,0 +1,176 @@
+//! Networks of the two published tables, operator by operator, to compare sums over a table with sums over its fit.
+//!
+//! OFA's MobileNetV3 of width 1.2 (`once-for-all` §1.1) and the elastic form of FBNet (Wu et al. 2019, as in
+//! HW-NAS-Bench). The general way from a search space to operators is not this crate's.
+
+use crate::workload::{Activation, Op, OpKind, Workload};
+
+/// Choices of one network: depth of every stage; kernel and expand ratio of every block, four blocks to a stage (FBNet's
+/// first and last stage have one).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Genome {
+    pub(crate) kernels: Vec<u32>,
+    pub(crate) expands: Vec<u32>,
+    pub(crate) depths: Vec<u32>,
+}
+
+struct Stage {
+    width: u32,
+    stride: u32,
+    max_depth: usize,
+    activation: Activation,
+    squeeze_excite: bool,
+}
+
+fn make_divisible(width: u32) -> u32 {
+    let rounded = ((width + 4) / 8 * 8).max(8);
+    if 10 * rounded < 9 * width { rounded + 8 } else { rounded }
+}
+
+/// A network growing operator by operator.
+struct Chain {
+    ops: Vec<Op>,
+    size: u32,
+    channels: u32,
+}
+
+impl Chain {
+    fn conv(&mut self, kernel: u32, stride: u32, width: u32, activation: Activation, batch_norm: bool) {
+        let out_size = (self.size - 1) / stride + 1;
+        self.ops.push(Op {
+            kind: OpKind::Conv,
+            in_size: self.size,
+            in_channels: self.channels,
+            out_size,
+            out_channels: width,
+            kernel,
+            stride,
+            groups: 1,
+            mid_channels: 0,
+            expand_conv: false,
+            se_channels: 0,
+            activation,
+            residual: false,
+            batch_norm,
+        });
+        (self.size, self.channels) = (out_size, width);
+    }
+
+    fn block(&mut self, stage: &Stage, stride: u32, kernel: u32, expand: u32, expand_conv_at_one: bool) {
+        let mid_channels = make_divisible(self.channels * expand);
+        self.conv(kernel, stride, stage.width, stage.activation, true);
+        let op = self.ops.last_mut().expect("conv pushed one");
+        op.kind = OpKind::MbConv;
+        op.mid_channels = mid_channels;
+        op.expand_conv = expand != 1 || expand_conv_at_one;
+        op.se_channels = if stage.squeeze_excite { make_divisible(mid_channels / 4) } else { 0 };
+        op.residual = stride == 1 && op.in_channels == op.out_channels;
+    }
+
+    fn stages(&mut self, stages: &[Stage], genome: &Genome, expand_conv_at_one: bool) {
+        let mut gene = 0;
+        for (stage, depth) in stages.iter().zip(&genome.depths) {
+            for index in 0..*depth as usize {
+                let stride = if index == 0 { stage.stride } else { 1 };
+                let (kernel, expand) = (genome.kernels[gene + index], genome.expands[gene + index]);
+                self.block(stage, stride, kernel, expand, expand_conv_at_one);
+            }
+            gene += stage.max_depth;
+        }
+    }
+
+    fn pool(&mut self) {
+        self.conv(1, 1, self.channels, Activation::None, false);
+        let op = self.ops.last_mut().expect("conv pushed one");
+        (op.kind, op.out_size) = (OpKind::AvgPool, 1);
+        self.size = 1;
+    }
+
+    fn classifier(&mut self, classes: u32) {
+        self.conv(1, 1, classes, Activation::None, false);
+        self.ops.last_mut().expect("conv pushed one").kind = OpKind::Linear;
+    }
+}
+
+/// OFA's MobileNetV3 of width 1.2 with 1000 classes.
+pub(crate) fn mbv3(genome: &Genome, resolution: u32) -> Workload {
+    use Activation::{HSwish, Relu};
+    let stage =
+        |width, stride, activation, squeeze_excite| Stage { width, stride, max_depth: 4, activation, squeeze_excite };
+    let stages = [
+        stage(32, 2, Relu, false),
+        stage(48, 2, Relu, true),
+        stage(96, 2, HSwish, false),
+        stage(136, 1, HSwish, true),
+        stage(192, 2, HSwish, true),
+    ];
+    let mut chain = Chain { ops: Vec::new(), size: resolution, channels: 3 };
+    chain.conv(3, 2, 24, HSwish, true);
+    chain.block(&stage(24, 1, Relu, false), 1, 3, 1, false);
+    chain.stages(&stages, genome, false);
+    chain.conv(1, 1, 1152, HSwish, true);
+    chain.pool();
+    chain.conv(1, 1, 1536, HSwish, false);
+    chain.classifier(1000);
+    Workload { resolution, ops: chain.ops }
+}
+
+/// FBNet: the ImageNet form (stem of stride 2, head of 1984) or the CIFAR form (stride 1, 1504).
+pub(crate) fn fbnet(genome: &Genome, resolution: u32, imagenet: bool, classes: u32) -> Workload {
+    let widths = [16, 24, 32, 64, 112, 184, 352];
+    let strides = if imagenet { [1, 2, 2, 2, 1, 2, 1] } else { [1, 1, 2, 2, 1, 2, 1] };
+    let stages: Vec<Stage> = widths
+        .into_iter()
+        .zip(strides)
+        .enumerate()
+        .map(|(at, (width, stride))| Stage {
+            width,
+            stride,
+            max_depth: if at == 0 || at == 6 { 1 } else { 4 },
+            activation: Activation::Relu,
+            squeeze_excite: false,
+        })
+        .collect();
+    let mut chain = Chain { ops: Vec::new(), size: resolution, channels: 3 };
+    chain.conv(3, if imagenet { 2 } else { 1 }, 16, Activation::Relu, true);
+    chain.stages(&stages, genome, true);
+    chain.conv(1, 1, if imagenet { 1984 } else { 1504 }, Activation::Relu, true);
+    chain.pool();
+    chain.classifier(classes);
+    Workload { resolution, ops: chain.ops }
+}
+
+/// SplitMix64 (Steele, Lea & Flood 2014): enough to pick networks, the same everywhere.
+pub(crate) struct Picker(pub(crate) u64);
+
+impl Picker {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[(self.next() % from.len() as u64) as usize]
+    }
+
+    /// A random genome of [`mbv3`].
+    pub(crate) fn mbv3(&mut self) -> Genome {
+        Genome {
+            kernels: (0..20).map(|_| self.pick(&[3, 5, 7])).collect(),
+            expands: (0..20).map(|_| self.pick(&[3, 4, 6])).collect(),
+            depths: (0..5).map(|_| self.pick(&[2, 3, 4])).collect(),
+        }
+    }
+
+    /// A random genome of [`fbnet`].
+    pub(crate) fn fbnet(&mut self) -> Genome {
+        Genome {
+            kernels: (0..22).map(|_| self.pick(&[3, 5])).collect(),
+            expands: (0..22).map(|_| self.pick(&[1, 3, 6])).collect(),
+            depths: (0..7).map(|at| if at == 0 || at == 6 { 1 } else { self.pick(&[1, 2, 3, 4]) }).collect(),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+use std::path::PathBuf;
+
+use super::*;
+use crate::library::{SHIPPED, TargetLibrary};
+use crate::manifest::ClassEntry;
+use crate::reference_networks::Genome;
+use crate::units::Joules;
+
+/// The folder with published measurements and golden values, or a visible word that it is not there.
+pub(crate) fn shared() -> Option<PathBuf> {
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let folder = std::env::var_os("OFA_SHARED").map_or(beside, PathBuf::from);
+    if folder.join("data/hw").is_dir() {
+        return Some(folder);
+    }
+    println!("SKIPPED: there is no shared data in {}; set OFA_SHARED", folder.display());
+    None
+}
+
+fn loo(manifest: &Manifest, quantity: Quantity) -> f64 {
+    let entry = if quantity == Quantity::Latency { &manifest.latency } else { &manifest.energy };
+    entry.as_ref().unwrap().fitted.as_ref().unwrap().classes["block"].loo_mape.unwrap()
+}
+
+#[test]
+fn shipped_targets_are_what_the_measurements_give() {
+    let Some(shared) = shared() else { return };
+    let refitted = refit(&shared.join("data/hw")).unwrap();
+    let close = |a: &ClassEntry, b: &ClassEntry| {
+        assert_eq!((a.rows, &a.range), (b.rows, &b.range));
+        for (name, value) in &a.coefficients {
+            assert!(
+                (value - b.coefficients[name]).abs() <= 1e-4 * value.abs(),
+                "{name}: {value} {}",
+                b.coefficients[name]
+            );
+        }
+    };
+    for (fresh, (name, text)) in refitted.iter().zip(SHIPPED) {
+        let kept = Manifest::parse(Path::new(name), text).unwrap();
+        assert_eq!(fresh.name.as_deref(), Some(name));
+        for (fresh, kept) in [(&fresh.latency, &kept.latency), (&fresh.energy, &kept.energy)] {
+            let pair = fresh.as_ref().zip(kept.as_ref());
+            let Some((fresh, kept)) = pair.and_then(|(a, b)| a.fitted.as_ref().zip(b.fitted.as_ref())) else {
+                continue;
+            };
+            assert_eq!(fresh.classes.len(), kept.classes.len());
+            fresh.classes.iter().for_each(|(class, entry)| close(entry, &kept.classes[class]));
+        }
+    }
+}
+
+#[test]
+fn leave_one_out_errors_are_as_small_as_claimed() {
+    let shipped: Vec<Manifest> =
+        SHIPPED.iter().map(|(name, text)| Manifest::parse(Path::new(name), text).unwrap()).collect();
+    let [tx2, note10, pixel3] = shipped.as_slice() else { panic!("three targets ship") };
+    assert!(loo(note10, Quantity::Latency) <= 0.030);
+    assert!(loo(pixel3, Quantity::Latency) <= 0.075);
+    assert!(loo(tx2, Quantity::Energy) <= 0.09);
+    assert!(pixel3.latency.as_ref().unwrap().fitted.as_ref().unwrap().network_mape.unwrap() <= 0.025);
+}
+
+/// The 72 ungrouped blocks of 224 px that published fits of this table's energy are quoted on.
+#[test]
+fn tx2_energy_on_the_blocks_of_one_image_size() {
+    let Some(shared) = shared() else { return };
+    let lut = shared.join("data/hw/hw-nas-bench-fbnet/fbnet_cached_metrics.json");
+    let table = hw_nas_bench::read(&lut, hw_nas_bench::Device::JetsonTx2).unwrap().table;
+    assert_eq!(table.rows().len(), 201);
+    let cifar = [(32, 16), (32, 24), (16, 32), (8, 64), (8, 112), (4, 184)];
+    let rows = measured(&table, Quantity::Energy, |op| {
+        op.kind == OpKind::MbConv && op.groups == 1 && !cifar.contains(&(op.in_size, op.in_channels))
+    });
+    assert_eq!(rows.len(), 72);
+    let model = FittedModel::fit(&rows, 0.1).unwrap();
+    let mape = model.classes[&crate::model::features::OpClass::Block].loo_mape.unwrap();
+    println!("leave-one-out {:.2} %", 100.0 * mape);
+    assert!(mape <= 0.065, "{mape}");
+}
+
+fn uniform(kernel: u32, expand: u32, depth: u32) -> Genome {
+    let depths = (0..7).map(|at| if at == 0 || at == 6 { 1 } else { depth }).collect();
+    Genome { kernels: vec![kernel; 22], expands: vec![expand; 22], depths }
+}
+
+/// Sums over the measured table: 4.6 to 56.4 mJ at 32 px.
+#[test]
+fn pixel3_answers_for_the_phone_space_lie_where_the_table_says() {
+    let pixel3 = TargetLibrary::new(None).find("pixel3").unwrap();
+    let mj = |genome: &Genome, resolution| {
+        let cost = pixel3.cost_of(&fbnet(genome, resolution, false, 10)).unwrap();
+        let energy = cost.energy.unwrap();
+        assert!((energy.value - 1.2 * cost.latency.unwrap().value).abs() < 1e-12);
+        assert!((energy.common_rel - 0.3).abs() < 1e-12 && energy.factor == Some(1.6));
+        energy.value * 1e3
+    };
+    let ends: Vec<(f64, f64)> =
+        [24, 32, 40, 48].iter().map(|r| (mj(&uniform(3, 1, 1), *r), mj(&uniform(5, 6, 4), *r))).collect();
+    println!("pixel3 fbnet-cifar mJ at 24, 32, 40, 48 px: {ends:.2?}");
+    assert!((ends[1].0 / 4.6 - 1.0).abs() < 0.1 && (ends[1].1 / 56.4 - 1.0).abs() < 0.1, "{ends:?}");
+    assert!(ends[0].0 < 4.0 && ends[3].1 > 100.0, "{ends:?}");
+    assert_eq!(pixel3.latency_equivalent(Joules::from_mj(50.0)).unwrap().to_string(), "41.7 ms");
+}
+
+#[test]
+fn errors_grow_outside_the_range_and_with_transferred_terms() {
+    let pixel3 = TargetLibrary::new(None).find("pixel3").unwrap();
+    let network = fbnet(&uniform(3, 3, 1), 32, false, 10);
+    let block = network.ops[2];
+    let rel = |op: &Op| {
+        let estimate = pixel3.cost_in(Quantity::Latency, op, 32).unwrap();
+        (estimate.std / estimate.value, estimate.outside)
+    };
+    let (inside, flagged) = rel(&block);
+    assert!(!flagged && inside < 0.15, "{inside}");
+    for odd in [
+        Op { kernel: 7, ..block },
+        Op { se_channels: 24, ..block },
+        Op { activation: Activation::HSwish, ..block },
+        Op { in_channels: 4, ..block },
+    ] {
+        let (wider, flagged) = rel(&odd);
+        assert!(flagged && wider > 1.1 * inside, "{odd}: {wider}");
+    }
+    let tx2 = TargetLibrary::new(None).find("jetson-tx2").unwrap();
+    let error = tx2.cost(&Op { groups: 2, ..block }, 32).unwrap_err();
+    assert!(error.hint().unwrap().contains("groups"), "{error}");
+    let floor = tx2.cost_in(Quantity::Latency, &block, 32).unwrap().value;
+    assert!((4.0e-4..9.0e-4).contains(&floor), "{floor}");
+}
+
+/// A network that costs more of everything never costs less.
+#[test]
+fn larger_choices_cost_more_on_every_shipped_target() {
+    let library = TargetLibrary::new(None);
+    for (name, _) in SHIPPED {
+        let target = library.find(name).unwrap();
+        for quantity in target.known() {
+            let cost = |kernel, expand, depth| {
+                let network = fbnet(&uniform(kernel, expand, depth), 32, false, 10);
+                target.cost_of(&network).unwrap().value(quantity).unwrap()
+            };
+            for smaller in [cost(3, 3, 3), cost(5, 1, 3), cost(5, 3, 2)] {
+                assert!(smaller < cost(5, 3, 3), "{name} {quantity}");
+            }
+        }
+    }
+}

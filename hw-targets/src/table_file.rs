@@ -1,0 +1,426 @@
+//! Operator tables as CSV and Parquet (`ofa.table/1`), checked cell by cell.
+//!
+//! Columns carry their unit in the name; an empty cell means "not known", and a zero is refused because it is never a
+//! measurement. Key columns: `op_type` (conv, dwconv, mbconv, linear, avgpool), `in_h`, `in_w`, `in_c`, `out_h`,
+//! `out_w`, `out_c`, `kernel`, `stride`, `groups`, `mid_c` (absolute), `se`, `se_mid_c`, `activation`, `residual`, and
+//! optionally `network_resolution` (empty = any) and `expand_conv` (empty = there unless `mid_c` equals `in_c`; FBNet's
+//! blocks of ratio 1 have it). Values: `latency_ms`, `energy_mJ` (one of them at least), each with `_std`, `_n`, `_stat`
+//! or `_rel_unc`. Rows of type `se` and `identity` are parts of blocks here, left out with a note.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::cost::{Method, Scope, Statistic};
+use crate::error::{HwError, Place};
+use crate::files::write_atomically;
+use crate::table::{Measurement, OpKey, OpTable, Row};
+use crate::table_parquet::parquet_cells;
+use crate::workload::{Activation, Op, OpKind};
+
+const KEY_COLUMNS: [&str; 15] = [
+    "op_type",
+    "in_h",
+    "in_w",
+    "in_c",
+    "out_h",
+    "out_w",
+    "out_c",
+    "kernel",
+    "stride",
+    "groups",
+    "mid_c",
+    "se",
+    "se_mid_c",
+    "activation",
+    "residual",
+];
+const OTHER_COLUMNS: [&str; 19] = [
+    "network_resolution",
+    "expand_conv",
+    "expand_ratio",
+    "latency_ms",
+    "latency_ms_std",
+    "latency_n",
+    "latency_stat",
+    "latency_rel_unc",
+    "energy_mJ",
+    "energy_mJ_std",
+    "energy_n",
+    "energy_rel_unc",
+    "energy_method",
+    "energy_scope",
+    "data_quality",
+    "macs",
+    "params",
+    "source_id",
+    "source_key",
+];
+
+/// A table as text cells, whatever file it came from.
+pub(crate) struct Cells {
+    pub(crate) columns: Vec<String>,
+    pub(crate) rows: Vec<(Place, Vec<String>)>,
+}
+
+impl OpTable {
+    /// Reads a table: Parquet if the name ends so, else CSV.
+    ///
+    /// # Errors
+    /// [`HwError::NotFound`] and [`HwError::Io`] for the file; [`HwError::Malformed`], [`HwError::MissingColumn`],
+    /// [`HwError::BadCell`] and [`HwError::Duplicate`] for its content, with line (CSV) or row (Parquet).
+    pub fn read(path: &Path) -> Result<Self, HwError> {
+        let file = open(path)?;
+        let is_parquet = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("parquet"));
+        let cells = if is_parquet { parquet_cells(path, file)? } else { csv_cells(path, file)? };
+        from_cells(path, &cells)
+    }
+
+    /// Writes all rows as CSV, whole or not at all.
+    ///
+    /// # Errors
+    /// [`HwError::Io`] if the operating system refuses.
+    pub fn write_csv(&self, path: &Path) -> Result<(), HwError> {
+        write_atomically(path, |file| {
+            let columns: Vec<&str> = KEY_COLUMNS.iter().chain(&OTHER_COLUMNS).copied().collect();
+            writeln!(file, "{}", columns.join(","))?;
+            let mut writer = csv::Writer::from_writer(file);
+            for row in self.rows() {
+                writer.write_record(columns.iter().map(|column| cell_of(row, column))).map_err(io::Error::other)?;
+            }
+            writer.flush()
+        })
+        .map_err(|source| HwError::Io { path: path.to_path_buf(), source })
+    }
+}
+
+/// Opens a file that the user named.
+pub(crate) fn open(path: &Path) -> Result<File, HwError> {
+    File::open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => HwError::NotFound { path: path.to_path_buf() },
+        _ => HwError::Io { path: path.to_path_buf(), source },
+    })
+}
+
+/// Reads a text file that the user named.
+pub(crate) fn read_text(path: &Path, format: &'static str) -> Result<String, HwError> {
+    io::read_to_string(open(path)?).map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidData => {
+            HwError::Malformed { path: path.to_path_buf(), format, problem: "not UTF-8 text".to_string() }
+        }
+        _ => HwError::Io { path: path.to_path_buf(), source },
+    })
+}
+
+fn cell_of(row: &Row, column: &str) -> String {
+    let op = row.key.op();
+    let flag = |yes: bool| u8::from(yes).to_string();
+    let maybe = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+    let milli = |value: Option<f64>| maybe(value.map(|value| value * 1e3));
+    match column {
+        "op_type" if op.kind == OpKind::Conv && op.groups > 1 && op.groups == op.in_channels => "dwconv".to_string(),
+        "op_type" => op.kind.name().to_string(),
+        "in_h" | "in_w" => op.in_size.to_string(),
+        "in_c" => op.in_channels.to_string(),
+        "out_h" | "out_w" => op.out_size.to_string(),
+        "out_c" => op.out_channels.to_string(),
+        "kernel" => op.kernel.to_string(),
+        "stride" => op.stride.to_string(),
+        "groups" => op.groups.to_string(),
+        "mid_c" => op.mid_channels.to_string(),
+        "se" => flag(op.se_channels > 0),
+        "se_mid_c" => op.se_channels.to_string(),
+        "activation" => op.activation.name().to_string(),
+        "residual" => flag(op.residual),
+        "network_resolution" => row.key.network_resolution().map(|size| size.to_string()).unwrap_or_default(),
+        "expand_conv" => flag(op.expand_conv),
+        "expand_ratio" if op.kind == OpKind::MbConv => {
+            (f64::from(op.mid_channels) / f64::from(op.in_channels)).to_string()
+        }
+        "latency_ms" => milli(row.latency.map(|latency| latency.value)),
+        "latency_ms_std" => milli(row.latency.and_then(|latency| latency.std)),
+        "latency_n" => row.latency.and_then(|latency| latency.count).map(|n| n.to_string()).unwrap_or_default(),
+        "latency_stat" => {
+            row.latency.and_then(|latency| latency.statistic).map(|s| s.name().to_string()).unwrap_or_default()
+        }
+        "latency_rel_unc" => maybe(row.latency.and_then(|latency| latency.rel_unc)),
+        "energy_mJ" => milli(row.energy.map(|energy| energy.value)),
+        "energy_mJ_std" => milli(row.energy.and_then(|energy| energy.std)),
+        "energy_n" => row.energy.and_then(|energy| energy.count).map(|n| n.to_string()).unwrap_or_default(),
+        "energy_rel_unc" => maybe(row.energy.and_then(|energy| energy.rel_unc)),
+        "energy_method" => row.energy_method.map(|method| method.name().to_string()).unwrap_or_default(),
+        "energy_scope" => row.energy_scope.map(|scope| scope.name().to_string()).unwrap_or_default(),
+        "macs" => op.macs().0.to_string(),
+        "source_key" => row.source_key.clone().unwrap_or_default(),
+        // Parameters depend on batch norm, which rows do not know.
+        _ => String::new(),
+    }
+}
+
+fn csv_cells(path: &Path, file: File) -> Result<Cells, HwError> {
+    let malformed = |error: csv::Error| match error.into_kind() {
+        csv::ErrorKind::Io(source) => HwError::Io { path: path.to_path_buf(), source },
+        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => HwError::Malformed {
+            path: path.to_path_buf(),
+            format: "CSV",
+            problem: format!(
+                "line {} has {len} cells where the header has {expected_len}",
+                pos.map_or(0, |pos| pos.line())
+            ),
+        },
+        csv::ErrorKind::Utf8 { pos, .. } => HwError::Malformed {
+            path: path.to_path_buf(),
+            format: "CSV",
+            problem: format!("line {} is not UTF-8 text", pos.map_or(1, |pos| pos.line())),
+        },
+        other => HwError::Malformed { path: path.to_path_buf(), format: "CSV", problem: format!("{other:?}") },
+    };
+    let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).trim(csv::Trim::All).from_reader(file);
+    let headers = reader.headers().map_err(malformed)?.clone();
+    let columns = headers.iter().map(|name| name.trim_start_matches('\u{feff}').to_string()).collect();
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(malformed)?;
+        let place = Place::Line(record.position().map_or(0, csv::Position::line));
+        rows.push((place, record.iter().map(str::to_string).collect()));
+    }
+    Ok(Cells { columns, rows })
+}
+
+/// One row of text cells with what an error about it needs.
+struct Line<'a> {
+    path: &'a Path,
+    place: Place,
+    columns: &'a HashMap<&'a str, usize>,
+    cells: &'a [String],
+}
+
+impl Line<'_> {
+    fn text(&self, column: &str) -> &str {
+        self.columns.get(column).and_then(|&at| self.cells.get(at)).map_or("", String::as_str)
+    }
+
+    fn bad(&self, column: &str, problem: impl Into<String>) -> HwError {
+        HwError::BadCell {
+            path: self.path.to_path_buf(),
+            place: self.place,
+            column: column.to_string(),
+            value: self.text(column).to_string(),
+            problem: problem.into(),
+        }
+    }
+
+    /// A whole number from `least` to a million; `empty` if the cell is.
+    fn whole(&self, column: &str, least: u32, empty: Option<u32>) -> Result<u32, HwError> {
+        let text = self.text(column);
+        if text.is_empty() {
+            return empty.ok_or_else(|| self.bad(column, "is empty"));
+        }
+        // Programs that know only floating point write 16.0.
+        let value: f64 = text.parse().map_err(|_| self.bad(column, "is not a whole number"))?;
+        if value < 0.0 {
+            return Err(self.bad(column, "is negative"));
+        }
+        if value.fract() != 0.0 || !value.is_finite() {
+            return Err(self.bad(column, "is not a whole number"));
+        }
+        if !(f64::from(least)..=1e6).contains(&value) {
+            return Err(self.bad(column, format!("is not from {least} to 1000000")));
+        }
+        Ok(value as u32)
+    }
+
+    fn flag(&self, column: &str) -> Result<Option<bool>, HwError> {
+        match self.text(column) {
+            "" => Ok(None),
+            "0" | "false" => Ok(Some(false)),
+            "1" | "true" => Ok(Some(true)),
+            _ => Err(self.bad(column, "is neither 0 nor 1")),
+        }
+    }
+
+    /// A number at or above zero; `None` if the cell is empty.
+    fn number(&self, column: &str) -> Result<Option<f64>, HwError> {
+        let text = self.text(column);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let value: f64 = text.parse().map_err(|_| self.bad(column, "is not a number"))?;
+        if value.is_nan() {
+            return Err(self.bad(column, "is not a number"));
+        }
+        if value < 0.0 {
+            return Err(self.bad(column, "is negative"));
+        }
+        if value.is_infinite() {
+            return Err(self.bad(column, "is not finite"));
+        }
+        Ok(Some(value))
+    }
+
+    fn word<T>(&self, column: &str, parse: fn(&str) -> Option<T>, known: &str) -> Result<Option<T>, HwError> {
+        match self.text(column) {
+            "" | "none" => Ok(None),
+            word => parse(word).map(Some).ok_or_else(|| self.bad(column, format!("is none of: {}", known.trim_end()))),
+        }
+    }
+
+    /// The operator, or `None` for a row type that is only a part of a block.
+    fn op(&self) -> Result<Option<Op>, HwError> {
+        let word = self.text("op_type");
+        let kind = match word {
+            "se" | "identity" => return Ok(None),
+            "dwconv" => OpKind::Conv,
+            _ => OpKind::parse(word)
+                .ok_or_else(|| self.bad("op_type", "is none of: conv dwconv mbconv linear avgpool se identity"))?,
+        };
+        let square = |height: &str, width: &str, empty| {
+            let (h, w) = (self.whole(height, 1, empty)?, self.whole(width, 1, empty)?);
+            if h == w { Ok(h) } else { Err(self.bad(width, format!("differs from {height} = {h}; maps are square"))) }
+        };
+        let convolution = matches!(kind, OpKind::Conv | OpKind::MbConv);
+        let one = (!convolution).then_some(1);
+        let in_channels = self.whole("in_c", 1, None)?;
+        let out_channels = self.whole("out_c", 1, (kind == OpKind::AvgPool).then_some(in_channels))?;
+        let groups = self.whole("groups", 1, Some(if word == "dwconv" { in_channels } else { 1 }))?;
+        let mid_channels = self.whole("mid_c", 0, Some(0))?;
+        let se_channels = self.whole("se_mid_c", 0, Some(0))?;
+        let activation = match self.text("activation") {
+            "" if !convolution => Activation::None,
+            word => {
+                Activation::parse(word).ok_or_else(|| self.bad("activation", "is none of: none relu relu6 hswish"))?
+            }
+        };
+        let mut op = Op {
+            kind,
+            in_size: square("in_h", "in_w", (kind == OpKind::Linear).then_some(1))?,
+            in_channels,
+            out_size: square("out_h", "out_w", one)?,
+            out_channels,
+            kernel: self.whole("kernel", 1, one)?,
+            stride: self.whole("stride", 1, one)?,
+            groups,
+            mid_channels,
+            expand_conv: false,
+            se_channels,
+            activation,
+            residual: self.flag("residual")?.unwrap_or(false),
+            batch_norm: true,
+        };
+        if convolution && (in_channels % groups != 0 || out_channels % groups != 0 || mid_channels % groups != 0) {
+            return Err(self.bad("groups", "does not divide the channels"));
+        }
+        if op.kernel > 255 || op.in_size > 65_535 || op.out_size > 65_535 {
+            return Err(self.bad("kernel", "or a map size is beyond any network"));
+        }
+        if kind == OpKind::MbConv {
+            if mid_channels == 0 {
+                return Err(self.bad("mid_c", "is empty: it is the absolute width inside the block"));
+            }
+            if self.flag("se")? == Some(true) && se_channels == 0 {
+                return Err(self.bad("se_mid_c", "is empty although se is 1"));
+            }
+            if self.flag("se")? == Some(false) && se_channels > 0 {
+                return Err(self.bad("se_mid_c", "is above zero although se is 0"));
+            }
+            op.expand_conv = self.flag("expand_conv")?.unwrap_or(mid_channels != in_channels);
+        } else {
+            (op.mid_channels, op.se_channels, op.residual) = (0, 0, false);
+        }
+        if !convolution {
+            (op.kernel, op.stride, op.groups) = (1, 1, 1);
+        }
+        if kind == OpKind::Linear && (op.in_size, op.out_size) != (1, 1) {
+            return Err(self.bad("in_h", "is above 1: a linear operator takes a vector"));
+        }
+        Ok(Some(op))
+    }
+
+    fn measurement(&self, unit: &str, name: &str) -> Result<Option<Measurement>, HwError> {
+        let Some(value) = self.number(unit)? else { return Ok(None) };
+        if value == 0.0 {
+            return Err(self.bad(unit, "is no measurement"));
+        }
+        let count = match self.number(&format!("{name}_n"))? {
+            Some(n) if n.fract() != 0.0 => return Err(self.bad(&format!("{name}_n"), "is not a whole number")),
+            count => count.map(|n| n as u64),
+        };
+        Ok(Some(Measurement {
+            value: value / 1e3,
+            std: self.number(&format!("{unit}_std"))?.map(|std| std / 1e3),
+            count,
+            rel_unc: self.number(&format!("{name}_rel_unc"))?,
+            statistic: self.word(&format!("{name}_stat"), Statistic::parse, Statistic::WORDS)?,
+        }))
+    }
+}
+
+fn from_cells(path: &Path, table: &Cells) -> Result<OpTable, HwError> {
+    let columns: HashMap<&str, usize> =
+        table.columns.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
+    if columns.len() != table.columns.len() {
+        let problem = "two columns have the same name".to_string();
+        return Err(HwError::Malformed { path: path.to_path_buf(), format: "table", problem });
+    }
+    let missing = |column: &str| HwError::MissingColumn {
+        path: path.to_path_buf(),
+        column: column.to_string(),
+        found: table.columns.clone(),
+    };
+    if let Some(column) = KEY_COLUMNS.iter().find(|column| !columns.contains_key(*column)) {
+        return Err(missing(column));
+    }
+    if !columns.contains_key("latency_ms") && !columns.contains_key("energy_mJ") {
+        return Err(missing("latency_ms or energy_mJ"));
+    }
+    let mut notes: Vec<String> = table
+        .columns
+        .iter()
+        .filter(|name| !KEY_COLUMNS.contains(&name.as_str()) && !OTHER_COLUMNS.contains(&name.as_str()))
+        .map(|name| format!("column {name:?} is not part of the format and was not read"))
+        .collect();
+    let (mut rows, mut parts, mut blank) = (Vec::new(), 0, 0);
+    for (place, cells) in &table.rows {
+        let line = Line { path, place: *place, columns: &columns, cells };
+        let Some(op) = line.op()? else {
+            parts += 1;
+            continue;
+        };
+        let network_resolution = match line.whole("network_resolution", 1, Some(0))? {
+            0 => None,
+            resolution => Some(resolution),
+        };
+        match line.text("data_quality") {
+            "" | "A" | "B" | "C" => {}
+            "X" => return Err(line.bad("data_quality", "marks a row not to be used: take it out")),
+            _ => return Err(line.bad("data_quality", "is none of: A B C X")),
+        }
+        let latency = line.measurement("latency_ms", "latency")?;
+        let energy = line.measurement("energy_mJ", "energy")?;
+        if latency.is_none() && energy.is_none() {
+            blank += 1;
+            continue;
+        }
+        rows.push(Row {
+            key: OpKey::new(&op, network_resolution),
+            latency,
+            energy,
+            energy_method: line.word("energy_method", Method::parse, Method::WORDS)?,
+            energy_scope: line.word("energy_scope", Scope::parse, Scope::WORDS)?,
+            source_key: Some(line.text("source_key")).filter(|key| !key.is_empty()).map(str::to_string),
+            place: *place,
+        });
+    }
+    if parts > 0 {
+        notes.push(format!("{parts} rows of type se or identity were left out: they are parts of blocks here"));
+    }
+    if blank > 0 {
+        notes.push(format!("{blank} rows have neither a latency nor an energy and were left out"));
+    }
+    Ok(OpTable::from_rows(path, rows)?.with_notes(notes))
+}
+
+#[cfg(test)]
+#[path = "table_file_tests.rs"]
+mod tests;

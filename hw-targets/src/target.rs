@@ -1,0 +1,356 @@
+//! A device: its manifest and, for each quantity it knows, a model that answers.
+//!
+//! The cost of a network is the sum over its operators plus a constant, so a search may add up dense tables of
+//! [`Estimate`]s in a [`CostSum`] and ask [`Target::value_of`] for the whole. Energy that is latency × a power says so,
+//! and gives the latency that an energy amounts to.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::cost::{CostSum, CostValue, Estimate, Grade, Method, NetworkCost, OpCost, Scope};
+use crate::error::HwError;
+use crate::manifest::{DefaultBundle, Manifest, QuantityEntry, word};
+use crate::model::{CostModel, FirstOf, PowerModel, TableModel};
+use crate::table::OpTable;
+use crate::units::{Joules, Quantity, Seconds};
+use crate::workload::{Op, Workload};
+
+/// Common error of a table whose manifest and rows state none: clock, temperature and instrument.
+const UNSTATED_COMMON_REL: f64 = 0.05;
+/// Common error of an energy derived from a power whose manifest states none.
+const UNSTATED_POWER_REL: f64 = 0.3;
+
+/// A device that can say what an operator costs.
+#[derive(Clone, Debug)]
+pub struct Target {
+    name: String,
+    manifest: Manifest,
+    bundles: Vec<DefaultBundle>,
+    latency: Option<Answer>,
+    energy: Option<Answer>,
+    watts: Option<f64>,
+    notes: Vec<String>,
+}
+
+/// How one quantity is answered, all words checked.
+#[derive(Clone, Debug)]
+struct Answer {
+    model: Arc<dyn CostModel>,
+    method: Method,
+    basis: Method,
+    scope: Scope,
+    grade: Grade,
+    factor: Option<f64>,
+    constant: f64,
+    common_rel: f64,
+    explanation: String,
+}
+
+impl Target {
+    /// A target called `name` out of its manifest and table; `path` (the manifest or the table) is for messages.
+    ///
+    /// # Errors
+    /// [`HwError::BadField`] for words and models that make no sense, or if neither latency nor energy can be answered.
+    pub fn new(name: &str, manifest: Manifest, table: Option<OpTable>, path: &Path) -> Result<Self, HwError> {
+        let notes = table.as_ref().map(|table| table.notes().to_vec()).unwrap_or_default();
+        let table = table.map(Arc::new);
+        let build = Builder { manifest: &manifest, table: table.as_ref(), path };
+        let latency = build.latency()?;
+        let energy = build.energy(latency.as_ref())?;
+        if latency.is_none() && energy.is_none() {
+            return Err(HwError::BadField {
+                path: path.to_path_buf(),
+                field: "table".to_string(),
+                problem: "neither a table nor a fitted model answers for latency or energy".to_string(),
+            });
+        }
+        let watts = manifest.energy.as_ref().and_then(|entry| entry.power_w);
+        let bundles = if manifest.bundles.is_empty() {
+            let same = |name: &str| DefaultBundle { space: name.to_string(), bundle: name.to_string() };
+            vec![same("fbnet-cifar"), same("mcu-cifar")]
+        } else {
+            manifest.bundles.clone()
+        };
+        Ok(Self { name: name.to_string(), manifest, bundles, latency, energy, watts, notes })
+    }
+
+    /// Name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Everything its file says about the device and the measurements.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What was left out when its table was read.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Bundles to use when none is named, the preferred one first; never empty.
+    pub fn default_bundles(&self) -> &[DefaultBundle] {
+        &self.bundles
+    }
+
+    /// The bundle to use for a space when none is named.
+    pub fn default_bundle_for(&self, space: &str) -> Option<&str> {
+        self.bundles.iter().find(|entry| entry.space == space).map(|entry| entry.bundle.as_str())
+    }
+
+    /// Quantities it can answer; MACs and parameters always.
+    pub fn known(&self) -> Vec<Quantity> {
+        Quantity::ALL.into_iter().filter(|quantity| self.knows(*quantity)).collect()
+    }
+
+    /// Whether it can answer `quantity`.
+    pub fn knows(&self, quantity: Quantity) -> bool {
+        match quantity {
+            Quantity::Latency => self.latency.is_some(),
+            Quantity::Energy => self.energy.is_some(),
+            Quantity::Macs | Quantity::Params => true,
+        }
+    }
+
+    /// Refuses a quantity that it cannot answer.
+    ///
+    /// # Errors
+    /// [`HwError::UnknownQuantity`], naming those it knows.
+    pub fn require(&self, quantity: Quantity) -> Result<(), HwError> {
+        if self.knows(quantity) {
+            return Ok(());
+        }
+        let known: Vec<&str> = self.known().into_iter().map(Quantity::name).collect();
+        let known = match known.split_last() {
+            Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+            _ => known.concat(),
+        };
+        Err(HwError::UnknownQuantity { target: self.name.clone(), quantity, known })
+    }
+
+    /// Input sizes of networks that its tables are limited to; `None` = any.
+    pub fn network_resolutions(&self) -> Option<Vec<u32>> {
+        let sizes = |answer: &Option<Answer>| answer.as_ref().and_then(|answer| answer.model.network_resolutions());
+        match (sizes(&self.latency), sizes(&self.energy)) {
+            (Some(a), Some(b)) => Some(a.into_iter().filter(|size| b.contains(size)).collect()),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// One sentence on how `quantity` is answered, to be printed with the number; `None` for counts and quantities it
+    /// does not know.
+    pub fn explanation(&self, quantity: Quantity) -> Option<&str> {
+        self.answer(quantity).map(|answer| answer.explanation.as_str())
+    }
+
+    /// Method, scope and grade of `quantity`, without a number.
+    pub fn provenance(&self, quantity: Quantity) -> Option<(Method, Scope, Grade)> {
+        self.answer(quantity).map(|answer| (answer.method, answer.scope, answer.grade))
+    }
+
+    fn answer(&self, quantity: Quantity) -> Option<&Answer> {
+        match quantity {
+            Quantity::Latency => self.latency.as_ref(),
+            Quantity::Energy => self.energy.as_ref(),
+            Quantity::Macs | Quantity::Params => None,
+        }
+    }
+
+    /// What `op` costs inside a network of input size `network_resolution`, in every quantity the target knows.
+    ///
+    /// # Errors
+    /// [`HwError::MissingOperator`] if a quantity that it knows is not covered for this operator; never a zero.
+    pub fn cost(&self, op: &Op, network_resolution: u32) -> Result<OpCost, HwError> {
+        let of = |quantity| self.knows(quantity).then(|| self.cost_in(quantity, op, network_resolution)).transpose();
+        Ok(OpCost { latency: of(Quantity::Latency)?, energy: of(Quantity::Energy)? })
+    }
+
+    /// What `op` costs in one quantity, in SI units; counts are exact.
+    ///
+    /// # Errors
+    /// [`HwError::UnknownQuantity`] and [`HwError::MissingOperator`].
+    pub fn cost_in(&self, quantity: Quantity, op: &Op, network_resolution: u32) -> Result<Estimate, HwError> {
+        self.require(quantity)?;
+        let exact =
+            |value: u64| Estimate { value: value as f64, std: 0.0, common_rel: 0.0, fitted: false, outside: false };
+        let Some(answer) = self.answer(quantity) else {
+            return Ok(exact(if quantity == Quantity::Macs { op.macs().0 } else { op.params().0 }));
+        };
+        answer.model.cost(op, network_resolution).map_err(|uncovered| HwError::MissingOperator {
+            target: self.name.clone(),
+            quantity,
+            op: op.to_string(),
+            resolution: network_resolution,
+            near: uncovered.near,
+        })
+    }
+
+    /// What every network pays on top of its operators, in SI units; 0 for counts.
+    pub fn constant(&self, quantity: Quantity) -> f64 {
+        self.answer(quantity).map_or(0.0, |answer| answer.constant)
+    }
+
+    /// The whole network's cost in `quantity` out of the sum over its operators; the constant is added here.
+    ///
+    /// # Panics
+    /// For counts and quantities that the target does not know, which have no sums of estimates.
+    pub fn value_of(&self, quantity: Quantity, sum: &CostSum) -> CostValue {
+        let answer = self.answer(quantity).unwrap_or_else(|| panic!("{} has no sums of {quantity}", self.name));
+        let value = sum.value + answer.constant;
+        let common = sum.common + answer.common_rel * answer.constant;
+        CostValue {
+            value,
+            std: sum.variance.sqrt(),
+            common_rel: if value > 0.0 { common / value } else { 0.0 },
+            method: answer.method,
+            basis: answer.basis,
+            scope: answer.scope,
+            grade: answer.grade,
+            factor: answer.factor,
+            fitted: sum.fitted > 0,
+            outside: sum.outside,
+        }
+    }
+
+    /// What a network costs in every quantity the target knows.
+    ///
+    /// # Errors
+    /// [`HwError::MissingOperator`], as [`Target::cost`].
+    pub fn cost_of(&self, workload: &Workload) -> Result<NetworkCost, HwError> {
+        let mut sums = [CostSum::default(); 2];
+        for op in &workload.ops {
+            let cost = self.cost(op, workload.resolution)?;
+            cost.latency.iter().for_each(|estimate| sums[0].add(estimate));
+            cost.energy.iter().for_each(|estimate| sums[1].add(estimate));
+        }
+        let whole = |quantity, sum| self.knows(quantity).then(|| self.value_of(quantity, sum));
+        Ok(NetworkCost {
+            latency: whole(Quantity::Latency, &sums[0]),
+            energy: whole(Quantity::Energy, &sums[1]),
+            macs: workload.macs(),
+            params: workload.params(),
+        })
+    }
+
+    /// The power that energy is derived with, in watts, if it is derived from latency.
+    pub fn derived_power(&self) -> Option<f64> {
+        self.watts
+    }
+
+    /// The latency that `energy` amounts to, if energy is derived from latency.
+    pub fn latency_equivalent(&self, energy: Joules) -> Option<Seconds> {
+        self.watts.map(|watts| Seconds(energy.0 / watts))
+    }
+}
+
+/// Builds the answers of one target out of its manifest and table.
+struct Builder<'a> {
+    manifest: &'a Manifest,
+    table: Option<&'a Arc<OpTable>>,
+    path: &'a Path,
+}
+
+impl Builder<'_> {
+    fn bad(&self, field: &str, problem: &str) -> HwError {
+        HwError::BadField { path: self.path.to_path_buf(), field: field.to_string(), problem: problem.to_string() }
+    }
+
+    fn latency(&self) -> Result<Option<Answer>, HwError> {
+        let entry = self.manifest.latency.clone().unwrap_or_default();
+        if entry.power_w.is_some() {
+            return Err(self.bad("latency.power_W", "only an energy is derived from a power"));
+        }
+        let mut answer = self.measured_or_fitted(Quantity::Latency, &entry, Method::Measured, Scope::Inference)?;
+        if let Some(answer) = &mut answer {
+            answer.constant = self.manifest.const_latency_ms.unwrap_or(0.0) * 1e-3;
+        }
+        self.answered(Quantity::Latency, self.manifest.latency.is_some(), answer)
+    }
+
+    fn energy(&self, latency: Option<&Answer>) -> Result<Option<Answer>, HwError> {
+        let entry = self.manifest.energy.clone().unwrap_or_default();
+        let constant = self.manifest.const_energy_mj.unwrap_or(0.0) * 1e-3;
+        let scope = self.manifest.energy_scope.as_deref();
+        let scope = word(self.path, "energy_scope", scope, Scope::parse, Scope::WORDS)?;
+        let scope = scope.or_else(|| self.table?.energy_scope()).unwrap_or(Scope::Unstated);
+        let Some(watts) = entry.power_w else {
+            let method = self.table.and_then(|table| table.energy_method()).unwrap_or(Method::Unstated);
+            let mut answer = self.measured_or_fitted(Quantity::Energy, &entry, method, scope)?;
+            if let Some(answer) = &mut answer {
+                answer.constant = constant;
+            }
+            return self.answered(Quantity::Energy, self.manifest.energy.is_some(), answer);
+        };
+        if entry.fitted.is_some() || self.table.is_some_and(|table| table.has(Quantity::Energy)) {
+            return Err(self.bad("energy.power_W", "stands beside measured or fitted energies: keep one of them"));
+        }
+        let latency = latency.ok_or_else(|| self.bad("energy.power_W", "needs a latency to multiply"))?;
+        let common_rel = entry.common_rel.unwrap_or(UNSTATED_POWER_REL).max(latency.common_rel);
+        let made = format!("energy = latency × {watts} W");
+        Ok(Some(Answer {
+            model: Arc::new(PowerModel::new(latency.model.clone(), watts, common_rel)),
+            method: entry.method(self.path, "energy")?.unwrap_or(Method::DerivedPower),
+            basis: entry.basis(self.path, "energy")?.unwrap_or(latency.method),
+            scope: entry.scope(self.path, "energy")?.unwrap_or(scope),
+            grade: entry.grade(self.path, "energy")?.unwrap_or(Grade::C),
+            factor: entry.factor,
+            constant: latency.constant * watts + constant,
+            common_rel,
+            explanation: entry.explanation.unwrap_or(made),
+        }))
+    }
+
+    /// The answer of a table, of a fitted model, or of the table first and the model for what it lacks.
+    fn measured_or_fitted(
+        &self,
+        quantity: Quantity,
+        entry: &QuantityEntry,
+        table_method: Method,
+        scope: Scope,
+    ) -> Result<Option<Answer>, HwError> {
+        let field = quantity.name();
+        let common_rel = entry.common_rel.unwrap_or(UNSTATED_COMMON_REL);
+        let stated = entry.method(self.path, field)?;
+        let table: Option<Arc<dyn CostModel>> = match self.table {
+            Some(table) if table.has(quantity) => Some(Arc::new(TableModel::new(table.clone(), quantity, common_rel))),
+            _ => None,
+        };
+        let fitted: Option<Arc<dyn CostModel>> = match &entry.fitted {
+            Some(fitted) => Some(Arc::new(fitted.model(self.path, field, common_rel)?)),
+            None => None,
+        };
+        let (model, method, made) = match (table, fitted) {
+            (Some(first), Some(second)) => {
+                let model: Arc<dyn CostModel> = Arc::new(FirstOf { first, second });
+                (model, stated.unwrap_or(table_method), "measured operators, and a fitted model for the others")
+            }
+            (Some(table), None) => (table, stated.unwrap_or(table_method), "operators of a table"),
+            (None, Some(fitted)) => (fitted, stated.unwrap_or(Method::Fitted), "fitted operators"),
+            (None, None) => return Ok(None),
+        };
+        let grade = entry.grade(self.path, field)?.unwrap_or(match method {
+            Method::Measured | Method::MeasuredRail | Method::MeasuredWall | Method::MeasuredBattery => Grade::B,
+            Method::DerivedPower | Method::Fitted | Method::Unstated => Grade::C,
+            Method::Simulated => Grade::D,
+        });
+        Ok(Some(Answer {
+            model,
+            method,
+            basis: entry.basis(self.path, field)?.unwrap_or(method),
+            scope: entry.scope(self.path, field)?.unwrap_or(scope),
+            grade,
+            factor: entry.factor,
+            constant: 0.0,
+            common_rel,
+            explanation: entry.explanation.clone().unwrap_or_else(|| format!("{field} = sum over {made} ({method})")),
+        }))
+    }
+
+    fn answered(&self, quantity: Quantity, asked: bool, answer: Option<Answer>) -> Result<Option<Answer>, HwError> {
+        match answer {
+            None if asked => Err(self.bad(quantity.name(), "neither a table column nor a model stands behind it")),
+            answer => Ok(answer),
+        }
+    }
+}
