@@ -1,0 +1,17 @@
+//! Batch-norm calibration: estimates the statistics of one subnet from images, weights untouched.
+
+use tch::Tensor;
+
+use crate::statistics::BnStatistics;
+use crate::subnet::{Mode, Subnet};
+
+/// Statistics of `subnet` over `batches` (`[N, 3, R, R]` each, normalised), in their order.
+pub fn calibrate<'t>(subnet: &Subnet, batches: impl IntoIterator<Item = &'t Tensor>) -> BnStatistics {
+    let mut statistics = BnStatistics::default();
+    tch::no_grad(|| {
+        for images in batches {
+            let _ = subnet.forward(images, Mode::Calibrate(&mut statistics));
+        }
+    });
+    statistics
+}

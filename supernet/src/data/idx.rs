@@ -1,0 +1,74 @@
+//! The IDX files of MNIST and its relatives: grey images, made RGB by repeating the channel.
+//!
+//! Big-endian header: magic 0x00000803 (bytes, three dimensions), count, height, width for images; 0x00000801, count
+//! for labels (Y. LeCun, *The MNIST database of handwritten digits*).
+
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+
+use super::decode::Collector;
+use super::error::{DataError, Place, read_file};
+
+/// Appends the images and labels of one part: `prefix` is `train` or `t10k`.
+pub(super) fn read(
+    folder: &Path,
+    prefix: &str,
+    images: &mut Collector,
+    labels: &mut Vec<i64>,
+) -> Result<(), DataError> {
+    let image_path = find(folder, prefix, "images", 3);
+    let label_path = find(folder, prefix, "labels", 1);
+    let image_bytes = read_file(&image_path)?;
+    let label_bytes = read_file(&label_path)?;
+    let ([count, height, width], pixels) = parse::<3>(&image_bytes, &image_path)?;
+    let ([label_count], values) = parse::<1>(&label_bytes, &label_path)?;
+    if count != label_count {
+        let what = format!("{label_count} labels for {count} images of {}", image_path.display());
+        return Err(DataError::content(label_path.as_path(), what));
+    }
+    if count > 0 && height * width == 0 {
+        return Err(DataError::content(image_path.as_path(), format!("images of {width}×{height}")));
+    }
+    for row in 0..count {
+        let grey = &pixels[row * height * width..(row + 1) * height * width];
+        let rgb = grey.iter().flat_map(|&value| [value; 3]).collect();
+        let image = RgbImage::from_raw(width as u32, height as u32, rgb).expect("three bytes a pixel");
+        images.push_raw(image, || Place::row(&image_path, row))?;
+    }
+    labels.extend(values.iter().map(|&label| i64::from(label)));
+    Ok(())
+}
+
+/// Whether the folder has images of this part.
+pub(super) fn exists(folder: &Path, prefix: &str) -> bool {
+    find(folder, prefix, "images", 3).exists()
+}
+
+/// Both spellings are in use: `train-images-idx3-ubyte` and `train-images.idx3-ubyte`.
+fn find(folder: &Path, prefix: &str, what: &str, dimensions: usize) -> PathBuf {
+    let dashed = folder.join(format!("{prefix}-{what}-idx{dimensions}-ubyte"));
+    let dotted = folder.join(format!("{prefix}-{what}.idx{dimensions}-ubyte"));
+    if dotted.exists() && !dashed.exists() { dotted } else { dashed }
+}
+
+/// The dimensions, and the bytes they multiply to.
+fn parse<'a, const D: usize>(bytes: &'a [u8], path: &Path) -> Result<([usize; D], &'a [u8]), DataError> {
+    let header = 4 + 4 * D;
+    if bytes.len() < header || bytes[..4] != [0, 0, 8, D as u8] {
+        let hint = if bytes.starts_with(&[0x1f, 0x8b]) { " (unpack it with gunzip)" } else { "" };
+        return Err(DataError::content(path, format!("not an IDX file of bytes with {D} dimensions{hint}")));
+    }
+    let dimension = |index: usize| {
+        let start = 4 + 4 * index;
+        u32::from_be_bytes(bytes[start..start + 4].try_into().expect("four bytes")) as usize
+    };
+    let dimensions: [usize; D] = std::array::from_fn(dimension);
+    let expected = dimensions.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
+    let data = &bytes[header..];
+    if expected != Some(data.len()) {
+        let what = format!("{} bytes of data, but the header announces {dimensions:?}", data.len());
+        return Err(DataError::content(path, what));
+    }
+    Ok((dimensions, data))
+}

@@ -1,0 +1,257 @@
+//! Labelled images in memory, all of one square size, and their division into train, held-out and test parts.
+
+use std::sync::Arc;
+
+use rand::seq::SliceRandom;
+
+use super::error::DataError;
+use crate::random::{Purpose, generator};
+
+/// Labelled RGB images, N×size×size×3 bytes (height, width, channel), row-major.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSet {
+    images: Vec<u8>,
+    labels: Vec<i64>,
+    size: usize,
+    class_names: Vec<String>,
+}
+
+impl ImageSet {
+    /// Checks that there is one label below `class_names.len()` per image and at least one image.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] naming what does not fit.
+    pub fn new(
+        images: Vec<u8>,
+        labels: Vec<i64>,
+        size: usize,
+        class_names: Vec<String>,
+    ) -> Result<ImageSet, DataError> {
+        let wrong = |setting, value: String, reason: &str| {
+            Err(DataError::Setting { setting, value, reason: reason.to_string() })
+        };
+        if labels.is_empty() || size == 0 {
+            return wrong("the number of images", labels.len().to_string(), "but a set holds at least one image");
+        }
+        if images.len() != labels.len() * size * size * 3 {
+            return wrong("the number of bytes", images.len().to_string(), "which is not N × size × size × 3");
+        }
+        if let Some(label) = labels.iter().find(|&&label| label < 0 || label >= class_names.len() as i64) {
+            return wrong("a label", label.to_string(), "which has no class name");
+        }
+        Ok(ImageSet { images, labels, size, class_names })
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Never true: a set holds at least one image.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// All pixels, N×size×size×3.
+    pub fn images(&self) -> &[u8] {
+        &self.images
+    }
+
+    /// Pixels of one image, size×size×3.
+    pub fn image(&self, index: usize) -> &[u8] {
+        let bytes = self.image_bytes();
+        &self.images[index * bytes..(index + 1) * bytes]
+    }
+
+    /// Class of every image, each in `0..classes()`.
+    pub fn labels(&self) -> &[i64] {
+        &self.labels
+    }
+
+    /// Height and width of every image.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Number of classes, including those without an image.
+    pub fn classes(&self) -> usize {
+        self.class_names.len()
+    }
+
+    /// Names in the order of the labels.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// How many images each class has.
+    pub fn histogram(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes()];
+        for &label in &self.labels {
+            counts[label as usize] += 1;
+        }
+        counts
+    }
+
+    /// Mean and standard deviation of each channel over all pixels, of values scaled to 0…1; exact sums.
+    pub fn channel_statistics(&self) -> ([f64; 3], [f64; 3]) {
+        let mut counts = [[0_u64; 256]; 3];
+        for pixel in self.images.chunks_exact(3) {
+            for (channel, &value) in pixel.iter().enumerate() {
+                counts[channel][usize::from(value)] += 1;
+            }
+        }
+        let pixels = (self.images.len() / 3) as f64;
+        let moment = |channel: usize, power: i32| {
+            let terms = counts[channel].iter().enumerate();
+            terms.map(|(value, &count)| (value as f64 / 255.0).powi(power) * count as f64).sum::<f64>() / pixels
+        };
+        let mean = [0, 1, 2].map(|channel| moment(channel, 1));
+        let std = [0, 1, 2].map(|channel| (moment(channel, 2) - mean[channel].powi(2)).max(0.0).sqrt());
+        (mean, std)
+    }
+
+    /// The images at these places, in this order; panics beyond the end.
+    pub fn select(&self, indices: &[usize]) -> ImageSet {
+        assert!(!indices.is_empty(), "a set holds at least one image");
+        let mut images = Vec::with_capacity(indices.len() * self.image_bytes());
+        for &index in indices {
+            images.extend_from_slice(self.image(index));
+        }
+        let labels = indices.iter().map(|&index| self.labels[index]).collect();
+        ImageSet { images, labels, size: self.size, class_names: self.class_names.clone() }
+    }
+
+    /// Takes a held-out part of `count` images away: `(the rest, held out)`, both in the original order.
+    ///
+    /// Each class gives its share of the set, rounded so that the shares add up to `count` (largest remainder); which
+    /// of its images depends on `seed` alone.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] if `count` is 0 or more than half the set.
+    pub fn hold_out(mut self, count: usize, seed: u64) -> Result<(ImageSet, ImageSet), DataError> {
+        if count == 0 || count > self.len() / 2 {
+            let reason = format!("but it must be at least 1 and at most half of the {} training images", self.len());
+            return Err(DataError::Setting { setting: "held_out", value: count.to_string(), reason });
+        }
+        let chosen = self.stratified(count, seed);
+        let held_out = self.select(&chosen);
+        // Close the gaps in place: the set may be too large to be held twice.
+        let (bytes, mut kept, mut next) = (self.image_bytes(), 0, chosen.iter().peekable());
+        for index in 0..self.len() {
+            if next.next_if_eq(&&index).is_some() {
+                continue;
+            }
+            self.images.copy_within(index * bytes..(index + 1) * bytes, kept * bytes);
+            self.labels[kept] = self.labels[index];
+            kept += 1;
+        }
+        self.images.truncate(kept * bytes);
+        self.images.shrink_to_fit();
+        self.labels.truncate(kept);
+        Ok((self, held_out))
+    }
+
+    /// The set with other class names; labels stay.
+    ///
+    /// # Errors
+    /// [`DataError::ClassNames`] unless there is one name per class.
+    pub fn with_class_names(mut self, names: Vec<String>) -> Result<ImageSet, DataError> {
+        if names.len() != self.classes() {
+            return Err(DataError::ClassNames { given: names.len(), classes: self.classes() });
+        }
+        self.class_names = names;
+        Ok(self)
+    }
+
+    fn image_bytes(&self) -> usize {
+        self.size * self.size * 3
+    }
+
+    /// `count` places, ascending, drawn from each class in proportion.
+    fn stratified(&self, count: usize, seed: u64) -> Vec<usize> {
+        let mut members = vec![Vec::new(); self.classes()];
+        for (index, &label) in self.labels.iter().enumerate() {
+            members[label as usize].push(index);
+        }
+        let share = |class: usize| members[class].len() * count;
+        let mut quotas: Vec<usize> = (0..self.classes()).map(|class| share(class) / self.len()).collect();
+        let missing = count - quotas.iter().sum::<usize>();
+        let mut by_remainder: Vec<usize> = (0..self.classes()).collect();
+        by_remainder.sort_by_key(|&class| (std::cmp::Reverse(share(class) % self.len()), class));
+        for &class in by_remainder.iter().take(missing) {
+            quotas[class] += 1;
+        }
+        let mut chosen = Vec::with_capacity(count);
+        for (class, (mut indices, quota)) in members.into_iter().zip(quotas).enumerate() {
+            indices.shuffle(&mut generator(seed, Purpose::HeldOut, class as u64, 0));
+            chosen.extend(indices.into_iter().take(quota));
+        }
+        chosen.sort_unstable();
+        chosen
+    }
+}
+
+/// The parts of a data set: decisions look at `held_out`, and only final reports look at `test`.
+#[derive(Clone, Debug)]
+pub struct Splits {
+    /// What weights are trained on.
+    pub train: Arc<ImageSet>,
+    /// A part of the training images kept for choosing: predictors, calibration checks, recipes.
+    pub held_out: Arc<ImageSet>,
+    /// The test set, where the source has one.
+    pub test: Option<Arc<ImageSet>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Single-pixel images whose red byte is their index.
+    fn numbered(labels: &[i64], classes: usize) -> ImageSet {
+        let images = (0..labels.len()).flat_map(|index| [index as u8, 0, 255]).collect();
+        ImageSet::new(images, labels.to_vec(), 1, (0..classes).map(|class| class.to_string()).collect()).unwrap()
+    }
+
+    #[test]
+    fn holding_out_divides_the_set_by_class() {
+        let labels: Vec<i64> = (0..100).map(|index| i64::from(index % 10 >= 6)).collect();
+        let set = numbered(&labels, 2);
+        let (rest, held_out) = set.clone().hold_out(11, 7).unwrap();
+        assert_eq!((rest.len(), held_out.len()), (89, 11));
+        assert_eq!(held_out.histogram(), [7, 4]); // 6.6 and 4.4: the larger remainder is rounded up
+        let mut seen: Vec<u8> = rest.images.chunks(3).chain(held_out.images.chunks(3)).map(|pixel| pixel[0]).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..100).collect::<Vec<u8>>());
+        for part in [&rest, &held_out] {
+            for index in 0..part.len() {
+                assert_eq!(part.labels[index], labels[usize::from(part.image(index)[0])]);
+            }
+        }
+        assert_eq!(set.clone().hold_out(11, 7).unwrap().1, held_out);
+        assert_ne!(set.hold_out(11, 8).unwrap().1, held_out);
+    }
+
+    #[test]
+    fn more_than_half_cannot_be_held_out() {
+        let set = numbered(&[0, 0, 1, 1], 2);
+        assert!(set.clone().hold_out(3, 0).unwrap_err().to_string().contains("held_out is 3"));
+        assert!(set.clone().hold_out(0, 0).is_err());
+        assert_eq!(set.hold_out(2, 0).unwrap().1.histogram(), [1, 1]);
+    }
+
+    #[test]
+    fn a_set_with_a_label_beyond_the_classes_is_refused() {
+        assert!(ImageSet::new(vec![0; 3], vec![1], 1, vec!["only".into()]).is_err());
+        assert!(ImageSet::new(vec![0; 4], vec![0], 1, vec!["only".into()]).is_err());
+        assert!(ImageSet::new(vec![], vec![], 1, vec!["only".into()]).is_err());
+    }
+
+    #[test]
+    fn statistics_are_those_of_the_pixels() {
+        let set = numbered(&[0, 0, 0, 0], 1);
+        let (mean, std) = set.channel_statistics();
+        assert!((mean[0] - 1.5 / 255.0).abs() < 1e-12);
+        assert!((std[0] - (1.25_f64).sqrt() / 255.0).abs() < 1e-12);
+        assert_eq!((mean[1], std[1], mean[2], std[2]), (0.0, 0.0, 1.0, 0.0));
+    }
+}

@@ -1,0 +1,301 @@
+//! Batches: shuffled and augmented for training, in order for evaluation, drawn at random for calibration.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+use super::augment::{Augmentation, normalise};
+use super::error::DataError;
+use super::image_set::ImageSet;
+use super::preprocess::{Preprocessing, resize};
+use crate::random::{Purpose, generator};
+
+/// Images and their classes.
+#[derive(Debug)]
+pub struct Batch {
+    /// float32 `[N, 3, S, S]`, normalised, channels innermost in memory.
+    pub images: Tensor,
+    /// int64 `[N]`.
+    pub labels: Tensor,
+}
+
+impl Batch {
+    /// The same batch on another device.
+    pub fn to_device(&self, device: Device) -> Batch {
+        Batch { images: self.images.to_device(device), labels: self.labels.to_device(device) }
+    }
+
+    /// The same batch at another resolution.
+    pub fn resize(&self, resolution: i64) -> Batch {
+        Batch { images: resize(&self.images, resolution), labels: self.labels.shallow_clone() }
+    }
+
+    /// A batch of these images of `set`, whose values (N×S×S×3, and the number of values per image) `fill` writes.
+    ///
+    /// Values go straight into the tensor's memory: making a tensor of a slice clears it with all of LibTorch's
+    /// threads first, of which a loading thread would get a set of its own to fight over the cores with.
+    fn fill(set: &ImageSet, indices: &[u32], fill: impl FnOnce(&mut [f32], usize)) -> Batch {
+        let (count, size) = (indices.len(), set.size());
+        let images = Tensor::empty([count as i64, size as i64, size as i64, 3], (Kind::Float, Device::Cpu));
+        let values = count * size * size * 3;
+        assert!(images.is_contiguous() && images.numel() == values);
+        // SAFETY: the tensor is a contiguous float32 block of that many values on the CPU, no one else knows of it
+        // yet, and every bit pattern is a float.
+        let slice = unsafe { std::slice::from_raw_parts_mut(images.data_ptr().cast::<f32>(), values) };
+        slice.fill(0.0);
+        fill(slice, size * size * 3);
+        let labels: Vec<i64> = indices.iter().map(|&index| set.labels()[index as usize]).collect();
+        Batch { images: images.permute([0, 3, 1, 2]), labels: Tensor::from_slice(&labels) }
+    }
+}
+
+/// Where training is: the batch that comes next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Passes over the training set, from 0.
+    pub epoch: u64,
+    /// Batches within the epoch, from 0.
+    pub step: usize,
+}
+
+/// Shuffled, augmented training batches of the native size; the last partial batch of an epoch is left out.
+///
+/// The order of an epoch is a function of (seed, epoch) and a batch one of (seed, epoch, step), so training can start
+/// anywhere and sees what it would have seen.
+#[derive(Clone, Debug)]
+pub struct TrainLoader {
+    set: Arc<ImageSet>,
+    table: Arc<[[f32; 256]; 3]>,
+    augmentation: Augmentation,
+    batch_size: usize,
+    seed: u64,
+}
+
+impl TrainLoader {
+    /// Checks that the set fills a batch, and that size and augmentation fit.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] naming what does not fit.
+    pub fn new(
+        set: Arc<ImageSet>,
+        preprocessing: &Preprocessing,
+        augmentation: Augmentation,
+        batch_size: usize,
+        seed: u64,
+    ) -> Result<TrainLoader, DataError> {
+        if batch_size == 0 || batch_size > set.len() {
+            let reason = format!("but must be 1 to {}, the number of training images", set.len());
+            return Err(DataError::Setting { setting: "batch_size", value: batch_size.to_string(), reason });
+        }
+        augmentation.check(set.size())?;
+        let table = table_for(&set, preprocessing)?;
+        Ok(TrainLoader { set, table, augmentation, batch_size, seed })
+    }
+
+    /// Whole batches in an epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.set.len() / self.batch_size
+    }
+
+    /// Images in a batch.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+
+    /// The images batches are made of.
+    pub fn set(&self) -> &Arc<ImageSet> {
+        &self.set
+    }
+
+    /// The order in which an epoch goes through the set, a permutation.
+    pub fn order(&self, epoch: u64) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.set.len() as u32).collect();
+        order.shuffle(&mut generator(self.seed, Purpose::Shuffle, epoch, 0));
+        order
+    }
+
+    /// One batch, made here and now. Panics if `step` is beyond the epoch.
+    pub fn batch(&self, epoch: u64, step: usize) -> Batch {
+        self.make(&self.order(epoch), epoch, step)
+    }
+
+    /// All batches from a position on, epoch after epoch without end, prepared one ahead in a thread of its own.
+    pub fn batches_from(&self, start: Position) -> TrainBatches {
+        let (sender, receiver) = sync_channel(0);
+        let loader = self.clone();
+        let work = move || {
+            // A start at the end of an epoch is the start of the next.
+            let steps = loader.steps_per_epoch();
+            let mut at = Position { epoch: start.epoch + (start.step / steps) as u64, step: start.step % steps };
+            loop {
+                let order = loader.order(at.epoch);
+                while at.step < steps {
+                    if sender.send((at, loader.make(&order, at.epoch, at.step))).is_err() {
+                        return;
+                    }
+                    at.step += 1;
+                }
+                at = Position { epoch: at.epoch + 1, step: 0 };
+            }
+        };
+        let worker = std::thread::Builder::new().name("train-loader".into()).spawn(work).expect("a thread");
+        TrainBatches { receiver: Some(receiver), worker: Some(worker) }
+    }
+
+    fn make(&self, order: &[u32], epoch: u64, step: usize) -> Batch {
+        assert!(step < self.steps_per_epoch(), "step {step} of an epoch of {}", self.steps_per_epoch());
+        let (size, indices) = (self.set.size(), &order[step * self.batch_size..(step + 1) * self.batch_size]);
+        Batch::fill(&self.set, indices, |images, bytes| {
+            let one = |(place, (out, &index)): (usize, (&mut [f32], &u32))| {
+                let mut rng = generator(self.seed, Purpose::Augment, epoch, step as u64);
+                rng.set_stream(place as u64);
+                self.augmentation.view(self.set.image(index as usize), size, &self.table, &mut rng, out);
+            };
+            if self.augmentation.is_heavy() {
+                images.par_chunks_exact_mut(bytes).zip(indices).enumerate().for_each(one);
+            } else {
+                images.chunks_exact_mut(bytes).zip(indices).enumerate().for_each(one);
+            }
+        })
+    }
+}
+
+/// Endless training batches with their positions; see [`TrainLoader::batches_from`].
+#[derive(Debug)]
+pub struct TrainBatches {
+    receiver: Option<Receiver<(Position, Batch)>>,
+    worker: Option<JoinHandle<()>>,
+}
+
+impl Iterator for TrainBatches {
+    type Item = (Position, Batch);
+
+    fn next(&mut self) -> Option<(Position, Batch)> {
+        match self.receiver.as_ref()?.recv() {
+            Ok(batch) => Some(batch),
+            // The thread ends by itself only if it panics.
+            Err(_) => std::panic::resume_unwind(self.worker.take()?.join().err()?),
+        }
+    }
+}
+
+impl Drop for TrainBatches {
+    fn drop(&mut self) {
+        self.receiver = None;
+        if let Some(worker) = self.worker.take() {
+            let _ = worker.join();
+        }
+    }
+}
+
+/// The whole set in order, without augmentation, at `resolution`, on `device`; the last batch may be smaller.
+///
+/// # Errors
+/// [`DataError::Setting`] if the set has another native size than `preprocessing`, or a size is 0.
+pub fn eval_batches<'a>(
+    set: &'a ImageSet,
+    preprocessing: &Preprocessing,
+    batch_size: usize,
+    resolution: i64,
+    device: Device,
+) -> Result<EvalBatches<'a>, DataError> {
+    let indices = (0..set.len() as u32).collect();
+    EvalBatches::new(set, indices, preprocessing, batch_size, resolution, device)
+}
+
+/// `count` batches of images drawn without replacement (anew once all were drawn), without augmentation, at
+/// `resolution`, on `device`: the same for the same seed, whatever the resolution.
+///
+/// # Errors
+/// As for [`eval_batches`].
+pub fn calibration_batches<'a>(
+    set: &'a ImageSet,
+    preprocessing: &Preprocessing,
+    count: usize,
+    batch_size: usize,
+    resolution: i64,
+    seed: u64,
+    device: Device,
+) -> Result<EvalBatches<'a>, DataError> {
+    let mut indices: Vec<u32> = Vec::with_capacity(count * batch_size);
+    for round in 0.. {
+        if indices.len() >= count * batch_size {
+            break;
+        }
+        let mut order: Vec<u32> = (0..set.len() as u32).collect();
+        order.shuffle(&mut generator(seed, Purpose::Calibration, round, 0));
+        indices.extend(order);
+    }
+    indices.truncate(count * batch_size);
+    EvalBatches::new(set, indices, preprocessing, batch_size, resolution, device)
+}
+
+/// Unaugmented batches of a list of images.
+#[derive(Debug)]
+pub struct EvalBatches<'a> {
+    set: &'a ImageSet,
+    table: Arc<[[f32; 256]; 3]>,
+    indices: Vec<u32>,
+    next: usize,
+    batch_size: usize,
+    resolution: i64,
+    device: Device,
+}
+
+impl<'a> EvalBatches<'a> {
+    fn new(
+        set: &'a ImageSet,
+        indices: Vec<u32>,
+        preprocessing: &Preprocessing,
+        batch_size: usize,
+        resolution: i64,
+        device: Device,
+    ) -> Result<EvalBatches<'a>, DataError> {
+        for (setting, value) in [("batch_size", batch_size as i64), ("resolution", resolution)] {
+            if value < 1 {
+                let reason = "but must be at least 1".to_string();
+                return Err(DataError::Setting { setting, value: value.to_string(), reason });
+            }
+        }
+        let table = table_for(set, preprocessing)?;
+        Ok(EvalBatches { set, table, indices, next: 0, batch_size, resolution, device })
+    }
+}
+
+impl Iterator for EvalBatches<'_> {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        let end = (self.next + self.batch_size).min(self.indices.len());
+        let indices = &self.indices[self.next..end];
+        if indices.is_empty() {
+            return None;
+        }
+        self.next = end;
+        let batch = Batch::fill(self.set, indices, |images, bytes| {
+            for (out, &index) in images.chunks_exact_mut(bytes).zip(indices) {
+                normalise(self.set.image(index as usize), &self.table, out);
+            }
+        });
+        Some(batch.to_device(self.device).resize(self.resolution))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = (self.indices.len() - self.next).div_ceil(self.batch_size);
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for EvalBatches<'_> {}
+
+fn table_for(set: &ImageSet, preprocessing: &Preprocessing) -> Result<Arc<[[f32; 256]; 3]>, DataError> {
+    if set.size() == preprocessing.native_size {
+        return Ok(Arc::new(preprocessing.table()));
+    }
+    let reason = format!("but the network was made for images of {} pixels", preprocessing.native_size);
+    Err(DataError::Setting { setting: "the size of the images", value: set.size().to_string(), reason })
+}

@@ -1,0 +1,31 @@
+//! Images: from files to normalised, augmented batches, all on the CPU and all reproducible.
+//!
+//! [`DataSource`] (the `DATA` of the command line) loads an [`ImageSet`] into memory as bytes; [`TrainLoader`] makes
+//! [`Batch`]es of it in a thread of its own, every one a function of (seed, epoch, step); [`eval_batches`] and
+//! [`calibration_batches`] make unaugmented ones. [`Preprocessing`] says how bytes become a network's input.
+
+mod augment;
+mod cifar;
+mod decode;
+mod error;
+mod folder;
+mod guard;
+mod idx;
+mod image_set;
+mod loader;
+mod parquet_images;
+mod preprocess;
+mod source;
+mod synthetic;
+#[cfg(test)]
+mod test_images;
+#[cfg(test)]
+mod tests;
+
+pub use augment::{Augmentation, Border, Crop};
+pub use error::{DataError, Place};
+pub use image_set::{ImageSet, Splits};
+pub use loader::{Batch, EvalBatches, Position, TrainBatches, TrainLoader, calibration_batches, eval_batches};
+pub use preprocess::{Interpolation, Preprocessing, PreprocessingFile, channels_last, resize};
+pub use source::{DataSource, LoadOptions};
+pub use synthetic::Synthetic;

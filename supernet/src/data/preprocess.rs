@@ -1,0 +1,179 @@
+//! How an image becomes a network's input, as a value that travels with every trained and exported network.
+//!
+//! Decode to RGB, bring to the native size, scale to 0…1, normalise each channel, and only then resize to the subnet's
+//! resolution: one batch is resized at once, and every resolution sees the same normalised pixels.
+
+use std::io::Write;
+use std::path::Path;
+
+use hw_targets::files::write_atomically;
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use super::error::{DataError, read_file};
+use super::image_set::ImageSet;
+
+/// Native size and normalisation of a data set; the rest of the rule is fixed and written into
+/// [`PreprocessingFile::steps`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preprocessing {
+    /// Height and width images are brought to before they are normalised.
+    pub native_size: usize,
+    /// Mean of each channel (R, G, B) of values scaled to 0…1.
+    pub mean: [f64; 3],
+    /// Standard deviation of each channel.
+    pub std: [f64; 3],
+    /// How a batch is resized to a subnet's resolution.
+    pub interpolation: Interpolation,
+}
+
+/// How normalised images are resized.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interpolation {
+    /// Bilinear; a triangle filter widened by the scale when shrinking. torchvision's `Resize(antialias=True)`.
+    #[default]
+    BilinearAntialias,
+}
+
+impl Preprocessing {
+    /// CIFAR-10's usual constants at 32 pixels.
+    pub fn cifar10() -> Preprocessing {
+        Preprocessing {
+            native_size: 32,
+            mean: [0.4914, 0.4822, 0.4465],
+            std: [0.2470, 0.2435, 0.2616],
+            interpolation: Interpolation::default(),
+        }
+    }
+
+    /// Mean and standard deviation measured on `train`, at its size; a constant channel keeps deviation 1.
+    pub fn measured(train: &ImageSet) -> Preprocessing {
+        let (mean, std) = train.channel_statistics();
+        let std = std.map(|std| if std > 0.0 { std } else { 1.0 });
+        Preprocessing { native_size: train.size(), mean, std, interpolation: Interpolation::default() }
+    }
+
+    /// What each byte of each channel becomes: `(byte/255 − mean)/std`.
+    pub(super) fn table(&self) -> [[f32; 256]; 3] {
+        std::array::from_fn(|channel| {
+            std::array::from_fn(|byte| ((byte as f64 / 255.0 - self.mean[channel]) / self.std[channel]) as f32)
+        })
+    }
+
+    /// The description to ship with a network that reads images of `resolution`, where it reads only one.
+    pub fn describe(&self, resolution: Option<usize>, class_names: &[String]) -> PreprocessingFile {
+        let size = self.native_size;
+        let mut steps = vec![
+            "decode to RGB".to_string(),
+            format!(
+                "unless {size}×{size} already: resize the shorter side to {size} (bilinear, antialias), crop the centre"
+            ),
+            "divide by 255, subtract `mean`, divide by `std`, channel by channel".to_string(),
+        ];
+        match resolution {
+            Some(resolution) if resolution == size => {}
+            Some(resolution) => steps.push(format!(
+                "resize the normalised floats to {resolution}×{resolution} (bilinear, antialias, corners not aligned)"
+            )),
+            None => steps.push(
+                "resize the normalised floats to the subnet's resolution (bilinear, antialias, corners not aligned)"
+                    .to_string(),
+            ),
+        }
+        steps.push("lay out as float32 [N, 3, height, width]".to_string());
+        PreprocessingFile {
+            schema: SCHEMA.to_string(),
+            native_size: size,
+            resolution,
+            mean: self.mean,
+            std: self.std,
+            interpolation: self.interpolation,
+            class_names: class_names.to_vec(),
+            steps,
+        }
+    }
+}
+
+const SCHEMA: &str = "ofa.preprocessing/1";
+
+/// `preprocessing.json`: what a program needs to feed a network, and in `steps` the same in words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreprocessingFile {
+    /// `ofa.preprocessing/1`.
+    pub schema: String,
+    /// Height and width before normalisation.
+    pub native_size: usize,
+    /// Height and width the network reads; none for a supernet, whose subnets differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolution: Option<usize>,
+    /// Mean of R, G, B in 0…1.
+    pub mean: [f64; 3],
+    /// Standard deviation of R, G, B.
+    pub std: [f64; 3],
+    /// Resizing to the resolution.
+    pub interpolation: Interpolation,
+    /// In the order of the network's outputs.
+    pub class_names: Vec<String>,
+    /// For a reader, in order.
+    #[serde(default)]
+    pub steps: Vec<String>,
+}
+
+impl PreprocessingFile {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// A missing file, wrong JSON, an unknown schema, a size of 0, or a deviation that is not positive.
+    pub fn read(path: &Path) -> Result<PreprocessingFile, DataError> {
+        let wrong = |what: String| DataError::content(path, what);
+        let file: PreprocessingFile =
+            serde_json::from_slice(&read_file(path)?).map_err(|error| wrong(error.to_string()))?;
+        if file.schema != SCHEMA {
+            return Err(wrong(format!("schema `{}` instead of `{SCHEMA}`", file.schema)));
+        }
+        if file.native_size == 0 || file.resolution == Some(0) {
+            return Err(wrong("a size of 0".into()));
+        }
+        let usable = |std: &f64| std.is_finite() && *std > 0.0;
+        if !file.std.iter().all(usable) || !file.mean.iter().all(|mean| mean.is_finite()) {
+            return Err(wrong("`mean` must be finite and `std` positive".into()));
+        }
+        Ok(file)
+    }
+
+    /// Writes the file, whole or not at all.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn write(&self, path: &Path) -> Result<(), DataError> {
+        let text = serde_json::to_string_pretty(self).expect("numbers and strings");
+        write_atomically(path, |file| writeln!(file, "{text}")).map_err(|source| DataError::read(path, source))
+    }
+
+    /// The rule itself.
+    pub fn preprocessing(&self) -> Preprocessing {
+        Preprocessing {
+            native_size: self.native_size,
+            mean: self.mean,
+            std: self.std,
+            interpolation: self.interpolation,
+        }
+    }
+}
+
+/// Resizes `images` `[N, 3, H, W]` to `[N, 3, resolution, resolution]`, bilinear with antialias, corners not aligned;
+/// the same size is the identity. The memory layout is kept.
+pub fn resize(images: &Tensor, resolution: i64) -> Tensor {
+    let (_, _, height, width) = images.size4().expect("images are [N, 3, H, W]");
+    if (height, width) == (resolution, resolution) {
+        return images.shallow_clone();
+    }
+    images.internal_upsample_bilinear2d_aa([resolution, resolution], false, None, None)
+}
+
+/// The same values with channels innermost in memory, the layout convolutions of a CPU are fastest in.
+pub fn channels_last(images: &Tensor) -> Tensor {
+    images.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+}

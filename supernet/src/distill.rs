@@ -1,0 +1,280 @@
+//! Distilled images: made from noise so that the batch-norm statistics they cause match those of real images.
+//!
+//! Whoever has the weights but not the training images can calibrate any subnet with them. The idea is ZeroQ's (Cai et
+//! al. 2020, arXiv:2001.00281, §3.1): descend, in the pixels, the distance between the statistics of a batch and the
+//! known ones. Departures from the paper: the statistics of many subnets of one supernet are matched rather than those
+//! of one network, each subnet at its resolution and normalised by the batch, as in calibration; standard deviations
+//! are compared by their ratio; the images start as noise with the spectrum of natural images; and every step sees them
+//! as they will be stored, in 8 bits.
+
+use std::f64::consts::PI;
+
+use rand::seq::SliceRandom;
+use rand_distr::{Distribution, StandardNormal};
+use search::subnet::SubnetConfig;
+use tch::{Device, Kind, Tensor};
+
+use crate::data::{Preprocessing, resize};
+use crate::random::{Purpose, generator};
+use crate::statistics::BnStatistics;
+use crate::subnet::{Mode, Subnet};
+use crate::supernet::Supernet;
+
+/// How to distil.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DistillSettings {
+    /// Images that pass through a network together: statistics are matched batch by batch, so calibration must use the
+    /// same batches. A partial batch at the end is a batch too.
+    pub batch: usize,
+    /// Updates of the images; each shows every batch to one subnet.
+    pub steps: usize,
+    /// Adam's step size at the start, in normalised pixels; falls to zero along half a cosine.
+    pub learning_rate: f64,
+    /// For the order of subnets.
+    pub seed: u64,
+}
+
+/// One update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DistillStep {
+    /// From 0.
+    pub step: usize,
+    /// Mean over the batches of [`mismatch`] before the update.
+    pub mismatch: f64,
+}
+
+/// Changes `start` (`[N, 3, S, S]`, normalised) until its batches cause in each subnet of `pool` the statistics given
+/// with it. The result has the same shape and holds only values that 8-bit pixels can have.
+///
+/// # Panics
+/// If the pool is empty or holds a subnet of another space.
+pub fn distill(
+    supernet: &Supernet,
+    pool: &[(SubnetConfig, BnStatistics)],
+    preprocessing: &Preprocessing,
+    settings: &DistillSettings,
+    start: &Tensor,
+    progress: &mut dyn FnMut(DistillStep),
+) -> Tensor {
+    assert!(!pool.is_empty(), "there are statistics to match");
+    let pixels = PixelRange::new(preprocessing, supernet.device());
+    let mut images = pixels.clamp(&start.detach().to_device(supernet.device()));
+    let mut adam = Adam::new(&images);
+    let mut order = Vec::new();
+    let mut rounds = 0;
+    for step in 0..settings.steps {
+        // The gradient at the rounded image is applied to the image behind it (a straight-through estimate).
+        let seen = pixels.rounded(&images).set_requires_grad(true);
+        let batches = seen.split(settings.batch as i64, 0);
+        let mut total = Tensor::zeros([], (Kind::Float, supernet.device()));
+        for batch in &batches {
+            if order.is_empty() {
+                order.extend(0..pool.len());
+                order.shuffle(&mut generator(settings.seed, Purpose::Subnets, rounds, 0));
+                rounds += 1;
+            }
+            let (config, target) = &pool[order.pop().expect("just filled")];
+            total += differentiable(&supernet.subnet(config), batch, target);
+        }
+        let mean = total / batches.len() as f64;
+        progress(DistillStep { step, mismatch: mean.double_value(&[]) });
+        // Asking for this gradient alone spares those of the weights.
+        let gradient = Tensor::run_backward(&[&mean], &[&seen], false, false).remove(0);
+        let learning_rate = settings.learning_rate * 0.5 * (1.0 + (PI * step as f64 / settings.steps as f64).cos());
+        images = pixels.clamp(&(images - adam.update(&gradient) * learning_rate));
+    }
+    pixels.rounded(&images)
+}
+
+/// How far the statistics that one batch `[N, 3, S, S]` (any S) causes in `subnet` are from `target`: the mean over
+/// batch norms and channels of ((μ − μ*)/σ*)² + ln²(σ/σ*).
+pub fn mismatch(subnet: &Subnet, batch: &Tensor, target: &BnStatistics) -> f64 {
+    tch::no_grad(|| differentiable(subnet, batch, target).double_value(&[]))
+}
+
+fn differentiable(subnet: &Subnet, batch: &Tensor, target: &BnStatistics) -> Tensor {
+    let mut layers = Vec::new();
+    let batch = resize(batch, i64::from(subnet.config().resolution));
+    let _ = subnet.forward(&batch, Mode::Match { target, mismatch: &mut layers });
+    Tensor::stack(&layers, 0).mean(Kind::Float)
+}
+
+/// Images `[count, 3, size, size]` (normalised, in the range of pixels) of noise in which every octave of spatial
+/// frequency has the same variance, as in natural images (amplitude 1/f: Field 1987, doi:10.1364/JOSAA.4.002379), and
+/// the three colours mostly go together.
+pub fn natural_noise(count: usize, size: usize, preprocessing: &Preprocessing, seed: u64) -> Tensor {
+    let mut octaves = 0;
+    let mut cells = 1;
+    let mut sum = Tensor::zeros([count as i64, 3, size as i64, size as i64], (Kind::Float, Device::Cpu));
+    while cells <= size {
+        let mut rng = generator(seed, Purpose::Synthetic, cells as u64, 0);
+        let mut noise = |channels: usize| {
+            let values: Vec<f32> =
+                StandardNormal.sample_iter(&mut rng).take(count * channels * cells * cells).collect();
+            Tensor::from_slice(&values).view([count as i64, channels as i64, cells as i64, cells as i64])
+        };
+        let octave = noise(1) * LIGHTNESS.sqrt() + noise(3) * (1.0 - LIGHTNESS).sqrt();
+        sum += resize(&octave, size as i64);
+        octaves += 1;
+        cells *= 2;
+    }
+    PixelRange::new(preprocessing, Device::Cpu).clamp(&(sum / f64::from(octaves).sqrt()))
+}
+
+/// Share of the variance that the three colours of the noise have in common.
+const LIGHTNESS: f64 = 0.9;
+
+/// The 8-bit pixels (u8 `[N, S, S, 3]`, on the CPU) nearest to normalised images `[N, 3, S, S]`.
+pub fn to_bytes(images: &Tensor, preprocessing: &Preprocessing) -> Tensor {
+    let pixels = PixelRange::new(preprocessing, images.device());
+    let bytes = pixels.levels(images).permute([0, 2, 3, 1]).to_kind(Kind::Uint8);
+    bytes.to_device(Device::Cpu).contiguous()
+}
+
+/// Normalised images `[N, 3, S, S]` of 8-bit pixels (u8 `[N, S, S, 3]`), the same values that data loaders give.
+pub fn from_bytes(bytes: &Tensor, preprocessing: &Preprocessing) -> Tensor {
+    PixelRange::new(preprocessing, bytes.device()).normalised(&bytes.permute([0, 3, 1, 2]).to_kind(Kind::Double))
+}
+
+/// Where normalised pixels can be. `[1, 3, 1, 1]` each, double.
+struct PixelRange {
+    mean: Tensor,
+    std: Tensor,
+    low: Tensor,
+    high: Tensor,
+}
+
+impl PixelRange {
+    fn new(preprocessing: &Preprocessing, device: Device) -> Self {
+        let channels = |values: [f64; 3]| Tensor::from_slice(&values).view([1, 3, 1, 1]).to_device(device);
+        let (mean, std) = (channels(preprocessing.mean), channels(preprocessing.std));
+        let [low, high] = [0.0_f64, 1.0].map(|value| ((-&mean + value) / &std).to_kind(Kind::Float));
+        Self { mean, std, low, high }
+    }
+
+    fn clamp(&self, images: &Tensor) -> Tensor {
+        images.clamp_tensor(Some(&self.low), Some(&self.high))
+    }
+
+    /// 0 to 255, double.
+    fn levels(&self, images: &Tensor) -> Tensor {
+        ((images * &self.std + &self.mean) * 255.0).round().clamp(0.0, 255.0)
+    }
+
+    fn normalised(&self, levels: &Tensor) -> Tensor {
+        ((levels / 255.0 - &self.mean) / &self.std).to_kind(Kind::Float)
+    }
+
+    fn rounded(&self, images: &Tensor) -> Tensor {
+        self.normalised(&self.levels(images))
+    }
+}
+
+/// Adam (Kingma & Ba 2015, arXiv:1412.6980) with its usual constants, for one tensor.
+struct Adam {
+    first: Tensor,
+    second: Tensor,
+    steps: i32,
+}
+
+impl Adam {
+    fn new(like: &Tensor) -> Self {
+        Self { first: like.zeros_like(), second: like.zeros_like(), steps: 0 }
+    }
+
+    /// The direction to subtract, about one in each element.
+    fn update(&mut self, gradient: &Tensor) -> Tensor {
+        const MEMORY: [f64; 2] = [0.9, 0.999];
+        self.steps += 1;
+        self.first = &self.first * MEMORY[0] + gradient * (1.0 - MEMORY[0]);
+        self.second = &self.second * MEMORY[1] + gradient.square() * (1.0 - MEMORY[1]);
+        let [first, second] = MEMORY.map(|memory| 1.0 - memory.powi(self.steps));
+        &self.first / first / ((&self.second / second).sqrt() + f64::EPSILON)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use search::space::SearchSpace;
+
+    use super::*;
+    use crate::calibrate::calibrate;
+    use crate::data::{DataSource, LoadOptions, calibration_batches, eval_batches};
+
+    /// A supernet with fresh weights, and two of its subnets with their statistics on synthetic images.
+    fn supernet_and_pool(preprocessing: &Preprocessing) -> (Supernet, Vec<(SubnetConfig, BnStatistics)>) {
+        let space = SearchSpace::builtin("mcu-cifar").unwrap();
+        let supernet = Supernet::new(&space, 3, Device::Cpu);
+        let set = "synthetic:64".parse::<DataSource>().unwrap().train(&LoadOptions::default()).unwrap();
+        let archs = [space.smallest(24).unwrap(), space.smallest(32).unwrap()];
+        let pool = archs.map(|arch| {
+            let config = space.resolve(&arch);
+            let size = i64::from(arch.resolution());
+            let batches = calibration_batches(&set, preprocessing, 1, 64, size, 1, Device::Cpu).unwrap();
+            let images: Vec<Tensor> = batches.map(|batch| batch.images).collect();
+            let statistics = calibrate(&supernet.subnet(&config), &images);
+            (config, statistics)
+        });
+        (supernet, pool.into())
+    }
+
+    #[test]
+    fn a_batch_matches_its_own_statistics() {
+        let preprocessing = Preprocessing::cifar10();
+        let (supernet, pool) = supernet_and_pool(&preprocessing);
+        let subnet = supernet.subnet(&pool[1].0);
+        let images = natural_noise(16, 32, &preprocessing, 1);
+        let own = calibrate(&subnet, [&images]);
+        let (to_own, to_other) = (mismatch(&subnet, &images, &own), mismatch(&subnet, &images, &pool[1].1));
+        assert!(to_own < 1e-6 && to_other > 1e-3, "{to_own} from its own, {to_other} from others");
+    }
+
+    #[test]
+    fn distilled_images_come_closer_and_are_pixels() {
+        let preprocessing = Preprocessing::cifar10();
+        let (supernet, pool) = supernet_and_pool(&preprocessing);
+        let settings = DistillSettings { batch: 16, steps: 30, learning_rate: 0.1, seed: 5 };
+        let start = natural_noise(24, 32, &preprocessing, 1);
+        let mut steps = Vec::new();
+        let made = distill(&supernet, &pool, &preprocessing, &settings, &start, &mut |step| steps.push(step.step));
+        assert_eq!(steps, (0..30).collect::<Vec<_>>());
+        assert_eq!(made.size(), start.size());
+        let total = |images: &Tensor| -> f64 {
+            let batches = images.split(16, 0);
+            let each = pool.iter().flat_map(|(config, target)| {
+                let subnet = supernet.subnet(config);
+                batches.iter().map(move |batch| mismatch(&subnet, batch, target)).collect::<Vec<_>>()
+            });
+            each.sum()
+        };
+        let (before, after) = (total(&start), total(&made));
+        assert!(after < before / 4.0, "{before} became {after}");
+        assert_eq!(from_bytes(&to_bytes(&made, &preprocessing), &preprocessing), made);
+    }
+
+    #[test]
+    fn bytes_become_what_data_loaders_give() {
+        let set = "synthetic:4".parse::<DataSource>().unwrap().train(&LoadOptions::default()).unwrap();
+        let (preprocessing, size) = (Preprocessing::cifar10(), set.size() as i64);
+        let loaded = eval_batches(&set, &preprocessing, 4, size, Device::Cpu).unwrap().next().unwrap().images;
+        let bytes = Tensor::from_slice(set.images()).view([-1, size, size, 3]).narrow(0, 0, 4);
+        assert_eq!(from_bytes(&bytes, &preprocessing), loaded);
+        assert_eq!(to_bytes(&loaded, &preprocessing), bytes);
+    }
+
+    #[test]
+    fn noise_is_smooth_coloured_and_repeatable() {
+        let preprocessing = Preprocessing::cifar10();
+        let noise = natural_noise(64, 32, &preprocessing, 1);
+        assert_eq!(noise, natural_noise(64, 32, &preprocessing, 1));
+        assert_ne!(noise, natural_noise(64, 32, &preprocessing, 2));
+        let correlation = |a: &Tensor, b: &Tensor| {
+            let stack = Tensor::stack(&[a.flatten(0, -1), b.flatten(0, -1)], 0);
+            stack.corrcoef().double_value(&[0, 1])
+        };
+        let neighbours = correlation(&noise.narrow(3, 0, 31), &noise.narrow(3, 1, 31));
+        assert!(neighbours > 0.6, "neighbouring pixels correlate by {neighbours}");
+        let colours = correlation(&noise.select(1, 0), &noise.select(1, 2));
+        assert!((0.8..0.97).contains(&colours), "red and blue correlate by {colours}");
+    }
+}

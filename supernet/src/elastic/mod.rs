@@ -1,0 +1,19 @@
+//! Layers that hold weights for their largest form and hand out the prefix that one subnet uses.
+//!
+//! Slicing is always a prefix (`once-for-all` §2.1–2.3); slices are views, so gradients flow into the prefix and the
+//! rest of a weight gets exactly zero.
+
+mod batch_norm;
+mod block;
+mod conv;
+mod depthwise;
+mod linear;
+mod squeeze_excite;
+
+pub use batch_norm::ElasticBatchNorm;
+pub(crate) use batch_norm::permute_in_place;
+pub use block::ElasticBlock;
+pub use conv::ElasticConv2d;
+pub use depthwise::ElasticDepthwise;
+pub use linear::ElasticLinear;
+pub use squeeze_excite::ElasticSqueezeExcite;

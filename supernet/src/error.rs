@@ -1,0 +1,64 @@
+//! What can go wrong with weights, checkpoints and runs.
+
+use std::path::PathBuf;
+
+use hw_targets::failure::FailureKind;
+
+/// Errors of this crate outside its data loaders and importers.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each field is")]
+pub enum SupernetError {
+    #[error("weight `{name}` is missing")]
+    MissingWeight { name: String },
+    #[error("weight `{name}` has shape {got:?}, but this space needs {expected:?}")]
+    WeightShape { name: String, expected: Vec<i64>, got: Vec<i64> },
+    #[error("weight `{name}` holds a NaN or an infinity")]
+    WeightNotFinite { name: String },
+    #[error("{count} weights do not belong to this space, the first is `{first}`")]
+    UnusedWeights { first: String, count: usize },
+    #[error("{path}: {reason}", path = path.display())]
+    Checkpoint { path: PathBuf, reason: String },
+    #[error("the loss became {loss} in phase `{phase}`, step {step}")]
+    Diverged { phase: String, step: u64, loss: f64 },
+    #[error("training stopped on request; the state is saved")]
+    Interrupted,
+    #[error(transparent)]
+    Data(#[from] crate::data::DataError),
+    #[error(transparent)]
+    TensorFile(#[from] crate::import::TensorFileError),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Torch(#[from] tch::TchError),
+}
+
+impl SupernetError {
+    /// For the exit code.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::MissingWeight { .. }
+            | Self::WeightShape { .. }
+            | Self::WeightNotFinite { .. }
+            | Self::UnusedWeights { .. }
+            | Self::Checkpoint { .. } => FailureKind::Content,
+            Self::Data(error) => error.kind(),
+            Self::TensorFile(error) => error.kind(),
+            Self::Diverged { .. } | Self::Interrupted | Self::Io(_) | Self::Torch(_) => FailureKind::Io,
+        }
+    }
+
+    /// What to try.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::MissingWeight { .. } | Self::WeightShape { .. } | Self::UnusedWeights { .. } => {
+                Some("check that the weights were made for this search space".into())
+            }
+            Self::Checkpoint { .. } => Some("restore the file, or start the run again in a new folder".into()),
+            Self::Diverged { .. } => Some("lower `learning_rate` in the recipe, or lengthen its warm-up".into()),
+            Self::Interrupted => Some("run the same command with --resume".into()),
+            Self::Data(error) => error.hint(),
+            Self::TensorFile(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The weights of one subnet, ready to run: views into a supernet (gradients flow back) or copies of their own.
+//!
+//! There is one forward pass for both, so an extracted network and the supernet at that subnet cannot drift apart.
+//! Feature maps are channels-last in memory: on the CPU a training step of an inverted-bottleneck network is about
+//! twice as fast that way.
+
+use hw_targets::workload::Activation;
+use search::subnet::SubnetConfig;
+use tch::Tensor;
+
+use crate::statistics::{BnStatistics, ChannelStatistics};
+
+/// γ, β and the running statistics, `[C]` each.
+#[derive(Debug)]
+pub struct BatchNorm {
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Tensor,
+    pub(crate) running_mean: Tensor,
+    pub(crate) running_var: Tensor,
+}
+
+/// Convolution, batch norm if any, activation.
+#[derive(Debug)]
+pub struct Conv {
+    pub(crate) weight: Tensor,
+    pub(crate) batch_norm: Option<BatchNorm>,
+    pub(crate) stride: i64,
+    pub(crate) padding: i64,
+    pub(crate) groups: i64,
+    pub(crate) activation: Activation,
+}
+
+/// (weight, bias) of the two 1×1 convolutions.
+#[derive(Debug)]
+pub struct SqueezeExcite {
+    pub(crate) reduce: (Tensor, Tensor),
+    pub(crate) expand: (Tensor, Tensor),
+}
+
+/// Inverted bottleneck.
+#[derive(Debug)]
+pub struct Block {
+    pub(crate) expand: Option<Conv>,
+    pub(crate) depthwise: Conv,
+    pub(crate) squeeze_excite: Option<SqueezeExcite>,
+    pub(crate) project: Conv,
+    pub(crate) residual: bool,
+}
+
+/// How batch norm behaves in a forward pass.
+pub enum Mode<'a> {
+    /// Normalises by the batch; statistics are neither read nor written, because those of a supernet mean nothing
+    /// for any one subnet. Dropout is on.
+    Train,
+    /// Normalises by the batch and adds its mean and biased variance to the statistics.
+    Calibrate(&'a mut BnStatistics),
+    /// Normalises by these statistics.
+    Eval(&'a BnStatistics),
+    /// Normalises by the batch, and pushes for each batch norm how far the batch's statistics are from the target's: a
+    /// scalar that gradients flow through, zero where they agree.
+    Match {
+        /// Where the statistics should be.
+        target: &'a BnStatistics,
+        /// One scalar per batch norm, in order of execution.
+        mismatch: &'a mut Vec<Tensor>,
+    },
+}
+
+/// A runnable subnet.
+#[derive(Debug)]
+pub struct Subnet {
+    pub(crate) config: SubnetConfig,
+    pub(crate) stem: Conv,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) head: Vec<Conv>,
+    pub(crate) classifier: (Tensor, Tensor),
+    pub(crate) dropout: f64,
+    pub(crate) bn_eps: f64,
+}
+
+/// Walks through the batch norms of one forward pass in order.
+struct Pass<'m, 'a> {
+    mode: &'m mut Mode<'a>,
+    next: usize,
+    eps: f64,
+}
+
+impl Subnet {
+    /// Shapes.
+    pub fn config(&self) -> &SubnetConfig {
+        &self.config
+    }
+
+    /// Runs the network: `images` is `[N, 3, R, R]` (normally R is the subnet's resolution), the result
+    /// `[N, classes]`.
+    pub fn forward(&self, images: &Tensor, mut mode: Mode<'_>) -> Tensor {
+        let training = matches!(mode, Mode::Train);
+        let mut pass = Pass { mode: &mut mode, next: 0, eps: self.bn_eps };
+        let mut x = self.stem.forward(&channels_last(images), &mut pass);
+        for block in &self.blocks {
+            x = block.forward(x, &mut pass);
+        }
+        let mut head = self.head.iter().zip(&self.config.head).peekable();
+        while let Some((layer, _)) = head.next_if(|(_, shape)| shape.before_pool) {
+            x = layer.forward(&x, &mut pass);
+        }
+        x = x.mean_dim(&[2i64, 3][..], true, x.kind());
+        for (layer, _) in head {
+            x = layer.forward(&x, &mut pass);
+        }
+        if let Mode::Calibrate(statistics) = pass.mode {
+            statistics.batch_done(images.size()[0]);
+        }
+        let mut features = x.flatten(1, -1);
+        if training && self.dropout > 0.0 {
+            features = features.dropout(self.dropout, true);
+        }
+        features.linear(&self.classifier.0, Some(&self.classifier.1))
+    }
+
+    /// The running statistics stored with the weights. They describe the network only if someone calibrated it.
+    pub fn stored_statistics(&self) -> BnStatistics {
+        BnStatistics::fixed(
+            self.batch_norms()
+                .map(|norm| ChannelStatistics {
+                    mean: norm.running_mean.shallow_clone(),
+                    var: norm.running_var.shallow_clone(),
+                })
+                .collect(),
+        )
+    }
+
+    /// Batch norms in order of execution.
+    pub(crate) fn batch_norms(&self) -> impl Iterator<Item = &BatchNorm> {
+        self.convs().filter_map(|(_, conv)| conv.batch_norm.as_ref())
+    }
+
+    /// Convolutions in order of execution with their names in an extracted network.
+    pub(crate) fn convs(&self) -> impl Iterator<Item = (String, &Conv)> {
+        let blocks = self.blocks.iter().enumerate().flat_map(|(index, block)| {
+            let named = |part: &str, conv| (format!("blocks.{index}.{part}"), conv);
+            let expand = block.expand.as_ref().map(|conv| named("expand", conv));
+            expand.into_iter().chain([named("depthwise", &block.depthwise), named("project", &block.project)])
+        });
+        let head = self.head.iter().enumerate().map(|(index, conv)| (format!("head.{index}"), conv));
+        std::iter::once(("stem".to_owned(), &self.stem)).chain(blocks).chain(head)
+    }
+}
+
+impl Conv {
+    fn forward(&self, x: &Tensor, pass: &mut Pass<'_, '_>) -> Tensor {
+        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
+        let x = x.conv2d(&self.weight, None::<&Tensor>, stride, padding, [1i64, 1], self.groups);
+        let x = match &self.batch_norm {
+            Some(norm) => pass.normalise(&x, norm),
+            None => x,
+        };
+        activate(x, self.activation)
+    }
+}
+
+impl Block {
+    fn forward(&self, input: Tensor, pass: &mut Pass<'_, '_>) -> Tensor {
+        let expanded = self.expand.as_ref().map(|expand| expand.forward(&input, pass));
+        let mut x = self.depthwise.forward(expanded.as_ref().unwrap_or(&input), pass);
+        if let Some(layer) = &self.squeeze_excite {
+            x = layer.forward(&x);
+        }
+        let output = self.project.forward(&x, pass);
+        if self.residual { output + input } else { output }
+    }
+}
+
+impl SqueezeExcite {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let conv = |x: &Tensor, (weight, bias): &(Tensor, Tensor)| {
+            x.conv2d(weight, Some(bias), [1i64, 1], [0i64, 0], [1i64, 1], 1)
+        };
+        let pooled = x.mean_dim(&[2i64, 3][..], true, x.kind());
+        let gate = conv(&conv(&pooled, &self.reduce).relu(), &self.expand).hardsigmoid();
+        x * gate
+    }
+}
+
+impl Pass<'_, '_> {
+    fn normalise(&mut self, x: &Tensor, norm: &BatchNorm) -> Tensor {
+        let index = self.next;
+        self.next += 1;
+        let (weight, bias) = (Some(&norm.weight), Some(&norm.bias));
+        match self.mode {
+            Mode::Train => {
+                x.batch_norm(weight, bias, None::<&Tensor>, None::<&Tensor>, true, 0.0, self.eps, x.device().is_cuda())
+            }
+            Mode::Eval(statistics) => {
+                let ChannelStatistics { mean, var } = statistics.layer(index);
+                x.batch_norm(weight, bias, Some(mean), Some(var), false, 0.0, self.eps, x.device().is_cuda())
+            }
+            Mode::Calibrate(statistics) => {
+                // With momentum 1 the running statistics become those of this batch, the variance unbiased.
+                let (mean, var) = (norm.running_mean.zeros_like(), norm.running_var.zeros_like());
+                let y = x.batch_norm(weight, bias, Some(&mean), Some(&var), true, 1.0, self.eps, x.device().is_cuda());
+                let size = x.size();
+                let count = (size[0] * size[2] * size[3]) as f64;
+                statistics.add(index, size[0], ChannelStatistics { mean, var: var * ((count - 1.0) / count) });
+                y
+            }
+            Mode::Match { target, mismatch } => {
+                mismatch.push(mismatch_of(x, target.layer(index), self.eps));
+                x.batch_norm(weight, bias, None::<&Tensor>, None::<&Tensor>, true, 0.0, self.eps, x.device().is_cuda())
+            }
+        }
+    }
+}
+
+/// Mean over channels of ((μ − μ*)/σ*)² + ln²(σ/σ*), with σ² = variance + ε as batch norm uses it: to first order the
+/// squared error, in standard deviations, of a normalised value of one standard deviation.
+fn mismatch_of(x: &Tensor, target: &ChannelStatistics, eps: f64) -> Tensor {
+    let over = &[0i64, 2, 3][..];
+    let mean = x.mean_dim(over, false, x.kind());
+    let var = ((x * x).mean_dim(over, false, x.kind()) - &mean * &mean).clamp_min(0.0) + eps;
+    let wanted = &target.var + eps;
+    let shift = (mean - &target.mean).square() / &wanted;
+    let log_ratio = (var / wanted).log() * 0.5;
+    (shift + log_ratio.square()).mean(x.kind())
+}
+
+fn activate(mut x: Tensor, activation: Activation) -> Tensor {
+    // In place: batch norm does not need its output for the backward pass.
+    match activation {
+        Activation::None => x,
+        Activation::Relu => x.relu_(),
+        Activation::Relu6 => x.relu6_(),
+        Activation::HSwish => x.hardswish(),
+    }
+}
+
+/// The same values with channels innermost in memory.
+pub fn channels_last(images: &Tensor) -> Tensor {
+    images.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+}

@@ -1,0 +1,154 @@
+//! The elastic network: weights of every subnet of a space, run at any of them.
+
+use std::collections::BTreeMap;
+
+use search::space::SearchSpace;
+use search::subnet::{BlockPosition, SubnetConfig};
+use tch::{Device, Tensor};
+
+use crate::elastic::{ElasticBlock, ElasticConv2d, ElasticLinear};
+use crate::error::SupernetError;
+use crate::statistics::BnStatistics;
+use crate::subnet::{Mode, Subnet};
+use crate::weights::{NamedWeight, Role, WeightBuilder};
+
+/// One set of weights for all subnets of a [`SearchSpace`].
+///
+/// The subnet is an argument of [`Supernet::forward`], never a setting left on the network: A, then B, then A gives
+/// A's answer twice.
+#[derive(Debug)]
+pub struct Supernet {
+    space: SearchSpace,
+    device: Device,
+    stem: ElasticConv2d,
+    first: Option<ElasticBlock>,
+    pub(crate) stages: Vec<Vec<ElasticBlock>>,
+    head: Vec<ElasticConv2d>,
+    classifier: ElasticLinear,
+    weights: Vec<NamedWeight>,
+}
+
+impl Supernet {
+    /// Fresh weights; equal seeds give equal weights.
+    pub fn new(space: &SearchSpace, seed: u64, device: Device) -> Self {
+        Self::build(space, device, WeightBuilder::fresh(seed, device)).expect("fresh weights have the right shapes")
+    }
+
+    /// Weights from named tensors, as [`Supernet::tensors`] gives them.
+    ///
+    /// # Errors
+    /// A missing, superfluous, misshapen or non-finite tensor.
+    pub fn from_tensors(
+        space: &SearchSpace,
+        tensors: BTreeMap<String, Tensor>,
+        device: Device,
+    ) -> Result<Self, SupernetError> {
+        Self::build(space, device, WeightBuilder::from_tensors(tensors, device))
+    }
+
+    fn build(space: &SearchSpace, device: Device, mut builder: WeightBuilder) -> Result<Self, SupernetError> {
+        let largest = space.resolve(&space.largest(space.resolutions()[0]).expect("its own resolution"));
+        let b = &mut builder;
+        let stem_shape = &largest.stem;
+        let stem = b.scope("stem", |b| {
+            ElasticConv2d::new(b, stem_shape.in_channels, stem_shape.out_channels, stem_shape.kernel, true)
+        })?;
+        let mut first = None;
+        let mut stages: Vec<Vec<ElasticBlock>> = space.stages().iter().map(|_| Vec::new()).collect();
+        for shape in &largest.blocks {
+            match shape.position {
+                BlockPosition::First => {
+                    first = Some(b.scope("first", |b| ElasticBlock::new(b, shape, &[shape.kernel]))?);
+                }
+                BlockPosition::Elastic { stage, index } => {
+                    let kernels = &space.stages()[stage].kernels;
+                    let name = format!("stages.{stage}.{index}");
+                    stages[stage].push(b.scope(name, |b| ElasticBlock::new(b, shape, kernels))?);
+                }
+            }
+        }
+        let mut head = Vec::new();
+        for (index, shape) in largest.head.iter().enumerate() {
+            head.push(b.scope(format!("head.{index}"), |b| {
+                ElasticConv2d::new(b, shape.in_channels, shape.out_channels, shape.kernel, shape.batch_norm)
+            })?);
+        }
+        let classifier = b.scope("classifier", |b| ElasticLinear::new(b, largest.features, largest.classes))?;
+        let weights = builder.finish()?;
+        Ok(Self { space: space.clone(), device, stem, first, stages, head, classifier, weights })
+    }
+
+    /// The space whose subnets it holds.
+    pub fn space(&self) -> &SearchSpace {
+        &self.space
+    }
+
+    /// Where its weights are.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Every weight and statistic with its name and role, in a fixed order.
+    pub fn weights(&self) -> &[NamedWeight] {
+        &self.weights
+    }
+
+    /// Every weight and statistic by name, detached; shares storage with the network.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.weights.iter().map(|weight| (weight.name.clone(), weight.tensor.detach())).collect()
+    }
+
+    /// Trainable parameters, kernel transforms included.
+    pub fn parameter_count(&self) -> i64 {
+        let trained = self.weights.iter().filter(|weight| weight.role != Role::Statistic);
+        trained.map(|weight| weight.tensor.numel() as i64).sum()
+    }
+
+    /// A second supernet with its own copy of the weights.
+    pub fn duplicate(&self) -> Self {
+        Self::from_tensors(&self.space, self.tensors(), self.device).expect("the same space and finite weights")
+    }
+
+    /// The weights of one subnet as views: cheap, and gradients flow back.
+    ///
+    /// # Panics
+    /// If `config` was resolved from another space.
+    pub fn subnet(&self, config: &SubnetConfig) -> Subnet {
+        assert_eq!(&config.space, self.space.id(), "a subnet of another space reached the supernet");
+        let stem = &config.stem;
+        let blocks = config.blocks.iter().map(|shape| {
+            let block = match shape.position {
+                BlockPosition::First => self.first.as_ref().expect("the space has a first block"),
+                BlockPosition::Elastic { stage, index } => &self.stages[stage][index],
+            };
+            block.slice(shape)
+        });
+        let head = self.head.iter().zip(&config.head);
+        Subnet {
+            stem: self.stem.slice(stem.in_channels, stem.out_channels, stem.stride, stem.activation),
+            blocks: blocks.collect(),
+            head: head
+                .map(|(layer, shape)| layer.slice(shape.in_channels, shape.out_channels, shape.stride, shape.activation))
+                .collect(),
+            classifier: (self.classifier.weight.shallow_clone(), self.classifier.bias.shallow_clone()),
+            dropout: self.space.dropout(),
+            bn_eps: self.space.batch_norm().eps,
+            config: config.clone(),
+        }
+    }
+
+    /// Runs one subnet: `images` is `[N, 3, R, R]`, the result `[N, classes]`.
+    pub fn forward(&self, images: &Tensor, config: &SubnetConfig, mode: Mode<'_>) -> Tensor {
+        self.subnet(config).forward(images, mode)
+    }
+
+    /// Writes a subnet's statistics into the running statistics of the layers it uses (a prefix of each).
+    pub fn store_statistics(&self, config: &SubnetConfig, statistics: &BnStatistics) {
+        tch::no_grad(|| {
+            for (norm, layer) in self.subnet(config).batch_norms().zip(statistics.layers()) {
+                norm.running_mean.shallow_clone().copy_(&layer.mean);
+                norm.running_var.shallow_clone().copy_(&layer.var);
+            }
+        });
+    }
+}

@@ -1,0 +1,152 @@
+//! Where weights come from (fresh or a file) and what each is to the optimiser.
+
+use std::collections::BTreeMap;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal, Uniform};
+use tch::{Device, Kind, Tensor};
+
+use crate::error::SupernetError;
+
+/// How a weight starts when there is no file to read it from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Normal with variance 2/(k·k·out/groups): He et al. 2015 (arXiv:1502.01852), fan-out. The published code does not
+    /// divide by groups, which starts depthwise convolutions far too small.
+    HeFanOut {
+        /// Groups of the convolution; for depthwise the number of channels.
+        groups: i64,
+    },
+    /// Uniform in ±1/√in.
+    LinearUniform,
+    /// One value everywhere.
+    Constant(f64),
+    /// Identity matrix (kernel transforms).
+    Identity,
+}
+
+/// What a tensor is to the optimiser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Trained, with weight decay.
+    Decayed,
+    /// Trained, without weight decay: batch norm, biases and kernel transforms (decay would pull the identity to zero).
+    NotDecayed,
+    /// Running statistics: saved, never trained.
+    Statistic,
+}
+
+/// One tensor of the supernet under its name in files.
+#[derive(Debug)]
+pub struct NamedWeight {
+    /// Dotted name, e.g. `stages.0.1.expand.conv.weight`.
+    pub name: String,
+    /// The tensor; shares storage with the layer that uses it.
+    pub tensor: Tensor,
+    /// What it is to the optimiser.
+    pub role: Role,
+}
+
+enum Source {
+    Fresh(Box<ChaCha8Rng>),
+    File(BTreeMap<String, Tensor>),
+}
+
+/// Hands out weights by name while a supernet is built and remembers each.
+pub struct WeightBuilder {
+    source: Source,
+    device: Device,
+    prefix: Vec<String>,
+    weights: Vec<NamedWeight>,
+}
+
+impl WeightBuilder {
+    /// Fresh weights; equal seeds give equal weights on every device.
+    pub fn fresh(seed: u64, device: Device) -> Self {
+        Self {
+            source: Source::Fresh(Box::new(ChaCha8Rng::seed_from_u64(seed))),
+            device,
+            prefix: Vec::new(),
+            weights: Vec::new(),
+        }
+    }
+
+    /// Weights from named tensors; kernel transforms that are missing start as the identity.
+    pub fn from_tensors(tensors: BTreeMap<String, Tensor>, device: Device) -> Self {
+        Self { source: Source::File(tensors), device, prefix: Vec::new(), weights: Vec::new() }
+    }
+
+    /// Runs `build` with `name` put before every name inside.
+    pub fn scope<T>(
+        &mut self,
+        name: impl Into<String>,
+        build: impl FnOnce(&mut Self) -> Result<T, SupernetError>,
+    ) -> Result<T, SupernetError> {
+        self.prefix.push(name.into());
+        let built = build(self);
+        self.prefix.pop();
+        built
+    }
+
+    /// The weight `name` of this scope, of exactly this shape.
+    ///
+    /// # Errors
+    /// [`SupernetError::MissingWeight`], [`SupernetError::WeightShape`], [`SupernetError::WeightNotFinite`].
+    pub fn weight(&mut self, name: &str, shape: &[i64], init: Init, role: Role) -> Result<Tensor, SupernetError> {
+        let name = self.prefix.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".");
+        let tensor = match &mut self.source {
+            Source::Fresh(rng) => fresh(shape, init, rng),
+            Source::File(tensors) => match tensors.remove(&name) {
+                Some(tensor) if tensor.size() != shape => {
+                    return Err(SupernetError::WeightShape { name, expected: shape.to_vec(), got: tensor.size() });
+                }
+                Some(tensor) => {
+                    let tensor = tensor.to_kind(Kind::Float);
+                    if bool::try_from(tensor.isfinite().all()).is_ok_and(|finite| !finite) {
+                        return Err(SupernetError::WeightNotFinite { name });
+                    }
+                    tensor
+                }
+                None if init == Init::Identity => Tensor::eye(shape[0], (Kind::Float, Device::Cpu)),
+                None => return Err(SupernetError::MissingWeight { name }),
+            },
+        };
+        let tensor = tensor.to_device(self.device).detach().copy();
+        let tensor = tensor.set_requires_grad(role != Role::Statistic);
+        self.weights.push(NamedWeight { name, tensor: tensor.shallow_clone(), role });
+        Ok(tensor)
+    }
+
+    /// Every weight handed out, in order.
+    ///
+    /// # Errors
+    /// [`SupernetError::UnusedWeights`] when the file holds tensors that this network does not have.
+    pub fn finish(self) -> Result<Vec<NamedWeight>, SupernetError> {
+        if let Source::File(left) = &self.source
+            && let Some(name) = left.keys().next()
+        {
+            return Err(SupernetError::UnusedWeights { first: name.clone(), count: left.len() });
+        }
+        Ok(self.weights)
+    }
+}
+
+fn fresh(shape: &[i64], init: Init, rng: &mut ChaCha8Rng) -> Tensor {
+    let count = shape.iter().product::<i64>() as usize;
+    let values: Vec<f32> = match init {
+        Init::HeFanOut { groups } => {
+            let fan_out = shape[0] / groups * shape[2] * shape[3];
+            let std = (2.0 / fan_out as f32).sqrt();
+            (0..count).map(|_| std * Distribution::<f32>::sample(&StandardNormal, rng)).collect()
+        }
+        Init::LinearUniform => {
+            let bound = 1.0 / (shape[1] as f32).sqrt();
+            let uniform = Uniform::new_inclusive(-bound, bound).expect("a finite bound");
+            (0..count).map(|_| uniform.sample(rng)).collect()
+        }
+        Init::Constant(value) => vec![value as f32; count],
+        Init::Identity => return Tensor::eye(shape[0], (Kind::Float, Device::Cpu)),
+    };
+    Tensor::from_slice(&values).reshape(shape)
+}
