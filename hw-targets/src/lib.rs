@@ -23,6 +23,7 @@ pub mod files;
 pub mod import;
 pub mod library;
 pub mod manifest;
+pub mod memory;
 pub mod model;
 pub mod names;
 mod reference_networks;

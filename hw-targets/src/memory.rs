@@ -1,0 +1,278 @@
+//! Peak memory of int8 inference on a microcontroller, by the accounting of the open TinyEngine (`energy-and-compression`
+//! §f.4; MCUNet, arXiv:2007.10319; code at mit-han-lab/tinyengine).
+//!
+//! Activations are one byte an element. A depthwise convolution writes over its own input, channel by channel. Tensors
+//! live from the operator that makes them to the last that reads them, and are placed largest first at the lowest
+//! address that is free for their whole life. On top come one column buffer and one 16-bit copy of a k×k kernel, each as
+//! large as the operator that needs most. Weights stay in flash.
+//!
+//! Departures where TinyEngine has no rule: squeeze-excite pools into vectors of its own and scales in place; a depthwise
+//! convolution whose input is still needed for the residual does not run in place.
+
+use crate::units::Bytes;
+use crate::workload::{Op, OpKind, Workload};
+
+/// Memory that one inference needs at its peak, weights not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeakMemory {
+    /// Activations, packed.
+    pub activations: Bytes,
+    /// Column buffer of convolutions.
+    pub column_buffer: Bytes,
+    /// 16-bit copy of the largest k×k kernel.
+    pub kernel_buffer: Bytes,
+}
+
+impl PeakMemory {
+    /// All together: the SRAM that a board must have free.
+    pub fn total(&self) -> Bytes {
+        Bytes(self.activations.0 + self.column_buffer.0 + self.kernel_buffer.0)
+    }
+}
+
+/// Peak memory of `workload` in int8.
+pub fn peak_memory(workload: &Workload) -> PeakMemory {
+    let mut plan = Plan::default();
+    let mut current = plan.input(workload.ops.first().map_or(0, |op| map(op.in_size, op.in_channels)));
+    for op in &workload.ops {
+        current = plan.op(op, current);
+    }
+    PeakMemory {
+        activations: Bytes(plan.pack()),
+        column_buffer: Bytes(plan.column_buffer),
+        kernel_buffer: Bytes(plan.kernel_buffer),
+    }
+}
+
+fn map(size: u32, channels: u32) -> u64 {
+    u64::from(size) * u64::from(size) * u64::from(channels)
+}
+
+struct Tensor {
+    bytes: u64,
+    /// Step that makes it.
+    born: usize,
+    /// Last step that reads it.
+    last: usize,
+    /// Step after which it is only `shrunk` bytes: a strided depthwise convolution in place.
+    shrinks: Option<(usize, u64)>,
+}
+
+impl Tensor {
+    /// Bytes that it takes away from `other`.
+    fn bytes_beside(&self, other: &Tensor) -> u64 {
+        match self.shrinks {
+            Some((step, shrunk)) if other.born > step => shrunk,
+            _ => self.bytes,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Plan {
+    tensors: Vec<Tensor>,
+    step: usize,
+    column_buffer: u64,
+    kernel_buffer: u64,
+}
+
+impl Plan {
+    fn input(&mut self, bytes: u64) -> usize {
+        self.tensors.push(Tensor { bytes, born: 0, last: 0, shrinks: None });
+        self.tensors.len() - 1
+    }
+
+    /// One step that reads `inputs` and makes a tensor.
+    fn make(&mut self, inputs: &[usize], bytes: u64) -> usize {
+        for &input in inputs {
+            self.tensors[input].last = self.step;
+        }
+        self.tensors.push(Tensor { bytes, born: self.step, last: self.step, shrinks: None });
+        self.step += 1;
+        self.tensors.len() - 1
+    }
+
+    fn conv(&mut self, input: usize, kernel: u32, channels: u32, out: (u32, u32)) -> usize {
+        let taps = u64::from(kernel) * u64::from(kernel) * u64::from(channels);
+        // Two columns of 16-bit values.
+        self.column_buffer = self.column_buffer.max(4 * taps);
+        if kernel > 1 {
+            self.kernel_buffer = self.kernel_buffer.max(2 * taps * u64::from(out.1));
+        }
+        self.make(&[input], map(out.0, out.1))
+    }
+
+    fn op(&mut self, op: &Op, input: usize) -> usize {
+        let out = map(op.out_size, op.out_channels);
+        match op.kind {
+            OpKind::Conv => self.conv(input, op.kernel, op.in_channels, (op.out_size, op.out_channels)),
+            OpKind::AvgPool if op.in_size == op.out_size => input,
+            OpKind::AvgPool | OpKind::Linear => self.make(&[input], out),
+            OpKind::MbConv => {
+                let wide = match op.expand_conv {
+                    true => self.conv(input, 1, op.in_channels, (op.in_size, op.mid_channels)),
+                    false => input,
+                };
+                let filtered = self.depthwise(op, wide, op.residual && wide == input);
+                if op.se_channels > 0 {
+                    let pooled = self.make(&[filtered], u64::from(op.mid_channels));
+                    let squeezed = self.conv(pooled, 1, op.mid_channels, (1, op.se_channels));
+                    let gates = self.conv(squeezed, 1, op.se_channels, (1, op.mid_channels));
+                    self.tensors[gates].last = self.step;
+                    self.tensors[filtered].last = self.step;
+                    self.step += 1;
+                }
+                let narrow = self.conv(filtered, 1, op.mid_channels, (op.out_size, op.out_channels));
+                if op.residual { self.make(&[narrow, input], out) } else { narrow }
+            }
+        }
+    }
+
+    fn depthwise(&mut self, op: &Op, input: usize, is_input_needed: bool) -> usize {
+        let out = map(op.out_size, op.mid_channels);
+        let taps = u64::from(op.kernel) * u64::from(op.kernel);
+        if is_input_needed {
+            self.column_buffer = self.column_buffer.max(2 * taps * u64::from(op.mid_channels));
+            return self.make(&[input], out);
+        }
+        let padded = u64::from(op.in_size) + 2 * u64::from(op.kernel / 2);
+        self.column_buffer = self.column_buffer.max(2 * padded * padded);
+        let step = self.step;
+        let tensor = &mut self.tensors[input];
+        tensor.last = step;
+        if op.stride > 1 {
+            tensor.shrinks = Some((step, out));
+        }
+        self.step += 1;
+        input
+    }
+
+    /// First fit, largest first; the highest end of any tensor.
+    fn pack(&self) -> u64 {
+        let mut order: Vec<&Tensor> = self.tensors.iter().collect();
+        order.sort_by_key(|tensor| std::cmp::Reverse(tensor.bytes));
+        let mut placed: Vec<(u64, &Tensor)> = Vec::new();
+        let mut peak = 0;
+        for tensor in order {
+            let mut beside: Vec<(u64, &Tensor)> = placed
+                .iter()
+                .copied()
+                .filter(|(_, other)| tensor.born <= other.last && other.born <= tensor.last)
+                .collect();
+            beside.sort_by_key(|(address, _)| *address);
+            let mut address = 0;
+            for (start, other) in beside {
+                if address + tensor.bytes_beside(other) <= start {
+                    break;
+                }
+                address = address.max(start + other.bytes_beside(tensor));
+            }
+            peak = peak.max(address + tensor.bytes);
+            placed.push((address, tensor));
+        }
+        peak
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::workload::Activation;
+
+    fn op(kind: OpKind, from: (u32, u32), to: (u32, u32)) -> Op {
+        Op {
+            kind,
+            in_size: from.0,
+            in_channels: from.1,
+            out_size: to.0,
+            out_channels: to.1,
+            kernel: 1,
+            stride: 1,
+            groups: 1,
+            mid_channels: 0,
+            expand_conv: false,
+            se_channels: 0,
+            activation: Activation::Relu6,
+            residual: false,
+            batch_norm: true,
+        }
+    }
+
+    fn bottleneck(from: (u32, u32), width: u32, mid: u32, kernel: u32, stride: u32, residual: bool) -> Op {
+        let to = ((from.0 - 1) / stride + 1, width);
+        Op { kernel, stride, mid_channels: mid, expand_conv: mid != from.1, residual, ..op(OpKind::MbConv, from, to) }
+    }
+
+    #[test]
+    fn two_blocks_by_hand() {
+        // 8×8×4 → 1×1 expand to 16 → depthwise in place → 1×1 to 4 → add.
+        let ops = vec![bottleneck((8, 4), 4, 16, 3, 1, true)];
+        let peak = peak_memory(&Workload { resolution: 8, ops });
+        // Wide 1024, input 256, narrow 256; the sum (256) takes the place of the wide one.
+        assert_eq!(peak.activations, Bytes(1024 + 256 + 256));
+        assert_eq!(peak.column_buffer, Bytes(2 * 10 * 10));
+        assert_eq!(peak.kernel_buffer, Bytes(0));
+        // Stride 2: after the depthwise convolution only a quarter is left, and the output lies in what it freed.
+        let ops = vec![bottleneck((8, 4), 8, 16, 3, 2, false)];
+        assert_eq!(peak_memory(&Workload { resolution: 8, ops }).activations, Bytes(1024 + 256));
+    }
+
+    #[test]
+    fn without_an_expand_convolution_a_residual_keeps_its_input() {
+        let kept = vec![bottleneck((8, 4), 4, 4, 3, 1, true)];
+        assert_eq!(peak_memory(&Workload { resolution: 8, ops: kept }).activations, Bytes(3 * 256));
+        let in_place = vec![bottleneck((8, 4), 4, 4, 3, 1, false)];
+        assert_eq!(peak_memory(&Workload { resolution: 8, ops: in_place }).activations, Bytes(2 * 256));
+    }
+
+    /// The published SRAM of TinyEngine for published network configurations, in KiB.
+    #[test]
+    fn published_networks_need_the_published_memory() {
+        let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
+        let root = PathBuf::from(std::env::var("OFA_SHARED").unwrap_or_else(|_| default.into()));
+        let published = [
+            ("mcunet-10fps_imagenet", 48.9),
+            ("mcunet-5fps_imagenet", 95.7),
+            ("mcunet-256kb-1mb_imagenet", 214.6),
+            ("mcunet-5fps_vww.from_tflite", 91.8),
+        ];
+        for (name, kib) in published {
+            let path = root.join(format!("data/systems/mcunet/configs/{name}.json"));
+            let Ok(text) = std::fs::read_to_string(&path) else {
+                println!("SKIPPED: there is no shared data at {}", path.display());
+                return;
+            };
+            let peak = peak_memory(&workload(&serde_json::from_str(&text).unwrap()));
+            let got = peak.total().0 as f64 / 1024.0;
+            assert!((got - kib).abs() < 0.06, "{name}: {got:.2} KiB, published {kib}; {peak:?}");
+        }
+    }
+
+    /// Reads the published `net.config` layout.
+    fn workload(file: &Value) -> Workload {
+        let number = |value: &Value, key: &str| value[key].as_f64().map(|number| number as u32);
+        let resolution = number(file, "resolution").unwrap();
+        let stem = &file["first_conv"];
+        let (width, stride) = (number(stem, "out_channels").unwrap(), number(stem, "stride").unwrap());
+        let mut at = ((resolution - 1) / stride + 1, width);
+        let mut ops = vec![Op { kernel: 3, stride, ..op(OpKind::Conv, (resolution, 3), at) }];
+        for block in file["blocks"].as_array().unwrap() {
+            let inner = &block["mobile_inverted_conv"];
+            let expand = inner["expand_ratio"].as_f64().unwrap();
+            let mid = number(inner, "mid_channels").unwrap_or((f64::from(at.1) * expand).round() as u32);
+            let [width, kernel, stride] =
+                ["out_channels", "kernel_size", "stride"].map(|key| number(inner, key).unwrap());
+            let next = bottleneck(at, width, mid, kernel, stride, !block["shortcut"].is_null());
+            at = (next.out_size, width);
+            ops.push(next);
+        }
+        let classes = number(&file["classifier"], "out_features").unwrap();
+        ops.push(op(OpKind::AvgPool, at, (1, at.1)));
+        ops.push(op(OpKind::Linear, (1, at.1), (1, classes)));
+        Workload { resolution, ops }
+    }
+}

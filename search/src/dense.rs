@@ -1,0 +1,332 @@
+//! What a subnet costs, as a couple of dozen additions: a device compiled once against a space.
+//!
+//! A block's shape depends only on resolution, stage, whether it is the stage's first, and its own kernel size and
+//! expand ratio, because widths between blocks are not elastic. So the cost of a subnet is a fixed part (stem, shared
+//! first block, head, pool, classifier) plus one table entry per block, and the exact cheapest and dearest subnet follow
+//! block by block. MACs and parameters come along for every device, exactly.
+
+use hw_targets::units::Quantity;
+use hw_targets::workload::Op;
+
+use crate::arch::{ArchSpec, BlockSpec, StageSpec};
+use crate::error::{ForeignError, SearchError};
+use crate::genome::Codec;
+use crate::lower::block_op;
+use crate::space::SearchSpace;
+use crate::subnet::BlockPosition;
+
+/// What a device says about one operator, or adds once per network. A quantity that it does not know is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DeviceCost {
+    /// Joules.
+    pub energy: Option<f64>,
+    /// Seconds.
+    pub latency: Option<f64>,
+}
+
+/// One value per [`Quantity`], in SI units; energy and latency are absent where the device does not know them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Costs {
+    pub(crate) values: CostRow,
+    pub(crate) known: [bool; QUANTITIES],
+}
+
+pub(crate) const QUANTITIES: usize = Quantity::ALL.len();
+/// Values in the order of [`Quantity::ALL`]; 0 for what is not known.
+pub(crate) type CostRow = [f64; QUANTITIES];
+
+pub(crate) fn index_of(quantity: Quantity) -> usize {
+    match quantity {
+        Quantity::Energy => 0,
+        Quantity::Latency => 1,
+        Quantity::Macs => 2,
+        Quantity::Params => 3,
+    }
+}
+
+impl Costs {
+    /// The value in joules, seconds, or as a count.
+    pub fn get(&self, quantity: Quantity) -> Option<f64> {
+        let index = index_of(quantity);
+        self.known[index].then_some(self.values[index])
+    }
+}
+
+/// The cheapest and the dearest value of one quantity.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CostRange {
+    /// Of the cheapest subnet.
+    pub min: f64,
+    /// Of the dearest subnet.
+    pub max: f64,
+}
+
+/// Dense tables of one device for one space.
+#[derive(Clone, Debug)]
+pub struct CostTables {
+    pub(crate) codec: Codec,
+    known: [bool; QUANTITIES],
+    at: Vec<AtResolution>,
+}
+
+#[derive(Clone, Debug)]
+struct AtResolution {
+    fixed: CostRow,
+    /// Per stage: first block, later blocks; per choice.
+    stages: Vec<[Vec<CostRow>; 2]>,
+}
+
+impl CostTables {
+    /// Asks `cost` about every operator that a subnet of `space` can have at one of `resolutions`; `constant` is added
+    /// once per network (devices whose composition is a sum and a constant).
+    ///
+    /// A quantity is known if every operator's is.
+    ///
+    /// # Errors
+    /// What `cost` says, wrapped; [`SearchError::ResolutionNotOffered`]; [`SearchError::BadCost`] for a value that is
+    /// negative or not finite.
+    pub fn compile(
+        space: &SearchSpace,
+        resolutions: &[u32],
+        constant: DeviceCost,
+        mut cost: impl FnMut(&Op, u32) -> Result<DeviceCost, ForeignError>,
+    ) -> Result<CostTables, SearchError> {
+        let mut resolutions = resolutions.to_vec();
+        resolutions.sort_unstable();
+        resolutions.dedup();
+        let mut known = [true; QUANTITIES];
+        let mut row = |op: &Op, resolution: u32| -> Result<CostRow, SearchError> {
+            let device = cost(op, resolution).map_err(SearchError::Cost)?;
+            let mut values = [0.0, 0.0, op.macs().0 as f64, op.params().0 as f64];
+            for (index, value) in [device.energy, device.latency].into_iter().enumerate() {
+                match value {
+                    Some(value) if value.is_finite() && value >= 0.0 => values[index] = value,
+                    Some(value) => {
+                        let quantity = Quantity::ALL[index];
+                        return Err(SearchError::BadCost { quantity, value, op: Box::new(*op) });
+                    }
+                    None => known[index] = false,
+                }
+            }
+            Ok(values)
+        };
+        let mut at = Vec::with_capacity(resolutions.len());
+        for &resolution in &resolutions {
+            space.check_resolution(resolution, "resolution")?;
+            at.push(compile_at(space, resolution, constant, &mut row)?);
+        }
+        Ok(CostTables { codec: Codec::new(space, &resolutions), known, at })
+    }
+
+    /// Tables of MACs and parameters only.
+    ///
+    /// # Errors
+    /// [`SearchError::ResolutionNotOffered`].
+    pub fn counts_only(space: &SearchSpace, resolutions: &[u32]) -> Result<CostTables, SearchError> {
+        CostTables::compile(space, resolutions, DeviceCost::default(), |_, _| Ok(DeviceCost::default()))
+    }
+
+    /// The space.
+    pub fn space(&self) -> &SearchSpace {
+        &self.codec.space
+    }
+
+    /// Resolutions compiled, ascending.
+    pub fn resolutions(&self) -> &[u32] {
+        &self.codec.resolutions
+    }
+
+    /// Whether the device knows `quantity`.
+    pub fn knows(&self, quantity: Quantity) -> bool {
+        self.known[index_of(quantity)]
+    }
+
+    /// What `arch` costs.
+    ///
+    /// # Panics
+    /// If `arch` is of another space or of a resolution that was not compiled.
+    pub fn cost(&self, arch: &ArchSpec) -> Costs {
+        self.costs(self.row(&self.codec.encode(arch)))
+    }
+
+    /// Exact cheapest and dearest values of `quantity` over all subnets at `resolution`, or `None` if either is unknown.
+    pub fn range_at(&self, quantity: Quantity, resolution: u32) -> Option<CostRange> {
+        let index = self.resolutions().iter().position(|&known| known == resolution)?;
+        let of = index_of(quantity);
+        self.known[of]
+            .then(|| CostRange { min: self.extreme(index, of, f64::min), max: self.extreme(index, of, f64::max) })
+    }
+
+    /// Exact cheapest and dearest values of `quantity` over all subnets, or `None` if it is unknown.
+    pub fn range(&self, quantity: Quantity) -> Option<CostRange> {
+        let ranges = self.resolutions().iter().filter_map(|&resolution| self.range_at(quantity, resolution));
+        ranges.reduce(|a, b| CostRange { min: a.min.min(b.min), max: a.max.max(b.max) })
+    }
+
+    pub(crate) fn costs(&self, values: CostRow) -> Costs {
+        Costs { values, known: self.known }
+    }
+
+    pub(crate) fn fixed(&self, resolution: usize) -> &CostRow {
+        &self.at[resolution].fixed
+    }
+
+    /// Costs of one block for every choice.
+    pub(crate) fn block(&self, resolution: usize, stage: usize, is_first: bool) -> &[CostRow] {
+        &self.at[resolution].stages[stage][usize::from(!is_first)]
+    }
+
+    /// The cost of a row of genes: always the same additions in the same order, so equal subnets cost equal bits.
+    pub(crate) fn row(&self, genes: &[u8]) -> CostRow {
+        let at = &self.at[usize::from(genes[0])];
+        let mut total = at.fixed;
+        for (stage, (code, tables)) in self.codec.stages.iter().zip(&at.stages).enumerate() {
+            let blocks = &genes[code.first_block..code.first_block + self.codec.depth(genes, stage)];
+            add(&mut total, &tables[0][usize::from(blocks[0])]);
+            for &choice in &blocks[1..] {
+                add(&mut total, &tables[1][usize::from(choice)]);
+            }
+        }
+        total
+    }
+
+    fn extreme(&self, resolution: usize, of: usize, pick: impl Fn(f64, f64) -> f64) -> f64 {
+        let at = &self.at[resolution];
+        let best = |rows: &[CostRow]| rows.iter().map(|row| row[of]).reduce(&pick).unwrap_or(0.0);
+        let stages = self.codec.stages.iter().zip(&at.stages).map(|(code, [first, later])| {
+            let (first, later) = (best(first), best(later));
+            code.depths.iter().map(|&depth| first + later * (depth - 1) as f64).reduce(&pick).unwrap_or(0.0)
+        });
+        at.fixed[of] + stages.sum::<f64>()
+    }
+}
+
+pub(crate) fn add(total: &mut CostRow, row: &CostRow) {
+    for (total, value) in total.iter_mut().zip(row) {
+        *total += value;
+    }
+}
+
+/// Lowers networks in which all blocks share one choice, until every choice of every stage has been seen.
+fn compile_at(
+    space: &SearchSpace,
+    resolution: u32,
+    constant: DeviceCost,
+    row: &mut impl FnMut(&Op, u32) -> Result<CostRow, SearchError>,
+) -> Result<AtResolution, SearchError> {
+    let mut fixed = [constant.energy.unwrap_or(0.0), constant.latency.unwrap_or(0.0), 0.0, 0.0];
+    let frame = space.resolve(&space.frame_at(resolution));
+    let elastic = |position| matches!(position, BlockPosition::Elastic { .. });
+    let shared = frame.blocks.iter().filter(|block| !elastic(block.position)).count();
+    for (index, op) in frame.lower().ops.iter().enumerate() {
+        // Stem and shared block come first, elastic blocks next, the tail last.
+        if index <= shared || index > frame.blocks.len() {
+            add(&mut fixed, &row(op, resolution)?);
+        }
+    }
+    let mut stages: Vec<[Vec<CostRow>; 2]> = vec![[Vec::new(), Vec::new()]; space.stages.len()];
+    let most = space.stages.iter().map(|stage| stage.choices()).max().unwrap_or(0);
+    for choice in 0..most {
+        let specs = space.stages.iter().map(|stage| {
+            let choice = choice % stage.choices();
+            let (kernel, expand) = (choice / stage.expands.len(), choice % stage.expands.len());
+            let block = BlockSpec { kernel: stage.kernels[kernel], expand: stage.expands[expand] };
+            StageSpec { blocks: vec![block; stage.max_depth()] }
+        });
+        let arch = ArchSpec { space: space.id.clone(), resolution, stages: specs.collect() };
+        for block in &space.resolve(&arch).blocks {
+            let BlockPosition::Elastic { stage, index } = block.position else { continue };
+            if index < 2 && choice < space.stages[stage].choices() {
+                stages[stage][index].push(row(&block_op(block), resolution)?);
+            }
+        }
+    }
+    Ok(AtResolution { fixed, stages })
+}
+
+#[cfg(test)]
+mod tests {
+    use hw_targets::failure::FailureKind;
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    /// A made-up device whose costs depend on everything that an operator has.
+    pub(crate) fn toy(op: &Op, resolution: u32) -> Result<DeviceCost, ForeignError> {
+        let latency = 1e-9 * op.macs().0 as f64 + 1e-5 * f64::from(op.kernel) + 1e-8 * f64::from(resolution);
+        let energy = latency * if op.residual { 1.3 } else { 1.1 } + 1e-6 * f64::from(op.in_size);
+        Ok(DeviceCost { energy: Some(energy), latency: Some(latency) })
+    }
+
+    fn tables(name: &str) -> CostTables {
+        let space = SearchSpace::builtin(name).unwrap();
+        let constant = DeviceCost { energy: None, latency: Some(1e-3) };
+        CostTables::compile(&space, space.resolutions(), constant, toy).unwrap()
+    }
+
+    #[test]
+    fn tables_equal_lowering_the_whole_network() {
+        for name in SearchSpace::builtin_names() {
+            let (tables, space) = (tables(name), SearchSpace::builtin(name).unwrap());
+            let mut rng = ChaCha8Rng::seed_from_u64(3);
+            for _ in 0..200 {
+                let arch = space.sample(&mut rng);
+                let (costs, workload) = (tables.cost(&arch), space.lower(&arch));
+                assert_eq!(costs.get(Quantity::Macs), Some(workload.macs().0 as f64));
+                assert_eq!(costs.get(Quantity::Params), Some(workload.params().0 as f64));
+                let sum = |of: fn(DeviceCost) -> Option<f64>| {
+                    let each = workload.ops.iter().map(|op| of(toy(op, workload.resolution).unwrap()).unwrap());
+                    each.sum::<f64>()
+                };
+                let energy = costs.get(Quantity::Energy).unwrap();
+                assert!((energy / sum(|cost| cost.energy) - 1.0).abs() < 1e-12);
+                let latency = costs.get(Quantity::Latency).unwrap() - 1e-3;
+                assert!((latency / sum(|cost| cost.latency) - 1.0).abs() < 1e-9);
+            }
+        }
+    }
+
+    #[test]
+    fn the_extremes_are_those_of_the_smallest_and_largest_network() {
+        let (tables, space) = (tables("mbv3-w1.0"), SearchSpace::builtin("mbv3-w1.0").unwrap());
+        for resolution in [128, 160, 224] {
+            let range = tables.range_at(Quantity::Macs, resolution).unwrap();
+            assert_eq!(range.min, space.lower(&space.smallest(resolution).unwrap()).macs().0 as f64);
+            assert_eq!(range.max, space.lower(&space.largest(resolution).unwrap()).macs().0 as f64);
+        }
+        assert_eq!(tables.range(Quantity::Params).unwrap().max, 7_664_760.0);
+        assert_eq!(tables.range_at(Quantity::Macs, 130), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_subnet_is_outside_the_range(seed: u64) {
+            let (tables, space) = (tables("mcu-cifar"), SearchSpace::builtin("mcu-cifar").unwrap());
+            let arch = space.sample(&mut ChaCha8Rng::seed_from_u64(seed));
+            for quantity in Quantity::ALL {
+                let range = tables.range_at(quantity, arch.resolution()).unwrap();
+                let value = tables.cost(&arch).get(quantity).unwrap();
+                prop_assert!(range.min * (1.0 - 1e-12) <= value && value <= range.max * (1.0 + 1e-12));
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_quantities_are_absent_and_bad_values_refused() {
+        let space = SearchSpace::builtin("mcu-cifar").unwrap();
+        let tables = CostTables::counts_only(&space, &[24]).unwrap();
+        assert!(!tables.knows(Quantity::Energy) && tables.range(Quantity::Energy).is_none());
+        assert_eq!(tables.cost(&space.largest(24).unwrap()).get(Quantity::Latency), None);
+        let compile = |value: Option<f64>| {
+            CostTables::compile(&space, &[24], DeviceCost::default(), |_, _| {
+                Ok(DeviceCost { energy: value, latency: None })
+            })
+        };
+        assert!(compile(Some(f64::NAN)).is_err() && compile(Some(-1.0)).is_err());
+        let refuse = |_: &Op, _| Err(ForeignError::new(FailureKind::Content, "no such operator"));
+        let error = CostTables::compile(&space, &[24], DeviceCost::default(), refuse).unwrap_err();
+        assert_eq!(error.kind(), FailureKind::Content);
+    }
+}

@@ -1,0 +1,569 @@
+//! Which subnets fit a budget: exact bounds, a cheapest member, repair without rejection, and full enumeration.
+//!
+//! The published search draws until something fits, and never ends when nothing does (`once-for-all` §6.1). Costs here
+//! are sums over blocks, so the cheapest subnet is known exactly before the search starts, and every candidate can be
+//! built up from it gene by gene without ever leaving the budget.
+
+use std::fmt;
+
+use hw_targets::budget::Budget;
+use hw_targets::units::Quantity;
+use rand::{Rng, RngExt};
+
+use crate::arch::ArchSpec;
+use crate::dense::{CostRow, CostTables, Costs, QUANTITIES, add};
+use crate::error::SearchError;
+use crate::genome::Genes;
+
+fn fits(row: &CostRow, limits: &CostRow) -> bool {
+    row.iter().zip(limits).all(|(value, limit)| value <= limit)
+}
+
+/// Why no subnet fits, and what could be reached instead.
+#[derive(Clone, Debug)]
+pub struct Infeasible {
+    /// Name of the space.
+    pub space: String,
+    /// Each ceiling with the exact least value that any subnet has.
+    pub limits: Vec<UnmetLimit>,
+    /// The subnet with the smallest overrun (largest ratio of cost to ceiling) that was seen.
+    pub closest: ArchSpec,
+    /// What it costs.
+    pub closest_costs: Costs,
+}
+
+/// A ceiling and the least that can be reached.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UnmetLimit {
+    /// What is limited.
+    pub quantity: Quantity,
+    /// The ceiling.
+    pub ceiling: f64,
+    /// The exact least value over the whole space.
+    pub least: f64,
+}
+
+impl fmt::Display for Infeasible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no subnet of space `{}` fits the budget", self.space)?;
+        let mut alone = self.limits.iter().filter(|limit| limit.least > limit.ceiling).peekable();
+        if alone.peek().is_none() {
+            write!(f, ": each ceiling can be met alone, but not all together")?;
+        }
+        for UnmetLimit { quantity, ceiling, least } in alone {
+            write!(
+                f,
+                "; {quantity} is at least {}, the budget {}",
+                quantity.format(*least),
+                quantity.format(*ceiling)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Infeasible {
+    pub(crate) fn hint(&self) -> String {
+        let closest = self.limits.iter().filter_map(|limit| {
+            Some(format!("{} {}", limit.quantity, limit.quantity.format(self.closest_costs.get(limit.quantity)?)))
+        });
+        format!("the nearest subnet has {}", closest.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// The subnets that fit, as search needs them.
+pub(crate) struct Feasible<'a> {
+    pub(crate) tables: &'a CostTables,
+    limits: CostRow,
+    /// A cheap fitting subnet for each resolution that has one.
+    anchors: Vec<Option<Genes>>,
+    /// Resolutions that have one.
+    pub(crate) resolutions: Vec<u8>,
+}
+
+/// Nodes visited before an exact question is given up.
+const NODES: usize = 1_000_000;
+
+impl<'a> Feasible<'a> {
+    /// Finds the cheapest fitting subnet of each resolution.
+    ///
+    /// # Errors
+    /// [`SearchError::UnknownQuantity`]; [`SearchError::Infeasible`] with the nearest reachable values.
+    pub(crate) fn new(tables: &'a CostTables, budget: &Budget) -> Result<Self, SearchError> {
+        if let Some((quantity, _)) = budget.limits().find(|(quantity, _)| !tables.knows(*quantity)) {
+            return Err(SearchError::UnknownQuantity(quantity));
+        }
+        // Sums taken in another order may differ in the last bits: what is found must fit however it is added up.
+        let limits = Quantity::ALL.map(|quantity| match (quantity, budget.limit(quantity)) {
+            (_, None) => f64::INFINITY,
+            (Quantity::Energy | Quantity::Latency, Some(limit)) => limit * (1.0 - 1e-12),
+            (Quantity::Macs | Quantity::Params, Some(limit)) => limit,
+        });
+        let mut this = Feasible { tables, limits, anchors: Vec::new(), resolutions: Vec::new() };
+        let mut closest: Option<(f64, Genes)> = None;
+        for resolution in 0..tables.resolutions().len() {
+            let (overrun, genes) = this.closest(resolution as u8);
+            if closest.as_ref().is_none_or(|(least, _)| overrun < *least) {
+                closest = Some((overrun, genes.clone()));
+            }
+            let fits = this.fits(&genes);
+            if fits {
+                this.resolutions.push(resolution as u8);
+            }
+            this.anchors.push(fits.then_some(genes));
+        }
+        let (_, genes) = closest.expect("a space has at least one resolution");
+        if this.resolutions.is_empty() {
+            // Weighted sums cannot reach every corner of the possible; where ceilings conflict, look at all of it.
+            let Some(found) = this.first_fitting() else {
+                return Err(SearchError::Infeasible(Box::new(this.explain(budget, &genes))));
+            };
+            this.resolutions.push(found[0]);
+            let at = usize::from(found[0]);
+            this.anchors[at] = Some(found);
+        }
+        Ok(this)
+    }
+
+    fn explain(&self, budget: &Budget, closest: &[u8]) -> Infeasible {
+        let limits = budget.limits().filter_map(|(quantity, ceiling)| {
+            Some(UnmetLimit { quantity, ceiling, least: self.tables.range(quantity)?.min })
+        });
+        Infeasible {
+            space: self.tables.space().id().to_string(),
+            limits: limits.collect(),
+            closest: self.tables.codec.decode(closest),
+            closest_costs: self.tables.costs(self.tables.row(closest)),
+        }
+    }
+
+    pub(crate) fn fits(&self, genes: &[u8]) -> bool {
+        fits(&self.tables.row(genes), &self.limits)
+    }
+
+    /// Largest ratio of cost to ceiling, and where there is no ceiling the MACs in tera as a tie-breaker.
+    fn overrun(&self, genes: &[u8]) -> f64 {
+        let row = self.tables.row(genes);
+        let ratios = row.iter().zip(&self.limits).filter(|(_, limit)| **limit < f64::INFINITY);
+        let worst = ratios.map(|(value, limit)| value / limit.max(1e-300)).fold(0.0, f64::max);
+        worst + 1e-12 * row[2] * 1e-12
+    }
+
+    /// The subnet of `resolution` with the smallest overrun found: exact for one ceiling; for several, weighted sums
+    /// whose weights move towards the ceiling that is missed most, then single-gene improvement.
+    fn closest(&self, resolution: u8) -> (f64, Genes) {
+        let limited: Vec<usize> = (0..QUANTITIES).filter(|&of| self.limits[of] < f64::INFINITY).collect();
+        let mut weights = [0.0; QUANTITIES];
+        match limited.as_slice() {
+            [] => weights[2] = 1.0,
+            [one] => weights[*one] = 1.0,
+            several => several.iter().for_each(|&of| weights[of] = 1.0 / self.limits[of].max(1e-300)),
+        }
+        let mut best = self.cheapest(resolution, &weights);
+        let mut overrun = self.overrun(&best);
+        if limited.len() < 2 {
+            return (overrun, best);
+        }
+        let mut genes = best.clone();
+        for round in 0..100 {
+            if overrun <= 1.0 {
+                break;
+            }
+            let row = self.tables.row(&genes);
+            let worst = self.overrun(&genes);
+            let step = 2.0 / (1.0 + f64::from(round)).sqrt();
+            for &of in &limited {
+                let ratio = row[of] / self.limits[of].max(1e-300);
+                weights[of] *= (step * (ratio / worst - 1.0)).exp();
+            }
+            genes = self.cheapest(resolution, &weights);
+            if self.overrun(&genes) < overrun {
+                overrun = self.overrun(&genes);
+                best = genes.clone();
+            }
+        }
+        self.descend(&mut best, &mut overrun);
+        (overrun, best)
+    }
+
+    /// The exact minimum of a weighted sum of quantities at one resolution.
+    fn cheapest(&self, resolution: u8, weights: &CostRow) -> Genes {
+        let codec = &self.tables.codec;
+        let price = |row: &CostRow| row.iter().zip(weights).map(|(value, weight)| value * weight).sum::<f64>();
+        let least = |rows: &[CostRow]| {
+            let prices = rows.iter().map(price).enumerate();
+            prices.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0))
+        };
+        let mut genes: Genes = vec![0; codec.len].into();
+        genes[0] = resolution;
+        for (stage, code) in codec.stages.iter().enumerate() {
+            let (first, first_price) = least(self.tables.block(usize::from(resolution), stage, true));
+            let (later, later_price) = least(self.tables.block(usize::from(resolution), stage, false));
+            let totals = code.depths.iter().map(|&depth| first_price + later_price * (depth - 1) as f64).enumerate();
+            let (depth, _) = totals.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0));
+            genes[code.depth_gene] = depth as u8;
+            genes[code.first_block..code.first_block + code.depths[depth]].fill(later as u8);
+            genes[code.first_block] = first as u8;
+        }
+        genes
+    }
+
+    fn descend(&self, genes: &mut Genes, overrun: &mut f64) {
+        let codec = &self.tables.codec;
+        loop {
+            let before = *overrun;
+            for gene in 1..codec.len {
+                for option in 0..codec.options(gene) {
+                    let mut next = genes.clone();
+                    next[gene] = option as u8;
+                    codec.canonicalise(&mut next);
+                    let value = self.overrun(&next);
+                    if value < *overrun {
+                        (*genes, *overrun) = (next, value);
+                    }
+                }
+            }
+            if *overrun >= before {
+                return;
+            }
+        }
+    }
+
+    /// A fitting subnet as near to `wish` as random order allows: starting from the anchor of its resolution, genes of
+    /// `wish` are taken over one by one wherever the result still fits; where one does not, another value may.
+    pub(crate) fn repair(&self, wish: &[u8], rng: &mut impl Rng) -> Genes {
+        let codec = &self.tables.codec;
+        let resolution = match self.anchors[usize::from(wish[0])] {
+            Some(_) => wish[0],
+            None => self.resolutions[rng.random_range(0..self.resolutions.len())],
+        };
+        let anchor = self.anchors[usize::from(resolution)].as_ref().expect("the resolution has an anchor");
+        let mut genes = anchor.clone();
+        let mut row = self.tables.row(&genes);
+        let mut order: Vec<usize> = (1..codec.len).collect();
+        for last in (1..order.len()).rev() {
+            order.swap(last, rng.random_range(0..=last));
+        }
+        // Blocks that an earlier depth left out are met again in the second round.
+        for is_last_round in [false, true] {
+            for &gene in &order {
+                let is_block = gene > codec.stages.len();
+                let stage = if is_block { codec.stage_of_block(gene) } else { gene - 1 };
+                let code = &codec.stages[stage];
+                let absent = is_block && gene - code.first_block >= codec.depth(&genes, stage);
+                if absent || genes[gene] == wish[gene] || self.try_gene(&mut genes, &mut row, stage, gene, wish[gene]) {
+                    continue;
+                }
+                if is_block && is_last_round {
+                    let other = rng.random_range(0..code.choices) as u8;
+                    self.try_gene(&mut genes, &mut row, stage, gene, other);
+                }
+            }
+        }
+        // The running sum may be off in the last bits.
+        if self.fits(&genes) { genes } else { anchor.clone() }
+    }
+
+    /// Sets one gene if the result fits; blocks that appear are the anchor's cheapest.
+    fn try_gene(&self, genes: &mut Genes, row: &mut CostRow, stage: usize, gene: usize, value: u8) -> bool {
+        let resolution = usize::from(genes[0]);
+        let code = &self.tables.codec.stages[stage];
+        let mut next = *row;
+        if gene > self.tables.codec.stages.len() {
+            let rows = self.tables.block(resolution, stage, gene == code.first_block);
+            add(&mut next, &rows[usize::from(value)]);
+            subtract(&mut next, &rows[usize::from(genes[gene])]);
+            if !fits(&next, &self.limits) {
+                return false;
+            }
+            genes[gene] = value;
+        } else {
+            let (before, after) = (self.tables.codec.depth(genes, stage), code.depths[usize::from(value)]);
+            let rows = self.tables.block(resolution, stage, false);
+            let cheapest = (0..rows.len()).min_by(|&a, &b| rows[a][2].total_cmp(&rows[b][2])).unwrap_or(0);
+            for block in before..after {
+                genes[code.first_block + block] = cheapest as u8;
+                add(&mut next, &rows[cheapest]);
+            }
+            for block in after..before {
+                subtract(&mut next, &rows[usize::from(genes[code.first_block + block])]);
+            }
+            if !fits(&next, &self.limits) {
+                genes[code.first_block + before.min(after)..code.first_block + after.max(before)].fill(0);
+                return false;
+            }
+            genes[gene] = value;
+            genes[code.first_block + after..code.first_block + before.max(after)].fill(0);
+        }
+        *row = next;
+        true
+    }
+
+    /// Every fitting subnet, if there are at most `limit` and they can be listed with little work.
+    pub(crate) fn enumerate(&self, limit: usize) -> Option<Vec<Genes>> {
+        let mut walk = Walk::new(self, limit);
+        walk.all().then_some(walk.found)
+    }
+
+    /// One fitting subnet, if there is any and it can be found with little work.
+    fn first_fitting(&self) -> Option<Genes> {
+        let mut walk = Walk::new(self, 0);
+        walk.all();
+        walk.found.pop()
+    }
+}
+
+fn subtract(total: &mut CostRow, row: &CostRow) {
+    for (total, value) in total.iter_mut().zip(row) {
+        *total -= value;
+    }
+}
+
+/// Depth-first walk over all genomes that leaves a branch as soon as its cheapest completion misses a ceiling.
+struct Walk<'f, 'a> {
+    feasible: &'f Feasible<'a>,
+    limit: usize,
+    nodes: usize,
+    found: Vec<Genes>,
+    genes: Genes,
+}
+
+impl<'f, 'a> Walk<'f, 'a> {
+    fn new(feasible: &'f Feasible<'a>, limit: usize) -> Self {
+        let genes = vec![0; feasible.tables.codec.len].into();
+        Walk { feasible, limit, nodes: NODES, found: Vec::new(), genes }
+    }
+
+    /// Whether the walk saw everything.
+    fn all(&mut self) -> bool {
+        for resolution in 0..self.feasible.tables.resolutions().len() {
+            self.genes[0] = resolution as u8;
+            let fixed = *self.feasible.tables.fixed(resolution);
+            if !self.stage(0, fixed) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Cheapest value of each quantity on its own for stages `from`…
+    fn rest(&self, from: usize) -> CostRow {
+        let mut total = [0.0; QUANTITIES];
+        for stage in from..self.feasible.tables.codec.stages.len() {
+            let depth = self.feasible.tables.codec.stages[stage].depths[0];
+            add(&mut total, &self.least(stage, true));
+            for _ in 1..depth {
+                add(&mut total, &self.least(stage, false));
+            }
+        }
+        total
+    }
+
+    /// Cheapest value of each quantity on its own; 0 for the later blocks of a stage that never has any.
+    fn least(&self, stage: usize, is_first: bool) -> CostRow {
+        let rows = self.feasible.tables.block(usize::from(self.genes[0]), stage, is_first);
+        let least = rows.iter().copied().reduce(|least, row| std::array::from_fn(|of| least[of].min(row[of])));
+        least.unwrap_or([0.0; QUANTITIES])
+    }
+
+    fn stage(&mut self, stage: usize, spent: CostRow) -> bool {
+        let codec = &self.feasible.tables.codec;
+        if stage == codec.stages.len() {
+            if !self.feasible.fits(&self.genes) {
+                return true;
+            }
+            self.found.push(self.genes.clone());
+            return self.found.len() <= self.limit;
+        }
+        let rest = self.rest(stage + 1);
+        let code = codec.stages[stage].clone();
+        for (index, &depth) in code.depths.iter().enumerate() {
+            self.genes[code.depth_gene] = index as u8;
+            if !self.block(stage, 0, depth, spent, &rest) {
+                return false;
+            }
+        }
+        self.genes[code.depth_gene] = 0;
+        true
+    }
+
+    fn block(&mut self, stage: usize, block: usize, depth: usize, spent: CostRow, rest: &CostRow) -> bool {
+        if block == depth {
+            return self.stage(stage + 1, spent);
+        }
+        let feasible = self.feasible;
+        let gene = feasible.tables.codec.stages[stage].first_block + block;
+        let rows = feasible.tables.block(usize::from(self.genes[0]), stage, block == 0);
+        let later = self.least(stage, false);
+        for (choice, row) in rows.iter().enumerate() {
+            self.nodes -= 1;
+            if self.nodes == 0 {
+                return false;
+            }
+            let mut next = spent;
+            add(&mut next, row);
+            let left = (depth - block - 1) as f64;
+            // A little slack, because this sum is taken in another order than the one that decides.
+            let bound: CostRow = std::array::from_fn(|of| (next[of] + left * later[of] + rest[of]) * (1.0 - 1e-9));
+            if !fits(&bound, &feasible.limits) {
+                continue;
+            }
+            self.genes[gene] = choice as u8;
+            let go_on = self.block(stage, block + 1, depth, next, rest);
+            self.genes[gene] = 0;
+            if !go_on {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hw_targets::units::{Joules, Macs, Params, Seconds};
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::dense::DeviceCost;
+    use crate::space::SearchSpace;
+
+    /// Energy follows MACs and latency goes against kernel size, so that the two can conflict.
+    fn tables() -> CostTables {
+        conflicting(&SearchSpace::builtin("mcu-cifar").unwrap())
+    }
+
+    fn conflicting(space: &SearchSpace) -> CostTables {
+        CostTables::compile(space, space.resolutions(), DeviceCost::default(), |op, _| {
+            let energy = 1e-9 * op.macs().0 as f64 + 1e-7;
+            let latency = 1e-3 / f64::from(op.kernel * op.mid_channels.max(1)) + 1e-6;
+            Ok(DeviceCost { energy: Some(energy), latency: Some(latency) })
+        })
+        .unwrap()
+    }
+
+    /// A budget somewhere between the cheapest and the dearest of each limited quantity.
+    fn budget(tables: &CostTables, parts: [Option<f64>; 4]) -> Budget {
+        let at = |quantity: Quantity, part: Option<f64>| {
+            let range = tables.range(quantity).unwrap();
+            part.map(|part| range.min + part * (range.max - range.min))
+        };
+        Budget::new(
+            at(Quantity::Energy, parts[0]).map(Joules),
+            at(Quantity::Latency, parts[1]).map(Seconds),
+            at(Quantity::Macs, parts[2]).map(|macs| Macs(macs as u64)),
+            at(Quantity::Params, parts[3]).map(|params| Params(params as u64)),
+        )
+        .unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_repaired_fits_and_what_fits_is_left_alone(
+            seed: u64,
+            parts in prop::array::uniform4(prop::option::of(0.001..1.0)),
+        ) {
+            let tables = tables();
+            let Ok(feasible) = Feasible::new(&tables, &budget(&tables, parts)) else { return Ok(()) };
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            for _ in 0..20 {
+                let wish = tables.codec.encode(&tables.space().sample(&mut rng));
+                let repaired = feasible.repair(&wish, &mut rng);
+                prop_assert!(feasible.fits(&repaired));
+                let mut canonical = repaired.clone();
+                tables.codec.canonicalise(&mut canonical);
+                prop_assert_eq!(&canonical, &repaired);
+                prop_assert_eq!(&tables.codec.encode(&tables.codec.decode(&repaired)), &repaired);
+            }
+        }
+
+        #[test]
+        fn one_ceiling_is_infeasible_exactly_below_the_least(which in 0..4_usize) {
+            let tables = tables();
+            let mut parts = [None; 4];
+            // Counts are whole numbers, and rounding down must not fall below the least.
+            parts[which] = Some(0.001);
+            prop_assert!(Feasible::new(&tables, &budget(&tables, parts)).is_ok());
+            parts[which] = Some(-0.001);
+            let Err(error) = Feasible::new(&tables, &budget(&tables, parts)) else { panic!("below the least") };
+            prop_assert_eq!(error.kind().exit_code(), 4);
+        }
+    }
+
+    #[test]
+    fn an_infeasible_budget_names_the_nearest_reachable_values() {
+        let tables = tables();
+        let budget = Budget::new(Some(Joules(1e-9)), None, None, None).unwrap();
+        let Err(error) = Feasible::new(&tables, &budget) else { panic!("1 nJ") };
+        let message = format!("{error}; {}", error.hint().unwrap());
+        let least = Quantity::Energy.format(tables.range(Quantity::Energy).unwrap().min);
+        assert!(message.contains(&format!("energy is at least {least}, the budget 1 nJ")), "{message}");
+        assert!(message.contains(&format!("the nearest subnet has energy {least}")), "{message}");
+    }
+
+    #[test]
+    fn ceilings_that_conflict_are_said_to_conflict() {
+        let tables = tables();
+        let Err(error) = Feasible::new(&tables, &budget(&tables, [Some(0.01), Some(0.01), None, None])) else {
+            panic!("little energy and little latency")
+        };
+        assert!(error.to_string().contains("not all together"), "{error}");
+        let SearchError::Infeasible(infeasible) = error else { panic!("{error}") };
+        let costs = tables.cost(&infeasible.closest);
+        assert_eq!(costs, infeasible.closest_costs);
+        assert!(infeasible.limits.iter().any(|limit| costs.get(limit.quantity).unwrap() > limit.ceiling));
+    }
+
+    #[test]
+    fn enumeration_and_feasibility_agree_with_trying_everything() {
+        let mut space = SearchSpace::builtin("mcu-cifar").unwrap();
+        space.stages.truncate(2);
+        space.resolutions = vec![24, 32];
+        let tables = conflicting(&space);
+        let everything = Feasible::new(&tables, &Budget::default()).unwrap().enumerate(1_000_000).unwrap();
+        assert_eq!(everything.len(), 2 * 42 * 252);
+        let steps = [0.001, 0.02, 0.1, 0.3, 0.6];
+        let mut infeasible = 0;
+        for (energy, latency) in steps.iter().flat_map(|energy| steps.iter().map(move |latency| (energy, latency))) {
+            let budget = budget(&tables, [Some(*energy), Some(*latency), None, None]);
+            let fits = |genes: &&Genes| {
+                let costs = tables.costs(tables.row(genes));
+                budget.limits().all(|(quantity, limit)| costs.get(quantity).unwrap() <= limit)
+            };
+            let fitting = everything.iter().filter(fits).count();
+            match Feasible::new(&tables, &budget) {
+                Ok(feasible) => {
+                    assert_eq!(feasible.enumerate(fitting).unwrap().len(), fitting);
+                    assert!(fitting > 0 && feasible.enumerate(fitting - 1).is_none());
+                }
+                Err(_) => {
+                    assert_eq!(fitting, 0);
+                    infeasible += 1;
+                }
+            }
+        }
+        assert!((1..25).contains(&infeasible), "{infeasible}");
+    }
+
+    #[test]
+    fn stages_of_a_single_block_are_enumerated_too() {
+        for (name, fitting) in [("fbnet-cifar", 1), ("proxyless-w1.3", 1)] {
+            let space = SearchSpace::builtin(name).unwrap();
+            let tables = CostTables::counts_only(&space, space.resolutions()).unwrap();
+            let least = tables.range(Quantity::Macs).unwrap().min;
+            let budget = Budget::new(None, None, Some(Macs(least as u64)), None).unwrap();
+            assert_eq!(Feasible::new(&tables, &budget).unwrap().enumerate(10).unwrap().len(), fitting);
+        }
+    }
+
+    #[test]
+    fn a_quantity_that_the_device_does_not_know_is_refused() {
+        let space = SearchSpace::builtin("mcu-cifar").unwrap();
+        let tables = CostTables::counts_only(&space, &[24]).unwrap();
+        let budget = Budget::new(Some(Joules(1.0)), None, None, None).unwrap();
+        let Err(error) = Feasible::new(&tables, &budget) else { panic!("no energy here") };
+        assert_eq!(error.kind().exit_code(), 2);
+    }
+}

@@ -1,0 +1,121 @@
+//! A linear guess of the evaluator, to decide what to ask it next.
+//!
+//! Ridge regression of score on one indicator per resolution and per (block, choice), fitted to the best architectures
+//! seen so far, so that it is good where search is looking. It only orders candidates; every result is the evaluator's.
+
+use crate::genome::Codec;
+
+/// Scores genes by a sum of weights.
+pub(crate) struct Surrogate {
+    /// First weight of each gene; depth genes have none, because absent blocks add nothing.
+    offsets: Vec<usize>,
+    weights: Vec<f64>,
+}
+
+/// Strength of the ridge, in units of samples.
+const RIDGE: f64 = 0.3;
+
+impl Surrogate {
+    pub(crate) fn fit<'s>(codec: &Codec, samples: impl Iterator<Item = (&'s [u8], f64)> + Clone) -> Surrogate {
+        let mut offsets = vec![0; codec.len];
+        let mut width = codec.resolutions.len();
+        for (gene, offset) in offsets.iter_mut().enumerate().skip(1 + codec.stages.len()) {
+            *offset = width;
+            width += codec.options(gene);
+        }
+        let mut this = Surrogate { offsets, weights: vec![0.0; width] };
+        let count = samples.clone().count().max(1) as f64;
+        let mean = samples.clone().map(|(_, score)| score).sum::<f64>() / count;
+        let mut gram = vec![0.0; width * width];
+        let mut active = Vec::new();
+        for (genes, score) in samples {
+            active.clear();
+            this.indicators(codec, genes, |at| active.push(at));
+            for (position, &a) in active.iter().enumerate() {
+                this.weights[a] += score - mean;
+                for &b in &active[..=position] {
+                    gram[a * width + b] += 1.0;
+                }
+            }
+        }
+        for at in 0..width {
+            gram[at * width + at] += RIDGE;
+        }
+        solve(&mut gram, &mut this.weights);
+        this
+    }
+
+    /// Visits indicators in ascending order.
+    fn indicators(&self, codec: &Codec, genes: &[u8], mut visit: impl FnMut(usize)) {
+        visit(usize::from(genes[0]));
+        for (stage, code) in codec.stages.iter().enumerate() {
+            let blocks = code.first_block..code.first_block + codec.depth(genes, stage);
+            for (offset, choice) in self.offsets[blocks.clone()].iter().zip(&genes[blocks]) {
+                visit(offset + usize::from(*choice));
+            }
+        }
+    }
+
+    /// The guess, up to a constant.
+    pub(crate) fn score(&self, codec: &Codec, genes: &[u8]) -> f64 {
+        let mut total = 0.0;
+        self.indicators(codec, genes, |at| total += self.weights[at]);
+        total
+    }
+}
+
+/// Solves `gram` · x = `right` in place for a symmetric positive definite matrix of which the lower half is given.
+fn solve(gram: &mut [f64], right: &mut [f64]) {
+    let n = right.len();
+    for row in 0..n {
+        let (above, current) = gram.split_at_mut(row * n);
+        for column in 0..=row {
+            let other = if column == row { &current[..column] } else { &above[column * n..column * n + column] };
+            let dot: f64 = current[..column].iter().zip(other).map(|(a, b)| a * b).sum();
+            let value = current[column] - dot;
+            current[column] = if column == row { value.max(1e-12).sqrt() } else { value / above[column * n + column] };
+        }
+    }
+    for row in 0..n {
+        let dot: f64 = (0..row).map(|at| gram[row * n + at] * right[at]).sum();
+        right[row] = (right[row] - dot) / gram[row * n + row];
+    }
+    for row in (0..n).rev() {
+        let dot: f64 = (row + 1..n).map(|at| gram[at * n + row] * right[at]).sum();
+        right[row] = (right[row] - dot) / gram[row * n + row];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::genome::Genes;
+    use crate::space::SearchSpace;
+
+    #[test]
+    fn a_linear_evaluator_is_learned() {
+        let space = SearchSpace::builtin("mcu-cifar").unwrap();
+        let codec = Codec::new(&space, space.resolutions());
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let truth: Vec<f64> = (0..256).map(|_| rng.random_range(0.0..1.0)).collect();
+        let score = |genes: &[u8]| {
+            let blocks = codec
+                .stages
+                .iter()
+                .enumerate()
+                .flat_map(|(stage, code)| code.first_block..code.first_block + codec.depth(genes, stage));
+            truth[usize::from(genes[0])]
+                + blocks.map(|gene| truth[10 + 6 * gene + usize::from(genes[gene])]).sum::<f64>()
+        };
+        let draw = |rng: &mut dyn Rng| -> Genes { codec.encode(&space.sample(&mut &mut *rng)) };
+        let samples: Vec<Genes> = (0..2000).map(|_| draw(&mut rng)).collect();
+        let pairs = samples.iter().map(|genes| (&genes[..], score(genes)));
+        let surrogate = Surrogate::fit(&codec, pairs);
+        let (a, b) = (&samples[0], &samples[1]);
+        let guessed = surrogate.score(&codec, a) - surrogate.score(&codec, b);
+        assert!((guessed - (score(a) - score(b))).abs() < 0.02);
+    }
+}
