@@ -1,0 +1,227 @@
+//! The predictor that search asks: top-1 of an architecture, with the spread between its members.
+//!
+//! ```text
+//! top-1 = label mean + label std × (additive part + interactions + mean over members of MLP)
+//! ```
+//!
+//! Each of the three parts is optional: a published predictor is one MLP with label mean 0 and label std 1, a ridge
+//! predictor has the additive part ([`crate::ridge`]) alone. Values are fractions (0.8171 is 81.71 %).
+
+use rayon::prelude::*;
+use search::arch::ArchSpec;
+use search::error::ForeignError;
+use search::objective::Evaluator;
+
+use crate::encode::{ActiveRows, ArchEncoder};
+use crate::error::Result;
+use crate::interactions::Interactions;
+use crate::mlp::Mlp;
+use crate::ridge::AdditiveModel;
+
+/// Centre and scale of the labels that the parts were fitted to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LabelScale {
+    /// Added last.
+    pub mean: f64,
+    /// What one unit of the parts amounts to.
+    pub std: f64,
+}
+
+impl LabelScale {
+    /// Parts that speak in fractions themselves.
+    pub const UNIT: LabelScale = LabelScale { mean: 0.0, std: 1.0 };
+}
+
+/// A predicted top-1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prediction {
+    /// Fraction of images predicted right.
+    pub top1: f64,
+    /// Standard deviation between the members, a fraction too; absent with fewer than two.
+    pub spread: Option<f64>,
+}
+
+/// Accuracy from an architecture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccuracyPredictor {
+    encoder: ArchEncoder,
+    label: LabelScale,
+    additive: Option<AdditiveModel>,
+    interactions: Option<Interactions>,
+    members: Vec<Mlp>,
+    provenance: serde_json::Map<String, serde_json::Value>,
+}
+
+impl AccuracyPredictor {
+    /// A predictor of these parts.
+    ///
+    /// # Panics
+    /// If there is no part at all or a part has another number of features than the encoder: files are checked before.
+    pub fn new(
+        encoder: ArchEncoder,
+        label: LabelScale,
+        additive: Option<AdditiveModel>,
+        members: Vec<Mlp>,
+    ) -> AccuracyPredictor {
+        assert!(additive.is_some() || !members.is_empty(), "a predictor of no parts");
+        let widths = members.iter().map(Mlp::inputs).chain(additive.iter().map(|model| model.shares.len()));
+        widths.for_each(|width| assert_eq!(width, encoder.width(), "a part for other features"));
+        let provenance = serde_json::Map::new();
+        AccuracyPredictor { encoder, label, additive, interactions: None, members, provenance }
+    }
+
+    /// The same with these interactions added.
+    ///
+    /// # Panics
+    /// If they are for another number of features.
+    pub fn with_interactions(self, interactions: Option<Interactions>) -> AccuracyPredictor {
+        if let Some(Interactions { correction, pairs }) = &interactions {
+            let width = self.encoder.width();
+            assert!(correction.shares.len() == width && pairs.len() == width * width, "interactions of other features");
+        }
+        AccuracyPredictor { interactions, ..self }
+    }
+
+    /// The same, with a word on where it comes from (how it was fitted, or which file it was read from); saved with it.
+    pub fn with_provenance(self, provenance: serde_json::Map<String, serde_json::Value>) -> AccuracyPredictor {
+        AccuracyPredictor { provenance, ..self }
+    }
+
+    /// The features it reads.
+    pub fn encoder(&self) -> &ArchEncoder {
+        &self.encoder
+    }
+
+    /// Resolutions it was trained on.
+    pub fn resolutions(&self) -> &[u32] {
+        self.encoder.resolutions()
+    }
+
+    /// Centre and scale of its labels.
+    pub fn label(&self) -> LabelScale {
+        self.label
+    }
+
+    /// Its additive part, in units of the label scale.
+    pub fn additive(&self) -> Option<&AdditiveModel> {
+        self.additive.as_ref()
+    }
+
+    /// Its interactions, in units of the label scale.
+    pub fn interactions(&self) -> Option<&Interactions> {
+        self.interactions.as_ref()
+    }
+
+    /// Its MLPs.
+    pub fn members(&self) -> &[Mlp] {
+        &self.members
+    }
+
+    /// Where it comes from.
+    pub fn provenance(&self) -> &serde_json::Map<String, serde_json::Value> {
+        &self.provenance
+    }
+
+    /// Top-1 of every architecture: a number that depends on the architecture alone, not on the batch or the threads.
+    ///
+    /// # Errors
+    /// [`crate::error::PredictorError::OtherSpace`] and [`crate::error::PredictorError::UnknownResolution`].
+    pub fn top1<'a>(&self, archs: impl IntoIterator<Item = &'a ArchSpec>) -> Result<Vec<f64>> {
+        Ok(self.top1_of_rows(&self.encoder.encode(archs)?))
+    }
+
+    /// [`AccuracyPredictor::top1`] of architectures that are encoded already.
+    pub fn top1_of_rows(&self, rows: &ActiveRows) -> Vec<f64> {
+        self.predict_rows(rows).into_iter().map(|prediction| prediction.top1).collect()
+    }
+
+    /// Top-1 and spread of every architecture.
+    ///
+    /// # Errors
+    /// As [`AccuracyPredictor::top1`].
+    pub fn predict<'a>(&self, archs: impl IntoIterator<Item = &'a ArchSpec>) -> Result<Vec<Prediction>> {
+        Ok(self.predict_rows(&self.encoder.encode(archs)?))
+    }
+
+    /// [`AccuracyPredictor::predict`] of architectures that are encoded already.
+    pub fn predict_rows(&self, rows: &ActiveRows) -> Vec<Prediction> {
+        let members: Vec<Vec<f32>> = self.members.iter().map(|member| member.forward(rows)).collect();
+        let predict = |(row, active): (usize, &[u32])| {
+            let additive = self.additive.as_ref().map_or(0.0, |model| model.predict(active));
+            let additive = additive + self.interactions.as_ref().map_or(0.0, |model| model.predict(active));
+            let outputs = members.iter().map(|outputs| f64::from(outputs[row]));
+            let count = members.len() as f64;
+            let mean = if members.is_empty() { 0.0 } else { outputs.clone().sum::<f64>() / count };
+            let spread = (members.len() > 1).then(|| {
+                let squares: f64 = outputs.map(|output| (output - mean).powi(2)).sum();
+                self.label.std * (squares / (count - 1.0)).sqrt()
+            });
+            Prediction { top1: self.label.mean + self.label.std * (additive + mean), spread }
+        };
+        (0..rows.len()).into_par_iter().with_min_len(256).map(|row| predict((row, rows.row(row)))).collect()
+    }
+
+    /// The resolutions that both the predictor and `others` know, ascending.
+    pub fn common_resolutions(&self, others: &[u32]) -> Vec<u32> {
+        let mut common = self.resolutions().to_vec();
+        common.retain(|resolution| others.contains(resolution));
+        common.sort_unstable();
+        common
+    }
+}
+
+impl Evaluator for AccuracyPredictor {
+    fn evaluate(&mut self, archs: &[ArchSpec]) -> std::result::Result<Vec<f64>, ForeignError> {
+        (&*self).evaluate(archs)
+    }
+}
+
+impl Evaluator for &AccuracyPredictor {
+    fn evaluate(&mut self, archs: &[ArchSpec]) -> std::result::Result<Vec<f64>, ForeignError> {
+        self.top1(archs).map_err(|error| ForeignError::new(error.kind(), error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::Layout;
+    use crate::testing::{random_mlp, sample, space};
+
+    #[test]
+    fn top1_is_the_sum_of_the_parts() {
+        let space = space("mcu-cifar");
+        let encoder = ArchEncoder::new(Layout::Blocks, &space, space.resolutions()).unwrap();
+        let width = encoder.width();
+        let members: Vec<Mlp> = (0..3).map(|seed| random_mlp(width, &[16, 8, 1], seed)).collect();
+        let additive = AdditiveModel { constant: 0.5, shares: (0..width).map(|place| 0.01 * place as f64).collect() };
+        let label = LabelScale { mean: 0.8, std: 0.02 };
+        let archs = sample(&space, 70, 1);
+        let rows = encoder.encode(&archs).unwrap();
+        let mut predictor = AccuracyPredictor::new(encoder, label, Some(additive.clone()), members.clone());
+        let predictions = predictor.predict(&archs).unwrap();
+        for (row, prediction) in predictions.iter().enumerate() {
+            let outputs: Vec<f64> = members.iter().map(|member| f64::from(member.forward(&rows)[row])).collect();
+            let mean = outputs.iter().sum::<f64>() / 3.0;
+            let expected = 0.8 + 0.02 * (additive.predict(rows.row(row)) + mean);
+            assert!((prediction.top1 - expected).abs() < 1e-12);
+            let variance = outputs.iter().map(|output| (output - mean).powi(2)).sum::<f64>() / 2.0;
+            assert!((prediction.spread.unwrap() - 0.02 * variance.sqrt()).abs() < 1e-12);
+        }
+        let scores = predictor.evaluate(&archs).unwrap();
+        assert_eq!(scores, predictions.iter().map(|prediction| prediction.top1).collect::<Vec<_>>());
+        assert_eq!(predictor.common_resolutions(&[32, 28, 224]), [28, 32]);
+    }
+
+    #[test]
+    fn an_evaluator_passes_errors_on() {
+        let mcu = space("mcu-cifar");
+        let encoder = ArchEncoder::new(Layout::Blocks, &mcu, &[32]).unwrap();
+        let member = random_mlp(encoder.width(), &[4, 1], 1);
+        let predictor = AccuracyPredictor::new(encoder, LabelScale::UNIT, None, vec![member]);
+        assert_eq!(predictor.predict([&mcu.largest(32).unwrap()]).unwrap()[0].spread, None);
+        let error = (&predictor).evaluate(&[mcu.largest(28).unwrap()]).unwrap_err();
+        assert_eq!(error.kind, hw_targets::failure::FailureKind::Content);
+        assert_eq!(error.to_string(), "the predictor does not know resolution 28");
+    }
+}

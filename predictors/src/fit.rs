@@ -1,0 +1,603 @@
+//! Fitting a predictor to measured pairs.
+//!
+//! A few hundred pairs say more about main effects than an MLP can hear, so the fit has three parts: a ridge regression
+//! ([`crate::ridge`]) for what blocks and resolution add, a Gaussian process ([`crate::interactions`]) for what pairs of
+//! choices do together, and a small ensemble of MLPs for what is left over. How much of the ensemble's word is kept is
+//! cross-validated: with `r` the residual of a fold's first two parts on pairs that the fold did not see, and `q` the
+//! fold's ensemble there,
+//!
+//! ```text
+//! share = Σ q·r / Σ q², within 0 and 1
+//! ```
+//!
+//! is the least-squares answer (0 if the ensemble takes less than a hundredth of the squared error away), and the last layer is multiplied by it: with few pairs the predictor may be the
+//! closed-form parts alone. Without them (`additive: false`) the fit is the published recipe: MLPs on standardised labels,
+//! Adam at 10⁻³ with weight decay 10⁻⁴, the output starting at the mean label (`once-for-all` §4.3); the decay here is
+//! decoupled (AdamW), and the learning rate falls along a cosine.
+//!
+//! The MLPs read the ridge's steps, centred and scaled, rather than the bare one-hot features; that is a linear map, and
+//! is multiplied into the first layer afterwards. Their spread is that of initial weights and order of batches.
+
+use std::time::Instant;
+
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use search::arch::ArchSpec;
+use search::space::SearchSpace;
+use serde_json::{Map, Value, json};
+
+use crate::encode::{ActiveRows, ArchEncoder, Layout};
+use crate::ensemble::{AccuracyPredictor, LabelScale};
+use crate::error::{PredictorError, Result};
+use crate::interactions::{self, Interactions, Strength};
+use crate::mlp::{Linear, Mlp};
+use crate::pairs::{AccuracyPair, Halves};
+use crate::rank::{kendall_tau_b, mean, variance};
+use crate::report::{Ceiling, FitReport, Scores, Split, noise_of_halves};
+use crate::ridge::{self, AdditiveModel, Basis};
+
+/// How to fit. [`FitSettings::default`] is for some hundred to some thousand pairs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FitSettings {
+    /// Order of the features.
+    pub layout: Layout,
+    /// Distinct architectures that are set aside to judge the fit.
+    pub test_pairs: usize,
+    /// Seed of the split, the folds, the initial weights and the batches.
+    pub seed: u64,
+    /// Whether a ridge regression comes first and the MLPs fit what it leaves.
+    pub additive: bool,
+    /// Whether a Gaussian process for pairs of choices comes second; only with the ridge.
+    pub interactions: bool,
+    /// Number of MLPs; 0 for the closed-form parts alone, which need no LibTorch.
+    pub members: usize,
+    /// Widths of the hidden layers.
+    pub hidden: Vec<usize>,
+    /// Times that every pair is seen.
+    pub epochs: usize,
+    /// Pairs per step.
+    pub batch: usize,
+    /// AdamW's learning rate at the start.
+    pub learning_rate: f64,
+    /// AdamW's decoupled weight decay.
+    pub weight_decay: f64,
+    /// Folds of the cross-validation that decides on the MLPs' share.
+    pub folds: usize,
+}
+
+impl Default for FitSettings {
+    fn default() -> Self {
+        FitSettings {
+            layout: Layout::Blocks,
+            test_pairs: 200,
+            seed: 0,
+            additive: true,
+            interactions: true,
+            members: 4,
+            hidden: vec![128, 128],
+            epochs: 60,
+            batch: 64,
+            learning_rate: 1e-3,
+            weight_decay: 1e-4,
+            folds: 5,
+        }
+    }
+}
+
+impl FitSettings {
+    fn check(&self) -> Result<()> {
+        let refuse = |name, problem: &str| Err(PredictorError::Setting { name, problem: problem.to_owned() });
+        match self {
+            _ if self.members == 0 && !self.additive => refuse("members", "without members there must be a ridge"),
+            _ if self.members == 0 => Ok(()),
+            _ if cfg!(not(feature = "torch")) => {
+                refuse("members", "this build has no LibTorch, so only the ridge (members = 0) can be fitted")
+            }
+            _ if self.hidden.contains(&0) => refuse("hidden", "a layer needs at least one unit"),
+            _ if self.epochs == 0 => refuse("epochs", "must be at least 1"),
+            _ if self.batch == 0 => refuse("batch", "must be at least 1"),
+            _ if self.folds < 2 => refuse("folds", "must be at least 2"),
+            _ if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) => {
+                refuse("learning_rate", "must be above 0")
+            }
+            _ if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) => {
+                refuse("weight_decay", "must be at least 0")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A fitted predictor and its report; the predictor's provenance holds both settings and report.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fitted {
+    /// The predictor, fitted to the training pairs only.
+    pub predictor: AccuracyPredictor,
+    /// Its scores on the pairs set aside.
+    pub report: FitReport,
+}
+
+/// Fits a predictor of top-1 to `pairs`, whose architectures are `archs` ([`crate::pairs::architectures`]).
+///
+/// The predictor knows the resolutions that occur among the training pairs. `progress` is called with the epochs done
+/// and their total. The same input and settings give the same bits on the same machine, whatever the number of threads;
+/// the order of the pairs matters to the last bits only through rounding and batches.
+///
+/// # Errors
+/// [`PredictorError::Setting`], [`PredictorError::TooFewPairs`] for fewer than [`ridge::MIN_PAIRS`] × 2 training or 3
+/// test pairs, and the encoder's errors for architectures of another space.
+///
+/// # Panics
+/// If there are not as many architectures as pairs.
+pub fn fit(
+    space: &SearchSpace,
+    pairs: &[AccuracyPair],
+    archs: &[ArchSpec],
+    settings: &FitSettings,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Fitted> {
+    assert_eq!(pairs.len(), archs.len(), "as many architectures as pairs");
+    settings.check()?;
+    let start = Instant::now();
+    let split = Split::new(archs, settings.test_pairs, settings.seed);
+    let least = ridge::MIN_PAIRS * 2;
+    if split.train.len() < least {
+        return Err(PredictorError::TooFewPairs { what: "training pairs", got: split.train.len(), needed: least });
+    }
+    let mut resolutions: Vec<u32> = split.train.iter().map(|&row| archs[row].resolution()).collect();
+    resolutions.sort_unstable();
+    resolutions.dedup();
+    let test: Vec<usize> =
+        split.test.iter().copied().filter(|&row| resolutions.contains(&archs[row].resolution())).collect();
+    if test.len() < 3 {
+        return Err(PredictorError::TooFewPairs { what: "pairs to judge the fit with", got: test.len(), needed: 3 });
+    }
+    let encoder = ArchEncoder::new(settings.layout, space, &resolutions)?;
+    let top1 = |rows: &[usize]| -> Vec<f64> { rows.iter().map(|&row| pairs[row].top1).collect() };
+    let train = Data {
+        encoder: &encoder,
+        rows: encoder.encode(split.train.iter().map(|&row| &archs[row]))?,
+        labels: top1(&split.train),
+    };
+    let folds = folds(&split.train.iter().map(|&row| &archs[row]).collect::<Vec<_>>(), settings);
+    let parts = train.fit(&folds, settings, progress)?;
+    let test_rows = encoder.encode(test.iter().map(|&row| &archs[row]))?;
+    let test_labels = top1(&test);
+    let additive_scores = parts.base.additive.as_ref().map(|model| {
+        let alone = AccuracyPredictor::new(encoder.clone(), parts.label, Some(model.clone()), Vec::new());
+        Scores::new(&alone.top1_of_rows(&test_rows), &test_labels)
+    });
+    let predictor = AccuracyPredictor::new(encoder.clone(), parts.label, parts.base.additive, parts.members)
+        .with_interactions(parts.base.interactions);
+    let halves: Option<Vec<Halves>> = pairs.iter().map(|pair| pair.halves).collect();
+    let noise = halves.and_then(|halves| noise_of_halves(&halves));
+    let report = FitReport {
+        train_pairs: split.train.len(),
+        test_pairs: test.len(),
+        scores: Scores::new(&predictor.top1_of_rows(&test_rows), &test_labels),
+        additive_scores,
+        ceiling: noise.and_then(|noise| Ceiling::new(&test_labels, noise, settings.seed)),
+        test_labels: (mean(&test_labels), variance(&test_labels).sqrt()),
+        penalty: parts.penalty,
+        interactions: parts.strength,
+        mlp_share: parts.share,
+        cross_validated_kendall: parts.cross_validated_kendall,
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    let predictor = predictor.with_provenance(provenance(pairs.len(), settings, &report));
+    Ok(Fitted { predictor, report })
+}
+
+/// Rows of `archs` that the fit of `predictor` set aside, if `archs` are the architectures it was given.
+///
+/// `None` for a predictor that was not fitted here, or to another number of pairs.
+pub fn unseen(predictor: &AccuracyPredictor, archs: &[ArchSpec]) -> Option<Vec<usize>> {
+    let fit = predictor.provenance().get("fit")?;
+    let number = |name: &str| fit.get(name).and_then(Value::as_u64);
+    if number("pairs")? != archs.len() as u64 {
+        return None;
+    }
+    let split = Split::new(archs, number("test_pairs")? as usize, number("seed")?);
+    Some(split.test.into_iter().filter(|&row| predictor.resolutions().contains(&archs[row].resolution())).collect())
+}
+
+fn provenance(pairs: usize, settings: &FitSettings, report: &FitReport) -> Map<String, Value> {
+    let mut report = report.to_json();
+    // A clock's word would make two equal fits differ.
+    if let Some(report) = report.as_object_mut() {
+        report.remove("seconds");
+    }
+    let settings = json!({
+        "pairs": pairs,
+        "test_pairs": settings.test_pairs,
+        "seed": settings.seed,
+        "additive": settings.additive,
+        "interactions": settings.interactions,
+        "members": settings.members,
+        "hidden": settings.hidden,
+        "epochs": settings.epochs,
+        "batch": settings.batch,
+        "learning_rate": settings.learning_rate,
+        "weight_decay": settings.weight_decay,
+        "folds": settings.folds,
+    });
+    Map::from_iter([("fit".to_owned(), settings), ("report".to_owned(), report)])
+}
+
+/// The fold of every training pair; equal architectures share one.
+fn folds(archs: &[&ArchSpec], settings: &FitSettings) -> Vec<usize> {
+    let mut distinct = archs.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let mut fold_of: Vec<usize> = (0..distinct.len()).map(|index| index % settings.folds.max(1)).collect();
+    fold_of.shuffle(&mut ChaCha8Rng::seed_from_u64(settings.seed ^ 0xF01D));
+    archs.iter().map(|arch| distinct.binary_search(arch).map_or(0, |index| fold_of[index])).collect()
+}
+
+/// Encoded architectures with their top-1.
+struct Data<'a> {
+    encoder: &'a ArchEncoder,
+    rows: ActiveRows,
+    labels: Vec<f64>,
+}
+
+/// What a fit finds, in units of its label scale.
+struct Parts {
+    label: LabelScale,
+    base: Base,
+    penalty: Option<f64>,
+    strength: Option<Strength>,
+    members: Vec<Mlp>,
+    share: f64,
+    cross_validated_kendall: Option<f64>,
+}
+
+/// The parts in closed form.
+#[derive(Default)]
+struct Base {
+    additive: Option<AdditiveModel>,
+    interactions: Option<Interactions>,
+}
+
+impl Base {
+    fn predict(&self, active: &[u32]) -> f64 {
+        let additive = self.additive.as_ref().map_or(0.0, |model| model.predict(active));
+        additive + self.interactions.as_ref().map_or(0.0, |model| model.predict(active))
+    }
+}
+
+impl Data<'_> {
+    /// The closed-form parts for some rows, their settings given.
+    fn base(
+        &self,
+        rows: &ActiveRows,
+        labels: &[f64],
+        penalty: Option<f64>,
+        strength: Option<Strength>,
+    ) -> Result<Base> {
+        let Some(penalty) = penalty else { return Ok(Base::default()) };
+        let additive = ridge::fit_with(self.encoder, rows, labels, penalty)?;
+        let interactions =
+            strength.and_then(|strength| interactions::fit_with(self.encoder, rows, labels, strength, &additive));
+        Ok(Base { additive: Some(additive), interactions })
+    }
+
+    fn fit(&self, folds: &[usize], settings: &FitSettings, progress: &mut dyn FnMut(usize, usize)) -> Result<Parts> {
+        let std = variance(&self.labels).sqrt();
+        let label = LabelScale { mean: mean(&self.labels), std: if std > 0.0 { std } else { 1.0 } };
+        let labels: Vec<f64> = self.labels.iter().map(|value| (value - label.mean) / label.std).collect();
+        let ridge = settings.additive.then(|| ridge::fit(self.encoder, &self.rows, &labels)).transpose()?;
+        let penalty = ridge.map(|ridge| ridge.penalty);
+        let strength = match settings.additive && settings.interactions {
+            true => interactions::strength(self.encoder, &self.rows, &labels),
+            false => None,
+        };
+        let count = folds.iter().max().map_or(0, |last| last + 1);
+        let fits = if settings.members == 0 { 0 } else { count + 1 };
+        let mut done = 0;
+        let mut epoch = || {
+            done += 1;
+            progress(done, fits * settings.epochs);
+        };
+        // Every pair as the other folds predict it: by their closed-form parts, and by their MLPs.
+        let (mut based, mut rest) = (vec![0.0; labels.len()], vec![0.0; labels.len()]);
+        for fold in 0..count {
+            let (held, kept): (Vec<usize>, Vec<usize>) = (0..labels.len()).partition(|&row| folds[row] == fold);
+            let (kept_rows, held_rows) = (self.rows.select(&kept), self.rows.select(&held));
+            let kept_labels: Vec<f64> = kept.iter().map(|&row| labels[row]).collect();
+            let base = self.base(&kept_rows, &kept_labels, penalty, strength)?;
+            let members = self.members(&kept_rows, &kept_labels, &base, fold as u64 + 1, settings, &mut epoch);
+            let outputs = mean_output(&members, &held_rows);
+            for ((&row, active), output) in held.iter().zip(held_rows.iter()).zip(outputs) {
+                (based[row], rest[row]) = (base.predict(active), output);
+            }
+        }
+        let share = if settings.additive { share(&labels, &based, &rest) } else { 1.0 };
+        let predicted: Vec<f64> = based.iter().zip(&rest).map(|(base, rest)| base + share * rest).collect();
+        let cross_validated_kendall = kendall_tau_b(&predicted, &labels);
+        let base = self.base(&self.rows, &labels, penalty, strength)?;
+        let mut members = Vec::new();
+        if share > 0.0 {
+            members = self.members(&self.rows, &labels, &base, 0, settings, &mut epoch);
+            members = members.into_iter().map(|member| scale_output(&member, share as f32)).collect();
+        } else {
+            progress(fits * settings.epochs, fits * settings.epochs);
+        }
+        Ok(Parts { label, base, penalty, strength, members, share, cross_validated_kendall })
+    }
+
+    /// MLPs for what `base` leaves of `labels`.
+    fn members(
+        &self,
+        rows: &ActiveRows,
+        labels: &[f64],
+        base: &Base,
+        stream: u64,
+        settings: &FitSettings,
+        epoch: &mut dyn FnMut(),
+    ) -> Vec<Mlp> {
+        if settings.members == 0 {
+            return Vec::new();
+        }
+        let residual = |(active, label): (&[u32], &f64)| (label - base.predict(active)) as f32;
+        let targets: Vec<f32> = rows.iter().zip(labels).map(residual).collect();
+        let inputs = Inputs::new(Basis::new(self.encoder), rows);
+        let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
+        rng.set_stream(stream);
+        let start = (0..settings.members).map(|_| initial(inputs.basis.steps(), &settings.hidden, &mut rng)).collect();
+        let trained = train(start, &inputs.values, &targets, settings, &mut rng, epoch);
+        trained.into_iter().map(|layers| inputs.fold(self.encoder.width(), layers)).collect()
+    }
+}
+
+#[cfg(feature = "torch")]
+use crate::train::train;
+
+/// Without LibTorch, [`FitSettings::check`] lets no members through.
+#[cfg(not(feature = "torch"))]
+fn train(
+    start: Vec<Vec<Linear>>,
+    _inputs: &[f32],
+    _targets: &[f32],
+    _settings: &FitSettings,
+    _rng: &mut ChaCha8Rng,
+    _epoch: &mut dyn FnMut(),
+) -> Vec<Vec<Linear>> {
+    unreachable!("{} members to train without LibTorch", start.len())
+}
+
+/// Least part of the squared error that MLPs must take away to be kept: they are most of a prediction's time.
+const LEAST_GAIN: f64 = 0.01;
+
+/// The least-squares share of `rest` in what `based` leaves of `labels`, within 0 and 1; 0 if it takes too little away.
+fn share(labels: &[f64], based: &[f64], rest: &[f64]) -> f64 {
+    let (mut power, mut along, mut error) = (0.0, 0.0, 0.0);
+    for ((label, base), rest) in labels.iter().zip(based).zip(rest) {
+        let left = label - base;
+        (power, along, error) = (power + rest * rest, along + left * rest, error + left * left);
+    }
+    let share = if power > 0.0 { (along / power).clamp(0.0, 1.0) } else { 0.0 };
+    let gain = share * (2.0 * along - share * power);
+    if gain >= LEAST_GAIN * error { share } else { 0.0 }
+}
+
+fn mean_output(members: &[Mlp], rows: &ActiveRows) -> Vec<f64> {
+    let mut sums = vec![0.0; rows.len()];
+    for member in members {
+        sums.iter_mut().zip(member.forward(rows)).for_each(|(sum, output)| *sum += f64::from(output));
+    }
+    sums.iter().map(|sum| sum / members.len().max(1) as f64).collect()
+}
+
+fn scale_output(member: &Mlp, share: f32) -> Mlp {
+    let mut layers = member.layers();
+    if let Some(last) = layers.last_mut() {
+        last.weight.iter_mut().chain(&mut last.bias).for_each(|value| *value *= share);
+    }
+    Mlp::new(member.inputs(), layers)
+}
+
+/// Initial weights: uniform within 1/√inputs as in PyTorch, the output's bias 0, which is the mean label.
+fn initial(inputs: usize, hidden: &[usize], rng: &mut ChaCha8Rng) -> Vec<Linear> {
+    let mut width = inputs;
+    let mut layers: Vec<Linear> = hidden
+        .iter()
+        .chain([&1])
+        .map(|&outputs| {
+            let bound = 1.0 / (width as f32).sqrt();
+            let mut draw = |count: usize| (0..count).map(|_| bound * (2.0 * rng.random::<f32>() - 1.0)).collect();
+            let layer = Linear { weight: draw(outputs * width), bias: draw(outputs) };
+            width = outputs;
+            layer
+        })
+        .collect();
+    layers.iter_mut().next_back().into_iter().for_each(|last| last.bias.fill(0.0));
+    layers
+}
+
+/// Mean squared length of an MLP's input, some of PyTorch's usual scale: unit variance in as many dimensions.
+const INPUT_POWER: f64 = 64.0;
+
+/// The ridge's steps, centred, and scaled by one number for all.
+struct Inputs {
+    basis: Basis,
+    means: Vec<f64>,
+    scale: f64,
+    /// `[rows, steps]`, row-major.
+    values: Vec<f32>,
+}
+
+impl Inputs {
+    fn new(basis: Basis, rows: &ActiveRows) -> Inputs {
+        let mut matrix = basis.matrix(rows);
+        let means = basis.centre(&mut matrix);
+        let power = matrix.iter().map(|value| value * value).sum::<f64>() / rows.len() as f64;
+        let scale = if power > 0.0 { (INPUT_POWER / power).sqrt() } else { 1.0 };
+        let values = matrix.iter().map(|value| (value * scale) as f32).collect();
+        Inputs { basis, means, scale, values }
+    }
+
+    /// The same network on one-hot features.
+    fn fold(&self, features: usize, mut layers: Vec<Linear>) -> Mlp {
+        let steps = self.basis.steps();
+        let first = &mut layers[0];
+        let mut weight = Vec::with_capacity(first.bias.len() * features);
+        for (row, bias) in first.weight.chunks_exact(steps).zip(&mut first.bias) {
+            weight.extend(
+                self.basis.fold(|step| f64::from(row[step]) * self.scale).into_iter().map(|value| value as f32),
+            );
+            let centre = row.iter().zip(&self.means).map(|(&weight, mean)| f64::from(weight) * self.scale * mean);
+            *bias = (f64::from(*bias) - centre.sum::<f64>()) as f32;
+        }
+        first.weight = weight;
+        Mlp::new(features, layers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Truth, sample, space};
+
+    /// Standard deviation of top-1 measured on 5,000 images.
+    const NOISE: f64 = 0.0035;
+
+    fn measured(name: &str, count: usize, seed: u64) -> (SearchSpace, Truth, Vec<ArchSpec>, Vec<AccuracyPair>) {
+        let space = space(name);
+        let truth = Truth::new(&space, seed);
+        let archs = sample(&space, count, seed);
+        let pairs = truth.measure(&space, &archs, NOISE, seed);
+        (space, truth, archs, pairs)
+    }
+
+    fn quiet(_done: usize, _all: usize) {}
+
+    #[test]
+    fn folding_keeps_the_network() {
+        let (space, _, archs, _) = measured("mcu-cifar", 100, 1);
+        let encoder = ArchEncoder::new(Layout::Blocks, &space, space.resolutions()).unwrap();
+        let rows = encoder.encode(&archs).unwrap();
+        let inputs = Inputs::new(Basis::new(&encoder), &rows);
+        let steps = inputs.basis.steps();
+        let layers = initial(steps, &[16], &mut ChaCha8Rng::seed_from_u64(1));
+        let folded = inputs.fold(encoder.width(), layers.clone()).forward(&rows);
+        for (row, output) in inputs.values.chunks_exact(steps).zip(folded) {
+            let hidden = layers[0].weight.chunks_exact(steps).zip(&layers[0].bias).map(|(weights, bias)| {
+                (bias + weights.iter().zip(row).map(|(weight, value)| weight * value).sum::<f32>()).max(0.0)
+            });
+            let expected: f32 = hidden.zip(&layers[1].weight).map(|(hidden, weight)| hidden * weight).sum();
+            assert!((output - expected).abs() < 1e-5, "{output} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn the_closed_form_parts_need_no_libtorch() {
+        let (space, _, archs, pairs) = measured("mcu-cifar", 800, 1);
+        let settings = FitSettings { members: 0, ..FitSettings::default() };
+        let fitted = fit(&space, &pairs, &archs, &settings, &mut quiet).unwrap();
+        assert!(fitted.predictor.members().is_empty());
+        assert_eq!((fitted.report.train_pairs, fitted.report.test_pairs), (600, 200));
+        let alone = fit(&space, &pairs, &archs, &FitSettings { interactions: false, ..settings }, &mut quiet).unwrap();
+        assert_eq!(Some(alone.report.scores), alone.report.additive_scores);
+        assert_eq!(alone.report.additive_scores, fitted.report.additive_scores);
+        assert!(alone.report.scores.rmse > fitted.report.scores.rmse);
+        assert!(fitted.report.scores.kendall.unwrap() > 0.8, "{:?}", fitted.report);
+        assert!(fitted.predictor.provenance().contains_key("report"));
+    }
+
+    #[test]
+    fn settings_and_counts_that_make_no_sense_are_errors() {
+        let (space, _, archs, pairs) = measured("mcu-cifar", 20, 1);
+        let refused = |settings| fit(&space, &pairs, &archs, &settings, &mut quiet).unwrap_err();
+        let base = || FitSettings { test_pairs: 4, ..FitSettings::default() };
+        let none = refused(FitSettings { members: 0, additive: false, ..base() });
+        assert!(matches!(none, PredictorError::Setting { name: "members", .. }));
+        let few = refused(FitSettings { test_pairs: 200, members: 0, ..base() });
+        assert!(matches!(few, PredictorError::TooFewPairs { what: "training pairs", .. }), "{few}");
+        let judge = refused(FitSettings { test_pairs: 0, members: 0, ..base() });
+        assert!(matches!(judge, PredictorError::TooFewPairs { got: 0, needed: 3, .. }), "{judge}");
+        if cfg!(feature = "torch") {
+            let rate = refused(FitSettings { learning_rate: f64::NAN, ..base() });
+            assert!(matches!(rate, PredictorError::Setting { name: "learning_rate", .. }));
+        } else {
+            assert!(refused(base()).to_string().contains("no LibTorch"));
+        }
+    }
+
+    #[cfg(feature = "torch")]
+    mod with_torch {
+        use super::*;
+        use crate::rank::rmse;
+
+        /// What a user is promised: close to what label noise allows, and within half a point.
+        #[test]
+        fn unseen_pairs_are_ranked_nearly_as_well_as_noise_allows() {
+            let mut gaps = Vec::new();
+            for (train, seed) in [(500, 1), (500, 2), (800, 3)] {
+                let (space, truth, archs, pairs) = measured("mcu-cifar", train + 800, seed);
+                let settings = FitSettings { test_pairs: 800, ..FitSettings::default() };
+                let fitted = fit(&space, &pairs, &archs, &settings, &mut quiet).unwrap();
+                let report = &fitted.report;
+                let (kendall, ceiling) = (report.scores.kendall.unwrap(), report.ceiling.unwrap());
+                let test = unseen(&fitted.predictor, &archs).unwrap();
+                let labels: Vec<f64> = test.iter().map(|&row| pairs[row].top1).collect();
+                let true_top1: Vec<f64> = test.iter().map(|&row| truth.top1(&archs[row])).collect();
+                let predicted = fitted.predictor.top1(test.iter().map(|&row| &archs[row])).unwrap();
+                let perfect = kendall_tau_b(&true_top1, &labels).unwrap();
+                eprintln!(
+                    "{train} training pairs, seed {seed}: tau-b {kendall:.4} (ridge alone {:.4}, cross-validated {:.4}), \
+                     ceiling {:.4}, the truth itself {perfect:.4}; rmse {:.5} (ridge alone {:.5}), label noise {:.5}, label \
+                     std {:.4}; to the truth: tau-b {:.4}, rmse {:.5}; share {:.2}, {:?}; {:.1} s",
+                    report.additive_scores.unwrap().kendall.unwrap(),
+                    report.cross_validated_kendall.unwrap(),
+                    ceiling.kendall,
+                    report.scores.rmse,
+                    report.additive_scores.unwrap().rmse,
+                    ceiling.noise,
+                    report.test_labels.1,
+                    kendall_tau_b(&predicted, &true_top1).unwrap(),
+                    rmse(&predicted, &true_top1),
+                    report.mlp_share,
+                    report.interactions,
+                    report.seconds,
+                );
+                assert_eq!((report.train_pairs, report.test_pairs), (train, 800));
+                assert_eq!(rmse(&predicted, &labels), report.scores.rmse);
+                assert!((ceiling.noise - NOISE).abs() < 0.0004);
+                assert!((ceiling.kendall - perfect).abs() < 0.02, "the ceiling is that of a perfect predictor");
+                assert!(kendall >= perfect - 0.02, "{kendall}, where the truth itself has {perfect}");
+                assert!(report.scores.rmse <= 0.005);
+                gaps.push(ceiling.kendall - kendall);
+            }
+            assert!(mean(&gaps) <= 0.02, "{gaps:?}");
+        }
+
+        #[test]
+        fn a_fit_repeats_itself_whatever_the_threads() {
+            let (space, _, archs, pairs) = measured("mcu-cifar", 150, 4);
+            let settings =
+                FitSettings { test_pairs: 40, epochs: 5, members: 2, hidden: vec![16], ..FitSettings::default() };
+            let once = |settings: &FitSettings| {
+                let mut calls = Vec::new();
+                let fitted = fit(&space, &pairs, &archs, settings, &mut |done, all| calls.push((done, all))).unwrap();
+                assert_eq!(calls.last(), Some(&(30, 30)));
+                fitted.predictor
+            };
+            let first = once(&settings);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+            assert_eq!(pool.install(|| once(&settings)), first);
+            assert_ne!(once(&FitSettings { seed: 1, ..settings }), first);
+        }
+
+        /// The published recipe, without the ridge.
+        #[test]
+        fn mlps_alone_learn_too() {
+            let (space, _, archs, pairs) = measured("mcu-cifar", 600, 5);
+            let settings = FitSettings { additive: false, members: 2, epochs: 40, folds: 2, ..FitSettings::default() };
+            let fitted = fit(&space, &pairs, &archs, &settings, &mut quiet).unwrap();
+            assert!(fitted.predictor.additive().is_none());
+            assert!(fitted.report.scores.kendall.unwrap() > 0.75, "{:?}", fitted.report);
+        }
+    }
+}

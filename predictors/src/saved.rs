@@ -1,0 +1,427 @@
+//! `predictor.safetensors`: a predictor as a file that any safetensors reader opens.
+//!
+//! Metadata key `predictor`: a JSON object with `schema` (`ofa.predictor/1`), `space`, `layout`, `resolutions` (trained
+//! on, in column order), `choices` (kernel sizes and expand ratios of every block at its deepest), `features` (number of
+//! them), `members`, `widths` (of every layer of a member), `additive` and `interactions` (whether there are such parts)
+//! and `provenance` (free). Tensors:
+//!
+//! | tensor | type, shape |
+//! |---|---|
+//! | `label` | f64 `[2]`: mean and standard deviation of the labels |
+//! | `additive.constant`, `additive.shares` | f64 `[1]`, `[features]` |
+//! | `interactions.constant`, `interactions.shares`, `interactions.pairs` | f64 `[1]`, `[features]`, `[features, features]` |
+//! | `members.M.L.weight`, `members.M.L.bias` | f32 `[outputs, inputs]`, `[outputs]`: layer L of member M, as in PyTorch |
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use hw_targets::files::write_atomically;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use search::space::SearchSpace;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::encode::{ArchEncoder, Layout};
+use crate::ensemble::{AccuracyPredictor, LabelScale};
+use crate::error::{PredictorError, Result};
+use crate::interactions::Interactions;
+use crate::mlp::{Linear, Mlp};
+use crate::ridge::AdditiveModel;
+
+/// The schema's name.
+pub const SCHEMA: &str = "ofa.predictor/1";
+
+/// Most members, layers and units of a layer that a file may claim.
+const MOST: usize = 1 << 16;
+
+#[derive(Serialize, Deserialize)]
+struct Metadata {
+    schema: String,
+    space: String,
+    layout: String,
+    resolutions: Vec<u32>,
+    choices: Vec<BlockChoices>,
+    features: usize,
+    members: usize,
+    widths: Vec<usize>,
+    additive: bool,
+    #[serde(default)]
+    interactions: bool,
+    #[serde(default)]
+    provenance: Map<String, Value>,
+}
+
+#[derive(Serialize, Deserialize, PartialEq)]
+struct BlockChoices {
+    kernels: Vec<u32>,
+    expands: Vec<u32>,
+}
+
+impl BlockChoices {
+    fn of(encoder: &ArchEncoder) -> Vec<BlockChoices> {
+        let choices = encoder.choices().into_iter();
+        choices
+            .map(|(kernels, expands)| BlockChoices { kernels: kernels.to_vec(), expands: expands.to_vec() })
+            .collect()
+    }
+}
+
+/// Saves `predictor` to `path`: the old file or the new one, whatever happens in between.
+///
+/// # Errors
+/// [`PredictorError::Write`].
+///
+/// # Panics
+/// If the members differ in their widths, which no fit and no import makes.
+pub fn save(predictor: &AccuracyPredictor, path: &Path) -> Result<()> {
+    let encoder = predictor.encoder();
+    let widths = predictor.members().first().map(Mlp::widths).unwrap_or_default();
+    assert!(predictor.members().iter().all(|member| member.widths() == widths), "members of different widths");
+    let metadata = Metadata {
+        schema: SCHEMA.to_owned(),
+        space: encoder.space().to_string(),
+        layout: encoder.layout().name().to_owned(),
+        resolutions: encoder.resolutions().to_vec(),
+        choices: BlockChoices::of(encoder),
+        features: encoder.width(),
+        members: predictor.members().len(),
+        widths,
+        additive: predictor.additive().is_some(),
+        interactions: predictor.interactions().is_some(),
+        provenance: predictor.provenance().clone(),
+    };
+    let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    let mut push_f64 = |name: &str, shape: &[usize], values: &[f64]| {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        tensors.push((name.to_owned(), Dtype::F64, shape.to_vec(), bytes));
+    };
+    let features = encoder.width();
+    push_f64("label", &[2], &[predictor.label().mean, predictor.label().std]);
+    if let Some(model) = predictor.additive() {
+        push_f64("additive.constant", &[1], &[model.constant]);
+        push_f64("additive.shares", &[features], &model.shares);
+    }
+    if let Some(Interactions { correction, pairs }) = predictor.interactions() {
+        push_f64("interactions.constant", &[1], &[correction.constant]);
+        push_f64("interactions.shares", &[features], &correction.shares);
+        push_f64("interactions.pairs", &[features, features], pairs);
+    }
+    for (m, member) in predictor.members().iter().enumerate() {
+        let mut inputs = member.inputs();
+        for (l, Linear { weight, bias }) in member.layers().into_iter().enumerate() {
+            let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let shape = vec![bias.len(), inputs];
+            tensors.push((format!("members.{m}.{l}.weight"), Dtype::F32, shape, bytes(&weight)));
+            tensors.push((format!("members.{m}.{l}.bias"), Dtype::F32, vec![bias.len()], bytes(&bias)));
+            inputs = bias.len();
+        }
+    }
+    let write = |file: &mut dyn Write| {
+        let other = std::io::Error::other::<Box<dyn std::error::Error + Send + Sync>>;
+        let views: std::result::Result<Vec<_>, _> = tensors
+            .iter()
+            .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))
+            .collect();
+        let views = views.map_err(|error: safetensors::SafeTensorError| other(error.to_string().into()))?;
+        // One key only: the order of several would not be the same from run to run.
+        let metadata = serde_json::to_string(&metadata).map_err(|error| other(error.into()))?;
+        let metadata = HashMap::from([("predictor".to_owned(), metadata)]);
+        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| other(error.to_string().into()))?;
+        file.write_all(&bytes)
+    };
+    write_atomically(path, |file| write(file)).map_err(|source| PredictorError::Write { source })
+}
+
+/// The name of the space that the predictor at `path` is for.
+///
+/// # Errors
+/// [`PredictorError::Read`], [`PredictorError::Unreadable`], [`PredictorError::Field`].
+pub fn space_of(path: &Path) -> Result<String> {
+    Ok(File::open(path)?.metadata()?.space)
+}
+
+/// Loads a predictor for architectures of `space`.
+///
+/// # Errors
+/// [`PredictorError::Read`] if the file cannot be read; otherwise an error of kind `Content` for anything wrong in it:
+/// truncated, another schema, another space or one with other choices, a tensor missing, of a wrong shape, with a NaN.
+pub fn load(path: &Path, space: &SearchSpace) -> Result<AccuracyPredictor> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let field = |field: &str, problem: String| file.field(field, problem);
+    if metadata.space != space.id().to_string() {
+        return Err(PredictorError::OtherSpace {
+            what: format!("{}: the predictor", path.display()),
+            got: metadata.space,
+            expected: space.id().to_string(),
+        });
+    }
+    let layout = Layout::from_name(&metadata.layout)
+        .ok_or_else(|| field("layout", format!("`{}` is none of this version's layouts", metadata.layout)))?;
+    let encoder = ArchEncoder::new(layout, space, &metadata.resolutions)
+        .map_err(|error| field("resolutions", error.to_string()))?;
+    if metadata.choices != BlockChoices::of(&encoder) || metadata.features != encoder.width() {
+        let problem = format!("it was made for a space `{}` with other choices than this one", space.id());
+        return Err(field("choices", problem));
+    }
+    let sizes = [metadata.members, metadata.widths.len()];
+    if sizes.into_iter().chain(metadata.widths.iter().copied()).any(|size| size > MOST) {
+        return Err(field("widths", "the network would be too large".to_owned()));
+    }
+    if metadata.members > 0 && metadata.widths.last() != Some(&1) {
+        return Err(field("widths", format!("{:?} does not end in one output", metadata.widths)));
+    }
+    if metadata.members == 0 && !metadata.additive {
+        return Err(field("members", "the predictor has no part".to_owned()));
+    }
+    let tensors = file.tensors()?;
+    let label = tensors.f64("label", &[2])?;
+    let features = encoder.width();
+    let model = |part: &str| {
+        let constant = tensors.f64(&format!("{part}.constant"), &[1])?[0];
+        Ok(AdditiveModel { constant, shares: tensors.f64(&format!("{part}.shares"), &[features])? })
+    };
+    let additive = metadata.additive.then(|| model("additive")).transpose()?;
+    let interactions = metadata.interactions.then(|| {
+        let pairs = tensors.f64("interactions.pairs", &[features, features])?;
+        Ok(Interactions { correction: model("interactions")?, pairs })
+    });
+    let interactions = interactions.transpose()?;
+    let member = |m: usize| {
+        let mut inputs = encoder.width();
+        let layer = |(l, &outputs): (usize, &usize)| {
+            let weight = tensors.f32(&format!("members.{m}.{l}.weight"), &[outputs, inputs])?;
+            let bias = tensors.f32(&format!("members.{m}.{l}.bias"), &[outputs])?;
+            inputs = outputs;
+            Ok(Linear { weight, bias })
+        };
+        Ok(Mlp::new(encoder.width(), metadata.widths.iter().enumerate().map(layer).collect::<Result<_>>()?))
+    };
+    let members = (0..metadata.members).map(member).collect::<Result<_>>()?;
+    let label = LabelScale { mean: label[0], std: label[1] };
+    let predictor = AccuracyPredictor::new(encoder, label, additive, members).with_interactions(interactions);
+    Ok(predictor.with_provenance(metadata.provenance))
+}
+
+/// A file's bytes with its name.
+struct File<'a> {
+    path: &'a Path,
+    bytes: Vec<u8>,
+}
+
+impl<'a> File<'a> {
+    fn open(path: &'a Path) -> Result<File<'a>> {
+        let bytes = fs::read(path).map_err(|source| PredictorError::Read { path: path.to_owned(), source })?;
+        Ok(File { path, bytes })
+    }
+
+    fn metadata(&self) -> Result<Metadata> {
+        let (_, header) =
+            SafeTensors::read_metadata(&self.bytes).map_err(|error| self.unreadable(error.to_string()))?;
+        let text = header.metadata().as_ref().and_then(|keys| keys.get("predictor"));
+        let text = text.ok_or_else(|| self.field("predictor", "is missing from the metadata".to_owned()))?;
+        let value: Value = serde_json::from_str(text).map_err(|error| self.field("predictor", error.to_string()))?;
+        match value.get("schema").and_then(Value::as_str) {
+            Some(SCHEMA) => {}
+            other => {
+                let problem =
+                    format!("{} is not `{SCHEMA}`", other.map_or("nothing".to_owned(), |it| format!("`{it}`")));
+                return Err(self.field("schema", problem));
+            }
+        }
+        serde_json::from_value(value).map_err(|error| self.field("predictor", error.to_string()))
+    }
+
+    fn tensors(&self) -> Result<Tensors<'_>> {
+        let tensors = SafeTensors::deserialize(&self.bytes).map_err(|error| self.unreadable(error.to_string()))?;
+        Ok(Tensors { origin: self.path.display().to_string(), tensors })
+    }
+
+    fn unreadable(&self, problem: String) -> PredictorError {
+        PredictorError::Unreadable { path: self.path.to_owned(), expected: "predictor", problem }
+    }
+
+    fn field(&self, field: &str, problem: String) -> PredictorError {
+        PredictorError::Field { path: self.path.to_owned(), field: field.to_owned(), problem }
+    }
+}
+
+struct Tensors<'a> {
+    origin: String,
+    tensors: SafeTensors<'a>,
+}
+
+impl Tensors<'_> {
+    fn bytes(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&[u8]> {
+        let missing = || PredictorError::MissingTensor { origin: self.origin.clone(), tensor: name.to_owned() };
+        let view = self.tensors.tensor(name).map_err(|_| missing())?;
+        if view.dtype() != dtype {
+            return Err(PredictorError::WrongType {
+                origin: self.origin.clone(),
+                tensor: name.to_owned(),
+                got: format!("{:?}", view.dtype()),
+            });
+        }
+        check_shape(&self.origin, name, view.shape(), shape)?;
+        Ok(view.data())
+    }
+
+    fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let (values, _) = self.bytes(name, Dtype::F32, shape)?.as_chunks::<4>();
+        let values: Vec<f32> = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        check_finite(&self.origin, name, &values)?;
+        Ok(values)
+    }
+
+    fn f64(&self, name: &str, shape: &[usize]) -> Result<Vec<f64>> {
+        let (values, _) = self.bytes(name, Dtype::F64, shape)?.as_chunks::<8>();
+        let values: Vec<f64> = values.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
+        check_finite(&self.origin, name, &values)?;
+        Ok(values)
+    }
+}
+
+/// Refuses a shape that is not the expected one.
+pub(crate) fn check_shape(origin: &str, tensor: &str, got: &[usize], expected: &[usize]) -> Result<()> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(PredictorError::WrongShape {
+        origin: origin.to_owned(),
+        tensor: tensor.to_owned(),
+        got: got.to_vec(),
+        expected: expected.to_vec(),
+    })
+}
+
+/// Refuses NaN and infinity.
+pub(crate) fn check_finite<T: Copy + Into<f64>>(origin: &str, tensor: &str, values: &[T]) -> Result<()> {
+    match values.iter().position(|&value| !value.into().is_finite()) {
+        None => Ok(()),
+        Some(position) => Err(PredictorError::NotFinite {
+            origin: origin.to_owned(),
+            tensor: tensor.to_owned(),
+            position,
+            value: values[position].into(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hw_targets::failure::FailureKind;
+
+    use super::*;
+    use crate::testing::{random_mlp, sample, space};
+
+    fn predictor(space: &SearchSpace) -> AccuracyPredictor {
+        let encoder = ArchEncoder::new(Layout::Blocks, space, &[24, 32]).unwrap();
+        let width = encoder.width();
+        let members = (0..2).map(|seed| random_mlp(width, &[6, 5, 1], seed)).collect();
+        let shares = (0..width).map(|place| 0.1 / (place + 3) as f64).collect();
+        let label = LabelScale { mean: 0.812_345_678_901_234_5, std: 0.021_234_567_890_123_456 };
+        let pairs = (0..width * width).map(|place| 0.01 / (place + 1) as f64).collect();
+        let correction = AdditiveModel { constant: -0.01, shares: vec![0.001; width] };
+        AccuracyPredictor::new(encoder, label, Some(AdditiveModel { constant: 0.3, shares }), members)
+            .with_interactions(Some(Interactions { correction, pairs }))
+            .with_provenance(Map::from_iter([("pairs".to_owned(), Value::from(800))]))
+    }
+
+    #[test]
+    fn a_saved_predictor_is_the_same_predictor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("predictor.safetensors");
+        let space = space("mcu-cifar");
+        let full = predictor(&space);
+        let encoder = full.encoder().clone();
+        let additive = AccuracyPredictor::new(encoder.clone(), full.label(), full.additive().cloned(), vec![]);
+        let published = AccuracyPredictor::new(encoder, LabelScale::UNIT, None, full.members()[..1].to_vec());
+        for predictor in [full, additive, published] {
+            save(&predictor, &path).unwrap();
+            let bytes = fs::read(&path).unwrap();
+            let loaded = load(&path, &space).unwrap();
+            assert_eq!(loaded, predictor);
+            assert_eq!(space_of(&path).unwrap(), "mcu-cifar");
+            let archs: Vec<_> = sample(&space, 50, 1).into_iter().filter(|arch| arch.resolution() != 28).collect();
+            assert_eq!(loaded.top1(&archs).unwrap(), predictor.top1(&archs).unwrap());
+            save(&loaded, &path).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_truncated_file_is_an_error_of_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("predictor.safetensors");
+        let space = space("mcu-cifar");
+        save(&predictor(&space), &path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for length in (0..whole.len()).step_by(7).chain([whole.len() - 1]) {
+            fs::write(&path, &whole[..length]).unwrap();
+            let error = load(&path, &space).unwrap_err();
+            assert_eq!(error.kind(), FailureKind::Content, "{length} bytes: {error}");
+            assert!(error.to_string().contains("predictor.safetensors"), "{error}");
+        }
+        for place in 0..whole.len().min(3000) {
+            let mut broken = whole.clone();
+            broken[place] ^= 0x5A;
+            fs::write(&path, &broken).unwrap();
+            if let Err(error) = load(&path, &space) {
+                assert_eq!(error.kind(), FailureKind::Content, "byte {place}: {error}");
+            }
+        }
+        assert_eq!(load(Path::new("/nowhere/at/all"), &space).unwrap_err().kind(), FailureKind::Io);
+    }
+
+    /// Loads the predictor with `from` replaced by `to` (of equal length) in the file's header.
+    fn edited(from: &str, to: &str) -> PredictorError {
+        assert_eq!(from.len(), to.len());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("predictor.safetensors");
+        let space = space("mcu-cifar");
+        save(&predictor(&space), &path).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let at =
+            bytes.windows(from.len()).position(|window| window == from.as_bytes()).expect("the text is in the file");
+        let edited = [&bytes[..at], to.as_bytes(), &bytes[at + from.len()..]].concat();
+        fs::write(&path, edited).unwrap();
+        let error = load(&path, &space).unwrap_err();
+        assert_eq!(error.kind(), FailureKind::Content);
+        error
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        use PredictorError::{Field, MissingTensor, OtherSpace, WrongShape, WrongType};
+        assert!(matches!(edited("ofa.predictor/1", "ofa.predictor/2"), Field { field, .. } if field == "schema"));
+        assert!(matches!(edited("mcu-cifar", "mcu-cifas"), OtherSpace { .. }));
+        assert!(matches!(edited("blocks", "blicks"), Field { field, .. } if field == "layout"));
+        assert!(matches!(edited("[24,32]", "[24,99]"), Field { field, .. } if field == "resolutions"));
+        assert!(matches!(edited("[3,5]", "[3,7]"), Field { field, .. } if field == "choices"));
+        assert!(matches!(edited("[6,5,1]", "[6,4,1]"), WrongShape { .. }));
+        assert!(matches!(edited("[6,5,1]", "[6,5,2]"), Field { field, .. } if field == "widths"));
+        assert!(
+            matches!(edited(r#"\"members\":2"#, r#"\"members\":3"#), MissingTensor { tensor, .. } if tensor == "members.2.0.weight")
+        );
+        assert!(matches!(edited(r#"\"members\":2"#, r#"\"mombers\":2"#), Field { .. }));
+        assert!(matches!(edited("\"F32\"", "\"I32\""), WrongType { .. }));
+    }
+
+    #[test]
+    fn a_nan_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("predictor.safetensors");
+        let space = space("mcu-cifar");
+        let sound = predictor(&space);
+        let mut layers = sound.members()[1].layers();
+        layers[1].weight[4] = f32::NAN;
+        let broken = vec![sound.members()[0].clone(), Mlp::new(sound.encoder().width(), layers)];
+        let broken = AccuracyPredictor::new(sound.encoder().clone(), sound.label(), None, broken);
+        save(&broken, &path).unwrap();
+        let error = load(&path, &space).unwrap_err();
+        assert!(error.to_string().ends_with("tensor `members.1.1.weight` holds NaN at position 4"), "{error}");
+        assert_eq!(error.kind(), FailureKind::Content);
+    }
+}
