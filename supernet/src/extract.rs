@@ -39,6 +39,30 @@ impl StaticSubnet {
         Self { subnet, statistics }
     }
 
+    /// The same network on another device.
+    pub fn to_device(&self, device: Device) -> Self {
+        let moved = |tensor: &Tensor| tensor.to_device(device);
+        let layers = self.statistics.layers().iter();
+        let layers = layers.map(|layer| ChannelStatistics { mean: moved(&layer.mean), var: moved(&layer.var) });
+        let statistics = BnStatistics::fixed(layers.collect());
+        let mut subnet = Self::extract(&self.subnet, &self.statistics).subnet;
+        for conv in subnet.convs_mut() {
+            conv.weight = moved(&conv.weight);
+            if let Some(norm) = &mut conv.batch_norm {
+                for tensor in [&mut norm.weight, &mut norm.bias, &mut norm.running_mean, &mut norm.running_var] {
+                    *tensor = moved(tensor);
+                }
+            }
+        }
+        for layer in subnet.blocks.iter_mut().filter_map(|block| block.squeeze_excite.as_mut()) {
+            for (weight, bias) in [&mut layer.reduce, &mut layer.expand] {
+                (*weight, *bias) = (moved(weight), moved(bias));
+            }
+        }
+        subnet.classifier = (moved(&subnet.classifier.0), moved(&subnet.classifier.1));
+        Self { subnet, statistics }
+    }
+
     /// Reads back what [`StaticSubnet::tensors`] gave.
     ///
     /// # Errors
@@ -173,9 +197,10 @@ impl Subnet {
 
     /// Convolutions in order of execution.
     fn convs_mut(&mut self) -> impl Iterator<Item = &mut Conv> {
-        let blocks = self.blocks.iter_mut().flat_map(|block| {
-            block.expand.as_mut().into_iter().chain([&mut block.depthwise, &mut block.project])
-        });
+        let blocks = self
+            .blocks
+            .iter_mut()
+            .flat_map(|block| block.expand.as_mut().into_iter().chain([&mut block.depthwise, &mut block.project]));
         std::iter::once(&mut self.stem).chain(blocks).chain(&mut self.head)
     }
 }

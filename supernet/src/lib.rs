@@ -1,10 +1,10 @@
 //! Elastic weights in LibTorch: layers, training, calibration, extraction, data, checkpoints.
 
+pub mod calibrate;
+mod channel_sort;
 pub mod data;
 pub mod device;
 pub mod distill;
-pub mod calibrate;
-mod channel_sort;
 pub mod elastic;
 pub mod error;
 pub mod evaluate;
@@ -17,6 +17,6 @@ pub mod statistics;
 pub mod subnet;
 pub mod supernet;
 pub mod tensors;
-pub mod weights;
 pub mod torchscript;
 pub mod train;
+pub mod weights;

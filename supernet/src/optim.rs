@@ -52,8 +52,7 @@ impl Sgd {
         tch::no_grad(|| {
             for slot in &mut self.slots {
                 let gradient = slot.weight.grad();
-                let mut update =
-                    if gradient.defined() { gradient.copy() } else { slot.velocity.zeros_like() };
+                let mut update = if gradient.defined() { gradient.copy() } else { slot.velocity.zeros_like() };
                 if slot.decayed && weight_decay > 0.0 {
                     let _ = update.g_add_(&(&slot.weight * weight_decay));
                 }

@@ -128,7 +128,9 @@ impl Supernet {
             stem: self.stem.slice(stem.in_channels, stem.out_channels, stem.stride, stem.activation),
             blocks: blocks.collect(),
             head: head
-                .map(|(layer, shape)| layer.slice(shape.in_channels, shape.out_channels, shape.stride, shape.activation))
+                .map(|(layer, shape)| {
+                    layer.slice(shape.in_channels, shape.out_channels, shape.stride, shape.activation)
+                })
                 .collect(),
             classifier: (self.classifier.weight.shallow_clone(), self.classifier.bias.shallow_clone()),
             dropout: self.space.dropout(),

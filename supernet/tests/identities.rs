@@ -37,7 +37,8 @@ fn shaken(space: &SearchSpace) -> Supernet {
         for weight in supernet.weights() {
             let noise = weight.tensor.randn_like() * 0.05;
             let mut tensor = weight.tensor.shallow_clone();
-            if weight.name.contains("transform_") || weight.name.contains("bn.weight") || weight.name.ends_with("bias") {
+            if weight.name.contains("transform_") || weight.name.contains("bn.weight") || weight.name.ends_with("bias")
+            {
                 let _ = tensor.g_add_(&noise);
             }
         }
@@ -67,8 +68,8 @@ fn an_extracted_subnet_is_the_supernet_at_that_subnet() {
             for statistics in [&stored, &calibrated] {
                 let expected = tch::no_grad(|| supernet.forward(&batch, &config, Mode::Eval(statistics)));
                 let extracted = StaticSubnet::extract(&subnet, statistics);
-                let again =
-                    StaticSubnet::from_tensors(&space, &config, extracted.tensors(), Device::Cpu).expect("its own tensors");
+                let again = StaticSubnet::from_tensors(&space, &config, extracted.tensors(), Device::Cpu)
+                    .expect("its own tensors");
                 for network in [&extracted, &again] {
                     let difference = relative_difference(&network.forward(&batch), &expected);
                     assert!(difference <= 1e-5, "{name}, subnet {trial}: {difference}");
@@ -111,7 +112,11 @@ fn sorting_again_keeps_the_channels_of_a_trained_width() {
     let name = "stages.1.1.depthwise.conv.weight";
     // Widths of expand ratios 2, 3, 4 from 40 channels: 80, 120, 160.
     let prefix = |width: i64| {
-        let sums = supernet.tensors()[name].narrow(0, 0, width).flatten(1, -1).sum_dim_intlist(&[1i64][..], false, Kind::Float);
+        let sums = supernet.tensors()[name].narrow(0, 0, width).flatten(1, -1).sum_dim_intlist(
+            &[1i64][..],
+            false,
+            Kind::Float,
+        );
         let mut sums = Vec::<f32>::try_from(sums).unwrap();
         sums.sort_by(f32::total_cmp);
         sums
@@ -141,9 +146,10 @@ fn weights_outside_a_subnet_get_no_gradient() {
             }
             inside += 1;
             if weight.name == "stages.1.0.expand.conv.weight" {
-                let mid = config.blocks.iter().find(|block| {
-                    block.position == search::subnet::BlockPosition::Elastic { stage: 1, index: 0 }
-                });
+                let mid = config
+                    .blocks
+                    .iter()
+                    .find(|block| block.position == search::subnet::BlockPosition::Elastic { stage: 1, index: 0 });
                 let mid = i64::from(mid.unwrap().mid_channels);
                 let rest = gradient.narrow(0, mid, gradient.size()[0] - mid);
                 assert!(rest.numel() > 0 && rest.abs().max().double_value(&[]) == 0.0, "{name}");

@@ -32,9 +32,6 @@ impl ElasticSqueezeExcite {
         let take = |(weight, bias): &(Tensor, Tensor), from: u32, to: u32| {
             (weight.narrow(0, 0, i64::from(to)).narrow(1, 0, i64::from(from)), bias.narrow(0, 0, i64::from(to)))
         };
-        SqueezeExcite {
-            reduce: take(&self.reduce, channels, squeezed),
-            expand: take(&self.expand, squeezed, channels),
-        }
+        SqueezeExcite { reduce: take(&self.reduce, channels, squeezed), expand: take(&self.expand, squeezed, channels) }
     }
 }

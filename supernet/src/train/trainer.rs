@@ -99,7 +99,8 @@ impl Trainer {
         let (supernet, momentum, teacher, position) = match saved {
             Some(state) => {
                 let supernet = Supernet::from_tensors(space, state.weights, device)?;
-                let teacher = state.teacher.map(|weights| Supernet::from_tensors(space, weights, device)).transpose()?;
+                let teacher =
+                    state.teacher.map(|weights| Supernet::from_tensors(space, weights, device)).transpose()?;
                 (supernet, Some(state.momentum), teacher, state.position)
             }
             None => (Supernet::new(space, plan.seed, device), None, None, Position::default()),

@@ -1,0 +1,359 @@
+//! Images that come with a bundle for batch-norm calibration: made by the project itself, since real training images
+//! may often not be passed on.
+//!
+//! They are distilled (see [`supernet::distill`]) so that a pool of subnets gets from them the statistics that it gets
+//! from real training images. `calibration/images.safetensors` holds one tensor `images`, u8 `[N, S, S, 3]`; its
+//! metadata say how it was made and into which batches it has to be divided. The file stays below a megabyte.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use search::arch::ArchSpec;
+use search::space::SearchSpace;
+use search::subnet::SubnetConfig;
+use supernet::data::{DataSource, ImageSet, Preprocessing, resize};
+use supernet::distill::{DistillSettings, DistillStep, distill, from_bytes, mismatch, natural_noise, to_bytes};
+use supernet::evaluate::Accuracy;
+use supernet::statistics::BnStatistics;
+use supernet::supernet::Supernet;
+use supernet::tensors::{Metadata, load_safetensors, save_safetensors};
+use tch::{Device, Kind, Tensor};
+
+use crate::bundle::Bundle;
+use crate::error::AppError;
+use crate::eval::ImageSettings;
+use crate::measure::{CalibrationImages, Exam, measure};
+use crate::weights::load_supernet;
+
+const FILE: &str = "images.safetensors";
+const SCHEMA: &str = "ofa.calibration-images/1";
+const TENSOR: &str = "images";
+/// Bytes of pixels in a file.
+const MOST_BYTES: usize = 900_000;
+
+/// How to make the images.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plan {
+    /// How many.
+    pub images: usize,
+    /// Height and width; they are resized to each subnet's resolution.
+    pub size: usize,
+    /// Images that pass through a network together.
+    pub batch: usize,
+    /// Updates.
+    pub steps: usize,
+    /// Adam's step size at the start.
+    pub learning_rate: f64,
+    /// Subnets whose statistics are matched: largest and smallest ones first, then random ones.
+    pub pool: usize,
+    /// For subnets, noise and order.
+    pub seed: u64,
+}
+
+impl Plan {
+    /// As many images of at most 64 pixels as the file may hold, at most 256, in one batch; 400 updates for 32 subnets.
+    pub fn for_native_size(native_size: usize, seed: u64) -> Self {
+        let size = native_size.min(64);
+        let images = (MOST_BYTES / (3 * size * size)).min(256);
+        Self { images, size, batch: images, steps: 400, learning_rate: 0.1, pool: 32, seed }
+    }
+
+    /// The subnets whose statistics are matched, all different: the largest and the smallest at the lowest, the middle
+    /// and the highest resolution, then random ones.
+    fn pool_of(&self, space: &SearchSpace) -> Vec<ArchSpec> {
+        let resolutions = space.resolutions();
+        let ends = [resolutions.len() - 1, 0, resolutions.len() / 2].map(|index| resolutions[index]);
+        let extreme = ends.into_iter().flat_map(|resolution| {
+            [space.largest(resolution), space.smallest(resolution)].map(|arch| arch.expect("its own resolution"))
+        });
+        draw(space, extreme, self.pool, self.seed, &HashSet::new())
+    }
+}
+
+/// `count` members of `space` that are neither equal nor in `without`: `first`, then random ones. Fewer if chance finds
+/// no more.
+fn draw(
+    space: &SearchSpace,
+    first: impl Iterator<Item = ArchSpec>,
+    count: usize,
+    seed: u64,
+    without: &HashSet<ArchSpec>,
+) -> Vec<ArchSpec> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let random = std::iter::repeat_with(|| space.sample(&mut rng)).take(100 * count);
+    let mut seen = without.clone();
+    first.chain(random).filter(|arch| seen.insert(arch.clone())).take(count).collect()
+}
+
+/// Distilled images with the story of how they came about.
+#[derive(Debug)]
+pub struct Made {
+    /// u8 `[N, S, S, 3]`.
+    pub images: Tensor,
+    /// What was asked for.
+    pub plan: Plan,
+    /// The space whose subnets they calibrate.
+    pub space: String,
+    /// Mean over pool and batches of [`mismatch`] of the noise they were made from.
+    pub mismatch_of_noise: f64,
+    /// The same of the images.
+    pub mismatch: f64,
+}
+
+/// Makes images for `supernet`, whose subnets get their true statistics from the training images `train`.
+///
+/// # Errors
+/// Images of another size than `settings` say.
+pub fn make(
+    supernet: &Supernet,
+    settings: &ImageSettings,
+    train: &ImageSet,
+    plan: &Plan,
+    progress: &mut dyn FnMut(DistillStep),
+) -> Result<Made> {
+    let space = supernet.space();
+    let archs = plan.pool_of(space);
+    let real = settings.calibration_from(train, &resolutions_of(&archs), supernet.device())?;
+    let pool: Vec<(SubnetConfig, BnStatistics)> = archs
+        .iter()
+        .map(|arch| {
+            let subnet = supernet.subnet(&space.resolve(arch));
+            let statistics = real.calibrate(&subnet);
+            (subnet.config().clone(), statistics)
+        })
+        .collect();
+    let preprocessing = &settings.preprocessing;
+    let noise = natural_noise(plan.images, plan.size, preprocessing, plan.seed).to_device(supernet.device());
+    let how =
+        DistillSettings { batch: plan.batch, steps: plan.steps, learning_rate: plan.learning_rate, seed: plan.seed };
+    let images = distill(supernet, &pool, preprocessing, &how, &noise, progress);
+    let mean_mismatch = |images: &Tensor| {
+        let batches = images.split(plan.batch as i64, 0);
+        let of_one = |(config, target): &(SubnetConfig, BnStatistics)| -> f64 {
+            let subnet = supernet.subnet(config);
+            batches.iter().map(|batch| mismatch(&subnet, batch, target)).sum()
+        };
+        pool.iter().map(of_one).sum::<f64>() / (pool.len() * batches.len()) as f64
+    };
+    Ok(Made {
+        mismatch_of_noise: mean_mismatch(&noise),
+        mismatch: mean_mismatch(&images),
+        images: to_bytes(&images, preprocessing),
+        plan: *plan,
+        space: space.id().to_string(),
+    })
+}
+
+impl Made {
+    /// Writes `calibration/images.safetensors` of the bundle in `folder` and returns its path.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
+        let Plan { images, size, batch, steps, learning_rate, pool, seed } = self.plan;
+        let about = format!(
+            "{images} images, {size} x {size}, for batch-norm calibration of any subnet of {}. They are not photographs: \
+             noise, changed in {steps} steps until the batch-norm statistics of {pool} subnets came close to those \
+             caused by real training images (after ZeroQ, arXiv:2001.00281). Pass them through a network in batches of \
+             {batch}, in this order.",
+            self.space
+        );
+        let metadata = [
+            ("schema", SCHEMA.to_owned()),
+            ("about", about),
+            ("space", self.space.clone()),
+            ("layout", "u8, image x row x column x RGB".to_owned()),
+            ("batch", batch.to_string()),
+            ("pool", pool.to_string()),
+            ("seed", seed.to_string()),
+            ("steps", steps.to_string()),
+            ("learning_rate", learning_rate.to_string()),
+            ("mismatch_of_noise", format!("{:.6}", self.mismatch_of_noise)),
+            ("mismatch", format!("{:.6}", self.mismatch)),
+        ];
+        let metadata: Metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let path = file_in(folder);
+        save_safetensors(&path, &[(TENSOR.to_owned(), &self.images)], &metadata)?;
+        Ok(path)
+    }
+}
+
+/// [`make`] for the bundle in `folder` with the training images of `data`; writes them there. Without a plan, that of
+/// [`Plan::for_native_size`] with the bundle's seed.
+///
+/// # Errors
+/// A damaged bundle, images that cannot be read, a file that cannot be written.
+pub fn make_for_bundle(
+    folder: &Path,
+    space: &SearchSpace,
+    data: &DataSource,
+    plan: Option<Plan>,
+    device: Device,
+    progress: &mut dyn FnMut(DistillStep),
+) -> Result<Made> {
+    let supernet = load_supernet(folder, space, device)?;
+    let settings = ImageSettings::of_bundle(folder)?;
+    let (train, _) = settings.training(data, space)?;
+    let plan = plan.unwrap_or_else(|| Plan::for_native_size(settings.preprocessing.native_size, settings.seed));
+    let made = make(&supernet, &settings, &train, &plan, progress)?;
+    made.write(folder)?;
+    Ok(made)
+}
+
+/// The images of the bundle in `folder` at each of `resolutions`, normalised, in the batches they were made in.
+///
+/// # Errors
+/// A missing or damaged file.
+pub fn load(
+    folder: &Path,
+    preprocessing: &Preprocessing,
+    resolutions: &[u32],
+    device: Device,
+) -> Result<CalibrationImages> {
+    let Stored { images, batch, .. } = Stored::read(folder)?;
+    let images = from_bytes(&images, preprocessing).to_device(device);
+    let at = |&resolution: &u32| (resolution, resize(&images, i64::from(resolution)).split(batch, 0));
+    let batches: BTreeMap<u32, Vec<Tensor>> = resolutions.iter().map(at).collect();
+    Ok(CalibrationImages::new(batches))
+}
+
+/// What the file says, checked.
+struct Stored {
+    images: Tensor,
+    batch: i64,
+    pool: usize,
+    seed: u64,
+}
+
+impl Stored {
+    fn read(folder: &Path) -> Result<Self> {
+        let path = file_in(folder);
+        if !path.exists() {
+            anyhow::bail!(AppError::BundleLacks { bundle: folder.to_path_buf(), file: Bundle::CALIBRATION });
+        }
+        let wrong = |reason: String| AppError::FileInFolder { path: path.clone(), reason };
+        let (mut tensors, metadata) = load_safetensors(&path)?;
+        if metadata.get("schema").is_none_or(|schema| schema != SCHEMA) {
+            anyhow::bail!(wrong(format!("its schema is not `{SCHEMA}`")));
+        }
+        let images = tensors.remove(TENSOR).ok_or_else(|| wrong(format!("holds no tensor `{TENSOR}`")))?;
+        let shape = images.size();
+        let is_square = matches!(shape[..], [count, height, width, 3] if count > 0 && height > 0 && height == width);
+        if !is_square || images.kind() != Kind::Uint8 {
+            anyhow::bail!(wrong(format!("`{TENSOR}` is {:?} {shape:?} instead of u8 [N, S, S, 3]", images.kind())));
+        }
+        let number = |key: &'static str| -> Result<u64, AppError> {
+            let value = metadata.get(key).and_then(|text| text.parse().ok());
+            value.ok_or_else(|| wrong(format!("its metadata lack the number `{key}`")))
+        };
+        let batch = number("batch")?;
+        if batch == 0 {
+            anyhow::bail!(wrong("its batches are empty".into()));
+        }
+        let batch = batch.min(shape[0] as u64) as i64;
+        Ok(Self { batch, pool: number("pool")? as usize, seed: number("seed")?, images })
+    }
+}
+
+fn file_in(folder: &Path) -> PathBuf {
+    folder.join(Bundle::CALIBRATION).join(FILE)
+}
+
+fn resolutions_of(archs: &[ArchSpec]) -> Vec<u32> {
+    let mut resolutions: Vec<u32> = archs.iter().map(ArchSpec::resolution).collect();
+    resolutions.sort_unstable();
+    resolutions.dedup();
+    resolutions
+}
+
+/// Subnets under both calibrations, on the same held-out images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// One per subnet.
+    pub rows: Vec<Row>,
+}
+
+/// One subnet of a [`Comparison`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Which.
+    pub arch: ArchSpec,
+    /// Calibrated on real training images.
+    pub real: Accuracy,
+    /// Calibrated on the bundle's own images.
+    pub made: Accuracy,
+}
+
+impl Row {
+    /// Top-1 lost (negative) or won by the bundle's images, in points.
+    pub fn difference(&self) -> f64 {
+        100.0 * (self.made.top1 - self.real.top1)
+    }
+}
+
+impl Comparison {
+    /// The largest change of top-1, up or down, in points.
+    pub fn worst(&self) -> f64 {
+        self.rows.iter().map(|row| row.difference().abs()).fold(0.0, f64::max)
+    }
+
+    /// The mean change of top-1 in points.
+    pub fn mean(&self) -> f64 {
+        self.rows.iter().map(Row::difference).sum::<f64>() / self.rows.len().max(1) as f64
+    }
+}
+
+/// A table for people.
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "resolution  real top-1  own top-1  points")?;
+        for row in &self.rows {
+            let [real, made] = [&row.real, &row.made].map(|accuracy| 100.0 * accuracy.top1);
+            writeln!(f, "{:>10}  {real:>10.2}  {made:>9.2}  {:>+6.2}", row.arch.resolution(), row.difference())?;
+        }
+        let images = self.rows.first().map_or(0, |row| row.real.images);
+        write!(f, "mean {:+.2}, at most {:.2} points apart on {images} images", self.mean(), self.worst())
+    }
+}
+
+/// Measures `count` random subnets, none of them in the pool that the bundle's images were made for, on the held-out
+/// images of `data`: calibrated on its training images and on the bundle's.
+///
+/// # Errors
+/// A damaged bundle or images that cannot be read.
+pub fn compare(
+    folder: &Path,
+    space: &SearchSpace,
+    data: &DataSource,
+    count: usize,
+    seed: u64,
+    device: Device,
+) -> Result<Comparison> {
+    let supernet = load_supernet(folder, space, device)?;
+    let settings = ImageSettings::of_bundle(folder)?;
+    let stored = Stored::read(folder)?;
+    let plan = Plan {
+        pool: stored.pool,
+        seed: stored.seed,
+        ..Plan::for_native_size(settings.preprocessing.native_size, stored.seed)
+    };
+    let pool = plan.pool_of(space).into_iter().collect();
+    // Another generator than the pool's, or equal seeds would draw its subnets again.
+    let archs = draw(space, std::iter::empty(), count, !seed, &pool);
+    let resolutions = resolutions_of(&archs);
+    let (train, held_out) = settings.training(data, space)?;
+    let real = settings.calibration_from(&train, &resolutions, device)?;
+    let made = load(folder, &settings.preprocessing, &resolutions, device)
+        .with_context(|| format!("calibration images of {}", folder.display()))?;
+    let exam = Exam::new(&held_out, &settings.preprocessing, &resolutions, device)?;
+    let rows = archs.into_iter().map(|arch| Row {
+        real: measure(&supernet, &arch, &real, &exam),
+        made: measure(&supernet, &arch, &made, &exam),
+        arch,
+    });
+    Ok(Comparison { rows: rows.collect() })
+}

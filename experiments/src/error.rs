@@ -1,0 +1,152 @@
+//! What can go wrong in a verb beyond what the libraries report.
+
+use std::io;
+use std::path::PathBuf;
+
+use hw_targets::failure::FailureKind;
+use hw_targets::units::Quantity;
+use search::error::SearchError;
+
+/// Errors of the verbs themselves.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each field is")]
+pub enum AppError {
+    #[error("{path} already holds a run", path = path.display())]
+    RunExists { path: PathBuf },
+    #[error("{path} holds pairs of other subnets than this seed chooses", path = path.display())]
+    OtherPairs { path: PathBuf },
+    #[error("{path}: {reason}", path = path.display())]
+    FileInFolder { path: PathBuf, reason: String },
+    #[error("{path} is for space `{made_for}`, not `{asked}`", path = path.display())]
+    OtherSpace { path: PathBuf, made_for: String, asked: String },
+    #[error("`{given}` is no source of batch-norm statistics")]
+    BatchNormSource { given: String },
+    #[error("{path}: there is no such file or folder", path = path.display())]
+    NotFound { path: PathBuf },
+    #[error("cannot read {path}", path = path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write the result: {source}")]
+    Write { source: io::Error },
+    /// A space or subnet read from a file; [`AppError::place`] says where.
+    #[error("{}", innermost(problem))]
+    InFile { path: PathBuf, problem: Box<SearchError> },
+    #[error("{path} holds {got} subnets, where one is wanted", path = path.display())]
+    NotOneSubnet { path: PathBuf, got: usize },
+    #[error("there is no bundle `{name}`")]
+    UnknownBundle { name: String, known: Vec<String> },
+    #[error("none of the bundles that {asked} can use is in the zoo: {}", wanted.join(", "))]
+    NoDefaultBundle { asked: String, wanted: Vec<String>, known: Vec<String> },
+    #[error("bundle {bundle} lacks {file}", bundle = bundle.display())]
+    BundleLacks { bundle: PathBuf, file: &'static str },
+    #[error("a budget for {quantity} needs a target")]
+    NeedsTarget { quantity: Quantity },
+    #[error("there is neither a target nor a budget to search for")]
+    NothingToSearchFor,
+    #[error(
+        "space `{space}`, predictor and target have no resolution in common: the space offers {}, the predictor knows \
+         {}{}",
+        list(offered), list(predicted),
+        target.as_ref().map_or(String::new(), |known| format!(", the target's tables hold {}", list(known)))
+    )]
+    NoCommonResolution { space: String, offered: Vec<u32>, predicted: Vec<u32>, target: Option<Vec<u32>> },
+    #[error("neither the recipe {recipe} nor the command line says where the images are", recipe = recipe.display())]
+    NoData { recipe: PathBuf },
+    #[error("stopped on request")]
+    Interrupted,
+    #[error("{what} needs LibTorch, and this build has none")]
+    NoTorch { what: &'static str },
+}
+
+impl AppError {
+    /// For the exit code.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::RunExists { .. }
+            | Self::BatchNormSource { .. }
+            | Self::NotFound { .. }
+            | Self::UnknownBundle { .. }
+            | Self::NoDefaultBundle { .. }
+            | Self::NeedsTarget { .. }
+            | Self::NothingToSearchFor
+            | Self::NoData { .. }
+            | Self::NoCommonResolution { .. }
+            | Self::NoTorch { .. } => FailureKind::Usage,
+            Self::OtherPairs { .. }
+            | Self::FileInFolder { .. }
+            | Self::OtherSpace { .. }
+            | Self::NotOneSubnet { .. }
+            | Self::BundleLacks { .. } => FailureKind::Content,
+            Self::InFile { problem, .. } => problem.kind(),
+            Self::Read { .. } | Self::Write { .. } | Self::Interrupted => FailureKind::Io,
+        }
+    }
+
+    /// What to try.
+    pub fn hint(&self) -> Option<String> {
+        let bundles = |known: &[String]| match known {
+            [] => "the zoo is empty; name a bundle folder with --supernet, or a space and a predictor".to_owned(),
+            known => format!("there are {}; a path to a bundle folder works too", known.join(", ")),
+        };
+        Some(match self {
+            Self::RunExists { .. } => "add --resume to go on with it, or name another folder with --out".into(),
+            Self::OtherPairs { .. } => "give the seed it was begun with, or another file with --out".into(),
+            Self::OtherSpace { made_for, .. } => format!("give it with space `{made_for}`"),
+            Self::NotOneSubnet { .. } => "give a file with one line".into(),
+            Self::BatchNormSource { .. } => "write `stored` or `calibrate:FILE.npz`".into(),
+            Self::NotFound { .. } => "check the path".into(),
+            Self::InFile { problem, .. } => return problem.hint(),
+            Self::UnknownBundle { known, .. } | Self::NoDefaultBundle { known, .. } => bundles(known),
+            Self::BundleLacks { file: "calibration", .. } => {
+                "give training images with --data, or name a bundle that has images of its own".into()
+            }
+            Self::BundleLacks { .. } => {
+                "copy the whole folder again, or name another bundle with --supernet; `ofa train` makes new ones".into()
+            }
+            Self::NeedsTarget { .. } => "add --target; `ofa target list` names them".into(),
+            Self::NothingToSearchFor => "add --target, or a budget: --macs 5M, --params 500K".into(),
+            Self::NoCommonResolution { .. } => "choose a predictor or a target of another bundle".into(),
+            Self::NoData { .. } => {
+                "add --data parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic".into()
+            }
+            Self::Interrupted => "run the same command again: the same seed gives the same result".into(),
+            Self::NoTorch { .. } => "build it with LibTorch: `scripts/ofa` does".into(),
+            Self::Write { source } if source.kind() == io::ErrorKind::StorageFull => {
+                "free some space on that disk".into()
+            }
+            Self::FileInFolder { .. } | Self::Read { .. } | Self::Write { .. } => return None,
+        })
+    }
+
+    /// The file, and the line in it where that is known: `subnets.jsonl:14`.
+    pub fn place(&self) -> Option<String> {
+        let Self::InFile { path, problem } = self else { return None };
+        let mut place = path.display().to_string();
+        if let SearchError::At { place: within, .. } = &**problem {
+            match within.strip_prefix("line ") {
+                Some(line) => place.push_str(&format!(":{line}")),
+                None => place.push_str(&format!(": {within}")),
+            }
+        }
+        Some(place)
+    }
+
+    /// `problem`, found in the file at `path`.
+    pub fn in_file(path: impl Into<PathBuf>, problem: SearchError) -> Self {
+        Self::InFile { path: path.into(), problem: Box::new(problem) }
+    }
+}
+
+/// The error without the line that [`AppError::place`] names.
+fn innermost(problem: &SearchError) -> &SearchError {
+    match problem {
+        SearchError::At { source, .. } => innermost(source),
+        other => other,
+    }
+}
+
+fn list(numbers: &[u32]) -> String {
+    if numbers.is_empty() {
+        return "none".into();
+    }
+    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+}

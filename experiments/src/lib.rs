@@ -1,0 +1,32 @@
+//! Recipes, run folders, bundles and the verbs of the command line as functions.
+
+pub mod bundle;
+#[cfg(feature = "torch")]
+pub mod calibration_images;
+#[cfg(feature = "torch")]
+pub mod collect;
+#[cfg(feature = "torch")]
+pub mod deploy;
+pub mod doctor;
+pub mod error;
+#[cfg(feature = "torch")]
+pub mod eval;
+mod history_file;
+#[cfg(feature = "torch")]
+pub mod import;
+#[cfg(feature = "torch")]
+pub mod logits;
+#[cfg(feature = "torch")]
+pub mod measure;
+pub mod predictor_verbs;
+#[cfg(feature = "torch")]
+pub mod recipe;
+pub mod run_dir;
+pub mod search_job;
+pub mod spaces;
+pub mod targets;
+pub mod threads;
+#[cfg(feature = "torch")]
+pub mod train;
+#[cfg(feature = "torch")]
+pub mod weights;

@@ -1,0 +1,129 @@
+//! `ofa predictor fit | eval | predict`: accuracy predictors from measured pairs.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use hw_targets::files::write_atomically;
+use predictors::ensemble::{AccuracyPredictor, Prediction};
+use predictors::error::PredictorError;
+use predictors::fit::{FitSettings, fit as fit_pairs};
+use predictors::pairs::{self, AccuracyPair, Halves};
+use predictors::report::{Ceiling, FitReport, Scores, noise_of_halves};
+use predictors::saved;
+use search::arch::ArchSpec;
+use search::space::SearchSpace;
+
+use crate::bundle::Bundle;
+use crate::error::AppError;
+use crate::spaces;
+
+/// What to fit, and where it goes.
+#[derive(Clone, Debug)]
+pub struct FitJob {
+    /// The space of the pairs.
+    pub space: SearchSpace,
+    /// Files of pairs, read one after the other.
+    pub pairs: Vec<PathBuf>,
+    /// Where the predictor goes; its report goes beside it as `NAME.report.json`.
+    pub out: PathBuf,
+    /// How to fit.
+    pub settings: FitSettings,
+}
+
+/// Fits a predictor and writes it with its report; `progress` hears of epochs done and their number.
+///
+/// # Errors
+/// Files of pairs that are missing or wrong, too few pairs, a place that cannot be written.
+pub fn fit(job: &FitJob, progress: &mut dyn FnMut(usize, usize)) -> Result<FitReport> {
+    let mut measured = Vec::new();
+    let mut archs = Vec::new();
+    for path in &job.pairs {
+        let (more, more_archs) = read_pairs(path, &job.space)?;
+        measured.extend(more);
+        archs.extend(more_archs);
+    }
+    let fitted = fit_pairs(&job.space, &measured, &archs, &job.settings, progress)?;
+    saved::save(&fitted.predictor, &job.out)?;
+    let report = serde_json::to_string_pretty(&fitted.report.to_json())?;
+    write_atomically(&job.out.with_extension("report.json"), |file| writeln!(file, "{report}"))
+        .map_err(|source| AppError::Write { source })?;
+    Ok(fitted.report)
+}
+
+/// How a predictor does on measured pairs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvalReport {
+    /// Number of pairs.
+    pub pairs: usize,
+    /// Predictions against measurements.
+    pub scores: Scores,
+    /// What label noise leaves of a perfect predictor, if the pairs have halves.
+    pub ceiling: Option<Ceiling>,
+}
+
+/// Judges `predictor` by the pairs of a file. Whether it was fitted to some of them is the caller's to know.
+///
+/// # Errors
+/// A file of pairs that is missing or wrong, pairs at resolutions that the predictor does not know.
+pub fn eval(space: &SearchSpace, predictor: &AccuracyPredictor, path: &Path) -> Result<EvalReport> {
+    let (measured, archs) = read_pairs(path, space)?;
+    if measured.len() < 3 {
+        return Err(PredictorError::TooFewPairs { what: "pairs", got: measured.len(), needed: 3 }.into());
+    }
+    let labels: Vec<f64> = measured.iter().map(|pair| pair.top1).collect();
+    let halves: Option<Vec<Halves>> = measured.iter().map(|pair| pair.halves).collect();
+    let noise = halves.and_then(|halves| noise_of_halves(&halves));
+    Ok(EvalReport {
+        pairs: measured.len(),
+        scores: Scores::new(&predictor.top1(&archs)?, &labels),
+        ceiling: noise.and_then(|noise| Ceiling::new(&labels, noise, 0)),
+    })
+}
+
+/// Predicts top-1 of every subnet of a file.
+///
+/// # Errors
+/// The file's content; a resolution that the predictor does not know.
+pub fn predict(space: &SearchSpace, predictor: &AccuracyPredictor, subnets: &Path) -> Result<Vec<Prediction>> {
+    let archs = spaces::read_subnets(subnets, space)?;
+    Ok(predictor.predict(&archs)?)
+}
+
+/// A predictor and its space: the file at that path, or the predictor of the bundle of that name or path. `space`, if
+/// given, must be the one that it was made for.
+///
+/// # Errors
+/// Neither file nor bundle, an unknown space, wrong content.
+pub fn load(name_or_path: &str, space: Option<&str>) -> Result<(SearchSpace, AccuracyPredictor)> {
+    let path = Path::new(name_or_path);
+    if path.is_file() {
+        let space = match space {
+            Some(space) => spaces::find(space)?,
+            None => spaces::find(&saved::space_of(path)?)?,
+        };
+        let predictor = saved::load(path, &space)?;
+        return Ok((space, predictor));
+    }
+    if path.components().count() > 1 && !path.is_dir() {
+        return Err(AppError::NotFound { path: path.to_path_buf() }.into());
+    }
+    let bundle = Bundle::find(name_or_path)?;
+    match space {
+        None => Ok((bundle.space()?, bundle.predictor()?)),
+        Some(space) => {
+            let space = spaces::find(space)?;
+            let predictor = saved::load(&bundle.require(Bundle::PREDICTOR)?, &space)?;
+            Ok((space, predictor))
+        }
+    }
+}
+
+fn read_pairs(path: &Path, space: &SearchSpace) -> Result<(Vec<AccuracyPair>, Vec<ArchSpec>)> {
+    if !path.exists() {
+        return Err(AppError::NotFound { path: path.to_path_buf() }.into());
+    }
+    let measured = pairs::read(path)?;
+    let archs = pairs::architectures(&measured, space, path)?;
+    Ok((measured, archs))
+}

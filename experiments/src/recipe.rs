@@ -1,0 +1,357 @@
+//! A training run as one YAML file: which space, which images, which phases.
+//!
+//! Anything left out takes the value documented on its field. `--set key=value` replaces a value before checking; keys
+//! of nested values are joined by dots, phases are counted from 0 (`phases.0.epochs=3`).
+
+use std::path::{Path, PathBuf};
+
+use hw_targets::failure::FailureKind;
+use search::space::SearchSpace;
+use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
+use supernet::data::{Augmentation, Preprocessing};
+use supernet::optim::SgdSettings;
+use supernet::train::{ShrinkingPhase, TrainPlan};
+
+/// What is wrong with a recipe.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each field is")]
+pub enum RecipeError {
+    #[error("{path}: {reason}", path = path.display())]
+    Unreadable { path: PathBuf, reason: String },
+    #[error("{path}: {reason}", path = path.display())]
+    Syntax { path: PathBuf, reason: String },
+    #[error("recipe field `{field}` is {value}, {reason}")]
+    Value { field: String, value: String, reason: &'static str },
+    #[error("`--set {given}` {reason}")]
+    Override { given: String, reason: String },
+}
+
+impl RecipeError {
+    /// For the exit code.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Unreadable { .. } | Self::Override { .. } => FailureKind::Usage,
+            Self::Syntax { .. } | Self::Value { .. } => FailureKind::Content,
+        }
+    }
+
+    /// What to try.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreadable { .. } => Some("recipes shipped with the project are in experiments/recipes".into()),
+            Self::Override { .. } => Some("write --set batch_size=64 or --set phases.0.epochs=3".into()),
+            _ => None,
+        }
+    }
+}
+
+/// A recipe as it stands in the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// `ofa.recipe/1`.
+    pub schema: String,
+    /// Name of the bundle that comes out.
+    pub name: String,
+    /// A built-in space, or the path of one.
+    pub space: String,
+    /// Where the images are (`DATA` of the command line); `--data` replaces it.
+    #[serde(default)]
+    pub data: Option<String>,
+    /// Names of the classes, where the data has none.
+    #[serde(default)]
+    pub class_names: Option<Vec<String>>,
+    /// Training images kept apart for all decisions.
+    #[serde(default = "default_held_out")]
+    pub held_out: usize,
+    /// Seed of everything.
+    #[serde(default)]
+    pub seed: u64,
+    /// Images per step.
+    pub batch_size: usize,
+    /// μ of Nesterov momentum.
+    #[serde(default = "default_momentum")]
+    pub momentum: f64,
+    /// λ, on convolution and linear weights only.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// ε of label smoothing.
+    #[serde(default)]
+    pub label_smoothing: f64,
+    /// What happens to training images.
+    #[serde(default)]
+    pub augmentation: Augmentation,
+    /// Mean and standard deviation of the pixels, as fractions; measured on the training images when left out.
+    #[serde(default)]
+    pub normalisation: Option<Normalisation>,
+    /// Images for batch-norm calibration.
+    #[serde(default)]
+    pub calibration: Calibration,
+    /// Phases in order.
+    pub phases: Vec<PhaseRecipe>,
+}
+
+/// Per-channel constants.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalisation {
+    /// Subtracted.
+    pub mean: [f64; 3],
+    /// Divided by.
+    pub std: [f64; 3],
+}
+
+/// How many training images calibrate a subnet.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// Batches.
+    pub batches: usize,
+    /// Images in each.
+    pub batch_size: usize,
+}
+
+impl Default for Calibration {
+    fn default() -> Self {
+        Self { batches: 10, batch_size: 200 }
+    }
+}
+
+/// How many of a stage's choices take part, from the largest down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Levels {
+    /// This many.
+    Count(usize),
+    /// All of them.
+    All(All),
+}
+
+/// The word `all`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum All {
+    /// Every choice.
+    All,
+}
+
+impl Levels {
+    fn count(self) -> usize {
+        match self {
+            Levels::Count(count) => count,
+            Levels::All(_) => usize::MAX,
+        }
+    }
+}
+
+impl Default for Levels {
+    fn default() -> Self {
+        Levels::Count(1)
+    }
+}
+
+/// One phase as it stands in the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhaseRecipe {
+    /// Name in logs.
+    pub name: String,
+    /// Passes over the training images.
+    pub epochs: u64,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Epochs of linear warm-up, part of `epochs`.
+    #[serde(default)]
+    pub warm_up_epochs: f64,
+    /// Kernel sizes that take part: `all`, or how many of the largest. Default 1, the largest alone.
+    #[serde(default)]
+    pub kernels: Levels,
+    /// Depths likewise.
+    #[serde(default)]
+    pub depths: Levels,
+    /// Expand ratios likewise.
+    #[serde(default)]
+    pub expands: Levels,
+    /// Subnets drawn at random per step.
+    #[serde(default)]
+    pub random_subnets: u64,
+    /// Whether the largest subnet joins every step.
+    #[serde(default)]
+    pub with_largest: bool,
+    /// Whether the smallest subnet of the phase joins every step.
+    #[serde(default)]
+    pub with_smallest: bool,
+    /// Weight of the cross-entropy with the teacher's probabilities.
+    #[serde(default)]
+    pub distillation: f64,
+    /// Weight of the cross-entropy with the labels.
+    #[serde(default = "one")]
+    pub label_loss: f64,
+    /// Whether to sort channels by importance before the phase.
+    #[serde(default)]
+    pub sort_channels: bool,
+}
+
+fn default_held_out() -> usize {
+    5000
+}
+
+fn default_momentum() -> f64 {
+    0.9
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Recipe {
+    /// Reads and checks a recipe, after replacing what `overrides` (`key=value`) names.
+    ///
+    /// # Errors
+    /// An unreadable or malformed file, an unknown key, a value out of range.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| RecipeError::Unreadable { path: path.to_path_buf(), reason: error.to_string() })?;
+        let syntax =
+            |error: serde_yaml::Error| RecipeError::Syntax { path: path.to_path_buf(), reason: error.to_string() };
+        // Straight from the text first: the parser then knows line and column of a mistake.
+        let mut recipe: Recipe = serde_yaml::from_str(&text).map_err(syntax)?;
+        if !overrides.is_empty() {
+            let mut value: Value = serde_yaml::from_str(&text).map_err(syntax)?;
+            for given in overrides {
+                apply(&mut value, given)?;
+            }
+            recipe = serde_yaml::from_value(value).map_err(|error| RecipeError::Override {
+                given: overrides.join(" --set "),
+                reason: format!("does not give a recipe: {error}"),
+            })?;
+        }
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    fn check(&self) -> Result<(), RecipeError> {
+        let wrong =
+            |field: &str, value: String, reason| Err(RecipeError::Value { field: field.to_owned(), value, reason });
+        if self.schema != "ofa.recipe/1" {
+            return wrong("schema", format!("`{}`", self.schema), "but must be `ofa.recipe/1`");
+        }
+        if self.batch_size == 0 {
+            return wrong("batch_size", "0".into(), "but must be at least 1");
+        }
+        if !(0.0..1.0).contains(&self.momentum) {
+            return wrong("momentum", self.momentum.to_string(), "but must be in [0, 1)");
+        }
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            return wrong("label_smoothing", self.label_smoothing.to_string(), "but must be in [0, 1)");
+        }
+        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+            return wrong("weight_decay", self.weight_decay.to_string(), "but must be 0 or more");
+        }
+        if self.calibration.batches == 0 || self.calibration.batch_size < 2 {
+            return wrong("calibration", format!("{:?}", self.calibration), "but needs a batch of two images");
+        }
+        if self.phases.is_empty() {
+            return wrong("phases", "empty".into(), "but at least one is needed");
+        }
+        for (index, phase) in self.phases.iter().enumerate() {
+            let field = |name: &str| format!("phases.{index}.{name}");
+            if !(phase.learning_rate > 0.0 && phase.learning_rate.is_finite()) {
+                return wrong(&field("learning_rate"), phase.learning_rate.to_string(), "but must be above 0");
+            }
+            if !(phase.warm_up_epochs >= 0.0 && phase.warm_up_epochs <= phase.epochs as f64) {
+                return wrong(&field("warm_up_epochs"), phase.warm_up_epochs.to_string(), "but must be 0 to `epochs`");
+            }
+            if !(phase.distillation >= 0.0 && phase.label_loss >= 0.0 && phase.distillation + phase.label_loss > 0.0) {
+                return wrong(&field("distillation"), phase.distillation.to_string(), "but a loss must be left");
+            }
+            if index == 0 && phase.distillation > 0.0 {
+                return wrong(
+                    &field("distillation"),
+                    phase.distillation.to_string(),
+                    "but the first phase makes the teacher",
+                );
+            }
+            if phase.random_subnets == 0 && !phase.with_largest && !phase.with_smallest {
+                return wrong(&field("random_subnets"), "0".into(), "but a step needs a subnet");
+            }
+        }
+        Ok(())
+    }
+
+    /// The run that this recipe describes.
+    pub fn plan(&self) -> TrainPlan {
+        let mut trained_expands = 1;
+        let phases = self.phases.iter().map(|phase| {
+            let sort_channels = phase.sort_channels.then_some(trained_expands);
+            trained_expands = trained_expands.max(phase.expands.count());
+            ShrinkingPhase {
+                name: phase.name.clone(),
+                epochs: phase.epochs,
+                learning_rate: phase.learning_rate,
+                warm_up_epochs: phase.warm_up_epochs,
+                kernels: phase.kernels.count(),
+                depths: phase.depths.count(),
+                expands: phase.expands.count(),
+                random_subnets: phase.random_subnets,
+                with_largest: phase.with_largest,
+                with_smallest: phase.with_smallest,
+                distillation: phase.distillation,
+                label_loss: phase.label_loss,
+                sort_channels,
+            }
+        });
+        TrainPlan {
+            seed: self.seed,
+            batch_size: self.batch_size,
+            sgd: SgdSettings { momentum: self.momentum, weight_decay: self.weight_decay },
+            label_smoothing: self.label_smoothing,
+            augmentation: self.augmentation.clone(),
+            calibration: (self.calibration.batches, self.calibration.batch_size),
+            phases: phases.collect(),
+        }
+    }
+
+    /// What a checkpoint belongs to: the recipe without the place of its data, and the space.
+    pub fn identity(&self, space: &SearchSpace) -> String {
+        let recipe = Recipe { data: None, ..self.clone() };
+        let recipe = serde_yaml::to_string(&recipe).expect("plain data");
+        format!("{recipe}---\n{}", space.to_yaml())
+    }
+
+    /// How images become inputs; `measured` is asked when the recipe names no constants.
+    pub fn preprocessing(&self, measured: impl FnOnce() -> Preprocessing) -> Preprocessing {
+        let measured = measured();
+        match self.normalisation {
+            Some(Normalisation { mean, std }) => Preprocessing { mean, std, ..measured },
+            None => measured,
+        }
+    }
+}
+
+/// Replaces one value of the tree.
+fn apply(tree: &mut Value, given: &str) -> Result<(), RecipeError> {
+    let refuse = |reason: &str| RecipeError::Override { given: given.to_owned(), reason: reason.to_owned() };
+    let (key, text) = given.split_once('=').ok_or_else(|| refuse("has no `=`"))?;
+    let value: Value = serde_yaml::from_str(text).map_err(|error| refuse(&format!("is not YAML: {error}")))?;
+    let mut at = tree;
+    let mut parts = key.split('.').peekable();
+    while let Some(part) = parts.next() {
+        let last = parts.peek().is_none();
+        at = match at {
+            Value::Mapping(map) if last || map.contains_key(part) => {
+                map.entry(Value::String(part.to_owned())).or_insert(Value::Null)
+            }
+            Value::Sequence(list) => {
+                let index: Option<usize> = part.parse().ok();
+                index
+                    .and_then(|index| list.get_mut(index))
+                    .ok_or_else(|| refuse(&format!("names no element `{part}`")))?
+            }
+            _ => return Err(refuse(&format!("names no field `{part}`"))),
+        };
+    }
+    *at = value;
+    Ok(())
+}

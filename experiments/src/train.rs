@@ -1,0 +1,215 @@
+//! `ofa train`: one recipe from fresh weights to a supernet, resumable at any moment.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use search::space::SearchSpace;
+use serde_json::json;
+use supernet::data::{DataSource, ImageSet, LoadOptions, Preprocessing};
+use supernet::error::SupernetError;
+use supernet::supernet::Supernet;
+use supernet::train::{Epoch, Observer, Position, Step, Trainer};
+use tch::Device;
+
+use crate::collect::tilted_subnets;
+use crate::measure::{CalibrationImages, Exam, measure};
+use crate::recipe::Recipe;
+use crate::run_dir::{Metrics, RunDir};
+use crate::weights::save_supernet;
+
+/// What to train and where to keep it.
+#[derive(Clone, Debug)]
+pub struct TrainJob {
+    /// The checked recipe.
+    pub recipe: Recipe,
+    /// Its space.
+    pub space: SearchSpace,
+    /// Where the images are.
+    pub data: DataSource,
+    /// Run folder.
+    pub out: PathBuf,
+    /// Go on from the newest checkpoint there.
+    pub resume: bool,
+    /// Where to compute.
+    pub device: Device,
+    /// Longest time between two checkpoints.
+    pub save_every: Duration,
+}
+
+/// Progress as a caller may want to show it.
+pub trait Progress {
+    /// Before the first step: steps of each phase with its name, and where the run starts.
+    fn begin(&mut self, phases: &[(String, u64)], position: Position);
+    /// After a step.
+    fn step(&mut self, step: &Step);
+    /// After an epoch: its line for the log.
+    fn epoch(&mut self, line: &str);
+}
+
+struct Log<'p> {
+    progress: &'p mut dyn Progress,
+    metrics: Metrics,
+    calibration: CalibrationImages,
+    exam: Exam,
+    recipe: Recipe,
+    stop: Arc<AtomicBool>,
+    started: Instant,
+}
+
+impl Observer for Log<'_> {
+    fn step(&mut self, step: &Step) -> bool {
+        self.progress.step(step);
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    fn epoch(&mut self, epoch: &Epoch, supernet: &Supernet) -> Result<(), SupernetError> {
+        let space = supernet.space();
+        let resolutions = space.resolutions();
+        let phase = &self.recipe.phases[epoch.phase];
+        let largest = space.largest(resolutions[resolutions.len() - 1]).expect("its own resolution");
+        let largest = measure(supernet, &largest, &self.calibration, &self.exam);
+        let smallest = space.smallest(resolutions[0]).expect("its own resolution");
+        let smallest = measure(supernet, &smallest, &self.calibration, &self.exam);
+        self.metrics.add(&json!({
+            "global_step": epoch.position.global_step,
+            "phase": phase.name,
+            "epoch": epoch.epoch,
+            "loss": epoch.mean_loss,
+            "largest_top1": largest.top1,
+            "smallest_top1": smallest.top1,
+            "held_out_images": largest.images,
+            "seconds": self.started.elapsed().as_secs_f64(),
+        }))?;
+        self.progress.epoch(&format!(
+            "{} {}/{}: loss {:.4}, held-out top-1 largest {:.2} %, smallest {:.2} %",
+            phase.name,
+            epoch.epoch,
+            phase.epochs,
+            epoch.mean_loss,
+            100.0 * largest.top1,
+            100.0 * smallest.top1
+        ));
+        Ok(())
+    }
+
+    fn saved(&mut self, position: Position) {
+        tracing::debug!(global_step = position.global_step, "checkpoint written");
+    }
+}
+
+/// Trains until done, or until `stop` is set.
+///
+/// # Errors
+/// Images or recipe that do not fit, a folder that holds another run, a stop on request
+/// ([`SupernetError::Interrupted`], state saved).
+pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Supernet> {
+    let TrainJob { recipe, space, .. } = job;
+    let options = LoadOptions {
+        classes: Some(space.classes() as usize),
+        class_names: recipe.class_names.clone(),
+        ..LoadOptions::default()
+    };
+    let (train_set, held_out) = job.data.training(&options, Some(recipe.held_out), recipe.seed)?;
+    let preprocessing = recipe.preprocessing(|| Preprocessing::measured(&train_set));
+    let train_set = Arc::new(train_set);
+    let identity = format!("{}---\ndata: {:016x}\n", recipe.identity(space), fingerprint(&train_set));
+    let run = RunDir::open(&job.out).with_context(|| format!("run folder {}", job.out.display()))?;
+    if run.is_begun() && !job.resume {
+        anyhow::bail!(crate::error::AppError::RunExists { path: job.out.clone() });
+    }
+    let plan = recipe.plan();
+    let calibration = plan.calibration;
+    let seed = plan.seed;
+    let images = Arc::clone(&train_set);
+    let checkpoints = run.checkpoints();
+    let mut trainer =
+        Trainer::new(space, plan, identity, images, preprocessing.clone(), job.device, &checkpoints, job.resume)?;
+    run.write("recipe.yaml", &serde_yaml::to_string(recipe)?)?;
+    run.write("space.yaml", &space.to_yaml())?;
+    preprocessing.describe(None, train_set.class_names()).write(&run.path().join("preprocessing.json"))?;
+    let names = recipe.phases.iter().map(|phase| phase.name.clone());
+    let phases: Vec<(String, u64)> = names.zip(trainer.phase_steps()).collect();
+    progress.begin(&phases, trainer.position());
+    let resolutions = space.resolutions();
+    let exam = Exam::new(&held_out, &preprocessing, resolutions, job.device)?;
+    let calibration =
+        CalibrationImages::from_set(&train_set, &preprocessing, calibration, resolutions, seed, job.device)?;
+    let mut log = Log {
+        progress,
+        metrics: run.metrics_up_to(trainer.position().global_step)?,
+        calibration,
+        exam,
+        recipe: recipe.clone(),
+        stop,
+        started: Instant::now(),
+    };
+    trainer.run(&checkpoints, job.save_every, &mut log)?;
+    let Log { calibration, progress, .. } = log;
+    let supernet = trainer.supernet();
+    write_bundle(&run, supernet, &calibration)?;
+    for name in ["recipe.yaml", "preprocessing.json"] {
+        std::fs::copy(run.path().join(name), run.bundle().join(name))?;
+    }
+    if let Ok(test) = job.data.test(&options) {
+        let exam = Exam::new(&test, &preprocessing, space.resolutions(), job.device)?;
+        final_report(&run, supernet, &calibration, &exam, recipe.seed, progress)?;
+    }
+    Ok(supernet.duplicate())
+}
+
+/// The weights, with the statistics of the largest subnet stored in them.
+fn write_bundle(run: &RunDir, supernet: &Supernet, calibration: &CalibrationImages) -> Result<()> {
+    let space = supernet.space();
+    let largest = space.resolve(&space.largest(space.resolutions()[space.resolutions().len() - 1])?);
+    supernet.store_statistics(&largest, &calibration.calibrate(&supernet.subnet(&largest)));
+    save_supernet(&run.bundle(), supernet)
+}
+
+/// Top-1 on the test set of the largest, the smallest and ten random subnets: `report.json`.
+fn final_report(
+    run: &RunDir,
+    supernet: &Supernet,
+    calibration: &CalibrationImages,
+    exam: &Exam,
+    seed: u64,
+    progress: &mut dyn Progress,
+) -> Result<()> {
+    let space = supernet.space();
+    let resolutions = space.resolutions();
+    let ends = [space.largest(resolutions[resolutions.len() - 1])?, space.smallest(resolutions[0])?];
+    // The first draws are the ends at every resolution.
+    let random = tilted_subnets(space, 2 * resolutions.len() + 10, seed).split_off(2 * resolutions.len());
+    let mut rows = Vec::new();
+    for (index, arch) in ends.iter().chain(&random).enumerate() {
+        let kind = ["largest", "smallest"].get(index).copied().unwrap_or("random");
+        let accuracy = measure(supernet, arch, calibration, exam);
+        let macs = space.lower(arch).macs().0;
+        progress.epoch(&format!(
+            "test set, {kind}: top-1 {:.2} % at {:.2} M MACs",
+            100.0 * accuracy.top1,
+            macs as f64 / 1e6
+        ));
+        rows.push(json!({
+            "kind": kind,
+            "subnet": space.to_subnet_json(arch),
+            "macs": macs,
+            "test_top1": accuracy.top1,
+            "test_images": accuracy.images,
+        }));
+    }
+    Ok(run.write("report.json", &format!("{}\n", serde_json::to_string_pretty(&rows)?))?)
+}
+
+/// FNV-1a over labels and pixels: enough to notice that a run goes on with other images.
+fn fingerprint(set: &ImageSet) -> u64 {
+    let labels = set.labels().iter().map(|label| *label as u64);
+    let pixels = set.images().chunks(8).map(|chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(word)
+    });
+    labels.chain(pixels).fold(0xcbf2_9ce4_8422_2325, |hash, word| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3))
+}
