@@ -1,0 +1,2 @@
+//! Lets the binaries and tests of this package find LibTorch with no environment variable set.
+include!("../scripts/libtorch_rpath.rs");

@@ -1,0 +1,107 @@
+//! `ofa predictor`.
+
+use anyhow::Result;
+use experiments::predictor_verbs::{self, FitJob};
+use experiments::spaces;
+use predictors::fit::FitSettings;
+use predictors::report::{Ceiling, Scores};
+use serde_json::json;
+
+use super::set_threads;
+use crate::args::{FitArgs, PredictorCommand};
+use crate::output::{Output, percent};
+
+#[cfg(feature = "torch")]
+mod collect;
+
+pub(crate) fn run(command: PredictorCommand, output: &mut Output) -> Result<()> {
+    match command {
+        #[cfg(feature = "torch")]
+        PredictorCommand::Collect(args) => collect::run(args, output),
+        #[cfg(not(feature = "torch"))]
+        PredictorCommand::Collect(_) => super::no_torch("measuring accuracy"),
+        PredictorCommand::Fit(args) => fit(args, output),
+        PredictorCommand::Eval { predictor, pairs, space } => {
+            let (space, predictor) = predictor_verbs::load(&predictor, space.as_deref())?;
+            let report = predictor_verbs::eval(&space, &predictor, &pairs)?;
+            if output.is_json() {
+                let Scores { rmse, bias, kendall, spearman, pearson } = report.scores;
+                return output.json(&json!({
+                    "pairs": report.pairs,
+                    "rmse": rmse,
+                    "bias": bias,
+                    "kendall_tau_b": kendall,
+                    "spearman": spearman,
+                    "pearson": pearson,
+                    "ceiling": report.ceiling.map(|ceiling| json!({
+                        "label_noise": ceiling.noise,
+                        "kendall_tau_b": ceiling.kendall,
+                        "spearman": ceiling.spearman,
+                    })),
+                }));
+            }
+            let mut rows = vec![row("pairs", report.pairs.to_string())];
+            rows.extend(score_rows(&report.scores, report.ceiling.as_ref()));
+            output.rows(&rows)
+        }
+        PredictorCommand::Predict { predictor, subnets, space } => {
+            let (space, predictor) = predictor_verbs::load(&predictor, space.as_deref())?;
+            let predictions = predictor_verbs::predict(&space, &predictor, &subnets)?;
+            predictions.iter().try_for_each(|prediction| match (output.is_json(), prediction.spread) {
+                (true, spread) => output.json(&json!({"top1": prediction.top1, "spread": spread})),
+                (false, Some(spread)) => output.line(format!("{} ± {}", percent(prediction.top1), percent(spread))),
+                (false, None) => output.line(percent(prediction.top1)),
+            })
+        }
+    }
+}
+
+fn fit(args: FitArgs, output: &mut Output) -> Result<()> {
+    set_threads(args.threads);
+    let defaults = FitSettings::default();
+    let members = args.members.unwrap_or(if cfg!(feature = "torch") { defaults.members } else { 0 });
+    let settings = FitSettings {
+        test_pairs: args.test_pairs,
+        seed: args.seed,
+        members,
+        epochs: args.epochs.unwrap_or(defaults.epochs),
+        ..defaults
+    };
+    let job = FitJob { space: spaces::find(&args.space)?, pairs: args.pairs, out: args.out, settings };
+    let bar = output.progress(0, "fitting {bar:40} {pos}/{len} epochs, {eta} left");
+    let report = predictor_verbs::fit(&job, &mut |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    if output.is_json() {
+        return output.json(&report.to_json());
+    }
+    let mut rows = vec![
+        row("predictor", job.out.display().to_string()),
+        row("fitted to", format!("{} pairs", report.train_pairs)),
+        row("judged by", format!("{} pairs it never saw", report.test_pairs)),
+    ];
+    rows.extend(score_rows(&report.scores, report.ceiling.as_ref()));
+    if let Some(additive) = report.additive_scores.and_then(|scores| scores.kendall) {
+        rows.push(row("additive part", format!("Kendall tau-b {additive:.4} alone")));
+    }
+    output.rows(&rows)
+}
+
+fn row(label: &str, value: String) -> (String, String) {
+    (label.to_owned(), value)
+}
+
+fn score_rows(scores: &Scores, ceiling: Option<&Ceiling>) -> Vec<(String, String)> {
+    let number = |value: Option<f64>| value.map_or("undefined".to_owned(), |value| format!("{value:.4}"));
+    let at_best =
+        |value: Option<f64>| value.map_or(String::new(), |value| format!(" (label noise leaves {value:.4} at best)"));
+    let noise = ceiling.map_or(String::new(), |ceiling| format!(" (label noise {})", percent(ceiling.noise)));
+    vec![
+        row("RMSE", format!("{}{noise}", percent(scores.rmse))),
+        row("bias", percent(scores.bias)),
+        row("Kendall tau-b", number(scores.kendall) + &at_best(ceiling.map(|ceiling| ceiling.kendall))),
+        row("Spearman", number(scores.spearman) + &at_best(ceiling.map(|ceiling| ceiling.spearman))),
+    ]
+}

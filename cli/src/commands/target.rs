@@ -1,0 +1,156 @@
+//! `ofa target`.
+
+use anyhow::Result;
+use experiments::{spaces, targets};
+use hw_targets::library::Origin;
+use hw_targets::target::Target;
+use hw_targets::units::Quantity;
+use serde_json::{Map, Value, json};
+
+use crate::args::TargetCommand;
+use crate::output::Output;
+
+pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
+    match command {
+        TargetCommand::List => list(output),
+        TargetCommand::Show { target } => show(&targets::find(&target)?, output),
+        TargetCommand::Cost { target, space, subnets } => {
+            let target = targets::find(&target)?;
+            let costs = targets::cost(&target, &spaces::find(&space)?, &subnets)?;
+            if output.is_json() {
+                return costs.iter().try_for_each(|cost| output.json(&Value::Object(targets::cost_json(cost))));
+            }
+            let quantities: Vec<Quantity> = target.known();
+            let header: Vec<&str> = quantities.iter().map(|quantity| quantity.name()).collect();
+            let rows = costs.iter().map(|cost| {
+                let cell = |quantity: &Quantity| match (cost.value(*quantity), cost.sigma(*quantity)) {
+                    (Some(value), Some(0.0)) => quantity.format(value),
+                    (Some(value), Some(sigma)) => format!("{} ± {}", quantity.format(value), quantity.format(sigma)),
+                    _ => "-".to_owned(),
+                };
+                quantities.iter().map(cell).collect()
+            });
+            output.table(&header, rows.collect())?;
+            explain(&target, output);
+            Ok(())
+        }
+        TargetCommand::Add { table, name, manifest } => {
+            kept(&targets::add(&table, &name, manifest.as_deref())?, output)
+        }
+        TargetCommand::Import { layout, path, name } => kept(&targets::import(&layout, &path, &name)?, output),
+    }
+}
+
+fn list(output: &mut Output) -> Result<()> {
+    let entries = targets::list();
+    let names = |quantities: &[Quantity]| quantities.iter().map(|quantity| quantity.name()).collect::<Vec<_>>();
+    if output.is_json() {
+        return entries.iter().try_for_each(|entry| {
+            let shipped = entry.origin == Origin::Shipped;
+            output.json(&match &entry.state {
+                Ok((device, known)) => {
+                    json!({"name": entry.name, "shipped": shipped, "device": device, "knows": names(known)})
+                }
+                Err(error) => json!({"name": entry.name, "shipped": shipped, "error": error}),
+            })
+        });
+    }
+    let row = |entry: &targets::TargetEntry| {
+        let origin = if entry.origin == Origin::Shipped { "shipped" } else { "yours" };
+        let (knows, device) = match &entry.state {
+            Ok((device, known)) => (names(known).join(", "), device.clone()),
+            Err(error) => ("-".to_owned(), format!("cannot be read: {error}")),
+        };
+        vec![entry.name.clone(), origin.to_owned(), knows, device]
+    };
+    output.table(&["target", "origin", "knows", "device"], entries.iter().map(row).collect())
+}
+
+/// The fields of its manifest that a person wants to read, in order.
+fn facts(target: &Target) -> Vec<(&'static str, String)> {
+    let manifest = target.manifest();
+    let fields = [
+        ("device", &manifest.device),
+        ("system on chip", &manifest.soc),
+        ("processing unit", &manifest.processing_unit),
+        ("runtime", &manifest.runtime),
+        ("runtime version", &manifest.runtime_version),
+        ("precision", &manifest.precision),
+        ("clock", &manifest.clock),
+        ("measured by", &manifest.measured_by),
+        ("date", &manifest.date),
+        ("source", &manifest.source),
+        ("licence", &manifest.licence),
+    ];
+    let mut facts: Vec<(&str, String)> =
+        fields.into_iter().filter_map(|(label, value)| Some((label, value.clone()?))).collect();
+    facts.extend(manifest.threads.map(|threads| ("threads", threads.to_string())));
+    facts.extend(manifest.batch.map(|batch| ("batch", batch.to_string())));
+    facts
+}
+
+fn show(target: &Target, output: &mut Output) -> Result<()> {
+    let notes: Vec<&String> = target.manifest().notes.iter().chain(target.notes()).collect();
+    let bundles: Vec<&str> = target.default_bundles().iter().map(|entry| entry.bundle.as_str()).collect();
+    if output.is_json() {
+        let mut answers = Map::new();
+        for quantity in [Quantity::Energy, Quantity::Latency] {
+            let (Some((method, scope, grade)), Some(words)) =
+                (target.provenance(quantity), target.explanation(quantity))
+            else {
+                continue;
+            };
+            let answer = json!({
+                "method": method.name(), "scope": scope.name(), "grade": grade.name(), "explanation": words,
+            });
+            answers.insert(quantity.name().to_owned(), answer);
+        }
+        let facts: Map<String, Value> =
+            facts(target).into_iter().map(|(label, value)| (label.replace(' ', "_"), value.into())).collect();
+        return output.json(&json!({
+            "name": target.name(),
+            "facts": facts,
+            "answers": answers,
+            "network_resolutions": target.network_resolutions(),
+            "derived_power_w": target.derived_power(),
+            "bundles": bundles,
+            "notes": notes,
+        }));
+    }
+    let mut rows = vec![("target".to_owned(), target.name().to_owned())];
+    rows.extend(facts(target).into_iter().map(|(label, value)| (label.to_owned(), value)));
+    for quantity in [Quantity::Energy, Quantity::Latency] {
+        let answer = match (target.provenance(quantity), target.explanation(quantity)) {
+            (Some((method, scope, grade)), Some(words)) => {
+                format!("{words} [{method}, scope {scope}, grade {grade}]")
+            }
+            _ => "not known".to_owned(),
+        };
+        rows.push((quantity.name().to_owned(), answer));
+    }
+    if let Some(sizes) = target.network_resolutions() {
+        let sizes: Vec<String> = sizes.iter().map(u32::to_string).collect();
+        rows.push(("networks of".to_owned(), format!("{} px", sizes.join(", "))));
+    }
+    rows.push(("bundles".to_owned(), bundles.join(", ")));
+    rows.extend(notes.into_iter().map(|note| ("note".to_owned(), note.clone())));
+    output.rows(&rows)
+}
+
+/// How each quantity is answered, for whoever reads a number of it.
+fn explain(target: &Target, output: &Output) {
+    for quantity in [Quantity::Energy, Quantity::Latency] {
+        if let Some(words) = target.explanation(quantity) {
+            output.say(words);
+        }
+    }
+}
+
+fn kept(target: &Target, output: &mut Output) -> Result<()> {
+    target.notes().iter().for_each(|note| output.say(format!("note: {note}")));
+    let known: Vec<&str> = target.known().into_iter().map(Quantity::name).collect();
+    if output.is_json() {
+        return output.json(&json!({"name": target.name(), "knows": known, "notes": target.notes()}));
+    }
+    output.line(format!("target {} is kept; it knows {}", target.name(), known.join(", ")))
+}

@@ -1,0 +1,31 @@
+//! Ctrl-C: the first asks the work to save and stop, the second ends the process.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// The flag that Ctrl-C (or a request to terminate) sets from now on.
+pub(crate) fn stop_flag() -> Arc<AtomicBool> {
+    let flag = STOP.get_or_init(|| Arc::new(AtomicBool::new(false))).clone();
+    #[cfg(unix)]
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let handler: extern "C" fn(libc::c_int) = ask_to_stop;
+        // SAFETY: an all-zero `sigaction` is a valid one; the handler only loads and stores atomics.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = handler as libc::sighandler_t;
+            // The default action comes back after the first signal, so that the second ends the process.
+            action.sa_flags = libc::SA_RESTART | libc::SA_RESETHAND;
+            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+        }
+    }
+    flag
+}
+
+#[cfg(unix)]
+extern "C" fn ask_to_stop(_signal: libc::c_int) {
+    if let Some(flag) = STOP.get() {
+        flag.store(true, Ordering::Relaxed);
+    }
+}

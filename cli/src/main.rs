@@ -1,0 +1,39 @@
+//! The `ofa` command: arguments, output and exit codes; what it does is in `experiments`.
+
+mod args;
+mod commands;
+mod exit;
+mod interrupt;
+mod output;
+#[cfg(feature = "torch")]
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::refuse_arguments(&error),
+    };
+    start_log();
+    let mut output = Output::new(&cli.common);
+    let result = commands::run(cli.command, &mut output).and_then(|()| output.finish());
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}
+
+/// Messages for whoever looks into a run: `OFA_LOG=debug`.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("OFA_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let layer = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Fails only if there is a log already.
+    let _ = layer.with_ansi(false).try_init();
+}

@@ -1,0 +1,65 @@
+//! How a training run is shown: a bar with images/s and time left on a terminal, a line per epoch everywhere.
+
+use experiments::train::Progress;
+use indicatif::ProgressBar;
+use supernet::train::{Position, Step};
+
+use crate::output::Output;
+
+/// Weight of a new step in the smoothed images per second.
+const SMOOTHING: f64 = 0.05;
+
+/// Progress of `ofa train`.
+pub(crate) struct TrainProgress<'o> {
+    output: &'o Output,
+    bar: Option<ProgressBar>,
+    phases: Vec<(String, u64)>,
+    images_per_second: Option<f64>,
+}
+
+impl<'o> TrainProgress<'o> {
+    pub(crate) fn new(output: &'o Output) -> Self {
+        Self { output, bar: None, phases: Vec::new(), images_per_second: None }
+    }
+}
+
+impl Progress for TrainProgress<'_> {
+    fn begin(&mut self, phases: &[(String, u64)], position: Position) {
+        let all = phases.iter().map(|(_, steps)| steps).sum();
+        if position.global_step > 0 {
+            self.output.say(format!("going on at step {} of {all}", position.global_step));
+        }
+        let template = "{prefix} {bar:30} {pos}/{len} steps, {msg}, {eta} left";
+        let bar = self.output.progress(all, template).with_position(position.global_step);
+        // The steps of an earlier start took no time now.
+        bar.reset_eta();
+        self.phases = phases.to_vec();
+        self.bar = Some(bar);
+    }
+
+    fn step(&mut self, step: &Step) {
+        let Some(bar) = &self.bar else { return };
+        let now = step.images as f64 / step.seconds.max(1e-9);
+        let smooth = self.images_per_second.map_or(now, |before| before + SMOOTHING * (now - before));
+        self.images_per_second = Some(smooth);
+        let phase = self.phases.get(step.position.phase).map_or("", |(name, _)| name);
+        bar.set_prefix(format!("{phase} {}/{}", step.position.step + 1, step.phase_steps));
+        bar.set_message(format!("loss {:.3}, {smooth:.0} images/s", step.loss));
+        bar.set_position(step.position.global_step + 1);
+    }
+
+    fn epoch(&mut self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.output.say(line)),
+            None => self.output.say(line),
+        }
+    }
+}
+
+impl Drop for TrainProgress<'_> {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The built binary, from the outside: results, JSON shapes, errors and exit codes.
+
+mod costs;
+mod errors;
+mod search;
+mod support;
+mod talk;
+#[cfg(feature = "torch")]
+mod training;
+#[cfg(feature = "torch")]
+mod weights;

@@ -1,0 +1,159 @@
+//! `search`: the fixed JSON shape, budgets, determinism, and what is written.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::Sandbox;
+
+fn search<'a>(predictor: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut args = vec!["search", "--space", "mcu-cifar", "--predictor", predictor, "--evaluations", "2000"];
+    args.extend(more);
+    args
+}
+
+fn without_time(mut result: Value) -> Value {
+    result.as_object_mut().unwrap().remove("seconds");
+    result
+}
+
+#[test]
+fn json_has_the_fixed_shape() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let run = sandbox.ok(&search(&predictor, &["--target", "pixel3", "--energy", "2mJ", "--format", "json"]));
+    let result = run.json().remove(0);
+    assert_eq!(run.json().len(), 1);
+    let subnet = &result["subnet"];
+    assert_eq!(subnet["schema"], "ofa.subnet/1");
+    assert_eq!(subnet["space"], "mcu-cifar");
+    let genome = &result["genome"];
+    assert_eq!(genome["r"], subnet["resolution"]);
+    assert_eq!(genome["ks"].as_array().unwrap().len(), genome["e"].as_array().unwrap().len());
+    assert_eq!(genome["d"].as_array().unwrap().len(), subnet["stages"].as_array().unwrap().len());
+    let top1 = result["top1"].as_f64().unwrap();
+    assert!((0.0..1.0).contains(&top1));
+    for key in ["energy_mj", "latency_ms"] {
+        let cost = &result["costs"][key];
+        assert!(cost["value"].is_number() && cost["std"].is_number(), "{cost}");
+        assert!(cost["method"].is_string() && cost["scope"].is_string() && cost["grade"].is_string(), "{cost}");
+    }
+    assert!(result["costs"]["energy_mj"]["value"].as_f64().unwrap() <= 2.0);
+    assert!(result["costs"]["macs"].is_u64() && result["costs"]["params"].is_u64());
+    assert_eq!(result["target"], "pixel3");
+    assert_eq!(result["evaluations"], 2000);
+    assert_eq!(result["distinct"], 2000);
+    assert!(result["seconds"].is_number());
+    assert_eq!(result["seed"], 0);
+
+    // What is printed can be fed back.
+    let file = sandbox.file("found.jsonl", &run.stdout);
+    let cost =
+        sandbox.ok(&["target", "cost", "pixel3", "--space", "mcu-cifar", "--subnets", &file, "--format", "json"]);
+    assert_eq!(cost.json()[0]["energy_mj"]["value"], result["costs"]["energy_mj"]["value"]);
+    let predicted =
+        sandbox.ok(&["predictor", "predict", "--predictor", &predictor, "--subnets", &file, "--format", "json"]);
+    assert_eq!(predicted.json()[0]["top1"], result["top1"]);
+}
+
+#[test]
+fn the_same_seed_finds_the_same_and_threads_do_not_matter() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let run = |more: &[&str]| {
+        let mut args =
+            search(&predictor, &["--target", "jetson-tx2", "--energy", "42mJ", "--top", "3", "--format", "json"]);
+        args.extend(more);
+        let found = sandbox.ok(&args).json();
+        assert_eq!(found.len(), 3);
+        found.into_iter().map(without_time).collect::<Vec<_>>()
+    };
+    let found = run(&["--seed", "5", "--threads", "1"]);
+    assert_eq!(found, run(&["--seed", "5", "--threads", "2"]));
+    let top1: Vec<f64> = found.iter().map(|result| result["top1"].as_f64().unwrap()).collect();
+    assert!(top1.is_sorted_by(|a, b| a >= b), "best first: {top1:?}");
+}
+
+#[test]
+fn more_budget_never_means_less_accuracy() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let json = ["--target", "pixel3", "--format", "json"];
+    let free = sandbox.ok(&search(&predictor, &[&json[..], &["--macs", "100M"]].concat())).json().remove(0);
+    let dearest = free["costs"]["energy_mj"]["value"].as_f64().unwrap();
+    let mut last = 0.0;
+    for tenth in 4..=10 {
+        let budget = format!("{:.4}mJ", dearest * f64::from(tenth) / 10.0 * 1.0001);
+        let result = sandbox.ok(&search(&predictor, &[&json[..], &["--energy", &budget]].concat())).json().remove(0);
+        let energy = result["costs"]["energy_mj"]["value"].as_f64().unwrap();
+        assert!(energy <= dearest * f64::from(tenth) / 10.0 * 1.001, "{energy} is above {budget}");
+        let top1 = result["top1"].as_f64().unwrap();
+        assert!(top1 >= last, "{budget}: {top1} after {last}");
+        last = top1;
+    }
+}
+
+#[test]
+fn a_budget_that_binds_nothing_says_so() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let run = sandbox.ok(&search(&predictor, &["--target", "pixel3", "--energy", "50mJ"]));
+    assert!(run.stderr.contains("the budget does not bind"), "{}", run.stderr);
+    for words in
+        ["predicted", "energy", "50 mJ ≡ 41.7 ms here", "latency", "MACs", "parameters", "depth", "all distinct"]
+    {
+        assert!(run.stdout.contains(words), "{words}: {}", run.stdout);
+    }
+    let quiet = sandbox.ok(&search(&predictor, &["--target", "pixel3", "--energy", "50mJ", "--quiet"]));
+    assert_eq!(quiet.stderr, "");
+    let binding = sandbox.ok(&search(&predictor, &["--target", "pixel3", "--energy", "2mJ"]));
+    assert!(!binding.stderr.contains("does not bind"), "{}", binding.stderr);
+}
+
+#[test]
+fn counts_need_no_target() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let run = sandbox.ok(&search(&predictor, &["--macs", "6M", "--params", "400K", "--format", "json"]));
+    let result = run.json().remove(0);
+    assert!(result["costs"]["macs"].as_u64().unwrap() <= 6_000_000);
+    assert!(result["costs"]["params"].as_u64().unwrap() <= 400_000);
+    assert!(result["costs"].get("energy_mj").is_none() && result["costs"].get("latency_ms").is_none());
+    sandbox.refused(&search(&predictor, &["--energy", "2mJ"]), 2, &["needs a target", "--target"]);
+    sandbox.refused(&search(&predictor, &[]), 2, &["neither a target nor a budget"]);
+}
+
+#[test]
+fn the_result_is_written() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let out = sandbox.path("found");
+    let out_text = out.to_str().unwrap();
+    let args = ["--target", "pixel3", "--energy", "2mJ", "--out", out_text, "--top", "2", "--format", "json"];
+    let run = sandbox.ok(&search(&predictor, &args));
+    let printed = run.json();
+    let read = |name: &str| -> Value { serde_json::from_str(&fs::read_to_string(out.join(name)).unwrap()).unwrap() };
+    assert_eq!(read("result.json"), printed[0]);
+    assert_eq!(read("subnet.json"), printed[0]["subnet"]);
+    assert_eq!(fs::read_to_string(out.join("top.jsonl")).unwrap().lines().count(), 2);
+    let history = fs::read(out.join("history.parquet")).unwrap();
+    assert!(history.starts_with(b"PAR1") && history.ends_with(b"PAR1"));
+    let subnet = out.join("subnet.json");
+    sandbox.ok(&["space", "cost", "mcu-cifar", "--subnets", subnet.to_str().unwrap()]);
+}
+
+#[test]
+fn a_bundle_is_used_by_name_and_its_faults_are_named() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let yaml = sandbox.ok(&["space", "show", "mcu-cifar"]).stdout;
+    sandbox.file("home/zoo/mine/space.yaml", &yaml);
+    let search = ["search", "--supernet", "mine", "--macs", "5M", "--evaluations", "300", "--format", "json"];
+    sandbox.refused(&search, 3, &["lacks predictor.safetensors"]);
+    fs::copy(&predictor, sandbox.path("home/zoo/mine/predictor.safetensors")).unwrap();
+    assert_eq!(sandbox.ok(&search).json()[0]["bundle"], "mine");
+    sandbox.refused(&["search", "--supernet", "yours", "--macs", "5M"], 2, &["no bundle `yours`", "mine"]);
+    let yaml = sandbox.ok(&["space", "show", "fbnet-cifar"]).stdout;
+    sandbox.file("home/zoo/mine/space.yaml", &yaml);
+    sandbox.refused(&search, 3, &["is for space `mcu-cifar`", "fbnet-cifar"]);
+}

@@ -1,0 +1,145 @@
+//! Training that is killed and resumed ends with the very bits of an undisturbed run.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const RECIPE: &str = "\
+schema: ofa.recipe/1
+name: tiny
+space: mcu-cifar
+data: 'synthetic:240'
+held_out: 40
+seed: 3
+batch_size: 20
+weight_decay: 1.0e-4
+calibration: { batches: 2, batch_size: 20 }
+phases:
+  - { name: full, epochs: 2, learning_rate: 0.05, warm_up_epochs: 0.5, with_largest: true }
+  - { name: kernel, epochs: 1, learning_rate: 0.01, kernels: all, random_subnets: 1, distillation: 1.0 }
+  - { name: depth, epochs: 1, learning_rate: 0.01, kernels: all, depths: all, random_subnets: 2, distillation: 1.0 }
+  - name: expand
+    epochs: 1
+    learning_rate: 0.01
+    kernels: all
+    depths: all
+    expands: all
+    with_smallest: true
+    random_subnets: 1
+    distillation: 1.0
+    sort_channels: true
+";
+
+fn train(recipe: &Path, run: &Path, resume: bool) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ofa"));
+    command.arg("train").arg(recipe).arg("--out").arg(run).args([
+        "--save-every",
+        "0",
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+    ]);
+    if resume {
+        command.arg("--resume");
+    }
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn checkpoints(run: &Path) -> Vec<String> {
+    let entries = fs::read_dir(run.join("checkpoints"));
+    let mut names: Vec<String> =
+        entries.into_iter().flatten().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn finish(child: Child) {
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn killed_at_three_moments_and_resumed_gives_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = folder.path().join("tiny.yaml");
+    fs::write(&recipe, RECIPE).unwrap();
+    let (undisturbed, killed) = (folder.path().join("undisturbed"), folder.path().join("killed"));
+    finish(train(&recipe, &undisturbed, false));
+
+    // The moments come from the clock, so they differ from run to run: anything may be half done.
+    let mut resume = false;
+    for pause in [3, 17, 40] {
+        let mut child = train(&recipe, &killed, resume);
+        let before = checkpoints(&killed);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while checkpoints(&killed) == before && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
+        std::thread::sleep(Duration::from_millis(u64::from(nanos % 50) * pause / 10));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        resume = true;
+    }
+    finish(train(&recipe, &killed, true));
+
+    for file in ["bundle/supernet.safetensors", "recipe.yaml", "space.yaml", "preprocessing.json", "report.json"] {
+        let [a, b] = [&undisturbed, &killed].map(|run| fs::read(run.join(file)).unwrap());
+        assert!(a == b, "{file} differs");
+    }
+    // The log tells the same story, once: only the clock differs.
+    let [a, b] = [&undisturbed, &killed].map(|run| {
+        let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+        let lines = text.lines().map(|line| {
+            let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+            let fields = record.as_object_mut().unwrap();
+            // The mean loss of an epoch that was interrupted covers the steps since.
+            fields.remove("seconds");
+            fields.remove("loss");
+            record.to_string()
+        });
+        lines.collect::<Vec<_>>()
+    });
+    assert_eq!(a, b);
+}
+
+#[test]
+fn a_run_folder_is_not_overwritten_and_another_recipe_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = folder.path().join("tiny.yaml");
+    fs::write(
+        &recipe,
+        RECIPE.replace("epochs: 2", "epochs: 0").replace("epochs: 1", "epochs: 0").replace("warm_up_epochs: 0.5, ", ""),
+    )
+    .unwrap();
+    let run = folder.path().join("run");
+    finish(train(&recipe, &run, false));
+    let again = train(&recipe, &run, false).wait_with_output().unwrap();
+    assert_eq!(again.status.code(), Some(2), "{}", String::from_utf8_lossy(&again.stderr));
+    fs::write(&recipe, RECIPE).unwrap();
+    let other = train(&recipe, &run, true).wait_with_output().unwrap();
+    assert_eq!(other.status.code(), Some(3), "{}", String::from_utf8_lossy(&other.stderr));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("another recipe"));
+}
+
+#[test]
+fn a_truncated_checkpoint_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = folder.path().join("tiny.yaml");
+    fs::write(
+        &recipe,
+        RECIPE.replace("epochs: 2", "epochs: 0").replace("epochs: 1", "epochs: 0").replace("warm_up_epochs: 0.5, ", ""),
+    )
+    .unwrap();
+    let run = folder.path().join("run");
+    finish(train(&recipe, &run, false));
+    let newest = checkpoints(&run).pop().unwrap();
+    let weights = run.join("checkpoints").join(newest).join("supernet.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
+    let output = train(&recipe, &run, true).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("supernet.safetensors"));
+}

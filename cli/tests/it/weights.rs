@@ -1,0 +1,151 @@
+//! The verbs that need LibTorch: a tiny run trained, interrupted, measured and taken out, on made-up images.
+
+use std::fs;
+use std::path::Path;
+
+use search::space::SearchSpace;
+
+use crate::support::{Run, Sandbox};
+
+const DATA: &str = "synthetic:600";
+
+/// One epoch of one phase: enough for weights that are not their initial ones.
+fn recipe(sandbox: &Sandbox, epochs: u64) -> String {
+    let text = format!(
+        "schema: ofa.recipe/1\nname: tiny\nspace: mcu-cifar\nheld_out: 100\nseed: 3\nbatch_size: 50\n\
+         calibration: {{ batches: 2, batch_size: 50 }}\nphases:\n  - {{ name: full, epochs: {epochs}, \
+         learning_rate: 0.05, with_largest: true }}\n"
+    );
+    sandbox.file("recipe.yaml", &text)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn a_run_becomes_a_network_that_measures_as_it_did_in_its_supernet() {
+    let sandbox = Sandbox::new();
+    let recipe = recipe(&sandbox, 1);
+    let out = sandbox.path("run");
+    let train = ["train", &recipe, "--data", DATA, "--out", text(&out), "--device", "cpu", "--threads", "1"];
+    let run = sandbox.ok(&train);
+    assert!(run.stderr.contains("full 1/1"), "a line per epoch: {}", run.stderr);
+    sandbox.refused(&train, 2, &["already holds a run", "--resume"]);
+
+    let bundle = out.join("bundle");
+    let space = SearchSpace::builtin("mcu-cifar").unwrap();
+    let subnet = sandbox.file("subnet.json", &space.to_subnet_json(&space.smallest(24).unwrap()).to_string());
+    let taken = sandbox.path("taken");
+    let export = [
+        "export",
+        "--supernet",
+        text(&bundle),
+        "--subnet",
+        &subnet,
+        "--data",
+        DATA,
+        "--out",
+        text(&taken),
+        "--to",
+        "torchscript",
+        "--device",
+        "cpu",
+    ];
+    sandbox.ok(&export);
+    for file in ["weights.safetensors", "subnet.json", "preprocessing.json", "module.pt"] {
+        assert!(taken.join(file).is_file(), "{file}");
+    }
+    let json = ["--data", DATA, "--device", "cpu", "--format", "json"];
+    let extracted = sandbox.ok(&[&["eval", "--extracted", text(&taken)][..], &json].concat()).json().remove(0);
+    let inside = [&["eval", "--supernet", text(&bundle), "--subnet", &subnet][..], &json].concat();
+    let inside = sandbox.ok(&inside).json().remove(0);
+    assert_eq!(extracted["top1"], inside["top1"]);
+    assert_eq!(extracted["images"], inside["images"]);
+    assert!((extracted["loss"].as_f64().unwrap() - inside["loss"].as_f64().unwrap()).abs() < 1e-5);
+
+    // Without images of its own a bundle says what it lacks.
+    let without_data: Vec<&str> = export.iter().copied().filter(|word| !["--data", DATA].contains(word)).collect();
+    sandbox.refused(&without_data, 3, &["lacks calibration"]);
+
+    let weights = bundle.join("supernet.safetensors");
+    let bytes = fs::read(&weights).unwrap();
+    fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
+    let eval = [&["eval", "--supernet", text(&bundle), "--largest"][..], &json].concat();
+    sandbox.refused(&eval, 3, &["supernet.safetensors"]);
+}
+
+#[test]
+fn the_best_subnet_is_written_with_its_weights() {
+    let sandbox = Sandbox::new();
+    let recipe = recipe(&sandbox, 1);
+    let run = sandbox.path("run");
+    sandbox.ok(&["train", &recipe, "--data", DATA, "--out", text(&run), "--device", "cpu"]);
+    let bundle = run.join("bundle");
+    let predictor = sandbox.predictor();
+    fs::copy(&predictor, bundle.join("predictor.safetensors")).unwrap();
+    let found = sandbox.path("found");
+    let search =
+        ["search", "--supernet", text(&bundle), "--target", "pixel3", "--energy", "2mJ", "--evaluations", "500"];
+    let written = ["--out", text(&found), "--data", DATA, "--device", "cpu"];
+    sandbox.ok(&[&search[..], &written].concat());
+    for file in ["result.json", "subnet.json", "history.parquet", "weights.safetensors", "preprocessing.json"] {
+        assert!(found.join(file).is_file(), "{file}");
+    }
+    let eval = ["eval", "--extracted", text(&found), "--data", DATA, "--device", "cpu", "--format", "json"];
+    assert!(sandbox.ok(&eval).json()[0]["top1"].is_number());
+    // Nothing to take out: said, and the result is written all the same.
+    let candidates =
+        ["search", "--space", "mcu-cifar", "--predictor", &predictor, "--macs", "5M", "--evaluations", "500"];
+    let other = sandbox.path("other");
+    let run = sandbox.ok(&[&candidates[..], &["--out", text(&other)]].concat());
+    assert!(run.stderr.contains("have no weights to extract"), "{}", run.stderr);
+    assert!(other.join("result.json").is_file() && !other.join("weights.safetensors").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_says_how_to_go_on() {
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
+
+    let sandbox = Sandbox::new();
+    // Long enough that it cannot end by itself.
+    let recipe = recipe(&sandbox, 2000);
+    let out = sandbox.path("run");
+    let args = ["train", &recipe, "--data", DATA, "--out", text(&out), "--device", "cpu", "--threads", "1"];
+    let child = sandbox.command().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    // The first epoch's metrics: training is under way.
+    while fs::metadata(out.join("metrics.jsonl")).map_or(0, |file| file.len()) == 0 {
+        assert!(started.elapsed() < Duration::from_secs(300), "training did not begin");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let pid = libc::pid_t::try_from(child.id()).unwrap();
+    // SAFETY: the child is ours and has not been waited for.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGINT) }, 0);
+    let run = Run::of(child.wait_with_output().unwrap());
+    assert_eq!(run.code, 130, "{}", run.stderr);
+    assert!(run.stderr.contains("the state is saved") && run.stderr.contains("--resume"), "{}", run.stderr);
+    assert!(fs::read_dir(out.join("checkpoints")).unwrap().count() > 0);
+}
+
+#[test]
+fn wrong_devices_recipes_and_images_are_refused() {
+    let sandbox = Sandbox::new();
+    let recipe = recipe(&sandbox, 1);
+    let out = sandbox.path("run");
+    let train = |more: &[&str], code, words: &[&str]| {
+        sandbox.refused(&[&["train", &recipe, "--out", text(&out)][..], more].concat(), code, words);
+    };
+    train(&["--data", DATA, "--device", "tpu"], 2, &["tpu", "cuda:N"]);
+    train(&[], 2, &["--data"]);
+    train(&["--data", "pictures"], 2, &["pictures", "parquet:PATH"]);
+    train(&["--data", DATA, "--set", "batch_size"], 2, &["batch_size"]);
+    let damaged = sandbox.file("damaged.parquet", "not Parquet");
+    train(&["--data", &format!("parquet:{damaged}")], 3, &["damaged.parquet"]);
+    assert!(!out.join("recipe.yaml").exists());
+    let checkpoint = sandbox.file("truncated.pth", "PK\u{3}\u{4} and no more");
+    let import = ["import", "ofa-mbv3", &checkpoint, "--space", "mbv3-w1.0", "--out", text(&out)];
+    sandbox.refused(&import, 3, &["truncated.pth"]);
+}
