@@ -357,3 +357,111 @@ pub fn compare(
     });
     Ok(Comparison { rows: rows.collect() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use hw_targets::failure::FailureKind;
+
+    use super::*;
+    use crate::weights::save_supernet;
+
+    const RECIPE: &str = "
+schema: ofa.recipe/1
+name: tiny
+space: mcu-cifar
+held_out: 20
+seed: 1
+batch_size: 10
+calibration: { batches: 2, batch_size: 16 }
+phases:
+  - { name: full, epochs: 1, learning_rate: 0.1, with_largest: true }
+";
+
+    fn space() -> SearchSpace {
+        SearchSpace::builtin("mcu-cifar").unwrap()
+    }
+
+    /// A bundle with fresh weights.
+    fn bundle() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        save_supernet(folder.path(), &Supernet::new(&space(), 1, Device::Cpu)).unwrap();
+        let names: Vec<String> = (0..10).map(|class| class.to_string()).collect();
+        Preprocessing::cifar10().describe(None, &names).write(&folder.path().join(Bundle::PREPROCESSING)).unwrap();
+        fs::write(folder.path().join(Bundle::RECIPE), RECIPE).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_bundles_images_are_made_loaded_and_compared() {
+        tch::set_num_threads(1); // Many small operations, perhaps on a busy machine.
+        let (folder, data): (_, DataSource) = (bundle(), "synthetic:80".parse().unwrap());
+        let plan = Plan { images: 10, batch: 8, steps: 6, pool: 2, ..Plan::for_native_size(32, 3) };
+        let mut steps = 0;
+        let made =
+            make_for_bundle(folder.path(), &space(), &data, Some(plan), Device::Cpu, &mut |_| steps += 1).unwrap();
+        assert_eq!(steps, 6);
+        assert!(made.mismatch < made.mismatch_of_noise, "{} became {}", made.mismatch_of_noise, made.mismatch);
+        assert_eq!(made.images.size(), [10, 32, 32, 3]);
+
+        let (stored, metadata) = load_safetensors(&file_in(folder.path())).unwrap();
+        assert_eq!(stored[TENSOR], made.images);
+        assert_eq!(metadata["seed"], "3");
+        let loaded = load(folder.path(), &Preprocessing::cifar10(), &[24, 32], Device::Cpu).unwrap();
+        let subnet = space().resolve(&space().smallest(24).unwrap());
+        let supernet = load_supernet(folder.path(), &space(), Device::Cpu).unwrap();
+        assert_eq!(
+            loaded.calibrate(&supernet.subnet(&subnet)).layers().len(),
+            supernet.subnet(&subnet).config().blocks.len() * 3 + 1
+        );
+
+        let comparison = compare(folder.path(), &space(), &data, 2, 3, Device::Cpu).unwrap();
+        assert_eq!(comparison.rows.len(), 2);
+        let pool = plan.pool_of(&space());
+        assert!(comparison.rows.iter().all(|row| row.real.images == 20 && !pool.contains(&row.arch)));
+        assert!(comparison.to_string().ends_with("on 20 images"));
+    }
+
+    #[test]
+    fn the_pool_has_the_extremes_and_no_subnet_twice() {
+        let (space, plan) = (space(), Plan::for_native_size(32, 1));
+        let pool = plan.pool_of(&space);
+        assert_eq!(pool.len(), 32);
+        assert_eq!(pool.iter().collect::<HashSet<_>>().len(), 32);
+        for resolution in [24, 28, 32] {
+            assert!(pool.contains(&space.largest(resolution).unwrap()));
+            assert!(pool.contains(&space.smallest(resolution).unwrap()));
+        }
+    }
+
+    #[test]
+    fn every_plan_fits_into_the_file() {
+        for native_size in [8, 28, 32, 64, 224] {
+            let Plan { images, size, .. } = Plan::for_native_size(native_size, 0);
+            assert!(images >= 64 && images * size * size * 3 <= MOST_BYTES, "{images} of {size}");
+        }
+    }
+
+    #[test]
+    fn a_bundle_without_images_or_with_a_foreign_file_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let problem = || {
+            let error = load(folder.path(), &Preprocessing::cifar10(), &[32], Device::Cpu).err().unwrap();
+            error.downcast::<AppError>().unwrap()
+        };
+        assert!(problem().to_string().contains(Bundle::CALIBRATION));
+        let images = Tensor::zeros([2, 4, 4, 3], (Kind::Uint8, Device::Cpu));
+        let write = |tensor: &Tensor, metadata: &[(&str, &str)]| {
+            let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            save_safetensors(&file_in(folder.path()), &[(TENSOR.to_owned(), tensor)], &metadata).unwrap();
+        };
+        write(&images, &[]);
+        assert!(problem().to_string().contains(SCHEMA));
+        write(&images, &[("schema", SCHEMA), ("pool", "2"), ("seed", "1")]);
+        assert!(problem().to_string().contains("`batch`"));
+        write(&images.to_kind(Kind::Float), &[("schema", SCHEMA), ("batch", "2"), ("pool", "2"), ("seed", "1")]);
+        assert!(problem().to_string().contains("u8 [N, S, S, 3]"));
+        assert_eq!(problem().kind(), FailureKind::Content);
+    }
+}

@@ -1,6 +1,6 @@
 //! `ofa eval`: the true accuracy of subnets on real images.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use search::arch::ArchSpec;
@@ -131,7 +131,7 @@ pub fn eval_bundle(
 ///
 /// # Errors
 /// A damaged folder or images that cannot be read.
-pub fn eval_extracted(folder: &PathBuf, data: &DataSource, device: Device) -> Result<Accuracy> {
+pub fn eval_extracted(folder: &Path, data: &DataSource, device: Device) -> Result<Accuracy> {
     let extracted = Extracted::read(folder, device)?;
     let Some(file) = &extracted.preprocessing else {
         anyhow::bail!(crate::error::AppError::FileInFolder {

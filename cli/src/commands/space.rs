@@ -2,6 +2,8 @@
 
 use anyhow::Result;
 use experiments::spaces;
+use hw_targets::memory::peak_memory;
+use hw_targets::workload::Workload;
 use search::space::SearchSpace;
 use serde_json::json;
 
@@ -22,14 +24,24 @@ pub(crate) fn run(command: SpaceCommand, output: &mut Output) -> Result<()> {
             let space = spaces::find(&space)?;
             let workloads = spaces::read_workloads(&subnets, &space)?;
             if output.is_json() {
-                let cost = |macs: u64, params: u64| json!({"macs": macs, "params": params});
-                return workloads.iter().try_for_each(|it| output.json(&cost(it.macs().0, it.params().0)));
+                return workloads.iter().try_for_each(|workload| {
+                    output.json(&json!({
+                        "macs": workload.macs().0,
+                        "params": workload.params().0,
+                        "peak_memory_bytes": peak_memory(workload).total().0,
+                    }))
+                });
             }
-            let row = |workload: &hw_targets::workload::Workload| {
-                let (macs, params) = (workload.macs(), workload.params());
-                vec![workload.resolution.to_string(), macs.to_string(), params.to_string()]
+            let row = |workload: &Workload| {
+                vec![
+                    workload.resolution.to_string(),
+                    workload.macs().to_string(),
+                    workload.params().to_string(),
+                    peak_memory(workload).total().to_string(),
+                ]
             };
-            output.table(&["resolution", "MACs", "parameters"], workloads.iter().map(row).collect())
+            output
+                .table(&["resolution", "MACs", "parameters", "peak memory, int8"], workloads.iter().map(row).collect())
         }
     }
 }

@@ -71,6 +71,9 @@ fn the_fifty_published_networks_cost_what_was_published() {
             let macs = cost["macs"].as_u64().unwrap() as f64 / 1e6 - network["macs_m"].as_f64().unwrap();
             let params = cost["params"].as_u64().unwrap() as f64 / 1e6 - network["params_m"].as_f64().unwrap();
             assert!(macs.abs() < 0.0051 && params.abs() < 0.00051, "{}: {macs} {params}", network["id"]);
+            // At least the largest map of the network, int8: the input of the first block.
+            let half = network["r"].as_u64().unwrap().div_ceil(2);
+            assert!(cost["peak_memory_bytes"].as_u64().unwrap() > 16 * half * half, "{}", network["id"]);
         }
     }
 }
