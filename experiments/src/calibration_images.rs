@@ -55,11 +55,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// As many images of at most 64 pixels as the file may hold, at most 256, in one batch; 400 updates for 32 subnets.
+    /// As many images of at most 64 pixels as the file may hold, at most 256, in one batch; 600 updates for 32 subnets.
     pub fn for_native_size(native_size: usize, seed: u64) -> Self {
         let size = native_size.min(64);
         let images = (MOST_BYTES / (3 * size * size)).min(256);
-        Self { images, size, batch: images, steps: 400, learning_rate: 0.1, pool: 32, seed }
+        Self { images, size, batch: images, steps: 600, learning_rate: 0.1, pool: 32, seed }
     }
 
     /// The subnets whose statistics are matched, all different: the largest and the smallest at the lowest, the middle
