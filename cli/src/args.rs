@@ -53,6 +53,9 @@ pub(crate) enum Command {
     /// Accuracy predictors: measure pairs, fit, judge, ask
     #[command(subcommand)]
     Predictor(PredictorCommand),
+    /// Images that a bundle brings along for batch-norm calibration: make them, judge them
+    #[command(subcommand)]
+    Calibration(CalibrationCommand),
     /// Find the subnet with the highest predicted top-1 within a budget
     Search(SearchArgs),
     /// Turn published weights into a bundle
@@ -247,6 +250,38 @@ pub(crate) enum CalibrationArg {
     Data,
     /// The images that come with the bundle.
     Bundle,
+}
+
+#[derive(Debug, Subcommand)]
+#[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "answered by an error without LibTorch"))]
+pub(crate) enum CalibrationCommand {
+    /// Distil images whose batch-norm statistics match those of the data, and put them into the bundle
+    Make(CalibrationArgs),
+    /// Top-1 of random subnets on held-out images, calibrated with real images and with the bundle's own
+    Compare {
+        #[command(flatten)]
+        on: CalibrationArgs,
+        /// How many subnets
+        #[arg(short, default_value_t = 10)]
+        n: usize,
+        /// Equal seeds compare equal subnets
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+}
+
+/// `ofa calibration`.
+#[derive(Debug, Args)]
+#[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "answered by an error without LibTorch"))]
+pub(crate) struct CalibrationArgs {
+    /// A bundle, by name or path
+    #[arg(long, value_name = "BUNDLE")]
+    pub(crate) supernet: String,
+    /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
+    #[arg(long)]
+    pub(crate) data: String,
+    #[command(flatten)]
+    pub(crate) compute: Compute,
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,6 +7,8 @@ mod space;
 mod target;
 
 #[cfg(feature = "torch")]
+mod calibration;
+#[cfg(feature = "torch")]
 mod eval;
 #[cfg(feature = "torch")]
 mod export;
@@ -31,6 +33,8 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<()> {
         #[cfg(feature = "torch")]
         Command::Train(args) => train::run(args, output),
         #[cfg(feature = "torch")]
+        Command::Calibration(command) => calibration::run(command, output),
+        #[cfg(feature = "torch")]
         Command::Eval(args) => eval::run(&args, output),
         #[cfg(feature = "torch")]
         Command::Import(command) => import::run(command, output),
@@ -40,6 +44,8 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<()> {
         Command::Export(_) => no_torch("extracting weights"),
         #[cfg(not(feature = "torch"))]
         Command::Train(_) => no_torch("training"),
+        #[cfg(not(feature = "torch"))]
+        Command::Calibration(_) => no_torch("calibrating"),
         #[cfg(not(feature = "torch"))]
         Command::Eval(_) => no_torch("evaluating"),
         #[cfg(not(feature = "torch"))]
