@@ -1,7 +1,7 @@
 //! Training that is killed and resumed ends with the very bits of an undisturbed run.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -105,17 +105,19 @@ fn killed_at_three_moments_and_resumed_gives_the_same_bits() {
     assert_eq!(a, b);
 }
 
+/// A recipe of phases without epochs, and its finished run.
+fn empty_run(folder: &Path) -> (PathBuf, PathBuf) {
+    let (recipe, run) = (folder.join("tiny.yaml"), folder.join("run"));
+    let text = RECIPE.replace("epochs: 2", "epochs: 0").replace("epochs: 1", "epochs: 0");
+    fs::write(&recipe, text.replace("warm_up_epochs: 0.5, ", "")).unwrap();
+    finish(train(&recipe, &run, false));
+    (recipe, run)
+}
+
 #[test]
 fn a_run_folder_is_not_overwritten_and_another_recipe_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let recipe = folder.path().join("tiny.yaml");
-    fs::write(
-        &recipe,
-        RECIPE.replace("epochs: 2", "epochs: 0").replace("epochs: 1", "epochs: 0").replace("warm_up_epochs: 0.5, ", ""),
-    )
-    .unwrap();
-    let run = folder.path().join("run");
-    finish(train(&recipe, &run, false));
+    let (recipe, run) = empty_run(folder.path());
     let again = train(&recipe, &run, false).wait_with_output().unwrap();
     assert_eq!(again.status.code(), Some(2), "{}", String::from_utf8_lossy(&again.stderr));
     fs::write(&recipe, RECIPE).unwrap();
@@ -127,14 +129,7 @@ fn a_run_folder_is_not_overwritten_and_another_recipe_is_refused() {
 #[test]
 fn a_truncated_checkpoint_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let recipe = folder.path().join("tiny.yaml");
-    fs::write(
-        &recipe,
-        RECIPE.replace("epochs: 2", "epochs: 0").replace("epochs: 1", "epochs: 0").replace("warm_up_epochs: 0.5, ", ""),
-    )
-    .unwrap();
-    let run = folder.path().join("run");
-    finish(train(&recipe, &run, false));
+    let (recipe, run) = empty_run(folder.path());
     let newest = checkpoints(&run).pop().unwrap();
     let weights = run.join("checkpoints").join(newest).join("supernet.safetensors");
     let whole = fs::read(&weights).unwrap();
