@@ -355,3 +355,52 @@ fn apply(tree: &mut Value, given: &str) -> Result<(), RecipeError> {
     *at = value;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shipped(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(name)
+    }
+
+    #[test]
+    fn every_shipped_recipe_is_a_plan_for_its_space() {
+        let folder = shipped("");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let recipe = Recipe::load(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
+            SearchSpace::builtin(&recipe.space).unwrap();
+            let phases = recipe.plan().phases;
+            assert_eq!(phases[0].distillation, 0.0, "the first phase makes the teacher");
+            assert_eq!(
+                phases.last().unwrap().sort_channels,
+                Some(1),
+                "{}: nothing but the widest was trained",
+                recipe.name
+            );
+            seen += 1;
+        }
+        assert!(seen >= 3);
+    }
+
+    #[test]
+    fn overrides_reach_nested_values_and_name_what_is_wrong() {
+        let load = |given: &str| Recipe::load(&shipped("mcu-cifar.yaml"), &[given.to_owned()]);
+        assert_eq!(load("batch_size=64").unwrap().batch_size, 64);
+        assert_eq!(load("phases.1.epochs=3").unwrap().phases[1].epochs, 3);
+        for (given, word) in [
+            ("batch_size", "no `=`"),
+            ("phases.9.epochs=3", "no element `9`"),
+            ("phase.0.epochs=3", "no field `phase`"),
+            ("batchsize=64", "batchsize"),
+            ("batch_size=0", "at least 1"),
+            ("phases.0.learning_rate=-1", "above 0"),
+            ("phases.0.distillation=1", "makes the teacher"),
+        ] {
+            let error = load(given).unwrap_err().to_string();
+            assert!(error.contains(word), "{given}: {error}");
+        }
+    }
+}
