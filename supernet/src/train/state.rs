@@ -51,10 +51,8 @@ impl State {
     /// Writes the checkpoint of this position into `folder` and removes all but the last two.
     pub(crate) fn save(&self, folder: &Path, plan: &str) -> Result<(), SupernetError> {
         let name = format!("checkpoint-{:010}", self.position.global_step);
-        let temporary = folder.join(format!("{name}.tmp"));
-        if temporary.exists() {
-            fs::remove_dir_all(&temporary)?;
-        }
+        let temporary = folder.join(format!("{name}.new.tmp"));
+        clear_leftovers(folder)?;
         fs::create_dir_all(&temporary)?;
         let no_metadata = BTreeMap::new();
         let mut files = vec![("supernet", &self.weights), ("momentum", &self.momentum)];
@@ -70,16 +68,13 @@ impl State {
         })?;
         let whole = folder.join(&name);
         if whole.exists() {
-            fs::remove_dir_all(&whole)?;
+            discard(&whole)?;
         }
         fs::rename(&temporary, &whole)?;
         fs::File::open(folder)?.sync_all()?;
         let mut all = checkpoints(folder)?;
         all.truncate(all.len().saturating_sub(2));
-        for old in all {
-            fs::remove_dir_all(old)?;
-        }
-        Ok(())
+        all.iter().try_for_each(|old| discard(old))
     }
 
     /// The newest checkpoint in `folder`, if there is one.
@@ -108,6 +103,25 @@ impl State {
     }
 }
 
+/// Removes a checkpoint under another name, so that a kill half-way leaves none that looks whole.
+fn discard(checkpoint: &Path) -> Result<(), SupernetError> {
+    let doomed = checkpoint.with_extension("old.tmp");
+    fs::rename(checkpoint, &doomed)?;
+    Ok(fs::remove_dir_all(doomed)?)
+}
+
+/// Removes what a kill left half written or half removed.
+fn clear_leftovers(folder: &Path) -> Result<(), SupernetError> {
+    fs::create_dir_all(folder)?;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            fs::remove_dir_all(path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whole checkpoints, oldest first.
 fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>, SupernetError> {
     if !folder.exists() {
@@ -123,4 +137,39 @@ fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>, SupernetError> {
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(step: u64) -> State {
+        let weights = BTreeMap::from([("w".to_owned(), Tensor::from_slice(&[step as f32]))]);
+        let position = Position { phase: 0, step, global_step: step };
+        State { position, momentum: BTreeMap::new(), weights, teacher: None }
+    }
+
+    #[test]
+    fn the_newest_whole_checkpoint_counts_and_leftovers_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = || {
+            let entries = fs::read_dir(folder.path()).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        for step in [1, 2, 3, 3] {
+            state(step).save(folder.path(), "plan").unwrap();
+        }
+        assert_eq!(names(), ["checkpoint-0000000002", "checkpoint-0000000003"]);
+        // What a kill may leave: the same step saved again, the old one half removed, the new one not in place yet.
+        fs::rename(folder.path().join("checkpoint-0000000003"), folder.path().join("checkpoint-0000000003.old.tmp"))
+            .unwrap();
+        fs::create_dir(folder.path().join("checkpoint-0000000003.new.tmp")).unwrap();
+        let found = State::load_newest(folder.path(), "plan").unwrap().unwrap();
+        assert_eq!(found.position.global_step, 2);
+        state(4).save(folder.path(), "plan").unwrap();
+        assert_eq!(names(), ["checkpoint-0000000002", "checkpoint-0000000004"]);
+        assert!(State::load_newest(folder.path(), "other").is_err());
+    }
 }
