@@ -1,11 +1,13 @@
 //! `ofa train`: one recipe from fresh weights to a supernet, resumable at any moment.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use hw_targets::files::write_atomically;
 use search::space::SearchSpace;
 use serde_json::json;
 use supernet::data::{DataSource, ImageSet, LoadOptions, Preprocessing};
@@ -151,11 +153,16 @@ pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress)
     let supernet = trainer.supernet();
     write_bundle(&run, supernet, &calibration)?;
     for name in ["recipe.yaml", "preprocessing.json"] {
-        std::fs::copy(run.path().join(name), run.bundle().join(name))?;
+        let text = std::fs::read(run.path().join(name))?;
+        write_atomically(&run.bundle().join(name), |file| file.write_all(&text))?;
     }
-    if let Ok(test) = job.data.test(&options) {
-        let exam = Exam::new(&test, &preprocessing, space.resolutions(), job.device)?;
-        final_report(&run, supernet, &calibration, &exam, recipe.seed, progress)?;
+    match job.data.test(&options) {
+        Ok(test) => {
+            let exam = Exam::new(&test, &preprocessing, space.resolutions(), job.device)?;
+            final_report(&run, supernet, &calibration, &exam, recipe.seed, progress)?;
+        }
+        // The bundle is written; not every source has a test set.
+        Err(error) => progress.epoch(&format!("no report on a test set: {error}")),
     }
     Ok(supernet.duplicate())
 }
