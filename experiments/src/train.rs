@@ -187,8 +187,9 @@ fn final_report(
     let space = supernet.space();
     let resolutions = space.resolutions();
     let ends = [space.largest(resolutions[resolutions.len() - 1])?, space.smallest(resolutions[0])?];
-    // The first draws are the ends at every resolution.
-    let random = tilted_subnets(space, 2 * resolutions.len() + 10, seed).split_off(2 * resolutions.len());
+    // The first draws are the ends at every resolution; a space may hold nothing else.
+    let random = tilted_subnets(space, 2 * resolutions.len() + 10, seed).into_iter().skip(2 * resolutions.len());
+    let random: Vec<_> = random.collect();
     let mut rows = Vec::new();
     for (index, arch) in ends.iter().chain(&random).enumerate() {
         let kind = ["largest", "smallest"].get(index).copied().unwrap_or("random");

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use search::space::SearchSpace;
+
 const RECIPE: &str = "\
 schema: ofa.recipe/1
 name: tiny
@@ -112,6 +114,24 @@ fn empty_run(folder: &Path) -> (PathBuf, PathBuf) {
     fs::write(&recipe, text.replace("warm_up_epochs: 0.5, ", "")).unwrap();
     finish(train(&recipe, &run, false));
     (recipe, run)
+}
+
+#[test]
+fn a_space_of_one_network_is_trained_and_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let space = SearchSpace::builtin("mcu-cifar").unwrap().largest_choices(1, 1, 1).to_yaml();
+    let only = space.replace("- 24\n- 28\n- 32\n", "- 24\n");
+    assert_ne!(space, only);
+    fs::write(folder.path().join("only.yaml"), only).unwrap();
+    let (recipe, run) = empty_run(folder.path());
+    fs::remove_dir_all(&run).unwrap();
+    let text = fs::read_to_string(&recipe).unwrap();
+    let path = folder.path().join("only.yaml");
+    fs::write(&recipe, text.replace("space: mcu-cifar", &format!("space: {}", path.display()))).unwrap();
+    finish(train(&recipe, &run, false));
+    let report: Vec<serde_json::Value> =
+        serde_json::from_str(&fs::read_to_string(run.join("report.json")).unwrap()).unwrap();
+    assert!(report.iter().all(|row| row["subnet"] == report[0]["subnet"]), "{report:?}");
 }
 
 #[test]
