@@ -302,6 +302,20 @@ pub(crate) enum PredictorCommand {
         #[arg(long)]
         space: Option<String>,
     },
+    /// Turn a published predictor (.pth; tensors are read, nothing in it is executed) into one for `search`
+    Import {
+        /// The published file
+        file: PathBuf,
+        /// The space it judges, or ofa-resnet50
+        #[arg(long)]
+        space: String,
+        /// Resolutions it was trained on, in the order of its columns; needed where its columns do not say
+        #[arg(long, value_name = "R,…", value_delimiter = ',')]
+        resolutions: Option<Vec<u32>>,
+        /// Where the predictor goes
+        #[arg(long, value_name = "P.safetensors")]
+        out: PathBuf,
+    },
     /// Predicted top-1 of subnets
     Predict {
         /// A predictor's file, or a bundle

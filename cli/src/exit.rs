@@ -10,6 +10,7 @@ use hw_targets::error::HwError;
 use hw_targets::failure::FailureKind;
 use predictors::error::PredictorError;
 use search::error::SearchError;
+use supernet::import::TensorFileError;
 
 use crate::output::OutputClosed;
 
@@ -132,6 +133,9 @@ fn known(error: &(dyn StdError + 'static)) -> Option<Known> {
     if let Some(error) = error.downcast_ref::<PredictorError>() {
         return Some(Known::new(error.kind(), error.hint()));
     }
+    if let Some(error) = error.downcast_ref::<TensorFileError>() {
+        return Some(Known::new(error.kind(), error.hint()));
+    }
     #[cfg(feature = "torch")]
     if let Some(known) = known_to_torch(error) {
         return Some(known);
@@ -145,7 +149,6 @@ fn known_to_torch(error: &(dyn StdError + 'static)) -> Option<Known> {
     use supernet::data::DataError;
     use supernet::device::DeviceError;
     use supernet::error::SupernetError;
-    use supernet::import::TensorFileError;
     use supernet::import::ofa_mbv3::ImportError;
 
     if let Some(error) = error.downcast_ref::<SupernetError>() {
@@ -164,7 +167,7 @@ fn known_to_torch(error: &(dyn StdError + 'static)) -> Option<Known> {
     if let Some(error) = error.downcast_ref::<ImportError>() {
         return Some(Known::new(error.kind(), error.hint()));
     }
-    error.downcast_ref::<TensorFileError>().map(|error| Known::new(error.kind(), error.hint()))
+    None
 }
 
 /// `table.csv:14: latency_ms`, and the message without it.

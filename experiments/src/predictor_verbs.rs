@@ -1,4 +1,4 @@
-//! `ofa predictor fit | eval | predict`: accuracy predictors from measured pairs.
+//! `ofa predictor fit | eval | predict | import`: accuracy predictors from measured pairs and from published files.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,13 @@ use predictors::ensemble::{AccuracyPredictor, Prediction};
 use predictors::error::PredictorError;
 use predictors::fit::{FitSettings, fit as fit_pairs};
 use predictors::pairs::{self, AccuracyPair, Halves};
+use predictors::published::{self, NamedArray};
 use predictors::report::{Ceiling, FitReport, Scores, noise_of_halves};
+use predictors::resnet50::{self, ResNet50Genome};
 use predictors::saved;
 use search::arch::ArchSpec;
 use search::space::SearchSpace;
+use supernet::import::read_pth;
 
 use crate::bundle::Bundle;
 use crate::error::AppError;
@@ -81,13 +84,49 @@ pub fn eval(space: &SearchSpace, predictor: &AccuracyPredictor, path: &Path) -> 
     })
 }
 
-/// Predicts top-1 of every subnet of a file.
+/// Predicts top-1 of every subnet of a file; `name_or_path` and `space` as in [`load`], and here also a predictor of the
+/// space [`resnet50::SPACE`], for genomes of that space.
 ///
 /// # Errors
-/// The file's content; a resolution that the predictor does not know.
-pub fn predict(space: &SearchSpace, predictor: &AccuracyPredictor, subnets: &Path) -> Result<Vec<Prediction>> {
-    let archs = spaces::read_subnets(subnets, space)?;
+/// As [`load`]; the file's content; a resolution that the predictor does not know.
+pub fn predict(name_or_path: &str, space: Option<&str>, subnets: &Path) -> Result<Vec<Prediction>> {
+    let path = Path::new(name_or_path);
+    if path.is_file() && saved::space_of(path)? == resnet50::SPACE && space.is_none_or(|space| space == resnet50::SPACE)
+    {
+        let predictor = saved::load_resnet50(path)?;
+        let text = spaces::read_text(subnets)?;
+        let genomes = ResNet50Genome::read_lines(&text, &subnets.display().to_string())?;
+        return Ok(predictor.predict(&genomes)?);
+    }
+    let (space, predictor) = load(name_or_path, space)?;
+    let archs = spaces::read_subnets(subnets, &space)?;
     Ok(predictor.predict(&archs)?)
+}
+
+/// Makes the published predictor at `path` (a `.pth` file; tensors are read, nothing in it is executed) a predictor for
+/// `space` at `out`. Gives the resolutions it knows. `resolutions` as in [`published::predictor`].
+///
+/// # Errors
+/// A file that is missing, damaged or of another layout; an unknown space; a place that cannot be written.
+pub fn import(path: &Path, space: &str, resolutions: Option<&[u32]>, out: &Path) -> Result<Vec<u32>> {
+    if !path.exists() {
+        return Err(AppError::NotFound { path: path.to_path_buf() }.into());
+    }
+    let space = if space == resnet50::SPACE { None } else { Some(spaces::find(space)?) };
+    let origin = path.file_name().unwrap_or_default().to_string_lossy();
+    let arrays = read_pth(path)?
+        .into_iter()
+        .filter_map(|(name, array)| Some(NamedArray { name, shape: array.shape().to_vec(), values: array.to_f32()? }));
+    let arrays: Vec<NamedArray> = arrays.collect();
+    if let Some(space) = space {
+        let predictor = published::predictor(&arrays, &origin, &space, resolutions)?;
+        saved::save(&predictor, out)?;
+        Ok(predictor.resolutions().to_vec())
+    } else {
+        let predictor = published::resnet50(&arrays, &origin, resolutions.unwrap_or_default())?;
+        saved::save_resnet50(&predictor, out)?;
+        Ok(predictor.encoder().resolutions().to_vec())
+    }
 }
 
 /// A predictor and its space: the file at that path, or the predictor of the bundle of that name or path. `space`, if

@@ -85,6 +85,12 @@ pub struct ActiveRows {
 }
 
 impl ActiveRows {
+    /// Adds an architecture by the positions of its ones, ascending.
+    pub(crate) fn push(&mut self, active: impl IntoIterator<Item = u32>) {
+        self.indices.extend(active);
+        self.ends.push(self.indices.len());
+    }
+
     /// Number of architectures.
     pub fn len(&self) -> usize {
         self.ends.len()

@@ -41,15 +41,53 @@ pub struct Prediction {
     pub spread: Option<f64>,
 }
 
+/// Top-1 from features, whatever they stand for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    pub(crate) features: usize,
+    pub(crate) label: LabelScale,
+    pub(crate) additive: Option<AdditiveModel>,
+    pub(crate) interactions: Option<Interactions>,
+    pub(crate) members: Vec<Mlp>,
+    pub(crate) provenance: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Model {
+    /// A model of `features` features and these parts.
+    ///
+    /// # Panics
+    /// If there is no part at all or a part has another number of features: files are checked before.
+    pub(crate) fn new(features: usize, label: LabelScale, additive: Option<AdditiveModel>, members: Vec<Mlp>) -> Model {
+        assert!(additive.is_some() || !members.is_empty(), "a predictor of no parts");
+        let widths = members.iter().map(Mlp::inputs).chain(additive.iter().map(|model| model.shares.len()));
+        widths.for_each(|width| assert_eq!(width, features, "a part for other features"));
+        Model { features, label, additive, interactions: None, members, provenance: serde_json::Map::new() }
+    }
+
+    /// Top-1 and spread of every row: numbers that depend on the row alone, not on the others or the threads.
+    pub fn predict(&self, rows: &ActiveRows) -> Vec<Prediction> {
+        let members: Vec<Vec<f32>> = self.members.iter().map(|member| member.forward(rows)).collect();
+        let predict = |(row, active): (usize, &[u32])| {
+            let additive = self.additive.as_ref().map_or(0.0, |model| model.predict(active));
+            let additive = additive + self.interactions.as_ref().map_or(0.0, |model| model.predict(active));
+            let outputs = members.iter().map(|outputs| f64::from(outputs[row]));
+            let count = members.len() as f64;
+            let mean = if members.is_empty() { 0.0 } else { outputs.clone().sum::<f64>() / count };
+            let spread = (members.len() > 1).then(|| {
+                let squares: f64 = outputs.map(|output| (output - mean).powi(2)).sum();
+                self.label.std * (squares / (count - 1.0)).sqrt()
+            });
+            Prediction { top1: self.label.mean + self.label.std * (additive + mean), spread }
+        };
+        (0..rows.len()).into_par_iter().with_min_len(256).map(|row| predict((row, rows.row(row)))).collect()
+    }
+}
+
 /// Accuracy from an architecture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccuracyPredictor {
     encoder: ArchEncoder,
-    label: LabelScale,
-    additive: Option<AdditiveModel>,
-    interactions: Option<Interactions>,
-    members: Vec<Mlp>,
-    provenance: serde_json::Map<String, serde_json::Value>,
+    model: Model,
 }
 
 impl AccuracyPredictor {
@@ -63,33 +101,43 @@ impl AccuracyPredictor {
         additive: Option<AdditiveModel>,
         members: Vec<Mlp>,
     ) -> AccuracyPredictor {
-        assert!(additive.is_some() || !members.is_empty(), "a predictor of no parts");
-        let widths = members.iter().map(Mlp::inputs).chain(additive.iter().map(|model| model.shares.len()));
-        widths.for_each(|width| assert_eq!(width, encoder.width(), "a part for other features"));
-        let provenance = serde_json::Map::new();
-        AccuracyPredictor { encoder, label, additive, interactions: None, members, provenance }
+        let model = Model::new(encoder.width(), label, additive, members);
+        AccuracyPredictor { encoder, model }
+    }
+
+    /// A predictor of features that a model was made for.
+    pub(crate) fn of_model(encoder: ArchEncoder, model: Model) -> AccuracyPredictor {
+        assert_eq!(encoder.width(), model.features, "a model of other features");
+        AccuracyPredictor { encoder, model }
     }
 
     /// The same with these interactions added.
     ///
     /// # Panics
     /// If they are for another number of features.
-    pub fn with_interactions(self, interactions: Option<Interactions>) -> AccuracyPredictor {
+    pub fn with_interactions(mut self, interactions: Option<Interactions>) -> AccuracyPredictor {
         if let Some(Interactions { correction, pairs }) = &interactions {
             let width = self.encoder.width();
             assert!(correction.shares.len() == width && pairs.len() == width * width, "interactions of other features");
         }
-        AccuracyPredictor { interactions, ..self }
+        self.model.interactions = interactions;
+        self
     }
 
     /// The same, with a word on where it comes from (how it was fitted, or which file it was read from); saved with it.
-    pub fn with_provenance(self, provenance: serde_json::Map<String, serde_json::Value>) -> AccuracyPredictor {
-        AccuracyPredictor { provenance, ..self }
+    pub fn with_provenance(mut self, provenance: serde_json::Map<String, serde_json::Value>) -> AccuracyPredictor {
+        self.model.provenance = provenance;
+        self
     }
 
     /// The features it reads.
     pub fn encoder(&self) -> &ArchEncoder {
         &self.encoder
+    }
+
+    /// What makes top-1 of the features.
+    pub fn model(&self) -> &Model {
+        &self.model
     }
 
     /// Resolutions it was trained on.
@@ -99,27 +147,27 @@ impl AccuracyPredictor {
 
     /// Centre and scale of its labels.
     pub fn label(&self) -> LabelScale {
-        self.label
+        self.model.label
     }
 
     /// Its additive part, in units of the label scale.
     pub fn additive(&self) -> Option<&AdditiveModel> {
-        self.additive.as_ref()
+        self.model.additive.as_ref()
     }
 
     /// Its interactions, in units of the label scale.
     pub fn interactions(&self) -> Option<&Interactions> {
-        self.interactions.as_ref()
+        self.model.interactions.as_ref()
     }
 
     /// Its MLPs.
     pub fn members(&self) -> &[Mlp] {
-        &self.members
+        &self.model.members
     }
 
     /// Where it comes from.
     pub fn provenance(&self) -> &serde_json::Map<String, serde_json::Value> {
-        &self.provenance
+        &self.model.provenance
     }
 
     /// Top-1 of every architecture: a number that depends on the architecture alone, not on the batch or the threads.
@@ -145,20 +193,7 @@ impl AccuracyPredictor {
 
     /// [`AccuracyPredictor::predict`] of architectures that are encoded already.
     pub fn predict_rows(&self, rows: &ActiveRows) -> Vec<Prediction> {
-        let members: Vec<Vec<f32>> = self.members.iter().map(|member| member.forward(rows)).collect();
-        let predict = |(row, active): (usize, &[u32])| {
-            let additive = self.additive.as_ref().map_or(0.0, |model| model.predict(active));
-            let additive = additive + self.interactions.as_ref().map_or(0.0, |model| model.predict(active));
-            let outputs = members.iter().map(|outputs| f64::from(outputs[row]));
-            let count = members.len() as f64;
-            let mean = if members.is_empty() { 0.0 } else { outputs.clone().sum::<f64>() / count };
-            let spread = (members.len() > 1).then(|| {
-                let squares: f64 = outputs.map(|output| (output - mean).powi(2)).sum();
-                self.label.std * (squares / (count - 1.0)).sqrt()
-            });
-            Prediction { top1: self.label.mean + self.label.std * (additive + mean), spread }
-        };
-        (0..rows.len()).into_par_iter().with_min_len(256).map(|row| predict((row, rows.row(row)))).collect()
+        self.model.predict(rows)
     }
 
     /// The resolutions that both the predictor and `others` know, ascending.

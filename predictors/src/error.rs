@@ -148,6 +148,16 @@ pub enum PredictorError {
         /// What is wrong with it.
         source: Box<SearchError>,
     },
+    /// A line is no genome of a space that is known by its encoding alone.
+    #[error("{origin}:{line}: {problem}")]
+    Genome {
+        /// The file.
+        origin: String,
+        /// Line from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Too few pairs to fit or to judge a predictor.
     #[error("{got} {what}, but at least {needed} are needed")]
     TooFewPairs {
@@ -187,6 +197,7 @@ impl PredictorError {
             | OtherSpace { .. }
             | Column { .. }
             | Value { .. }
+            | Genome { .. }
             | TooFewPairs { .. }
             | UnknownResolution { .. } => FailureKind::Content,
             BadResolution { .. } | NoResolution | Setting { .. } => FailureKind::Usage,
@@ -212,13 +223,19 @@ impl PredictorError {
             OtherSpace { got, .. } => Some(format!("give a predictor and subnets of one space (`--space {got}`)")),
             UnknownResolution { known, .. } => Some(format!("it was trained on {}", list(known))),
             BadResolution { offered, .. } => Some(format!("possible are {}", list(offered))),
-            NoResolution => Some("give the resolutions that the predictor was trained on".to_owned()),
+            NoResolution => Some(
+                "give the resolutions that it was trained on, in the order of its columns: --resolutions 128,160,…"
+                    .to_owned(),
+            ),
             Column { .. } => Some(
                 "needed are subnet (text), resolution, images, seed (integers), top1, top5, loss, seconds (numbers)"
                     .to_owned(),
             ),
             TooFewPairs { .. } => Some("measure more subnets with `ofa predictor collect`".to_owned()),
             Subnet { source, .. } => source.hint(),
+            Genome { .. } => {
+                Some(r#"a genome is {"d": [5 depths], "e": [18 ratios], "w": [6 widths], "r": n}"#.to_owned())
+            }
             _ => None,
         }
     }

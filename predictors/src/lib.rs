@@ -39,6 +39,7 @@ mod train;
 mod cholesky;
 
 pub mod published;
+pub mod resnet50;
 pub mod saved;
 
 pub mod error;

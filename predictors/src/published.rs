@@ -13,9 +13,10 @@ use search::space::SearchSpace;
 use serde_json::{Map, Value};
 
 use crate::encode::{ArchEncoder, Layout, TUTORIAL_RESOLUTIONS};
-use crate::ensemble::{AccuracyPredictor, LabelScale};
+use crate::ensemble::{AccuracyPredictor, LabelScale, Model};
 use crate::error::{PredictorError, Result};
 use crate::mlp::{Linear, Mlp};
+use crate::resnet50::{ResNet50Encoder, ResNet50Predictor};
 use crate::saved::{check_finite, check_shape};
 
 /// An array of a file: its name, its shape and its values in row-major order.
@@ -72,13 +73,28 @@ fn tutorial(arrays: &Arrays<'_>, space: &SearchSpace, resolutions: Option<&[u32]
         None => trained(&layers[0], inputs, &offered),
     };
     let encoder = ArchEncoder::new(Layout::Tutorial, space, &resolutions)?;
-    Ok(finish(arrays, encoder, LabelScale::UNIT, layers))
+    Ok(AccuracyPredictor::of_model(encoder, model(arrays, inputs, LabelScale::UNIT, layers)))
 }
 
 fn library(arrays: &Arrays<'_>, space: &SearchSpace, resolutions: &[u32]) -> Result<AccuracyPredictor> {
     let encoder = ArchEncoder::new(Layout::Library, space, resolutions)?;
+    let model = library_model(arrays, encoder.width())?;
+    Ok(AccuracyPredictor::of_model(encoder, model))
+}
+
+/// The predictor of the published ResNet50 space, in the library's layout; `resolutions` as in [`predictor`].
+///
+/// # Errors
+/// As [`predictor`].
+pub fn resnet50(arrays: &[NamedArray], origin: &str, resolutions: &[u32]) -> Result<ResNet50Predictor> {
+    let encoder = ResNet50Encoder::new(resolutions)?;
+    let model = library_model(&Arrays { arrays, origin }, encoder.width())?;
+    Ok(ResNet50Predictor::new(encoder, model))
+}
+
+fn library_model(arrays: &Arrays<'_>, inputs: usize) -> Result<Model> {
     let mut layers = Vec::new();
-    let mut width = encoder.width();
+    let mut width = inputs;
     while arrays.find(&format!("layers.{}.0.weight", layers.len())).is_some() || layers.is_empty() {
         let place = layers.len();
         let weight = arrays.weight(&format!("layers.{place}.0.weight"), width)?;
@@ -89,13 +105,12 @@ fn library(arrays: &Arrays<'_>, space: &SearchSpace, resolutions: &[u32]) -> Res
     layers.push(Linear { weight: arrays.weight(&last, width)?, bias: vec![0.0; arrays.get(&last)?.shape[0]] });
     arrays.one_output(&last, &layers)?;
     let base = f64::from(arrays.vector("base_acc", 1)?[0]);
-    Ok(finish(arrays, encoder, LabelScale { mean: base, std: 1.0 }, layers))
+    Ok(model(arrays, inputs, LabelScale { mean: base, std: 1.0 }, layers))
 }
 
-fn finish(arrays: &Arrays<'_>, encoder: ArchEncoder, label: LabelScale, layers: Vec<Linear>) -> AccuracyPredictor {
+fn model(arrays: &Arrays<'_>, inputs: usize, label: LabelScale, layers: Vec<Linear>) -> Model {
     let provenance = Map::from_iter([("imported_from".to_owned(), Value::from(arrays.origin))]);
-    let member = Mlp::new(encoder.width(), layers);
-    AccuracyPredictor::new(encoder, label, None, vec![member]).with_provenance(provenance)
+    Model { provenance, ..Model::new(inputs, label, None, vec![Mlp::new(inputs, layers)]) }
 }
 
 /// Those of `offered` whose column in the first layer was trained.

@@ -24,10 +24,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::encode::{ArchEncoder, Layout};
-use crate::ensemble::{AccuracyPredictor, LabelScale};
+use crate::ensemble::{AccuracyPredictor, LabelScale, Model};
 use crate::error::{PredictorError, Result};
 use crate::interactions::Interactions;
 use crate::mlp::{Linear, Mlp};
+use crate::resnet50::{self, ResNet50Encoder, ResNet50Predictor};
 use crate::ridge::AdditiveModel;
 
 /// The schema's name.
@@ -77,38 +78,73 @@ impl BlockChoices {
 /// If the members differ in their widths, which no fit and no import makes.
 pub fn save(predictor: &AccuracyPredictor, path: &Path) -> Result<()> {
     let encoder = predictor.encoder();
-    let widths = predictor.members().first().map(Mlp::widths).unwrap_or_default();
-    assert!(predictor.members().iter().all(|member| member.widths() == widths), "members of different widths");
-    let metadata = Metadata {
-        schema: SCHEMA.to_owned(),
+    let features = Features {
         space: encoder.space().to_string(),
         layout: encoder.layout().name().to_owned(),
         resolutions: encoder.resolutions().to_vec(),
         choices: BlockChoices::of(encoder),
-        features: encoder.width(),
-        members: predictor.members().len(),
+    };
+    write(predictor.model(), features, path)
+}
+
+/// What the features of a file are.
+struct Features {
+    space: String,
+    layout: String,
+    resolutions: Vec<u32>,
+    choices: Vec<BlockChoices>,
+}
+
+/// Saves a predictor of the published ResNet50 space.
+///
+/// # Errors
+/// [`PredictorError::Write`].
+///
+/// # Panics
+/// As [`save`].
+pub fn save_resnet50(predictor: &ResNet50Predictor, path: &Path) -> Result<()> {
+    let features = Features {
+        space: resnet50::SPACE.to_owned(),
+        layout: resnet50::LAYOUT.to_owned(),
+        resolutions: predictor.encoder().resolutions().to_vec(),
+        choices: Vec::new(),
+    };
+    write(predictor.model(), features, path)
+}
+
+fn write(model: &Model, of: Features, path: &Path) -> Result<()> {
+    let widths = model.members.first().map(Mlp::widths).unwrap_or_default();
+    assert!(model.members.iter().all(|member| member.widths() == widths), "members of different widths");
+    let features = model.features;
+    let metadata = Metadata {
+        schema: SCHEMA.to_owned(),
+        space: of.space,
+        layout: of.layout,
+        resolutions: of.resolutions,
+        choices: of.choices,
+        features,
+        members: model.members.len(),
         widths,
-        additive: predictor.additive().is_some(),
-        interactions: predictor.interactions().is_some(),
-        provenance: predictor.provenance().clone(),
+        additive: model.additive.is_some(),
+        interactions: model.interactions.is_some(),
+        provenance: model.provenance.clone(),
     };
     let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
     let mut push_f64 = |name: &str, shape: &[usize], values: &[f64]| {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         tensors.push((name.to_owned(), Dtype::F64, shape.to_vec(), bytes));
     };
-    let features = encoder.width();
-    push_f64("label", &[2], &[predictor.label().mean, predictor.label().std]);
-    if let Some(model) = predictor.additive() {
+    push_f64("label", &[2], &[model.label.mean, model.label.std]);
+    if let Some(model) = &model.additive {
         push_f64("additive.constant", &[1], &[model.constant]);
         push_f64("additive.shares", &[features], &model.shares);
     }
-    if let Some(Interactions { correction, pairs }) = predictor.interactions() {
+    if let Some(Interactions { correction, pairs }) = &model.interactions {
         push_f64("interactions.constant", &[1], &[correction.constant]);
         push_f64("interactions.shares", &[features], &correction.shares);
         push_f64("interactions.pairs", &[features, features], pairs);
     }
-    for (m, member) in predictor.members().iter().enumerate() {
+    for (m, member) in model.members.iter().enumerate() {
         let mut inputs = member.inputs();
         for (l, Linear { weight, bias }) in member.layers().into_iter().enumerate() {
             let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -166,43 +202,30 @@ pub fn load(path: &Path, space: &SearchSpace) -> Result<AccuracyPredictor> {
         let problem = format!("it was made for a space `{}` with other choices than this one", space.id());
         return Err(field("choices", problem));
     }
-    let sizes = [metadata.members, metadata.widths.len()];
-    if sizes.into_iter().chain(metadata.widths.iter().copied()).any(|size| size > MOST) {
-        return Err(field("widths", "the network would be too large".to_owned()));
+    let model = file.model(metadata)?;
+    Ok(AccuracyPredictor::of_model(encoder, model))
+}
+
+/// Loads a predictor of the published ResNet50 space.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_resnet50(path: &Path) -> Result<ResNet50Predictor> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.space != resnet50::SPACE || metadata.layout != resnet50::LAYOUT {
+        return Err(PredictorError::OtherSpace {
+            what: format!("{}: the predictor", path.display()),
+            got: metadata.space,
+            expected: resnet50::SPACE.to_owned(),
+        });
     }
-    if metadata.members > 0 && metadata.widths.last() != Some(&1) {
-        return Err(field("widths", format!("{:?} does not end in one output", metadata.widths)));
+    let encoder =
+        ResNet50Encoder::new(&metadata.resolutions).map_err(|error| file.field("resolutions", error.to_string()))?;
+    if metadata.features != encoder.width() {
+        return Err(file.field("features", format!("{} are not {}", metadata.features, encoder.width())));
     }
-    if metadata.members == 0 && !metadata.additive {
-        return Err(field("members", "the predictor has no part".to_owned()));
-    }
-    let tensors = file.tensors()?;
-    let label = tensors.f64("label", &[2])?;
-    let features = encoder.width();
-    let model = |part: &str| {
-        let constant = tensors.f64(&format!("{part}.constant"), &[1])?[0];
-        Ok(AdditiveModel { constant, shares: tensors.f64(&format!("{part}.shares"), &[features])? })
-    };
-    let additive = metadata.additive.then(|| model("additive")).transpose()?;
-    let interactions = metadata.interactions.then(|| {
-        let pairs = tensors.f64("interactions.pairs", &[features, features])?;
-        Ok(Interactions { correction: model("interactions")?, pairs })
-    });
-    let interactions = interactions.transpose()?;
-    let member = |m: usize| {
-        let mut inputs = encoder.width();
-        let layer = |(l, &outputs): (usize, &usize)| {
-            let weight = tensors.f32(&format!("members.{m}.{l}.weight"), &[outputs, inputs])?;
-            let bias = tensors.f32(&format!("members.{m}.{l}.bias"), &[outputs])?;
-            inputs = outputs;
-            Ok(Linear { weight, bias })
-        };
-        Ok(Mlp::new(encoder.width(), metadata.widths.iter().enumerate().map(layer).collect::<Result<_>>()?))
-    };
-    let members = (0..metadata.members).map(member).collect::<Result<_>>()?;
-    let label = LabelScale { mean: label[0], std: label[1] };
-    let predictor = AccuracyPredictor::new(encoder, label, additive, members).with_interactions(interactions);
-    Ok(predictor.with_provenance(metadata.provenance))
+    Ok(ResNet50Predictor::new(encoder, file.model(metadata)?))
 }
 
 /// A file's bytes with its name.
@@ -232,6 +255,47 @@ impl<'a> File<'a> {
             }
         }
         serde_json::from_value(value).map_err(|error| self.field("predictor", error.to_string()))
+    }
+
+    /// The parts that the metadata promise.
+    fn model(&self, metadata: Metadata) -> Result<Model> {
+        let features = metadata.features;
+        let sizes = [metadata.members, metadata.widths.len()];
+        if sizes.into_iter().chain(metadata.widths.iter().copied()).any(|size| size > MOST) {
+            return Err(self.field("widths", "the network would be too large".to_owned()));
+        }
+        if metadata.members > 0 && metadata.widths.last() != Some(&1) {
+            return Err(self.field("widths", format!("{:?} does not end in one output", metadata.widths)));
+        }
+        if metadata.members == 0 && !metadata.additive {
+            return Err(self.field("members", "the predictor has no part".to_owned()));
+        }
+        let tensors = self.tensors()?;
+        let label = tensors.f64("label", &[2])?;
+        let model = |part: &str| {
+            let constant = tensors.f64(&format!("{part}.constant"), &[1])?[0];
+            Ok(AdditiveModel { constant, shares: tensors.f64(&format!("{part}.shares"), &[features])? })
+        };
+        let additive = metadata.additive.then(|| model("additive")).transpose()?;
+        let interactions = metadata.interactions.then(|| {
+            let pairs = tensors.f64("interactions.pairs", &[features, features])?;
+            Ok(Interactions { correction: model("interactions")?, pairs })
+        });
+        let interactions = interactions.transpose()?;
+        let member = |m: usize| {
+            let mut inputs = features;
+            let layer = |(l, &outputs): (usize, &usize)| {
+                let weight = tensors.f32(&format!("members.{m}.{l}.weight"), &[outputs, inputs])?;
+                let bias = tensors.f32(&format!("members.{m}.{l}.bias"), &[outputs])?;
+                inputs = outputs;
+                Ok(Linear { weight, bias })
+            };
+            Ok(Mlp::new(features, metadata.widths.iter().enumerate().map(layer).collect::<Result<_>>()?))
+        };
+        let members = (0..metadata.members).map(member).collect::<Result<_>>()?;
+        let label = LabelScale { mean: label[0], std: label[1] };
+        let model = Model::new(features, label, additive, members);
+        Ok(Model { interactions, provenance: metadata.provenance, ..model })
     }
 
     fn tensors(&self) -> Result<Tensors<'_>> {

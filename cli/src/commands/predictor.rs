@@ -44,9 +44,16 @@ pub(crate) fn run(command: PredictorCommand, output: &mut Output) -> Result<()> 
             rows.extend(score_rows(&report.scores, report.ceiling.as_ref()));
             output.rows(&rows)
         }
+        PredictorCommand::Import { file, space, resolutions, out } => {
+            let known = predictor_verbs::import(&file, &space, resolutions.as_deref(), &out)?;
+            if output.is_json() {
+                return output.json(&json!({"predictor": out, "space": space, "resolutions": known}));
+            }
+            let known: Vec<String> = known.iter().map(u32::to_string).collect();
+            output.line(format!("a predictor for space {space} at {} is in {}", known.join(", "), out.display()))
+        }
         PredictorCommand::Predict { predictor, subnets, space } => {
-            let (space, predictor) = predictor_verbs::load(&predictor, space.as_deref())?;
-            let predictions = predictor_verbs::predict(&space, &predictor, &subnets)?;
+            let predictions = predictor_verbs::predict(&predictor, space.as_deref(), &subnets)?;
             predictions.iter().try_for_each(|prediction| match (output.is_json(), prediction.spread) {
                 (true, spread) => output.json(&json!({"top1": prediction.top1, "spread": spread})),
                 (false, Some(spread)) => output.line(format!("{} ± {}", percent(prediction.top1), percent(spread))),

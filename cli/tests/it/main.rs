@@ -2,6 +2,7 @@
 
 mod costs;
 mod errors;
+mod predictors;
 mod search;
 mod support;
 mod talk;

@@ -6,13 +6,16 @@
 
 mod array;
 mod error;
+#[cfg(feature = "torch")]
 pub mod ofa_mbv3;
 mod pickle;
 mod pth;
 
+#[cfg(feature = "torch")]
 pub(crate) use array::byte_len;
 pub use array::{DType, HostArray};
 pub use error::TensorFileError;
+#[cfg(feature = "torch")]
 pub(crate) use error::{END, Fault};
 pub use pth::{read_pth, read_pth_from};
 
