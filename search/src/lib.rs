@@ -22,7 +22,7 @@
 //! ```
 //!
 //! Spaces and points: [`space`], [`space_file`], [`arch`], [`arch_file`], [`count`]. Shapes and operators: [`subnet`],
-//! [`lower`], [`fbnet`]. Search: [`dense`], [`feasible`], [`objective`], [`evolution`], [`history`].
+//! [`lower`], [`fbnet`]. Search: [`dense`], [`feasible`], [`objective`], [`evolution`], [`exact`], [`history`].
 
 pub mod arch;
 pub mod arch_file;
@@ -31,6 +31,7 @@ pub mod crossover;
 pub mod dense;
 pub mod error;
 pub mod evolution;
+pub mod exact;
 pub mod fbnet;
 pub mod feasible;
 mod genome;
