@@ -74,6 +74,40 @@ impl SearchOutcome {
     pub fn best(&self) -> Scored {
         self.history.best(1).remove(0)
     }
+
+    /// Lets `explore` look among what fits `budget`, unless that is so little that all of it is evaluated.
+    pub(crate) fn of<E: Evaluator>(
+        tables: &CostTables,
+        budget: &Budget,
+        evaluator: &mut E,
+        evaluations: usize,
+        batch: usize,
+        explore: impl FnOnce(&mut Explorer<'_, E>) -> Result<(), SearchError>,
+    ) -> Result<SearchOutcome, SearchError> {
+        let feasible = Feasible::new(tables, budget)?;
+        let slack = budget
+            .limits()
+            .filter(|(quantity, ceiling)| tables.range(*quantity).is_some_and(|range| range.max <= *ceiling))
+            .map(|(quantity, _)| quantity)
+            .collect();
+        let most = evaluations.max(1);
+        let everything = feasible.enumerate(most);
+        let exhaustive = everything.is_some();
+        let mut explorer = Explorer::new(feasible, evaluator, most);
+        match everything {
+            Some(all) => {
+                for chunk in all.chunks(batch.max(1)) {
+                    let mut new = Vec::new();
+                    for genes in chunk {
+                        explorer.queue(&mut new, genes.clone());
+                    }
+                    explorer.evaluate(new)?;
+                }
+            }
+            None => explore(&mut explorer)?,
+        }
+        Ok(SearchOutcome { history: explorer.into_history(), exhaustive, slack })
+    }
 }
 
 /// Looks for the subnets that `evaluator` scores highest among those of `tables`' space and resolutions that fit
@@ -88,29 +122,9 @@ pub fn evolve(
     evaluator: &mut impl Evaluator,
     settings: &EvolutionSettings,
 ) -> Result<SearchOutcome, SearchError> {
-    let feasible = Feasible::new(tables, budget)?;
-    let slack = budget
-        .limits()
-        .filter(|(quantity, ceiling)| tables.range(*quantity).is_some_and(|range| range.max <= *ceiling))
-        .map(|(quantity, _)| quantity)
-        .collect();
-    let most = settings.evaluations.max(1);
-    let everything = feasible.enumerate(most);
-    let exhaustive = everything.is_some();
-    let mut explorer = Explorer::new(feasible, evaluator, most);
-    match everything {
-        Some(all) => {
-            for chunk in all.chunks(settings.population.max(1)) {
-                let mut batch = Vec::new();
-                for genes in chunk {
-                    explorer.queue(&mut batch, genes.clone());
-                }
-                explorer.evaluate(batch)?;
-            }
-        }
-        None => explore(&mut explorer, settings)?,
-    }
-    Ok(SearchOutcome { history: explorer.into_history(), exhaustive, slack })
+    SearchOutcome::of(tables, budget, evaluator, settings.evaluations, settings.population, |explorer| {
+        explore(explorer, settings)
+    })
 }
 
 /// Populations from several resolutions, a climb from the best of each, and climbs from disturbed summits.

@@ -7,10 +7,11 @@
 //! and score meet up to what rounding hides: at most one step for each block.
 
 use hw_targets::units::Quantity;
+use rand::{Rng, RngExt};
 use rayon::prelude::*;
 
 use crate::arch::{ArchSpec, BlockSpec};
-use crate::dense::{CostTables, Costs, index_of};
+use crate::dense::{CostRow, CostTables, Costs, QUANTITIES, index_of};
 use crate::error::SearchError;
 use crate::genome::Genes;
 
@@ -20,10 +21,10 @@ pub const STEPS: usize = 16_384;
 /// A score that is a sum: a number for the resolution, and one for every block by its place, kernel size and expand ratio.
 #[derive(Clone, Debug)]
 pub struct AdditiveScores {
-    resolutions: Vec<f64>,
+    pub(crate) resolutions: Vec<f64>,
     /// By gene of the block (from the first block's), then choice.
-    blocks: Vec<Vec<f64>>,
-    first_gene: usize,
+    pub(crate) blocks: Vec<Vec<f64>>,
+    pub(crate) first_gene: usize,
 }
 
 impl AdditiveScores {
@@ -122,7 +123,7 @@ impl ExactFront {
         let step = ((most - range.min) / STEPS as f64).max(range.max * 1e-15).max(f64::MIN_POSITIVE);
         let solved: Vec<Grid<'_>> = (0..tables.resolutions().len())
             .into_par_iter()
-            .map(|resolution| Grid::solve(tables, scores, index_of(quantity), resolution, step, most))
+            .map(|resolution| Grid::solve(tables, scores, Price::of(quantity), resolution, step, most))
             .collect();
         let mut found: Vec<(f64, f64, Genes)> = solved.par_iter().flat_map_iter(|grid| grid.subnets(most)).collect();
         found.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)).then_with(|| a.2.cmp(&b.2)));
@@ -176,11 +177,103 @@ fn steps_within(excess: f64, step: f64) -> Option<usize> {
     (steps >= 0.0).then_some(steps as usize)
 }
 
+/// What the grid counts: a weighted sum of quantities.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Price(CostRow);
+
+impl Price {
+    fn of(quantity: Quantity) -> Price {
+        let mut weights = [0.0; QUANTITIES];
+        weights[index_of(quantity)] = 1.0;
+        Price(weights)
+    }
+
+    /// Random weights for the quantities that `limits` limit, such that a subnet within them has at most price 1.
+    fn random(limits: &CostRow, rng: &mut impl Rng) -> Price {
+        let limited = limits.map(|limit| limit < f64::INFINITY);
+        let alone = limited.iter().filter(|is| **is).count() < 2;
+        let mut weights: CostRow =
+            std::array::from_fn(
+                |of| if limited[of] { if alone { 1.0 } else { rng.random_range(0.0..1.0) } } else { 0.0 },
+            );
+        let total: f64 = weights.iter().sum();
+        weights.iter_mut().zip(limits).for_each(|(weight, limit)| {
+            if *weight > 0.0 {
+                *weight /= total * limit.max(1e-300);
+            }
+        });
+        Price(weights)
+    }
+
+    fn sum(self, row: &CostRow) -> f64 {
+        let mut total = 0.0;
+        for (value, weight) in row.iter().zip(self.0) {
+            if weight != 0.0 {
+                total += value * weight;
+            }
+        }
+        total
+    }
+}
+
+/// Steps of the grid for a guess.
+const ROUGH_STEPS: usize = 512;
+
+/// A subnet that maximises `scores` among those within `limits`, up to the roughness of the grid; where several
+/// quantities are limited, within a random weighted sum of them, so that the result may still miss one.
+pub(crate) fn roughly_best(
+    tables: &CostTables,
+    scores: &AdditiveScores,
+    limits: &CostRow,
+    rng: &mut impl Rng,
+) -> Option<Genes> {
+    let price = Price::random(limits, rng);
+    let unlimited = price.0.iter().all(|weight| *weight == 0.0);
+    let most = if unlimited { 0.0 } else { 1.0 };
+    let step = 1.0 / ROUGH_STEPS as f64;
+    let solved = (0..tables.resolutions().len())
+        .into_par_iter()
+        .map(|resolution| Grid::solve(tables, scores, price, resolution, step, most))
+        .collect::<Vec<_>>();
+    let mut best: Option<(f64, Genes)> = None;
+    for grid in &solved {
+        // The rounding may have let in what does not fit: the first that does, from the top.
+        let fits = |genes: &Genes| price.sum(&tables.row(genes)) <= most;
+        let tried = (0..grid.optimum.len()).rev().take(2 * tables.codec.len);
+        let tried = tried.filter(|&steps| grid.optimum[steps] > f64::NEG_INFINITY).map(|steps| grid.trace(steps));
+        let Some(genes) = tried.into_iter().find(fits) else { continue };
+        let score = scores.of_genes(tables, &genes);
+        if best.as_ref().is_none_or(|(least, _)| score > *least) {
+            best = Some((score, genes));
+        }
+    }
+    best.map(|(_, genes)| genes)
+}
+
+/// Subnets that maximise `scores` for every cost in `quantity` up to `most`, up to the roughness of the grid.
+pub(crate) fn rough_front(tables: &CostTables, scores: &AdditiveScores, quantity: Quantity, most: f64) -> Vec<Genes> {
+    let Some(range) = tables.range(quantity) else { return Vec::new() };
+    let most = most.min(range.max);
+    let step = ((most - range.min) / ROUGH_STEPS as f64).max(range.max * 1e-15).max(f64::MIN_POSITIVE);
+    let found = (0..tables.resolutions().len())
+        .into_par_iter()
+        .map(|resolution| Grid::solve(tables, scores, Price::of(quantity), resolution, step, most).subnets(most));
+    let mut found: Vec<(f64, f64, Genes)> = found.collect::<Vec<_>>().concat();
+    found.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)).then_with(|| a.2.cmp(&b.2)));
+    let mut best = f64::NEG_INFINITY;
+    found.retain(|(_, score, _)| {
+        let is_better = *score > best;
+        best = best.max(*score);
+        is_better
+    });
+    found.into_iter().map(|(_, _, genes)| genes).collect()
+}
+
 /// The solved grid of one resolution.
 struct Grid<'a> {
     tables: &'a CostTables,
     scores: &'a AdditiveScores,
-    of: usize,
+    price: Price,
     resolution: usize,
     /// Cost of the cheapest subnet without its optional blocks.
     base: f64,
@@ -215,25 +308,25 @@ impl<'a> Grid<'a> {
     fn solve(
         tables: &'a CostTables,
         scores: &'a AdditiveScores,
-        of: usize,
+        price: Price,
         resolution: usize,
         step: f64,
         most: f64,
     ) -> Grid<'a> {
         let codec = &tables.codec;
-        let least = |rows: &[[f64; 4]]| rows.iter().map(|row| row[of]).reduce(f64::min).unwrap_or(0.0);
-        let mut base = tables.fixed(resolution)[of];
+        let least = |rows: &[CostRow]| rows.iter().map(|row| price.sum(row)).reduce(f64::min).unwrap_or(0.0);
+        let mut base = price.sum(tables.fixed(resolution));
         for (stage, code) in codec.stages.iter().enumerate() {
             base += least(tables.block(resolution, stage, true));
             base += least(tables.block(resolution, stage, false)) * (code.depths[0] - 1) as f64;
         }
-        let mut grid = Grid { tables, scores, of, resolution, base, optimum: Vec::new(), stages: Vec::new() };
+        let mut grid = Grid { tables, scores, price, resolution, base, optimum: Vec::new(), stages: Vec::new() };
         let Some(size) = steps_within(most - base, step) else { return grid };
         let mut current = vec![scores.resolutions[resolution]; size + 1];
         for (stage, code) in codec.stages.iter().enumerate() {
             let rows = [true, false].map(|is_first| tables.block(resolution, stage, is_first));
-            let above = |rows: &[[f64; 4]], floor: f64| {
-                rows.iter().map(|row| ((row[of] - floor).max(0.0) / step) as usize).collect::<Vec<_>>()
+            let above = |rows: &[CostRow], floor: f64| {
+                rows.iter().map(|row| ((price.sum(row) - floor).max(0.0) / step) as usize).collect::<Vec<_>>()
             };
             let mut this = StageGrid {
                 after: vec![current],
@@ -265,7 +358,7 @@ impl<'a> Grid<'a> {
             if score > last {
                 last = score;
                 let genes = self.trace(steps);
-                let cost = self.tables.row(&genes)[self.of];
+                let cost = self.price.sum(&self.tables.row(&genes));
                 if cost <= most {
                     found.push((cost, self.scores.of_genes(self.tables, &genes), genes));
                 }

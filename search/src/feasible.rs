@@ -74,7 +74,7 @@ impl Infeasible {
 /// The subnets that fit, as search needs them.
 pub(crate) struct Feasible<'a> {
     pub(crate) tables: &'a CostTables,
-    limits: CostRow,
+    pub(crate) limits: CostRow,
     /// A cheap fitting subnet for each resolution that has one.
     anchors: Vec<Option<Genes>>,
     /// Resolutions that have one.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::arch::ArchSpec;
-use crate::dense::{CostTables, Costs};
+use crate::dense::{CostRow, CostTables, Costs};
 use crate::error::SearchError;
 use crate::feasible::Feasible;
 use crate::genome::Genes;
@@ -42,6 +42,19 @@ impl History {
     /// The evaluations, first to last.
     pub fn iter(&self) -> impl Iterator<Item = Scored> + '_ {
         self.entries.iter().map(|entry| self.unpack(entry))
+    }
+
+    /// Score and costs of the evaluations, first to last.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (f64, CostRow)> + '_ {
+        self.entries.iter().map(|(genes, score)| (*score, self.tables.row(genes)))
+    }
+
+    /// The evaluation at `position`, counted from 0.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn at(&self, position: usize) -> Scored {
+        self.unpack(&self.entries[position])
     }
 
     fn unpack(&self, (genes, score): &(Genes, f64)) -> Scored {

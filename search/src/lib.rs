@@ -22,7 +22,7 @@
 //! ```
 //!
 //! Spaces and points: [`space`], [`space_file`], [`arch`], [`arch_file`], [`count`]. Shapes and operators: [`subnet`],
-//! [`lower`], [`fbnet`]. Search: [`dense`], [`feasible`], [`objective`], [`evolution`], [`exact`], [`history`].
+//! [`lower`], [`fbnet`]. Search: [`dense`], [`feasible`], [`objective`], [`evolution`], [`nsga2`], [`pareto`], [`exact`], [`history`].
 
 pub mod arch;
 pub mod arch_file;
@@ -39,7 +39,9 @@ pub mod history;
 mod local;
 pub mod lower;
 pub mod mutate;
+pub mod nsga2;
 pub mod objective;
+pub mod pareto;
 mod sample;
 pub mod space;
 pub mod space_file;

@@ -3,7 +3,8 @@
 //! A neighbour differs in one or two moves: another resolution, another depth, other settings of one block. Two moves
 //! together can pay for each other, which matters because good subnets use up their budget. There are thousands, so a
 //! linear guess fitted to the best subnets so far ([`crate::surrogate`]) decides the order in which they are evaluated.
-//! Where that ends, a random disturbance of one of the best starts again (iterated local search, Lourenço et al. 2003).
+//! Where that ends, a new start is a random disturbance of one of the best (iterated local search, Lourenço et al. 2003) or
+//! what a draw from the guess's posterior says is best ([`crate::exact`]; Thompson sampling).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,6 +14,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::SearchError;
+use crate::exact::roughly_best;
 use crate::feasible::Feasible;
 use crate::genome::Genes;
 use crate::history::Explorer;
@@ -27,6 +29,10 @@ const RECENT: usize = 300;
 const PATIENCE: usize = 4;
 /// New evaluations after which the guess is fitted again.
 const REFIT: usize = 400;
+/// How often a restart is where a draw from the guess is best, instead of near a summit.
+const THOMPSON: f64 = 0.5;
+/// Draws of which the best is a restart.
+const GUESSES: usize = 16;
 
 /// Climbs, with a guess that is fitted again once there is enough news.
 pub(crate) struct Climber {
@@ -95,13 +101,39 @@ impl Climber {
             while origin + 1 < summits.len() && rng.random_bool(0.5) {
                 origin += 1;
             }
-            match disturb(explorer, summits[origin], self.size.div_ceil(2), rng)? {
+            let start = if rng.random_bool(THOMPSON) { self.guess(explorer, rng)? } else { None };
+            let start = match start {
+                Some(start) => Some(start),
+                None => disturb(explorer, summits[origin], self.size.div_ceil(2), rng)?,
+            };
+            match start {
                 Some(start) => summits.push(self.climb(explorer, start)?),
                 // Everything around it is known.
                 None => drop(summits.remove(origin)),
             }
         }
         Ok(())
+    }
+
+    /// The best of a few subnets that maximise draws from the guess's posterior (Thompson sampling); `None` if all are known.
+    fn guess<E: Evaluator>(
+        &mut self,
+        explorer: &mut Explorer<'_, E>,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Option<usize>, SearchError> {
+        let surrogate = self.surrogate.get_or_insert_with(|| fit(explorer));
+        let tables = explorer.feasible.tables;
+        let mut batch = Vec::new();
+        for _ in 0..GUESSES {
+            let weights = surrogate.draw(rng);
+            let scores = surrogate.scores(&tables.codec, &weights);
+            if let Some(genes) = roughly_best(tables, &scores, &explorer.feasible.limits, rng) {
+                let genes = if explorer.feasible.fits(&genes) { genes } else { explorer.feasible.repair(&genes, rng) };
+                explorer.queue(&mut batch, genes);
+            }
+        }
+        let range = explorer.evaluate(batch)?;
+        Ok((!range.is_empty()).then(|| best_of(explorer, range)))
     }
 }
 

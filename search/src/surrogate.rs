@@ -3,6 +3,10 @@
 //! Ridge regression of score on one indicator per resolution and per (block, choice), fitted to the best architectures
 //! seen so far, so that it is good where search is looking. It only orders candidates; every result is the evaluator's.
 
+use rand::{Rng, RngExt};
+use rand_distr::StandardNormal;
+
+use crate::exact::AdditiveScores;
 use crate::genome::Codec;
 
 /// Scores genes by a sum of weights.
@@ -10,6 +14,10 @@ pub(crate) struct Surrogate {
     /// First weight of each gene; depth genes have none, because absent blocks add nothing.
     offsets: Vec<usize>,
     weights: Vec<f64>,
+    /// Lower Cholesky factor of the fit's matrix.
+    factor: Vec<f64>,
+    /// Standard deviation of what the fit leaves unexplained.
+    residual: f64,
 }
 
 /// Strength of the ridge, in units of samples.
@@ -23,7 +31,8 @@ impl Surrogate {
             *offset = width;
             width += codec.options(gene);
         }
-        let mut this = Surrogate { offsets, weights: vec![0.0; width] };
+        let mut this = Surrogate { offsets, weights: vec![0.0; width], factor: Vec::new(), residual: 0.0 };
+        let all = samples.clone();
         let count = samples.clone().count().max(1) as f64;
         let mean = samples.clone().map(|(_, score)| score).sum::<f64>() / count;
         let mut gram = vec![0.0; width * width];
@@ -42,7 +51,34 @@ impl Surrogate {
             gram[at * width + at] += RIDGE;
         }
         solve(&mut gram, &mut this.weights);
+        this.factor = gram;
+        let errors = all.map(|(genes, score)| (score - mean - this.score(codec, genes)).powi(2));
+        this.residual = (errors.sum::<f64>() / count).sqrt();
         this
+    }
+
+    /// Weights drawn from what the samples leave possible (the posterior of Bayesian linear regression).
+    pub(crate) fn draw(&self, rng: &mut impl Rng) -> Vec<f64> {
+        let width = self.weights.len();
+        let mut noise: Vec<f64> = (0..width).map(|_| rng.sample(StandardNormal)).collect();
+        // Solves Lᵀ x = noise, so that x has the covariance (L Lᵀ)⁻¹.
+        for row in (0..width).rev() {
+            let dot: f64 = (row + 1..width).map(|at| self.factor[at * width + row] * noise[at]).sum();
+            noise[row] = (noise[row] - dot) / self.factor[row * width + row];
+        }
+        self.weights.iter().zip(noise).map(|(weight, noise)| weight + self.residual * noise).collect()
+    }
+
+    /// `weights` of such a draw as scores of resolutions and blocks.
+    pub(crate) fn scores(&self, codec: &Codec, weights: &[f64]) -> AdditiveScores {
+        let first_gene = 1 + codec.stages.len();
+        let blocks = (first_gene..codec.len)
+            .map(|gene| weights[self.offsets[gene]..self.offsets[gene] + codec.options(gene)].to_vec());
+        AdditiveScores {
+            resolutions: weights[..codec.resolutions.len()].to_vec(),
+            blocks: blocks.collect(),
+            first_gene,
+        }
     }
 
     /// Visits indicators in ascending order.
