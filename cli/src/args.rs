@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use experiments::search_job::objective;
 use hw_targets::units::{Joules, Macs, Params, Seconds};
+use search::nsga2::Objective;
 
 /// Once-for-all architecture search: one supernet, one table per device, the best subnet within a budget.
 #[derive(Debug, Parser)]
@@ -368,6 +370,9 @@ pub(crate) struct FitArgs {
     /// Subnets set aside to judge the fit
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) test_pairs: usize,
+    /// What to fit
+    #[arg(long, value_enum, default_value_t = ModelArg::Ensemble)]
+    pub(crate) model: ModelArg,
     /// MLPs beside the ridge regression; 0 for the ridge alone, the default without LibTorch
     #[arg(long, value_name = "N")]
     pub(crate) members: Option<usize>,
@@ -379,6 +384,17 @@ pub(crate) struct FitArgs {
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) threads: Threads,
+}
+
+/// Parts of a predictor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModelArg {
+    /// A ridge regression, what pairs of choices add, and MLPs for the rest
+    Ensemble,
+    /// The ridge regression alone: a sum over blocks, which `search --algorithm exact` can solve
+    Additive,
+    /// MLPs alone
+    Mlp,
 }
 
 /// `ofa search`.
@@ -398,6 +414,15 @@ pub(crate) struct SearchArgs {
     /// A predictor's file
     #[arg(long)]
     pub(crate) predictor: Option<String>,
+    /// How to look; by default evolution, and nsga2 for several objectives
+    #[arg(long, value_enum)]
+    pub(crate) algorithm: Option<AlgorithmArg>,
+    /// What is to be made good: accuracy, energy, latency, macs, params; several give a front
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',', default_value = "accuracy", value_parser = parse_objective)]
+    pub(crate) objectives: Vec<Objective>,
+    /// Subnets to begin with, one JSON object per line
+    #[arg(long, value_name = "F.jsonl")]
+    pub(crate) start: Option<PathBuf>,
     /// Evaluations in all, each of a distinct subnet
     #[arg(long, value_name = "N", default_value_t = 50_100, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub(crate) evaluations: u64,
@@ -418,6 +443,25 @@ pub(crate) struct SearchArgs {
     pub(crate) data: Option<String>,
     #[command(flatten)]
     pub(crate) compute: Compute,
+}
+
+/// How to search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AlgorithmArg {
+    /// Populations that breed, and climbs from the best
+    Evolution,
+    /// Climbs from random subnets
+    Local,
+    /// Random subnets
+    Random,
+    /// Several objectives: the subnets that nothing dominates
+    Nsga2,
+    /// The certified front of an additive predictor, for every budget at once
+    Exact,
+}
+
+fn parse_objective(name: &str) -> Result<Objective, String> {
+    objective(name).ok_or_else(|| "known are accuracy, energy, latency, macs, params".to_owned())
 }
 
 /// What extracted weights are written as.

@@ -51,6 +51,12 @@ pub enum AppError {
     NoCommonResolution { space: String, offered: Vec<u32>, predicted: Vec<u32>, target: Option<Vec<u32>> },
     #[error("neither the recipe {recipe} nor the command line says where the images are", recipe = recipe.display())]
     NoData { recipe: PathBuf },
+    #[error(
+        "an exact search needs {}", if *additive { "one ceiling or one cost as an objective" } else { "a predictor that is a sum" }
+    )]
+    NotExact { additive: bool },
+    #[error("algorithm {algorithm} does not take these objectives")]
+    Objectives { algorithm: &'static str },
     #[error("stopped on request")]
     Interrupted,
     #[error("{what} needs LibTorch, and this build has none")]
@@ -68,6 +74,8 @@ impl AppError {
             | Self::NoDefaultBundle { .. }
             | Self::NeedsTarget { .. }
             | Self::NothingToSearchFor
+            | Self::NotExact { .. }
+            | Self::Objectives { .. }
             | Self::NoData { .. }
             | Self::NoCommonResolution { .. }
             | Self::NoTorch { .. } => FailureKind::Usage,
@@ -104,6 +112,11 @@ impl AppError {
             }
             Self::NeedsTarget { .. } => "add --target; `ofa target list` names them".into(),
             Self::NothingToSearchFor => "add --target, or a budget: --macs 5M, --params 500K".into(),
+            Self::NotExact { additive: true } => "give one of --energy, --latency, --macs, --params".into(),
+            Self::NotExact { additive: false } => "fit one with `ofa predictor fit --model additive`".into(),
+            Self::Objectives { .. } => {
+                "--algorithm nsga2 takes several (accuracy,energy), exact accuracy and one cost, the others accuracy alone".into()
+            }
             Self::NoCommonResolution { .. } => "choose a predictor or a target of another bundle".into(),
             Self::NoData { .. } => {
                 "add --data parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic".into()

@@ -3,6 +3,7 @@
 pub mod bundle;
 #[cfg(feature = "torch")]
 pub mod calibration_images;
+pub mod candidates;
 #[cfg(feature = "torch")]
 pub mod collect;
 #[cfg(feature = "torch")]
@@ -23,6 +24,7 @@ pub mod predictor_verbs;
 pub mod recipe;
 pub mod run_dir;
 pub mod search_job;
+pub mod search_report;
 pub mod spaces;
 pub mod targets;
 pub mod threads;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 use supernet::data::{Augmentation, Preprocessing};
 use supernet::optim::SgdSettings;
-use supernet::train::{ShrinkingPhase, TrainPlan};
+use supernet::train::{ShrinkingPhase, Teacher, TrainPlan};
 
 /// What is wrong with a recipe.
 #[derive(Debug, thiserror::Error)]
@@ -185,12 +185,20 @@ pub struct PhaseRecipe {
     /// Weight of the cross-entropy with the teacher's probabilities.
     #[serde(default)]
     pub distillation: f64,
+    /// Whose: `first_phase` (the default), or `largest`, the largest subnet of the same step.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub teacher: Teacher,
     /// Weight of the cross-entropy with the labels.
     #[serde(default = "one")]
     pub label_loss: f64,
     /// Whether to sort channels by importance before the phase.
     #[serde(default)]
     pub sort_channels: bool,
+}
+
+/// Left out, so that recipes written before there was a choice keep their text, which checkpoints are known by.
+fn is_default(teacher: &Teacher) -> bool {
+    *teacher == Teacher::default()
 }
 
 fn default_held_out() -> usize {
@@ -266,12 +274,15 @@ impl Recipe {
             if !(phase.distillation >= 0.0 && phase.label_loss >= 0.0 && phase.distillation + phase.label_loss > 0.0) {
                 return wrong(&field("distillation"), phase.distillation.to_string(), "but a loss must be left");
             }
-            if index == 0 && phase.distillation > 0.0 {
+            if index == 0 && phase.distillation > 0.0 && phase.teacher == Teacher::FirstPhase {
                 return wrong(
                     &field("distillation"),
                     phase.distillation.to_string(),
                     "but the first phase makes the teacher",
                 );
+            }
+            if phase.teacher == Teacher::Largest && !(phase.with_largest && phase.distillation > 0.0) {
+                return wrong(&field("teacher"), "largest".into(), "which needs with_largest and distillation");
             }
             if phase.random_subnets == 0 && !phase.with_largest && !phase.with_smallest {
                 return wrong(&field("random_subnets"), "0".into(), "but a step needs a subnet");
@@ -298,6 +309,7 @@ impl Recipe {
                 with_largest: phase.with_largest,
                 with_smallest: phase.with_smallest,
                 distillation: phase.distillation,
+                teacher: phase.teacher,
                 label_loss: phase.label_loss,
                 sort_channels,
             }
@@ -398,6 +410,7 @@ mod tests {
             ("batch_size=0", "at least 1"),
             ("phases.0.learning_rate=-1", "above 0"),
             ("phases.0.distillation=1", "makes the teacher"),
+            ("phases.1.teacher=largest", "needs with_largest"),
         ] {
             let error = load(given).unwrap_err().to_string();
             assert!(error.contains(word), "{given}: {error}");

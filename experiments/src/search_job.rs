@@ -3,8 +3,6 @@
 //! No tensors here: weights are taken out afterwards, for the subnets found.
 
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -13,99 +11,63 @@ use hw_targets::budget::Budget;
 use hw_targets::cost::NetworkCost;
 use hw_targets::error::HwError;
 use hw_targets::failure::FailureKind;
-use hw_targets::files::write_atomically;
 use hw_targets::target::Target;
 use hw_targets::units::Quantity;
 use hw_targets::workload::Op;
-use predictors::ensemble::AccuracyPredictor;
 use search::arch::ArchSpec;
-use search::dense::{CostRange, CostTables, DeviceCost};
+use search::dense::{CostTables, DeviceCost};
 use search::error::ForeignError;
-use search::evolution::{EvolutionSettings, evolve};
-use search::history::{History, Scored};
-use search::space::SearchSpace;
-use serde_json::{Map, Value, json};
+use search::evolution::{EvolutionSettings, SearchOutcome, evolve};
+use search::exact::ExactFront;
+use search::history::Scored;
+use search::nsga2::{Nsga2Settings, Objective, nsga2, pareto_front};
+use search::objective::Evaluator;
+use search::pareto::hypervolume;
+use search::random::random;
 
-use crate::bundle::Bundle;
+use crate::candidates::Candidates;
 use crate::error::AppError;
-use crate::{history_file, predictor_verbs, spaces, targets};
+use crate::search_report::{AdditivePart, Found, Front, LimitReport, SearchReport};
+use crate::targets;
 
-/// The bundle that is used where neither a target nor the command line says.
-pub const FALLBACK_BUNDLE: &str = "mcu-cifar";
-
-/// What is searched: a space and the predictor that judges its members.
-#[derive(Clone, Debug)]
-pub struct Candidates {
-    /// The space.
-    pub space: SearchSpace,
-    /// Its predictor.
-    pub predictor: AccuracyPredictor,
-    /// The bundle both are from, if they are.
-    pub bundle: Option<Bundle>,
-    /// What the user should know about the choice.
-    pub notes: Vec<String>,
+/// How to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Populations and climbs ([`search::evolution`]).
+    Evolution,
+    /// Climbs from random subnets.
+    Local,
+    /// Random subnets.
+    Random,
+    /// Several objectives ([`search::nsga2`]).
+    Nsga2,
+    /// The certified front of an additive predictor ([`search::exact`]).
+    Exact,
 }
 
-/// What the command line says about the candidates; everything may be left out.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Wish<'a> {
-    /// A bundle, by name or path.
-    pub supernet: Option<&'a str>,
-    /// A space, by name or path.
-    pub space: Option<&'a str>,
-    /// A predictor's file, or a bundle that has one.
-    pub predictor: Option<&'a str>,
+impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Algorithm; 5] =
+        [Algorithm::Evolution, Algorithm::Local, Algorithm::Random, Algorithm::Nsga2, Algorithm::Exact];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Evolution => "evolution",
+            Algorithm::Local => "local",
+            Algorithm::Random => "random",
+            Algorithm::Nsga2 => "nsga2",
+            Algorithm::Exact => "exact",
+        }
+    }
 }
 
-impl Candidates {
-    /// The bundle or the predictor that was asked for; else the first of the target's default bundles (for the space
-    /// that was asked for) that exists.
-    ///
-    /// # Errors
-    /// Unknown names, wrong content, and [`AppError::NoDefaultBundle`].
-    pub fn choose(wish: &Wish<'_>, target: Option<&Target>) -> Result<Candidates> {
-        if let Some(name) = wish.supernet {
-            return Self::of_bundle(Bundle::find(name)?, Vec::new());
-        }
-        if let Some(name) = wish.predictor {
-            let (space, predictor) = predictor_verbs::load(name, wish.space)?;
-            return Ok(Candidates { space, predictor, bundle: None, notes: Vec::new() });
-        }
-        let space = wish.space.map(spaces::find).transpose()?;
-        let of_space = |name: &str| space.as_ref().is_none_or(|space| *space.id().0 == *name);
-        let mut wanted: Vec<String> = match target {
-            Some(target) => {
-                let entries = target.default_bundles().iter().filter(|entry| of_space(&entry.space));
-                entries.map(|entry| entry.bundle.clone()).collect()
-            }
-            None => Vec::new(),
-        };
-        match &space {
-            Some(space) => wanted.push(space.id().to_string()),
-            None => wanted.push(FALLBACK_BUNDLE.to_owned()),
-        }
-        let mut seen = BTreeSet::new();
-        wanted.retain(|name| seen.insert(name.clone()));
-        let asked = target.map_or_else(|| "this search".to_owned(), |target| format!("target `{}`", target.name()));
-        let Some((at, bundle)) = wanted.iter().enumerate().find_map(|(at, name)| Some((at, Bundle::find(name).ok()?)))
-        else {
-            return Err(AppError::NoDefaultBundle { asked, wanted, known: Bundle::names() }.into());
-        };
-        let mut notes = Vec::new();
-        if at > 0 {
-            notes.push(format!(
-                "bundle `{}`, which {asked} prefers, is not in the zoo; using `{}`",
-                wanted[0], wanted[at]
-            ));
-        } else if target.is_none() {
-            notes.push(format!("using bundle `{}`; name another with --supernet", wanted[at]));
-        }
-        Self::of_bundle(bundle, notes)
+/// An objective by its name: `accuracy`, or the name of a quantity.
+pub fn objective(name: &str) -> Option<Objective> {
+    if name == "accuracy" {
+        return Some(Objective::Score);
     }
-
-    fn of_bundle(bundle: Bundle, notes: Vec<String>) -> Result<Candidates> {
-        Ok(Candidates { space: bundle.space()?, predictor: bundle.predictor()?, bundle: Some(bundle), notes })
-    }
+    Quantity::ALL.into_iter().find(|quantity| quantity.name() == name).map(Objective::Cost)
 }
 
 /// A search, ready to run.
@@ -117,75 +79,34 @@ pub struct SearchJob {
     pub candidates: Candidates,
     /// What must be kept.
     pub budget: Budget,
+    /// How to look.
+    pub algorithm: Algorithm,
+    /// What is to be made good; [`Algorithm::Nsga2`] takes several, [`Algorithm::Exact`] accuracy and one cost, the
+    /// others accuracy alone.
+    pub objectives: Vec<Objective>,
     /// Evaluations in all, each of a distinct subnet.
     pub evaluations: usize,
+    /// Subnets to begin with.
+    pub start: Vec<ArchSpec>,
     /// Everything random follows from it.
     pub seed: u64,
-    /// How many subnets to report, best first.
+    /// How many subnets to report, best first; with several objectives it is the whole front.
     pub top: usize,
-}
-
-/// One subnet found.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// The subnet.
-    pub arch: ArchSpec,
-    /// Predicted top-1, a fraction.
-    pub top1: f64,
-    /// Standard deviation between the predictor's members, if it has several.
-    pub spread: Option<f64>,
-    /// What it costs, as far as the target knows.
-    pub cost: NetworkCost,
-}
-
-/// What became of one ceiling.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LimitReport {
-    /// What is limited.
-    pub quantity: Quantity,
-    /// The ceiling, in SI units or as a count.
-    pub limit: f64,
-    /// Cheapest and dearest subnet that was looked at.
-    pub range: CostRange,
-    /// Whether some subnet is above it.
-    pub binds: bool,
-}
-
-/// What a search found.
-#[derive(Clone, Debug)]
-pub struct SearchReport {
-    /// The best subnets, best first.
-    pub found: Vec<Found>,
-    /// Evaluations done, all of distinct subnets.
-    pub evaluations: usize,
-    /// Whether every subnet that fits was evaluated.
-    pub exhaustive: bool,
-    /// Seconds it took.
-    pub seconds: f64,
-    /// Resolutions that were looked at.
-    pub resolutions: Vec<u32>,
-    /// Ceilings, in order of [`Quantity::ALL`].
-    pub limits: Vec<LimitReport>,
-    /// What the user should know.
-    pub notes: Vec<String>,
-    /// Every evaluation in order.
-    pub history: History,
 }
 
 impl SearchJob {
     /// Searches. `stop` ends it early, `progress` hears of the evaluations done.
     ///
     /// # Errors
-    /// A ceiling on what the target does not know, an operator that it does not cover, nothing that fits
-    /// ([`search::error::SearchError::Infeasible`]), a stop on request.
+    /// A ceiling or objective on what the target does not know, an operator that it does not cover, objectives that the
+    /// algorithm does not take, nothing that fits ([`search::error::SearchError::Infeasible`]), a stop on request.
     pub fn run(&self, stop: &AtomicBool, progress: &mut dyn FnMut(usize)) -> Result<SearchReport> {
         let started = Instant::now();
         let mut notes = self.candidates.notes.clone();
         self.check_budget()?;
+        self.check_objectives()?;
         let resolutions = self.resolutions(&mut notes)?;
         let tables = self.tables(&resolutions, &mut notes)?;
-        let settings =
-            EvolutionSettings { evaluations: self.evaluations, seed: self.seed, ..EvolutionSettings::default() };
         let predictor = &self.candidates.predictor;
         let mut done = 0;
         let mut evaluator = |archs: &[ArchSpec]| -> Result<Vec<f64>, ForeignError> {
@@ -197,16 +118,25 @@ impl SearchJob {
             progress(done);
             Ok(scores)
         };
-        let outcome = evolve(&tables, &self.budget, &mut evaluator, &settings)?;
+        let exact = if self.algorithm == Algorithm::Exact { Some(self.exact_front(&tables)?) } else { None };
+        let outcome = self.explore(&tables, exact.as_ref(), &mut evaluator)?;
         let limits = self.budget.limits().filter_map(|(quantity, limit)| {
             let binds = !outcome.slack.contains(&quantity);
             Some(LimitReport { quantity, limit, range: tables.range(quantity)?, binds })
         });
         let limits: Vec<LimitReport> = limits.collect();
         notes.extend(limits.iter().filter(|limit| !limit.binds).map(|limit| self.slack_note(limit)));
-        let best = outcome.history.best(self.top.max(1));
+        let front = self.front(&outcome, &limits, &tables);
+        let best = match &front {
+            Some(front) => front.positions.iter().map(|&at| outcome.history.at(at)).collect(),
+            None => outcome.history.best(self.top.max(1)),
+        };
+        let mut found = best.into_iter().map(|scored| self.found(scored, &tables)).collect::<Result<Vec<_>>>()?;
+        self.bound(&tables, exact.as_ref(), &mut found)?;
         Ok(SearchReport {
-            found: best.into_iter().map(|scored| self.found(scored, &tables)).collect::<Result<_>>()?,
+            found,
+            front,
+            grid_step: exact.map(|exact| (exact.quantity(), exact.step())),
             evaluations: outcome.history.len(),
             exhaustive: outcome.exhaustive,
             seconds: started.elapsed().as_secs_f64(),
@@ -217,10 +147,134 @@ impl SearchJob {
         })
     }
 
+    fn explore(
+        &self,
+        tables: &CostTables,
+        exact: Option<&ExactFront>,
+        evaluator: &mut impl Evaluator,
+    ) -> Result<SearchOutcome> {
+        let (evaluations, seed) = (self.evaluations, self.seed);
+        let outcome = match (self.algorithm, exact) {
+            (_, Some(exact)) => exact.outcome(tables, &self.budget, evaluator),
+            (Algorithm::Random, _) => random(tables, &self.budget, evaluator, evaluations, seed),
+            (Algorithm::Nsga2, _) => {
+                let settings = Nsga2Settings { evaluations, seed, ..Nsga2Settings::default() };
+                nsga2(tables, &self.budget, &self.objectives, evaluator, &settings)
+            }
+            (algorithm, _) => {
+                let breeds = algorithm == Algorithm::Evolution;
+                let start = self.start.clone();
+                let settings = EvolutionSettings { evaluations, seed, breeds, start, ..EvolutionSettings::default() };
+                evolve(tables, &self.budget, evaluator, &settings)
+            }
+        };
+        Ok(outcome?)
+    }
+
+    /// The certified front along the one cost that is an objective or limited.
+    fn exact_front(&self, tables: &CostTables) -> Result<ExactFront> {
+        let predictor = &self.candidates.predictor;
+        let costs = self.objectives.iter().filter_map(|objective| match objective {
+            Objective::Cost(quantity) => Some(*quantity),
+            Objective::Score => None,
+        });
+        let limited = self.budget.limits().map(|(quantity, _)| quantity);
+        let wanted: BTreeSet<Quantity> = costs.chain(limited).collect();
+        let one = if wanted.len() == 1 { wanted.first() } else { None };
+        let (Some(&quantity), true) = (one, predictor.is_additive()) else {
+            return Err(AppError::NotExact { additive: predictor.is_additive() }.into());
+        };
+        let Some(scores) = predictor.additive_scores(tables) else {
+            return Err(AppError::NotExact { additive: false }.into());
+        };
+        Ok(ExactFront::solve(tables, &scores?, quantity, self.budget.limit(quantity))?)
+    }
+
+    /// What is not dominated, where that is what was asked for.
+    fn front(&self, outcome: &SearchOutcome, limits: &[LimitReport], tables: &CostTables) -> Option<Front> {
+        if !matches!(self.algorithm, Algorithm::Nsga2 | Algorithm::Exact) {
+            return None;
+        }
+        let mut objectives = self.objectives.clone();
+        if self.algorithm == Algorithm::Exact && objectives.len() < 2 {
+            objectives.extend(limits.first().map(|limit| Objective::Cost(limit.quantity)));
+        }
+        let mut positions = pareto_front(outcome, &objectives);
+        if self.algorithm == Algorithm::Exact {
+            // From the cheapest up, as budgets are read.
+            positions.reverse();
+        }
+        let reference = objectives.iter().filter_map(|objective| match objective {
+            Objective::Score => Some((*objective, 0.0)),
+            Objective::Cost(quantity) => {
+                Some((*objective, self.budget.limit(*quantity).or(Some(tables.range(*quantity)?.max))?))
+            }
+        });
+        let reference: Vec<(Objective, f64)> = reference.collect();
+        let point = |&at: &usize| {
+            let scored = outcome.history.at(at);
+            let value = |(objective, reference): &(Objective, f64)| match objective {
+                Objective::Score => -scored.score,
+                Objective::Cost(quantity) => scored.costs.get(*quantity).unwrap_or(*reference) / reference,
+            };
+            reference.iter().map(value).collect()
+        };
+        let points: Vec<Vec<f64>> = positions.iter().map(point).collect();
+        let corner = |(objective, _): &(Objective, f64)| if *objective == Objective::Score { 0.0 } else { 1.0 };
+        let corner: Vec<f64> = reference.iter().map(corner).collect();
+        Some(Front { hypervolume: hypervolume(&points, &corner), reference, positions })
+    }
+
+    /// Sets what the additive part of the predictor says of each subnet found beside what it can be at most.
+    fn bound(&self, tables: &CostTables, exact: Option<&ExactFront>, found: &mut [Found]) -> Result<()> {
+        let Some(scores) = self.candidates.predictor.additive_scores(tables) else { return Ok(()) };
+        let scores = scores?;
+        if let Some(exact) = exact {
+            for found in found {
+                let cost = tables.cost(&found.arch).get(exact.quantity());
+                let bound = cost.and_then(|cost| exact.bound(cost));
+                found.additive = bound.map(|bound| AdditivePart { score: scores.score(tables, &found.arch), bound });
+            }
+            return Ok(());
+        }
+        if self.algorithm == Algorithm::Nsga2 {
+            return Ok(());
+        }
+        // Each ceiling alone bounds what all together allow.
+        let mut bounds = Vec::new();
+        for (quantity, limit) in self.budget.limits() {
+            bounds.extend(ExactFront::solve(tables, &scores, quantity, Some(limit))?.bound(limit));
+        }
+        if self.budget.is_empty() {
+            let free = ExactFront::solve(tables, &scores, Quantity::Macs, None)?;
+            bounds.extend(free.bound(f64::INFINITY));
+        }
+        let Some(bound) = bounds.into_iter().reduce(f64::min) else { return Ok(()) };
+        for found in found {
+            found.additive = Some(AdditivePart { score: scores.score(tables, &found.arch), bound });
+        }
+        Ok(())
+    }
+
+    fn check_objectives(&self) -> Result<()> {
+        let accuracy_alone = self.objectives == [Objective::Score];
+        if self.objectives.is_empty()
+            || (!accuracy_alone && !matches!(self.algorithm, Algorithm::Nsga2 | Algorithm::Exact))
+        {
+            return Err(AppError::Objectives { algorithm: self.algorithm.name() }.into());
+        }
+        let of_device =
+            |objective: &&Objective| matches!(objective, Objective::Cost(Quantity::Energy | Quantity::Latency));
+        match (&self.target, self.objectives.iter().find(of_device)) {
+            (None, Some(Objective::Cost(quantity))) => Err(AppError::NeedsTarget { quantity: *quantity }.into()),
+            _ => Ok(()),
+        }
+    }
+
     fn check_budget(&self) -> Result<()> {
         match &self.target {
             Some(target) => Ok(self.budget.check_known(target)?),
-            None if self.budget.is_empty() => Err(AppError::NothingToSearchFor.into()),
+            None if self.budget.is_empty() && self.objectives.len() < 2 => Err(AppError::NothingToSearchFor.into()),
             None => {
                 let of_device = |quantity: &Quantity| matches!(quantity, Quantity::Energy | Quantity::Latency);
                 match self.budget.limits().map(|(quantity, _)| quantity).find(of_device) {
@@ -272,7 +326,7 @@ impl SearchJob {
             }
             match target.cost_in(quantity, op, resolution) {
                 Ok(estimate) => Ok(Some(estimate.value)),
-                Err(HwError::MissingOperator { .. }) if self.budget.limit(quantity).is_none() => {
+                Err(HwError::MissingOperator { .. }) if !self.needs(quantity) => {
                     left_out.insert(quantity);
                     Ok(None)
                 }
@@ -290,6 +344,11 @@ impl SearchJob {
         Ok(tables)
     }
 
+    /// Whether `quantity` is limited or an objective.
+    fn needs(&self, quantity: Quantity) -> bool {
+        self.budget.limit(quantity).is_some() || self.objectives.contains(&Objective::Cost(quantity))
+    }
+
     fn found(&self, scored: Scored, tables: &CostTables) -> Result<Found> {
         let workload = self.candidates.space.lower(&scored.arch);
         let value = |quantity| match &self.target {
@@ -304,7 +363,7 @@ impl SearchJob {
         };
         let prediction = self.candidates.predictor.predict([&scored.arch])?;
         let spread = prediction.first().and_then(|prediction| prediction.spread);
-        Ok(Found { arch: scored.arch, top1: scored.score, spread, cost })
+        Ok(Found { arch: scored.arch, top1: scored.score, spread, cost, additive: None })
     }
 
     fn slack_note(&self, limit: &LimitReport) -> String {
@@ -316,60 +375,5 @@ impl SearchJob {
             self.candidates.space.id(),
             quantity.format(*limit)
         )
-    }
-}
-
-impl SearchReport {
-    /// One subnet found, as `ofa search --format json` prints it.
-    pub fn json(&self, job: &SearchJob, found: &Found) -> Value {
-        let space = &job.candidates.space;
-        let limits = self.limits.iter().map(|report| {
-            let scale = report.quantity.json_scale();
-            let limit = json!({
-                "limit": report.limit * scale,
-                "binds": report.binds,
-                "cheapest": report.range.min * scale,
-                "dearest": report.range.max * scale,
-            });
-            (report.quantity.json_key().to_owned(), limit)
-        });
-        json!({
-            "subnet": space.to_subnet_json(&found.arch),
-            "genome": space.to_genome_json(&found.arch),
-            "top1": found.top1,
-            "top1_is": "predicted",
-            "top1_spread": found.spread,
-            "costs": targets::cost_json(&found.cost),
-            "target": job.target.as_ref().map(Target::name),
-            "bundle": job.candidates.bundle.as_ref().map(Bundle::name),
-            "budgets": limits.collect::<Map<String, Value>>(),
-            "resolutions": self.resolutions,
-            "exhaustive": self.exhaustive,
-            "evaluations": self.evaluations,
-            "distinct": self.evaluations,
-            "seconds": self.seconds,
-            "seed": job.seed,
-        })
-    }
-
-    /// Writes `result.json`, `subnet.json` and `history.parquet` into `folder`, and `top.jsonl` if several subnets were
-    /// asked for.
-    ///
-    /// # Errors
-    /// [`AppError::Write`].
-    pub fn save(&self, job: &SearchJob, folder: &Path) -> Result<()> {
-        let space = &job.candidates.space;
-        let write = |name: &str, text: String| {
-            write_atomically(&folder.join(name), |file| file.write_all(text.as_bytes()))
-                .map_err(|source| AppError::Write { source })
-        };
-        let Some(best) = self.found.first() else { return Ok(()) };
-        history_file::write(&folder.join("history.parquet"), space, &self.history)?;
-        if job.top > 1 {
-            write("top.jsonl", self.found.iter().map(|found| format!("{}\n", self.json(job, found))).collect())?;
-        }
-        write("subnet.json", format!("{:#}\n", space.to_subnet_json(&best.arch)))?;
-        write("result.json", format!("{:#}\n", self.json(job, best)))?;
-        Ok(())
     }
 }

@@ -14,7 +14,7 @@
 //! `Library` that of `ofa.nas.accuracy_predictor`. At most 2 Σ depth + 1 of the features are one, so an architecture is
 //! passed on as the list of those ([`ActiveRows`]) and a model's first layer is a sum of rows.
 
-use search::arch::ArchSpec;
+use search::arch::{ArchSpec, BlockSpec};
 use search::space::{SearchSpace, SpaceId};
 
 use crate::error::{PredictorError, Result};
@@ -222,6 +222,26 @@ impl ArchEncoder {
     /// Number of features.
     pub fn width(&self) -> usize {
         self.features.len()
+    }
+
+    /// The feature of an input of `resolution`.
+    ///
+    /// # Panics
+    /// If it is not one of [`ArchEncoder::resolutions`].
+    pub(crate) fn resolution_column(&self, resolution: u32) -> usize {
+        let known = self.resolutions.iter().position(|&known| known == resolution);
+        self.resolution_columns[known.expect("a known resolution")] as usize
+    }
+
+    /// The features of a block, counted from 0 within its stage: of its kernel size and of its expand ratio.
+    ///
+    /// # Panics
+    /// If the space has no such block.
+    pub(crate) fn block_columns(&self, stage: usize, block: usize, settings: BlockSpec) -> (usize, usize) {
+        let stage = &self.stages[stage];
+        let (kernels, expands) = stage.blocks[block];
+        let kernel = kernels + place(&stage.kernels, settings.kernel);
+        (kernel as usize, (expands + place(&stage.expands, settings.expand)) as usize)
     }
 
     /// What each feature stands for.

@@ -9,7 +9,9 @@
 
 use rayon::prelude::*;
 use search::arch::ArchSpec;
-use search::error::ForeignError;
+use search::dense::CostTables;
+use search::error::{ForeignError, SearchError};
+use search::exact::AdditiveScores;
 use search::objective::Evaluator;
 
 use crate::encode::{ActiveRows, ArchEncoder};
@@ -196,6 +198,31 @@ impl AccuracyPredictor {
         self.model.predict(rows)
     }
 
+    /// The additive part alone, as top-1 by resolution and block; `None` if there is no such part. Exactly this
+    /// predictor if it has no other ([`AccuracyPredictor::is_additive`]).
+    ///
+    /// # Errors
+    /// A share that is not finite.
+    ///
+    /// # Panics
+    /// If `tables` are of another space or of resolutions that the predictor does not know.
+    pub fn additive_scores(&self, tables: &CostTables) -> Option<std::result::Result<AdditiveScores, SearchError>> {
+        let AdditiveModel { constant, shares } = self.additive()?;
+        let LabelScale { mean, std } = self.label();
+        let encoder = &self.encoder;
+        let of_resolution = |resolution| mean + std * (constant + shares[encoder.resolution_column(resolution)]);
+        let of_block = |stage, block, settings| {
+            let (kernel, expand) = encoder.block_columns(stage, block, settings);
+            std * (shares[kernel] + shares[expand])
+        };
+        Some(AdditiveScores::new(tables, of_resolution, of_block))
+    }
+
+    /// Whether there is nothing but an additive part.
+    pub fn is_additive(&self) -> bool {
+        self.model.additive.is_some() && self.model.interactions.is_none() && self.model.members.is_empty()
+    }
+
     /// The resolutions that both the predictor and `others` know, ascending.
     pub fn common_resolutions(&self, others: &[u32]) -> Vec<u32> {
         let mut common = self.resolutions().to_vec();
@@ -246,6 +273,27 @@ mod tests {
         let scores = predictor.evaluate(&archs).unwrap();
         assert_eq!(scores, predictions.iter().map(|prediction| prediction.top1).collect::<Vec<_>>());
         assert_eq!(predictor.common_resolutions(&[32, 28, 224]), [28, 32]);
+    }
+
+    #[test]
+    fn the_additive_part_says_what_the_predictor_says() {
+        for name in ["mcu-cifar", "mbv3-w1.2", "fbnet-cifar"] {
+            let space = space(name);
+            let known = &space.resolutions()[1..];
+            let encoder = ArchEncoder::new(Layout::Blocks, &space, known).unwrap();
+            let shares = (0..encoder.width()).map(|place| (place as f64).sin()).collect();
+            let label = LabelScale { mean: 0.8, std: 0.02 };
+            let model = AdditiveModel { constant: 0.3, shares };
+            let predictor = AccuracyPredictor::new(encoder, label, Some(model), Vec::new());
+            assert!(predictor.is_additive());
+            let tables = CostTables::counts_only(&space, known).unwrap();
+            let scores = predictor.additive_scores(&tables).unwrap().unwrap();
+            let archs: Vec<_> =
+                sample(&space, 60, 2).into_iter().filter(|arch| known.contains(&arch.resolution())).collect();
+            for (arch, top1) in archs.iter().zip(predictor.top1(&archs).unwrap()) {
+                assert!((scores.score(&tables, arch) - top1).abs() < 1e-12);
+            }
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use hw_targets::units::Quantity;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::arch::ArchSpec;
 use crate::crossover::crossover;
 use crate::dense::CostTables;
 use crate::error::SearchError;
@@ -39,6 +40,12 @@ pub struct EvolutionSettings {
     pub runs: usize,
     /// Part of the evaluations that is left for climbing again from disturbed copies of the best.
     pub polish: f64,
+    /// Whether populations breed; without it, each run climbs from the best of its first population (local search with
+    /// restarts).
+    pub breeds: bool,
+    /// Subnets that are evaluated first and climbed from; those that do not fit are repaired, those at other resolutions
+    /// than the tables' left out.
+    pub start: Vec<ArchSpec>,
     /// Everything random follows from it.
     pub seed: u64,
 }
@@ -53,6 +60,8 @@ impl Default for EvolutionSettings {
             rates: MutationRates::default(),
             runs: 6,
             polish: 0.3,
+            breeds: true,
+            start: Vec::new(),
             seed: 0,
         }
     }
@@ -85,11 +94,6 @@ impl SearchOutcome {
         explore: impl FnOnce(&mut Explorer<'_, E>) -> Result<(), SearchError>,
     ) -> Result<SearchOutcome, SearchError> {
         let feasible = Feasible::new(tables, budget)?;
-        let slack = budget
-            .limits()
-            .filter(|(quantity, ceiling)| tables.range(*quantity).is_some_and(|range| range.max <= *ceiling))
-            .map(|(quantity, _)| quantity)
-            .collect();
         let most = evaluations.max(1);
         let everything = feasible.enumerate(most);
         let exhaustive = everything.is_some();
@@ -106,8 +110,16 @@ impl SearchOutcome {
             }
             None => explore(&mut explorer)?,
         }
-        Ok(SearchOutcome { history: explorer.into_history(), exhaustive, slack })
+        Ok(SearchOutcome { history: explorer.into_history(), exhaustive, slack: slack(tables, budget) })
     }
+}
+
+/// Ceilings that every subnet meets.
+pub(crate) fn slack(tables: &CostTables, budget: &Budget) -> Vec<Quantity> {
+    let meets = |(quantity, ceiling): (Quantity, f64)| {
+        tables.range(quantity).is_some_and(|range| range.max <= ceiling).then_some(quantity)
+    };
+    budget.limits().filter_map(meets).collect()
 }
 
 /// Looks for the subnets that `evaluator` scores highest among those of `tables`' space and resolutions that fit
@@ -135,9 +147,12 @@ fn explore<E: Evaluator>(explorer: &mut Explorer<'_, E>, settings: &EvolutionSet
     let runs = settings.runs.max(1);
     let share = (explorer.left() / runs).max(settings.population);
     let mut summits = Vec::new();
+    if let Some(best) = evaluate_start(explorer, &settings.start, &mut rng)? {
+        summits.push(climber.climb(explorer, best)?);
+    }
     // Populations stagnate early in easy spaces; more of them take what is left then, up to a bound.
     for run in 0..4 * runs {
-        if explorer.left() <= reserve && run > 0 {
+        if explorer.left() <= reserve && !summits.is_empty() {
             break;
         }
         // All resolutions in turn, or, where they are many, evenly spread ones.
@@ -152,6 +167,24 @@ fn explore<E: Evaluator>(explorer: &mut Explorer<'_, E>, settings: &EvolutionSet
         summits.push(climber.climb(explorer, best)?);
     }
     climber.polish(explorer, summits, &mut rng)
+}
+
+/// Evaluates the subnets to start from; the best of them.
+fn evaluate_start<E: Evaluator>(
+    explorer: &mut Explorer<'_, E>,
+    start: &[ArchSpec],
+    rng: &mut ChaCha8Rng,
+) -> Result<Option<usize>, SearchError> {
+    let mut brood = Brood::default();
+    for arch in start {
+        let codec = &explorer.feasible.tables.codec;
+        if codec.resolutions.contains(&arch.resolution()) {
+            let wish = codec.encode(arch);
+            brood.propose(explorer, wish, rng);
+        }
+    }
+    let all = brood.evaluate(explorer)?;
+    Ok(all.into_iter().max_by(|&a, &b| explorer.entries[a].1.total_cmp(&explorer.entries[b].1).then(b.cmp(&a))))
 }
 
 /// Draws after which a candidate that is always known already is given up.
@@ -188,7 +221,7 @@ fn breed<E: Evaluator>(
         let score = explorer.entries[population[0]].1;
         stagnant = if score > best { 0 } else { stagnant + 1 };
         best = best.max(score);
-        if stagnant > STAGNATION || explorer.left() <= floor {
+        if !settings.breeds || stagnant > STAGNATION || explorer.left() <= floor {
             return Ok(population[0]);
         }
         let parents: Vec<Genes> = population.iter().map(|&at| explorer.entries[at].0.clone()).collect();
@@ -249,7 +282,7 @@ mod tests {
     use hw_targets::units::{Joules, Macs};
 
     use super::*;
-    use crate::arch::{ArchSpec, BlockSpec};
+    use crate::arch::BlockSpec;
     use crate::dense::DeviceCost;
     use crate::error::ForeignError;
     use crate::space::SearchSpace;
@@ -404,6 +437,23 @@ mod tests {
         assert!(!one.history.iter().eq(other.history.iter()));
         let top = one.history.best(10);
         assert!(top.windows(2).all(|pair| pair[0].score >= pair[1].score) && top[0] == one.best());
+    }
+
+    #[test]
+    fn a_start_is_evaluated_first_and_never_lost() {
+        let space = SearchSpace::builtin("mcu-cifar").unwrap();
+        let tables = tables(&space);
+        let budget = &budgets(&tables, 4)[1];
+        let good = evolve(&tables, budget, &mut Synthetic::new(3), &settings(5_000, 1)).unwrap().best();
+        let start = vec![good.arch.clone(), space.largest(32).unwrap()];
+        for breeds in [true, false] {
+            let settings = EvolutionSettings { start: start.clone(), breeds, ..settings(400, 2) };
+            let outcome = evolve(&tables, budget, &mut Synthetic::new(3), &settings).unwrap();
+            assert_eq!(outcome.history.at(0).arch, good.arch);
+            // What does not fit was repaired.
+            assert_ne!(outcome.history.at(1).arch, start[1]);
+            assert!(outcome.best().score >= good.score && outcome.history.len() == 400);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! and its optimum is an upper bound on any subnet that fits. The subnets that attain it are then costed exactly. Bound
 //! and score meet up to what rounding hides: at most one step for each block.
 
+use hw_targets::budget::Budget;
 use hw_targets::units::Quantity;
 use rand::{Rng, RngExt};
 use rayon::prelude::*;
@@ -13,7 +14,11 @@ use rayon::prelude::*;
 use crate::arch::{ArchSpec, BlockSpec};
 use crate::dense::{CostRow, CostTables, Costs, QUANTITIES, index_of};
 use crate::error::SearchError;
+use crate::evolution::{SearchOutcome, slack};
+use crate::feasible::Feasible;
 use crate::genome::Genes;
+use crate::history::Explorer;
+use crate::objective::Evaluator;
 
 /// Steps of the grid between the cheapest subnet and the largest budget.
 pub const STEPS: usize = 16_384;
@@ -74,8 +79,9 @@ impl AdditiveScores {
     pub(crate) fn of_genes(&self, tables: &CostTables, genes: &[u8]) -> f64 {
         let mut total = self.resolutions[usize::from(genes[0])];
         for (stage, code) in tables.codec.stages.iter().enumerate() {
-            for gene in code.first_block..code.first_block + tables.codec.depth(genes, stage) {
-                total += self.of(gene)[usize::from(genes[gene])];
+            let blocks = code.first_block..code.first_block + tables.codec.depth(genes, stage);
+            for (gene, &choice) in blocks.clone().zip(&genes[blocks]) {
+                total += self.of(gene)[usize::from(choice)];
             }
         }
         total
@@ -137,6 +143,28 @@ impl ExactFront {
             }
         }
         Ok(front)
+    }
+
+    /// The points as the result of a search, each scored by `evaluator`.
+    ///
+    /// # Errors
+    /// What the evaluator says, and [`SearchError::Infeasible`] if the front is empty because nothing fits `budget`.
+    pub fn outcome(
+        &self,
+        tables: &CostTables,
+        budget: &Budget,
+        evaluator: &mut impl Evaluator,
+    ) -> Result<SearchOutcome, SearchError> {
+        let mut explorer = Explorer::new(Feasible::new(tables, budget)?, evaluator, self.points.len());
+        let mut batch = Vec::new();
+        for point in &self.points {
+            let genes = tables.codec.encode(&point.arch);
+            if explorer.feasible.fits(&genes) {
+                explorer.queue(&mut batch, genes);
+            }
+        }
+        explorer.evaluate(batch)?;
+        Ok(SearchOutcome { history: explorer.into_history(), exhaustive: false, slack: slack(tables, budget) })
     }
 
     /// What is limited.
@@ -412,7 +440,6 @@ fn extend(before: &[f64], steps: &[usize], scores: &[f64]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use hw_targets::budget::Budget;
     use hw_targets::units::Joules;
     use proptest::prelude::*;
     use rand::{RngExt, SeedableRng};
@@ -420,7 +447,6 @@ mod tests {
 
     use super::*;
     use crate::dense::DeviceCost;
-    use crate::feasible::Feasible;
     use crate::space::SearchSpace;
 
     fn tables(space: &SearchSpace, seed: u64) -> CostTables {

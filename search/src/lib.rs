@@ -22,7 +22,7 @@
 //! ```
 //!
 //! Spaces and points: [`space`], [`space_file`], [`arch`], [`arch_file`], [`count`]. Shapes and operators: [`subnet`],
-//! [`lower`], [`fbnet`]. Search: [`dense`], [`feasible`], [`objective`], [`evolution`], [`nsga2`], [`pareto`], [`exact`], [`history`].
+//! [`lower`], [`fbnet`]. Search: [`dense`], [`feasible`], [`objective`], [`evolution`], [`random`], [`nsga2`], [`pareto`], [`exact`], [`history`].
 
 pub mod arch;
 pub mod arch_file;
@@ -42,6 +42,7 @@ pub mod mutate;
 pub mod nsga2;
 pub mod objective;
 pub mod pareto;
+pub mod random;
 mod sample;
 pub mod space;
 pub mod space_file;

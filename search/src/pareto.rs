@@ -80,8 +80,9 @@ pub(crate) fn layers(points: &[Vec<f64>]) -> Vec<Vec<usize>> {
 pub(crate) fn crowding(points: &[Vec<f64>], layer: &[usize]) -> Vec<f64> {
     let mut distance = vec![0.0; layer.len()];
     let objectives = layer.first().map_or(0, |&at| points[at].len());
-    for of in 0..objectives {
-        let value = |place: usize| points[layer[place]][of];
+    let columns = (0..objectives).map(|of| layer.iter().map(|&at| points[at][of]).collect::<Vec<f64>>());
+    for column in columns {
+        let value = |place: usize| column[place];
         let mut order: Vec<usize> = (0..layer.len()).collect();
         order.sort_by(|&a, &b| value(a).total_cmp(&value(b)).then(a.cmp(&b)));
         let (first, last) = (order[0], order[order.len() - 1]);

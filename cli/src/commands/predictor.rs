@@ -8,7 +8,7 @@ use predictors::report::{Ceiling, Scores};
 use serde_json::json;
 
 use super::set_threads;
-use crate::args::{FitArgs, PredictorCommand};
+use crate::args::{FitArgs, ModelArg, PredictorCommand};
 use crate::output::{Output, percent};
 
 #[cfg(feature = "torch")]
@@ -66,12 +66,15 @@ pub(crate) fn run(command: PredictorCommand, output: &mut Output) -> Result<()> 
 fn fit(args: FitArgs, output: &mut Output) -> Result<()> {
     set_threads(args.threads);
     let defaults = FitSettings::default();
-    let members = args.members.unwrap_or(if cfg!(feature = "torch") { defaults.members } else { 0 });
+    let usual = if cfg!(feature = "torch") && args.model != ModelArg::Additive { defaults.members } else { 0 };
+    let members = args.members.unwrap_or(usual);
     let settings = FitSettings {
         test_pairs: args.test_pairs,
         seed: args.seed,
         members,
         epochs: args.epochs.unwrap_or(defaults.epochs),
+        additive: args.model != ModelArg::Mlp,
+        interactions: args.model == ModelArg::Ensemble,
         ..defaults
     };
     let job = FitJob { space: spaces::find(&args.space)?, pairs: args.pairs, out: args.out, settings };

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use anyhow::Result;
-use experiments::search_job::{Candidates, Found, SearchJob, SearchReport, Wish};
-use experiments::targets;
+use experiments::candidates::{Candidates, Wish};
+use experiments::search_job::{Algorithm, SearchJob};
+use experiments::search_report::{AdditivePart, Found, SearchReport};
+use experiments::{spaces, targets};
 use hw_targets::budget::Budget;
 use hw_targets::cost::CostValue;
 use hw_targets::target::Target;
@@ -12,9 +14,9 @@ use hw_targets::units::{Joules, Quantity};
 use search::arch::ArchSpec;
 
 use super::set_threads;
-use crate::args::SearchArgs;
 #[cfg(feature = "torch")]
 use crate::args::WeightsForm;
+use crate::args::{AlgorithmArg, SearchArgs};
 use crate::interrupt::stop_flag;
 use crate::output::{Output, percent};
 
@@ -30,10 +32,17 @@ pub(crate) fn run(args: &SearchArgs, output: &mut Output) -> Result<()> {
     let wish =
         Wish { supernet: args.supernet.as_deref(), space: args.space.as_deref(), predictor: args.predictor.as_deref() };
     let candidates = Candidates::choose(&wish, target.as_ref())?;
+    let start = match &args.start {
+        Some(path) => spaces::read_subnets(path, &candidates.space)?,
+        None => Vec::new(),
+    };
     let job = SearchJob {
         target,
         candidates,
         budget,
+        algorithm: algorithm(args),
+        objectives: args.objectives.clone(),
+        start,
         evaluations: usize::try_from(args.evaluations)?,
         seed: args.seed,
         top: usize::try_from(args.top)?,
@@ -49,11 +58,13 @@ pub(crate) fn run(args: &SearchArgs, output: &mut Output) -> Result<()> {
         deploy(args, &job, &report, folder, output)?;
         output.say(format!("written to {}", folder.display()));
     }
+    if output.is_json() {
+        return report.found.iter().try_for_each(|found| output.json(&report.json(&job, found)));
+    }
+    if report.front.is_some() {
+        return print_front(&job, &report, output);
+    }
     for (rank, found) in report.found.iter().enumerate() {
-        if output.is_json() {
-            output.json(&report.json(&job, found))?;
-            continue;
-        }
         if rank > 0 {
             output.line("")?;
         }
@@ -110,6 +121,68 @@ fn check_weights(args: &SearchArgs, _: &SearchJob) -> Result<()> {
     }
 }
 
+fn algorithm(args: &SearchArgs) -> Algorithm {
+    match args.algorithm {
+        None if args.objectives.len() > 1 => Algorithm::Nsga2,
+        None | Some(AlgorithmArg::Evolution) => Algorithm::Evolution,
+        Some(AlgorithmArg::Local) => Algorithm::Local,
+        Some(AlgorithmArg::Random) => Algorithm::Random,
+        Some(AlgorithmArg::Nsga2) => Algorithm::Nsga2,
+        Some(AlgorithmArg::Exact) => Algorithm::Exact,
+    }
+}
+
+/// Rows of a front that are shown to people; programs get all of it.
+const SHOWN: usize = 20;
+
+fn print_front(job: &SearchJob, report: &SearchReport, output: &mut Output) -> Result<()> {
+    let known = |quantity: Quantity| match (quantity, report.found.first()) {
+        (Quantity::Energy, Some(found)) => found.cost.energy.is_some(),
+        (Quantity::Latency, Some(found)) => found.cost.latency.is_some(),
+        _ => true,
+    };
+    let quantities: Vec<Quantity> = Quantity::ALL.into_iter().filter(|quantity| known(*quantity)).collect();
+    let exact = report.grid_step.is_some();
+    let mut header = vec!["top-1"];
+    header.extend(exact.then_some("at most"));
+    header.extend(quantities.iter().map(|quantity| quantity.name()));
+    header.push("resolution");
+    let row = |found: &Found| {
+        let cost = |quantity: &Quantity| {
+            let device = |cost: &Option<CostValue>| cost.as_ref().map_or(f64::NAN, |cost| cost.value);
+            quantity.format(match quantity {
+                Quantity::Energy => device(&found.cost.energy),
+                Quantity::Latency => device(&found.cost.latency),
+                Quantity::Macs => found.cost.macs.0 as f64,
+                Quantity::Params => found.cost.params.0 as f64,
+            })
+        };
+        let mut row = vec![percent(found.top1)];
+        row.extend(found.additive.filter(|_| exact).map(|part| percent(part.bound)));
+        row.extend(quantities.iter().map(cost));
+        row.push(format!("{} px", found.arch.resolution()));
+        row
+    };
+    let count = report.found.len();
+    let places = (0..SHOWN.min(count)).map(|place| place * (count - 1) / (SHOWN.min(count) - 1).max(1));
+    output.table(&header, places.map(|place| row(&report.found[place])).collect())?;
+    let all = if count > SHOWN {
+        format!("{SHOWN} of the {count} subnets of the front; --format json prints all. ")
+    } else {
+        String::new()
+    };
+    let volume = report.front.as_ref().map_or(0.0, |front| front.hypervolume);
+    output.say(format!("{all}Predicted top-1; hypervolume {volume:.6}; {}", search_words(job, report)));
+    if let Some((quantity, step)) = report.grid_step {
+        output.say(format!(
+            "certified: no subnet of that {} has a higher prediction than `at most` says; costs counted in steps of {}",
+            quantity.name(),
+            quantity.format(step)
+        ));
+    }
+    Ok(())
+}
+
 fn row(label: &str, value: String) -> (String, String) {
     (label.to_owned(), value)
 }
@@ -122,6 +195,15 @@ fn found_rows(job: &SearchJob, found: &Found) -> Vec<(String, String)> {
         rows.push(row(quantity.name(), cost_words(quantity, cost)));
         rows.extend(equivalence(job, target, quantity).map(|words| row("", words)));
         rows.extend(target.explanation(quantity).map(|words| row("", words.to_owned())));
+    }
+    if let Some(AdditivePart { score, bound }) = found.additive {
+        let words = format!(
+            "{}, at most {} within the budget (certified gap {} points)",
+            percent(score),
+            percent(bound),
+            format_args!("{:.3}", 100.0 * (bound - score))
+        );
+        rows.push(row("additive part", words));
     }
     rows.push(row("MACs", found.cost.macs.to_string()));
     rows.push(row("parameters", found.cost.params.to_string()));

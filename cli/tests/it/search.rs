@@ -157,3 +157,80 @@ fn a_bundle_is_used_by_name_and_its_faults_are_named() {
     sandbox.file("home/zoo/mine/space.yaml", &yaml);
     sandbox.refused(&search, 3, &["is for space `mcu-cifar`", "fbnet-cifar"]);
 }
+
+#[test]
+fn every_algorithm_answers_within_the_budget_and_none_beats_the_certificate() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.fitted("additive");
+    let base = ["--target", "pixel3", "--energy", "2mJ", "--format", "json", "--algorithm"];
+    let exact = sandbox.ok(&search(&predictor, &[&base[..], &["exact"]].concat())).json();
+    assert!(exact.len() > 20, "{}", exact.len());
+    let number = |value: &Value| value.as_f64().unwrap();
+    let energy = |result: &Value| number(&result["costs"]["energy_mj"]["value"]);
+    for pair in exact.windows(2) {
+        // Printed costs and scores are added up in another order than those that were compared.
+        let (cheap, dear) = (&pair[0], &pair[1]);
+        assert!(energy(cheap) < energy(dear) + 1e-9 && number(&cheap["top1"]) < number(&dear["top1"]) + 1e-12);
+    }
+    let best = exact.last().unwrap();
+    assert!(energy(best) <= 2.0 && number(&best["additive"]["gap"]) < 1e-4, "{}", best["additive"]);
+    assert!(number(&best["grid"]["step"]) > 0.0 && best["grid"]["quantity"] == "energy_mj");
+    let mut top1 = Vec::new();
+    for algorithm in ["random", "local", "evolution"] {
+        let result = sandbox.ok(&search(&predictor, &[&base[..], &[algorithm]].concat())).json().remove(0);
+        assert!(energy(&result) <= 2.0);
+        assert!(number(&result["additive"]["gap"]) >= -1e-12, "{algorithm}: {}", result["additive"]);
+        assert_eq!(result["algorithm"], algorithm);
+        top1.push(number(&result["top1"]));
+    }
+    assert!(top1[0] < top1[1] && top1[0] < top1[2], "{top1:?}");
+
+    // What one search found, another may begin with.
+    let start = sandbox.file("start.jsonl", &best["subnet"].to_string());
+    let warm = ["--target", "pixel3", "--energy", "2mJ", "--format", "json", "--start", &start];
+    let warm = sandbox.ok(&search(&predictor, &warm)).json().remove(0);
+    assert!(number(&warm["top1"]) >= number(&best["top1"]));
+}
+
+#[test]
+fn several_objectives_give_a_front() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let args = ["--target", "pixel3", "--objectives", "accuracy,energy,params", "--format", "json"];
+    let found = sandbox.ok(&search(&predictor, &args)).json();
+    assert!(found.len() > 20);
+    let key = |result: &Value| {
+        let costs = &result["costs"];
+        [
+            -result["top1"].as_f64().unwrap(),
+            costs["energy_mj"]["value"].as_f64().unwrap(),
+            costs["params"].as_f64().unwrap(),
+        ]
+    };
+    for a in &found {
+        assert_eq!(a["front"], found.len());
+        for b in &found {
+            let (a, b) = (key(a), key(b));
+            assert!(a == b || a.iter().zip(&b).any(|(a, b)| a < b), "{b:?} dominates {a:?}");
+        }
+    }
+    let volume = found[0]["hypervolume"].as_f64().unwrap();
+    assert!((0.1..1.0).contains(&volume), "{volume}");
+    let table = sandbox.ok(&search(&predictor, &["--target", "pixel3", "--objectives", "accuracy,energy"]));
+    assert!(table.stdout.contains("top-1") && table.stdout.contains("energy") && table.stderr.contains("hypervolume"));
+}
+
+#[test]
+fn objectives_that_do_not_go_together_are_refused() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let pixel = ["--target", "pixel3", "--objectives"];
+    let refused = |more: &[&str], words: &[&str]| {
+        sandbox.refused(&search(&predictor, &[&pixel[..], more].concat()), 2, words);
+    };
+    refused(&["accuracy,power"], &["power", "known are accuracy"]);
+    refused(&["accuracy,energy", "--algorithm", "evolution"], &["evolution", "nsga2"]);
+    refused(&["accuracy,energy", "--algorithm", "exact"], &["a sum", "--model additive"]);
+    sandbox.refused(&search(&predictor, &["--objectives", "accuracy,energy"]), 2, &["needs a target"]);
+    sandbox.refused(&search(&predictor, &["--target", "note10", "--objectives", "accuracy,energy"]), 2, &["energy"]);
+}

@@ -75,6 +75,11 @@ impl Sandbox {
     /// A predictor for `mcu-cifar`, fitted through the command line to made-up pairs in which more MACs, wider kernels
     /// and higher resolutions mean more accuracy.
     pub(crate) fn predictor(&self) -> String {
+        self.fitted("ensemble")
+    }
+
+    /// The same of another model.
+    pub(crate) fn fitted(&self, model: &str) -> String {
         let pairs = self.path("pairs.parquet");
         synthetic_pairs(&pairs, 400);
         let out = self.path("predictor.safetensors").to_str().unwrap().to_owned();
@@ -90,6 +95,8 @@ impl Sandbox {
             &out,
             "--members",
             "0",
+            "--model",
+            model,
             "--test-pairs",
             "100",
         ]);

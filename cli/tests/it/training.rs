@@ -27,9 +27,11 @@ phases:
     kernels: all
     depths: all
     expands: all
+    with_largest: true
     with_smallest: true
     random_subnets: 1
     distillation: 1.0
+    teacher: largest
     sort_channels: true
 ";
 

@@ -8,6 +8,18 @@ use crate::data::Augmentation;
 use crate::optim::SgdSettings;
 use crate::random::{Purpose, generator};
 
+/// Whose probabilities subnets learn from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Teacher {
+    /// The largest network as it was at the end of the first phase (Cai et al. 2020, §3.2).
+    #[default]
+    FirstPhase,
+    /// The largest subnet of the same step, which itself learns from the labels alone (in-place distillation, Yu & Huang
+    /// 2019, §4.2): it costs no forward pass of its own, and gets better while it teaches.
+    Largest,
+}
+
 /// One phase of progressive shrinking.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShrinkingPhase {
@@ -33,6 +45,8 @@ pub struct ShrinkingPhase {
     pub with_smallest: bool,
     /// Weight of distillation from the teacher; 0 = none, and then no teacher is needed.
     pub distillation: f64,
+    /// Who teaches.
+    pub teacher: Teacher,
     /// Weight of the cross-entropy with the labels.
     pub label_loss: f64,
     /// Sort channels by importance first; the number is how many expand ratios earlier phases trained.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use search::space::SearchSpace;
 use tch::{Device, Kind, Tensor};
 
-use super::phase::{TrainPlan, cosine_rate};
+use super::phase::{Teacher, TrainPlan, cosine_rate};
 use super::state::{Position, State};
 use crate::calibrate::calibrate;
 use crate::data::{self, ImageSet, Preprocessing, TrainBatches, TrainLoader};
@@ -251,7 +251,8 @@ impl Trainer {
         // Dropout draws from LibTorch's own generator; its seed is the place in the run.
         tch::manual_seed((self.plan.seed ^ (position.global_step << 20)) as i64);
 
-        let distillation = if phase.distillation > 0.0 {
+        let in_place = phase.teacher == Teacher::Largest;
+        let mut distillation = if phase.distillation > 0.0 && !in_place {
             let index = space.resolutions().iter().position(|r| *r == resolution).expect("a resolution of the space");
             let teacher = &self.teachers[index];
             Some(tch::no_grad(|| teacher.forward(&images).softmax(1, Kind::Float)))
@@ -259,19 +260,25 @@ impl Trainer {
             None
         };
         let mut loss_sum = 0.0;
-        for arch in &archs {
+        for (index, arch) in archs.iter().enumerate() {
             let logits = self.supernet.forward(&images, &space.resolve(arch), Mode::Train);
+            // The largest comes first, so that whoever follows learns from it. It gets the weight of both losses.
+            let teaches = in_place && index == 0;
+            let label_loss = if teaches { phase.label_loss + phase.distillation } else { phase.label_loss };
             let mut loss = logits.cross_entropy_loss::<Tensor>(
                 &labels,
                 None,
                 tch::Reduction::Mean,
                 -100,
                 self.plan.label_smoothing,
-            ) * phase.label_loss;
+            ) * label_loss;
             if let Some(target) = &distillation {
                 let log_probabilities = logits.log_softmax(1, Kind::Float);
                 let cross_entropy = -(target * log_probabilities).sum(Kind::Float) / images.size()[0] as f64;
                 loss += cross_entropy * phase.distillation;
+            }
+            if teaches {
+                distillation = Some(tch::no_grad(|| logits.softmax(1, Kind::Float)));
             }
             let loss = loss / archs.len() as f64;
             loss.backward();

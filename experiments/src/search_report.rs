@@ -1,0 +1,162 @@
+//! What a search found: as values, as JSON, and as the files of `ofa search --out`.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Result;
+use hw_targets::cost::NetworkCost;
+use hw_targets::files::write_atomically;
+use hw_targets::target::Target;
+use hw_targets::units::Quantity;
+use search::arch::ArchSpec;
+use search::dense::CostRange;
+use search::history::History;
+use search::nsga2::Objective;
+use serde_json::{Map, Value, json};
+
+use crate::bundle::Bundle;
+use crate::error::AppError;
+use crate::search_job::SearchJob;
+use crate::{history_file, targets};
+
+/// One subnet found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The subnet.
+    pub arch: ArchSpec,
+    /// Predicted top-1, a fraction.
+    pub top1: f64,
+    /// Standard deviation between the predictor's members, if it has several.
+    pub spread: Option<f64>,
+    /// What it costs, as far as the target knows.
+    pub cost: NetworkCost,
+    /// What the additive part of the predictor says, if it has one.
+    pub additive: Option<AdditivePart>,
+}
+
+/// The additive part of a predicted top-1, and what it can be at most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdditivePart {
+    /// Of this subnet.
+    pub score: f64,
+    /// No subnet within the budget has more (certified by [`search::exact`]).
+    pub bound: f64,
+}
+
+/// Subnets that no other one found dominates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Front {
+    /// Where they are in the history, by the first objective, best first.
+    pub positions: Vec<usize>,
+    /// Objectives with the worst value that counts: top-1 0, and the ceiling or the dearest subnet of each cost.
+    pub reference: Vec<(Objective, f64)>,
+    /// Volume that the front dominates, each cost in units of its reference: at most 1.
+    pub hypervolume: f64,
+}
+
+/// What became of one ceiling.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LimitReport {
+    /// What is limited.
+    pub quantity: Quantity,
+    /// The ceiling, in SI units or as a count.
+    pub limit: f64,
+    /// Cheapest and dearest subnet that was looked at.
+    pub range: CostRange,
+    /// Whether some subnet is above it.
+    pub binds: bool,
+}
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct SearchReport {
+    /// The best subnets, best first; of a search with several objectives, the front.
+    pub found: Vec<Found>,
+    /// The front, if it is one.
+    pub front: Option<Front>,
+    /// What an exact search counted, and in steps of how much.
+    pub grid_step: Option<(Quantity, f64)>,
+    /// Evaluations done, all of distinct subnets.
+    pub evaluations: usize,
+    /// Whether every subnet that fits was evaluated.
+    pub exhaustive: bool,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// Resolutions that were looked at.
+    pub resolutions: Vec<u32>,
+    /// Ceilings, in order of [`Quantity::ALL`].
+    pub limits: Vec<LimitReport>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+    /// Every evaluation in order.
+    pub history: History,
+}
+
+impl SearchReport {
+    /// One subnet found, as `ofa search --format json` prints it.
+    pub fn json(&self, job: &SearchJob, found: &Found) -> Value {
+        let space = &job.candidates.space;
+        let limits = self.limits.iter().map(|report| {
+            let scale = report.quantity.json_scale();
+            let limit = json!({
+                "limit": report.limit * scale,
+                "binds": report.binds,
+                "cheapest": report.range.min * scale,
+                "dearest": report.range.max * scale,
+            });
+            (report.quantity.json_key().to_owned(), limit)
+        });
+        let additive = found
+            .additive
+            .map(|AdditivePart { score, bound }| json!({"top1": score, "bound": bound, "gap": bound - score}));
+        let grid_step = self
+            .grid_step
+            .map(|(quantity, step)| json!({"quantity": quantity.json_key(), "step": step * quantity.json_scale()}));
+        let mut value = json!({
+            "subnet": space.to_subnet_json(&found.arch),
+            "genome": space.to_genome_json(&found.arch),
+            "top1": found.top1,
+            "top1_is": "predicted",
+            "top1_spread": found.spread,
+            "costs": targets::cost_json(&found.cost),
+            "target": job.target.as_ref().map(Target::name),
+            "bundle": job.candidates.bundle.as_ref().map(Bundle::name),
+            "budgets": limits.collect::<Map<String, Value>>(),
+            "resolutions": self.resolutions,
+            "exhaustive": self.exhaustive,
+            "evaluations": self.evaluations,
+            "distinct": self.evaluations,
+            "seconds": self.seconds,
+            "seed": job.seed,
+            "algorithm": job.algorithm.name(),
+            "additive": additive,
+            "grid": grid_step,
+        });
+        if let (Some(front), Some(object)) = (&self.front, value.as_object_mut()) {
+            object.insert("hypervolume".to_owned(), front.hypervolume.into());
+            object.insert("front".to_owned(), front.positions.len().into());
+        }
+        value
+    }
+
+    /// Writes `result.json`, `subnet.json` and `history.parquet` into `folder`, and `top.jsonl` if several subnets were
+    /// asked for.
+    ///
+    /// # Errors
+    /// [`AppError::Write`].
+    pub fn save(&self, job: &SearchJob, folder: &Path) -> Result<()> {
+        let space = &job.candidates.space;
+        let write = |name: &str, text: String| {
+            write_atomically(&folder.join(name), |file| file.write_all(text.as_bytes()))
+                .map_err(|source| AppError::Write { source })
+        };
+        let Some(best) = self.found.first() else { return Ok(()) };
+        history_file::write(&folder.join("history.parquet"), space, &self.history)?;
+        if self.found.len() > 1 {
+            write("top.jsonl", self.found.iter().map(|found| format!("{}\n", self.json(job, found))).collect())?;
+        }
+        write("subnet.json", format!("{:#}\n", space.to_subnet_json(&best.arch)))?;
+        write("result.json", format!("{:#}\n", self.json(job, best)))?;
+        Ok(())
+    }
+}
