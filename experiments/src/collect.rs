@@ -20,7 +20,7 @@ use supernet::error::SupernetError;
 use supernet::supernet::Supernet;
 
 use crate::error::AppError;
-use crate::measure::{CalibrationImages, Exam, measure};
+use crate::measure::{CalibrationImages, Exam, Measured, measure_each};
 
 /// What to measure.
 pub struct CollectJob<'a> {
@@ -56,13 +56,10 @@ pub fn collect(
         anyhow::bail!(AppError::OtherPairs { path: job.out.clone() });
     }
     let mut saved_at = Instant::now();
-    for arch in wanted.iter().skip(done.len()) {
-        if stop.load(Ordering::Relaxed) {
-            pairs::write(&job.out, &done)?;
-            return Err(SupernetError::Interrupted).context(format!("{} pairs saved", done.len()));
-        }
-        let started = Instant::now();
-        let accuracy = measure(job.supernet, arch, job.calibration, job.exam);
+    let mut failure = None;
+    let left = &wanted[done.len().min(wanted.len())..];
+    measure_each(job.supernet, left, job.calibration, job.exam, &mut |index, Measured { accuracy, seconds }| {
+        let arch = &left[index];
         let pair = AccuracyPair {
             subnet: AccuracyPair::subnet_json(space, arch),
             resolution: arch.resolution(),
@@ -71,15 +68,23 @@ pub fn collect(
             loss: accuracy.loss,
             images: accuracy.images,
             seed: job.seed,
-            seconds: started.elapsed().as_secs_f64(),
+            seconds,
             halves: Some(Halves { a: accuracy.top1_even, b: accuracy.top1_odd }),
         };
         progress(done.len() + 1, &pair);
         done.push(pair);
         if saved_at.elapsed() > Duration::from_secs(30) {
-            pairs::write(&job.out, &done)?;
+            failure = pairs::write(&job.out, &done).err();
             saved_at = Instant::now();
         }
+        failure.is_none() && !stop.load(Ordering::Relaxed)
+    });
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
+    if done.len() < wanted.len() {
+        pairs::write(&job.out, &done)?;
+        return Err(SupernetError::Interrupted).context(format!("{} pairs saved", done.len()));
     }
     pairs::write(&job.out, &done)?;
     Ok(done)
