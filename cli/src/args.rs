@@ -399,10 +399,14 @@ pub(crate) enum ModelArg {
 
 /// `ofa search`.
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("real_images").args(["out", "verify"]).multiple(true))]
 pub(crate) struct SearchArgs {
     /// A target's name or path; may be left out when only MACs and parameters are limited
     #[arg(long, short)]
     pub(crate) target: Option<String>,
+    /// Several targets, one search for each, as a table; --out gets a folder for each
+    #[arg(long, value_name = "T,…", value_delimiter = ',', conflicts_with = "target")]
+    pub(crate) targets: Vec<String>,
     #[command(flatten)]
     pub(crate) budget: BudgetArgs,
     /// A bundle, by name or path; without it, the target's default
@@ -438,8 +442,11 @@ pub(crate) struct SearchArgs {
     /// Write the weights in this form, too
     #[arg(long, value_enum, requires = "out", default_value_t = WeightsForm::Safetensors)]
     pub(crate) to: WeightsForm,
-    /// Calibrate the weights with training images of this data instead of the bundle's own images
-    #[arg(long, requires = "out")]
+    /// Measure this many of the best on held-out images of --data and put the truly best first
+    #[arg(long, value_name = "K", requires = "data", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(crate) verify: Option<u64>,
+    /// Real images: to verify with, and to calibrate the weights with instead of the bundle's own images
+    #[arg(long, requires = "real_images")]
     pub(crate) data: Option<String>,
     #[command(flatten)]
     pub(crate) compute: Compute,

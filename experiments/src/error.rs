@@ -57,6 +57,8 @@ pub enum AppError {
     NotExact { additive: bool },
     #[error("algorithm {algorithm} does not take these objectives")]
     Objectives { algorithm: &'static str },
+    #[error("a space and a predictor have no weights to verify with")]
+    NothingToVerify,
     #[error("stopped on request")]
     Interrupted,
     #[error("{what} needs LibTorch, and this build has none")]
@@ -75,6 +77,7 @@ impl AppError {
             | Self::NeedsTarget { .. }
             | Self::NothingToSearchFor
             | Self::NotExact { .. }
+            | Self::NothingToVerify
             | Self::Objectives { .. }
             | Self::NoData { .. }
             | Self::NoCommonResolution { .. }
@@ -114,6 +117,7 @@ impl AppError {
             Self::NothingToSearchFor => "add --target, or a budget: --macs 5M, --params 500K".into(),
             Self::NotExact { additive: true } => "give one of --energy, --latency, --macs, --params".into(),
             Self::NotExact { additive: false } => "fit one with `ofa predictor fit --model additive`".into(),
+            Self::NothingToVerify => "name a bundle with --supernet".into(),
             Self::Objectives { .. } => {
                 "--algorithm nsga2 takes several (accuracy,energy), exact accuracy and one cost, the others accuracy alone".into()
             }

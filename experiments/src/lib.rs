@@ -31,4 +31,6 @@ pub mod threads;
 #[cfg(feature = "torch")]
 pub mod train;
 #[cfg(feature = "torch")]
+pub mod verify;
+#[cfg(feature = "torch")]
 pub mod weights;

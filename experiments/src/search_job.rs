@@ -363,7 +363,7 @@ impl SearchJob {
         };
         let prediction = self.candidates.predictor.predict([&scored.arch])?;
         let spread = prediction.first().and_then(|prediction| prediction.spread);
-        Ok(Found { arch: scored.arch, top1: scored.score, spread, cost, additive: None })
+        Ok(Found { arch: scored.arch, top1: scored.score, spread, cost, additive: None, verified: None })
     }
 
     fn slack_note(&self, limit: &LimitReport) -> String {

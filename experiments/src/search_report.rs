@@ -32,6 +32,24 @@ pub struct Found {
     pub cost: NetworkCost,
     /// What the additive part of the predictor says, if it has one.
     pub additive: Option<AdditivePart>,
+    /// What it was measured to have, if it was.
+    pub verified: Option<Verified>,
+}
+
+/// A measured top-1, never to be mixed up with a predicted one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verified {
+    /// Fraction of the held-out images whose class came first.
+    pub top1: f64,
+    /// How many there are.
+    pub images: u64,
+}
+
+impl Verified {
+    /// Standard error of the fraction.
+    pub fn std_error(self) -> f64 {
+        (self.top1 * (1.0 - self.top1) / (self.images.max(1) as f64)).sqrt()
+    }
 }
 
 /// The additive part of a predicted top-1, and what it can be at most.
@@ -109,6 +127,9 @@ impl SearchReport {
         let additive = found
             .additive
             .map(|AdditivePart { score, bound }| json!({"top1": score, "bound": bound, "gap": bound - score}));
+        let verified = found.verified.map(|verified| {
+            json!({"top1": verified.top1, "std_error": verified.std_error(), "images": verified.images, "on": "held-out"})
+        });
         let grid_step = self
             .grid_step
             .map(|(quantity, step)| json!({"quantity": quantity.json_key(), "step": step * quantity.json_scale()}));
@@ -130,6 +151,7 @@ impl SearchReport {
             "seed": job.seed,
             "algorithm": job.algorithm.name(),
             "additive": additive,
+            "verified": verified,
             "grid": grid_step,
         });
         if let (Some(front), Some(object)) = (&self.front, value.as_object_mut()) {

@@ -13,10 +13,11 @@ use std::ops::Range;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use crate::dense::CostRow;
 use crate::error::SearchError;
 use crate::exact::roughly_best;
 use crate::feasible::Feasible;
-use crate::genome::Genes;
+use crate::genome::{Codec, Genes};
 use crate::history::Explorer;
 use crate::objective::Evaluator;
 use crate::surrogate::Surrogate;
@@ -29,6 +30,8 @@ const RECENT: usize = 300;
 const PATIENCE: usize = 4;
 /// New evaluations after which the guess is fitted again.
 const REFIT: usize = 400;
+/// Best ends of climbs that restarts begin near.
+const SUMMITS: usize = 32;
 /// How often a restart is where a draw from the guess is best, instead of near a summit.
 const THOMPSON: f64 = 0.5;
 /// Draws of which the best is a restart.
@@ -39,12 +42,16 @@ pub(crate) struct Climber {
     size: usize,
     surrogate: Option<Surrogate>,
     fitted_at: usize,
+    /// Restarts to let pass before the next draws, because the last ones were mostly known: so few subnets fit, or the
+    /// guess is so sure, that drawing would cost more than evaluating.
+    pause: u32,
+    waited: u32,
 }
 
 impl Climber {
     /// Evaluates `size` subnets at a time.
     pub(crate) fn new(size: usize) -> Self {
-        Climber { size: size.max(1), surrogate: None, fitted_at: 0 }
+        Climber { size: size.max(1), surrogate: None, fitted_at: 0, pause: 0, waited: 0 }
     }
 
     /// Follows better neighbours from entry `current` until `PATIENCE` batches bring none; returns where it ends.
@@ -96,12 +103,15 @@ impl Climber {
         while explorer.left() > 0 && !summits.is_empty() {
             summits.sort_by(|&a, &b| explorer.entries[b].1.total_cmp(&explorer.entries[a].1).then(a.cmp(&b)));
             summits.dedup();
+            summits.truncate(SUMMITS);
             // The best half of the time, the others in falling proportion.
             let mut origin = 0;
             while origin + 1 < summits.len() && rng.random_bool(0.5) {
                 origin += 1;
             }
-            let start = if rng.random_bool(THOMPSON) { self.guess(explorer, rng)? } else { None };
+            self.waited += 1;
+            let draws = rng.random_bool(THOMPSON) && self.waited > self.pause;
+            let start = if draws { self.guess(explorer, rng)? } else { None };
             let start = match start {
                 Some(start) => Some(start),
                 None => disturb(explorer, summits[origin], self.size.div_ceil(2), rng)?,
@@ -132,6 +142,8 @@ impl Climber {
                 explorer.queue(&mut batch, genes);
             }
         }
+        self.pause = if 2 * batch.len() < GUESSES { (2 * self.pause).clamp(1, 1 << 16) } else { 0 };
+        self.waited = 0;
         let range = explorer.evaluate(batch)?;
         Ok((!range.is_empty()).then(|| best_of(explorer, range)))
     }
@@ -192,51 +204,139 @@ fn fit<E>(explorer: &Explorer<'_, E>) -> Surrogate {
 
 /// The best neighbour of entry `current` that is known and better, and the `wanted` unknown fitting ones with the highest
 /// guess, highest first.
+///
+/// Two moves of blocks add up, in guess and in cost, so nearly all pairs are judged by two additions; a move of depth or
+/// resolution changes what the others are worth, and theirs are looked at anew after it.
 fn neighbours<E: Evaluator>(
     explorer: &Explorer<'_, E>,
     surrogate: &Surrogate,
     current: usize,
     wanted: usize,
 ) -> (Option<usize>, Vec<Genes>) {
-    let feasible = &explorer.feasible;
-    let codec = &feasible.tables.codec;
-    let (genes, score) = &explorer.entries[current];
-    let mut heap: BinaryHeap<Reverse<Candidate>> = BinaryHeap::new();
-    let mut better: Option<usize> = None;
-    let mut offer = |candidate: &Genes| {
-        let guess = surrogate.score(codec, candidate);
-        let full = heap.len() >= wanted;
-        if full && heap.peek().is_some_and(|worst| guess <= worst.0.guess) {
-            return;
-        }
-        if let Some(at) = explorer.find(candidate) {
-            let known = explorer.entries[at].1;
-            if known > *score && better.is_none_or(|better| known > explorer.entries[better].1) {
-                better = Some(at);
-            }
-            return;
-        }
-        if !feasible.fits(candidate) {
-            return;
-        }
-        heap.push(Reverse(Candidate { guess, genes: candidate.clone() }));
-        if full {
-            heap.pop();
-        }
-    };
-    let mut pair = genes.clone();
-    for (site, single) in singles(feasible, genes) {
-        offer(&single);
-        for_each_single(feasible, &single, site + 1, |gene, option| {
-            pair.copy_from_slice(&single);
-            apply(feasible, &mut pair, gene, option);
-            offer(&pair);
+    let codec = &explorer.feasible.tables.codec;
+    let genes = &explorer.entries[current].0;
+    let mut best = Best { explorer, current, wanted, heap: BinaryHeap::new(), better: None };
+    let base = Moves::of(explorer, surrogate, genes, 0);
+    for (index, first) in base.all.iter().enumerate() {
+        best.offer(base.guess + first.guess, || {
+            let mut single = genes.clone();
+            apply(codec, &mut single, first.gene, first.option);
+            single
         });
+        if first.gene > codec.stages.len() {
+            for second in base.all[index + 1..].iter().filter(|second| second.gene != first.gene) {
+                let guess = base.guess + first.guess + second.guess;
+                if best.is_worth(guess) && base.may_fit(&explorer.feasible, [first, second]) {
+                    best.offer(guess, || {
+                        let mut pair = genes.clone();
+                        apply(codec, &mut pair, first.gene, first.option);
+                        apply(codec, &mut pair, second.gene, second.option);
+                        pair
+                    });
+                }
+            }
+        } else {
+            let mut single = genes.clone();
+            apply(codec, &mut single, first.gene, first.option);
+            let after = Moves::of(explorer, surrogate, &single, first.gene + 1);
+            for second in &after.all {
+                let guess = after.guess + second.guess;
+                if best.is_worth(guess) && after.may_fit(&explorer.feasible, [second]) {
+                    best.offer(guess, || {
+                        let mut pair = single.clone();
+                        apply(codec, &mut pair, second.gene, second.option);
+                        pair
+                    });
+                }
+            }
+        }
     }
-    let mut found: Vec<Candidate> = heap.into_iter().map(|Reverse(candidate)| candidate).collect();
+    let mut found: Vec<Candidate> = best.heap.into_iter().map(|Reverse(candidate)| candidate).collect();
     found.sort_unstable_by(|a, b| b.cmp(a));
     found.dedup_by(|a, b| a.genes == b.genes);
-    (better, found.into_iter().map(|candidate| candidate.genes).collect())
+    (best.better, found.into_iter().map(|candidate| candidate.genes).collect())
+}
+
+/// The best so far of what is offered.
+struct Best<'e, 'a, E> {
+    explorer: &'e Explorer<'a, E>,
+    current: usize,
+    wanted: usize,
+    heap: BinaryHeap<Reverse<Candidate>>,
+    better: Option<usize>,
+}
+
+impl<E> Best<'_, '_, E> {
+    fn is_worth(&self, guess: f64) -> bool {
+        self.heap.len() < self.wanted || self.heap.peek().is_none_or(|worst| guess > worst.0.guess)
+    }
+
+    fn offer(&mut self, guess: f64, candidate: impl FnOnce() -> Genes) {
+        if !self.is_worth(guess) {
+            return;
+        }
+        let genes = candidate();
+        if let Some(at) = self.explorer.find(&genes) {
+            let score = |at: usize| self.explorer.entries[at].1;
+            if score(at) > self.better.map_or(score(self.current), score) {
+                self.better = Some(at);
+            }
+        } else if self.explorer.feasible.fits(&genes) {
+            self.heap.push(Reverse(Candidate { guess, genes }));
+            if self.heap.len() > self.wanted {
+                self.heap.pop();
+            }
+        }
+    }
+}
+
+/// One gene set to another value, and what that adds to the guess and to the costs.
+struct Move {
+    gene: usize,
+    option: u8,
+    guess: f64,
+    costs: CostRow,
+}
+
+/// A subnet's guess and costs, and its moves.
+struct Moves {
+    guess: f64,
+    costs: CostRow,
+    all: Vec<Move>,
+}
+
+impl Moves {
+    /// Moves of `genes` in genes `from`…
+    fn of<E>(explorer: &Explorer<'_, E>, surrogate: &Surrogate, genes: &Genes, from: usize) -> Moves {
+        let tables = explorer.feasible.tables;
+        let codec = &tables.codec;
+        let mut this = Moves { guess: surrogate.score(codec, genes), costs: tables.row(genes), all: Vec::new() };
+        let mut moved = genes.clone();
+        for gene in from..codec.len {
+            if gene > codec.stages.len() {
+                let stage = codec.stage_of_block(gene);
+                if gene - codec.stages[stage].first_block >= codec.depth(genes, stage) {
+                    continue;
+                }
+            }
+            for option in (0..codec.options(gene) as u8).filter(|option| *option != genes[gene]) {
+                moved.copy_from_slice(genes);
+                apply(codec, &mut moved, gene, option);
+                let (guess, costs) = (surrogate.score(codec, &moved) - this.guess, tables.row(&moved));
+                let costs = std::array::from_fn(|of| costs[of] - this.costs[of]);
+                this.all.push(Move { gene, option, guess, costs });
+            }
+        }
+        this
+    }
+
+    /// Whether the costs after `moves` are within the limits, but for the last bits.
+    fn may_fit<const N: usize>(&self, feasible: &Feasible<'_>, moves: [&Move; N]) -> bool {
+        (0..self.costs.len()).all(|of| {
+            let total = moves.iter().fold(self.costs[of], |total, one| total + one.costs[of]);
+            total <= feasible.limits[of] * (1.0 + 1e-9)
+        })
+    }
 }
 
 struct Candidate {
@@ -264,38 +364,8 @@ impl PartialEq for Candidate {
 
 impl Eq for Candidate {}
 
-/// All one-move neighbours with the gene that moved.
-fn singles(feasible: &Feasible<'_>, genes: &Genes) -> Vec<(usize, Genes)> {
-    let mut all = Vec::new();
-    for_each_single(feasible, genes, 0, |gene, option| {
-        let mut next = genes.clone();
-        apply(feasible, &mut next, gene, option);
-        all.push((gene, next));
-    });
-    all
-}
-
-/// Visits the one-move changes of `genes` in genes `from`…
-fn for_each_single(feasible: &Feasible<'_>, genes: &[u8], from: usize, mut visit: impl FnMut(usize, u8)) {
-    let codec = &feasible.tables.codec;
-    for gene in from..codec.len {
-        if gene > codec.stages.len() {
-            let stage = codec.stage_of_block(gene);
-            if gene - codec.stages[stage].first_block >= codec.depth(genes, stage) {
-                continue;
-            }
-        }
-        for option in 0..codec.options(gene) as u8 {
-            if option != genes[gene] {
-                visit(gene, option);
-            }
-        }
-    }
-}
-
 /// Sets one gene; blocks that appear repeat the stage's last one.
-fn apply(feasible: &Feasible<'_>, genes: &mut Genes, gene: usize, option: u8) {
-    let codec = &feasible.tables.codec;
+fn apply(codec: &Codec, genes: &mut Genes, gene: usize, option: u8) {
     if (1..=codec.stages.len()).contains(&gene) {
         let code = &codec.stages[gene - 1];
         let before = codec.depth(genes, gene - 1);

@@ -1,9 +1,11 @@
 //! `ofa search`.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use experiments::candidates::{Candidates, Wish};
+use experiments::error::AppError;
 use experiments::search_job::{Algorithm, SearchJob};
 use experiments::search_report::{AdditivePart, Found, SearchReport};
 use experiments::{spaces, targets};
@@ -22,9 +24,66 @@ use crate::output::{Output, percent};
 
 pub(crate) fn run(args: &SearchArgs, output: &mut Output) -> Result<()> {
     set_threads(args.compute.threads);
+    let stop = stop_flag();
+    if args.targets.is_empty() {
+        let (job, report) = search(args, args.target.as_deref(), args.out.as_deref(), &stop, output)?;
+        return print(&job, &report, output);
+    }
+    run_each(args, &stop, output)
+}
+
+/// One search per target. One that fails does not keep the others from answering; its error comes last.
+fn run_each(args: &SearchArgs, stop: &AtomicBool, output: &mut Output) -> Result<()> {
+    let mut rows = Vec::new();
+    let mut failure = None;
+    for target in &args.targets {
+        let folder = args.out.as_ref().map(|out| out.join(target));
+        match search(args, Some(target), folder.as_deref(), stop, output) {
+            Ok((job, report)) if output.is_json() => print(&job, &report, output)?,
+            Ok((_, report)) => rows.extend(report.found.iter().map(|found| {
+                let device = |quantity: Quantity, cost: &Option<CostValue>| {
+                    cost.as_ref().map_or("not known".to_owned(), |cost| quantity.format(cost.value))
+                };
+                vec![
+                    target.clone(),
+                    percent(found.top1),
+                    found.verified.map_or(String::new(), |verified| percent(verified.top1)),
+                    device(Quantity::Energy, &found.cost.energy),
+                    device(Quantity::Latency, &found.cost.latency),
+                    found.cost.macs.to_string(),
+                    found.cost.params.to_string(),
+                    format!("{} px", found.arch.resolution()),
+                ]
+            })),
+            Err(_) if stop.load(Ordering::Relaxed) => return Err(AppError::Interrupted.into()),
+            Err(error) => {
+                output.say(format!("note: nothing for {target}"));
+                failure.get_or_insert(error.context(format!("target {target}")));
+            }
+        }
+    }
+    if !rows.is_empty() {
+        let header = ["target", "top-1 predicted", "measured", "energy", "latency", "MACs", "parameters", "resolution"];
+        // Nobody asked for what is nowhere known.
+        let shown: Vec<usize> = (0..header.len()).filter(|&at| rows.iter().any(|row| !row[at].is_empty())).collect();
+        let pick = |row: &Vec<String>| shown.iter().map(|&at| row[at].clone()).collect();
+        let header: Vec<&str> = shown.iter().map(|&at| header[at]).collect();
+        output.table(&header, rows.iter().map(pick).collect())?;
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Searches for one target and writes what was asked for.
+fn search(
+    args: &SearchArgs,
+    target: Option<&str>,
+    out: Option<&Path>,
+    stop: &AtomicBool,
+    output: &mut Output,
+) -> Result<(SearchJob, SearchReport)> {
     let limits = args.budget;
     let budget = Budget::new(limits.energy, limits.latency, limits.macs, limits.params)?;
-    let target = args.target.as_deref().map(targets::find).transpose()?;
+    let target = target.map(targets::find).transpose()?;
     // Before files are read: a budget on what the target does not know is wrong whatever they hold.
     if let Some(target) = &target {
         budget.check_known(target)?;
@@ -45,32 +104,39 @@ pub(crate) fn run(args: &SearchArgs, output: &mut Output) -> Result<()> {
         start,
         evaluations: usize::try_from(args.evaluations)?,
         seed: args.seed,
-        top: usize::try_from(args.top)?,
+        top: usize::try_from(args.top.max(args.verify.unwrap_or(0)))?,
     };
     check_weights(args, &job)?;
-    let stop = stop_flag();
     let bar = output.progress(args.evaluations, "{bar:40} {pos}/{len} evaluations, {per_sec}, {eta} left");
-    let report = job.run(&stop, &mut |done| bar.set_position(done as u64))?;
+    let mut report = job.run(stop, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
+    if args.verify.is_some() {
+        verify(args, &job, &mut report)?;
+        report.found.truncate(usize::try_from(args.top)?);
+    }
     report.notes.iter().for_each(|note| output.say(format!("note: {note}")));
-    if let Some(folder) = &args.out {
+    if let Some(folder) = out {
         report.save(&job, folder)?;
         deploy(args, &job, &report, folder, output)?;
         output.say(format!("written to {}", folder.display()));
     }
+    Ok((job, report))
+}
+
+fn print(job: &SearchJob, report: &SearchReport, output: &mut Output) -> Result<()> {
     if output.is_json() {
-        return report.found.iter().try_for_each(|found| output.json(&report.json(&job, found)));
+        return report.found.iter().try_for_each(|found| output.json(&report.json(job, found)));
     }
     if report.front.is_some() {
-        return print_front(&job, &report, output);
+        return print_front(job, report, output);
     }
     for (rank, found) in report.found.iter().enumerate() {
         if rank > 0 {
             output.line("")?;
         }
-        let mut rows = found_rows(&job, found);
+        let mut rows = found_rows(job, found);
         if rank + 1 == report.found.len() {
-            rows.push(row("search", search_words(&job, &report)));
+            rows.push(row("search", search_words(job, report)));
         }
         output.rows(&rows)?;
     }
@@ -97,13 +163,33 @@ fn deploy(_: &SearchArgs, _: &SearchJob, _: &SearchReport, _: &Path, output: &Ou
     Ok(())
 }
 
-/// What [`deploy`] will need: better missed before a search than after it.
+/// Measures what was found, and puts the truly best first.
+#[cfg(feature = "torch")]
+fn verify(args: &SearchArgs, job: &SearchJob, report: &mut SearchReport) -> Result<()> {
+    let (Some(bundle), Some(data)) = (&job.candidates.bundle, args.data.as_deref()) else {
+        anyhow::bail!(AppError::NothingToVerify);
+    };
+    let device = super::prepare(&args.compute)?;
+    experiments::verify::verify(bundle, report, &data.parse()?, device)
+}
+
+#[cfg(not(feature = "torch"))]
+fn verify(_: &SearchArgs, _: &SearchJob, _: &mut SearchReport) -> Result<()> {
+    super::no_torch("measuring accuracy")
+}
+
+/// What [`deploy`] and [`verify`] will need: better missed before a search than after it.
 #[cfg(feature = "torch")]
 fn check_weights(args: &SearchArgs, job: &SearchJob) -> Result<()> {
     if let Some(data) = &args.data {
         data.parse::<supernet::data::DataSource>()?;
     }
     super::prepare(&args.compute)?;
+    match &job.candidates.bundle {
+        None if args.verify.is_some() => anyhow::bail!(AppError::NothingToVerify),
+        Some(bundle) if args.verify.is_some() => drop(bundle.supernet()?),
+        _ => {}
+    }
     if let (Some(_), Some(bundle)) = (&args.out, &job.candidates.bundle) {
         bundle.supernet()?;
         if args.data.is_none() {
@@ -190,6 +276,10 @@ fn row(label: &str, value: String) -> (String, String) {
 fn found_rows(job: &SearchJob, found: &Found) -> Vec<(String, String)> {
     let spread = found.spread.map_or(String::new(), |spread| format!(", its members differ by {}", percent(spread)));
     let mut rows = vec![row("top-1", format!("{} (predicted{spread})", percent(found.top1)))];
+    rows.extend(found.verified.map(|verified| {
+        let (top1, error) = (percent(verified.top1), percent(verified.std_error()));
+        row("", format!("{top1} ± {error} (measured on {} held-out images)", verified.images))
+    }));
     for (quantity, cost) in [(Quantity::Energy, &found.cost.energy), (Quantity::Latency, &found.cost.latency)] {
         let (Some(cost), Some(target)) = (cost, &job.target) else { continue };
         rows.push(row(quantity.name(), cost_words(quantity, cost)));

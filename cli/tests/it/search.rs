@@ -221,6 +221,31 @@ fn several_objectives_give_a_front() {
 }
 
 #[test]
+fn several_targets_are_searched_in_one_run() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let args = ["--targets", "pixel3,jetson-tx2", "--energy", "42mJ", "--format", "json"];
+    let found = sandbox.ok(&search(&predictor, &args)).json();
+    assert_eq!(found.len(), 2);
+    for (result, target) in found.iter().zip(["pixel3", "jetson-tx2"]) {
+        assert_eq!(result["target"], target);
+        let alone = ["--target", target, "--energy", "42mJ", "--format", "json"];
+        assert_eq!(
+            without_time(sandbox.ok(&search(&predictor, &alone)).json().remove(0)),
+            without_time(result.clone())
+        );
+    }
+    // One that cannot be met does not silence the other.
+    let out = sandbox.path("found");
+    let args = ["--targets", "jetson-tx2,pixel3", "--energy", "3mJ", "--out", out.to_str().unwrap()];
+    let run = sandbox.ofa(&search(&predictor, &args));
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(run.stderr.contains("target jetson-tx2: no subnet"), "{}", run.stderr);
+    assert!(run.stdout.contains("pixel3") && !run.stdout.contains("jetson"), "{}", run.stdout);
+    assert!(out.join("pixel3/subnet.json").is_file() && !out.join("jetson-tx2").exists());
+}
+
+#[test]
 fn objectives_that_do_not_go_together_are_refused() {
     let sandbox = Sandbox::new();
     let predictor = sandbox.predictor();
