@@ -10,3 +10,4 @@ mod talk;
 mod training;
 #[cfg(feature = "torch")]
 mod weights;
+mod zoo;
