@@ -30,6 +30,8 @@ const RECENT: usize = 300;
 const PATIENCE: usize = 4;
 /// New evaluations after which the guess is fitted again.
 const REFIT: usize = 400;
+/// Restarts in a row that found little new and nothing better, after which a search ends.
+const BARREN: u32 = 60;
 /// Best ends of climbs that restarts begin near.
 const SUMMITS: usize = 32;
 /// How often a restart is where a draw from the guess is best, instead of near a summit.
@@ -93,14 +95,16 @@ impl Climber {
         }
     }
 
-    /// Spends what is left of the budget on climbs from disturbed copies of `summits`.
+    /// Spends what is left of the budget on climbs from disturbed copies of `summits`; less, where restart after restart
+    /// finds nearly everything around known already and nothing better.
     pub(crate) fn polish<E: Evaluator>(
         &mut self,
         explorer: &mut Explorer<'_, E>,
         mut summits: Vec<usize>,
         rng: &mut ChaCha8Rng,
     ) -> Result<(), SearchError> {
-        while explorer.left() > 0 && !summits.is_empty() {
+        let mut barren = 0;
+        while explorer.left() > 0 && !summits.is_empty() && barren < BARREN {
             summits.sort_by(|&a, &b| explorer.entries[b].1.total_cmp(&explorer.entries[a].1).then(a.cmp(&b)));
             summits.dedup();
             summits.truncate(SUMMITS);
@@ -116,8 +120,14 @@ impl Climber {
                 Some(start) => Some(start),
                 None => disturb(explorer, summits[origin], self.size.div_ceil(2), rng)?,
             };
+            let (known, best) = (explorer.entries.len(), explorer.entries[summits[0]].1);
             match start {
-                Some(start) => summits.push(self.climb(explorer, start)?),
+                Some(start) => {
+                    let summit = self.climb(explorer, start)?;
+                    let few = explorer.entries.len() - known < self.size / 2;
+                    barren = if few && explorer.entries[summit].1 <= best { barren + 1 } else { 0 };
+                    summits.push(summit);
+                }
                 // Everything around it is known.
                 None => drop(summits.remove(origin)),
             }

@@ -33,7 +33,9 @@ fn the_first_command_of_the_readme_answers() {
     }
     let result = search(&sandbox, &["--energy", "50mJ", "--format", "json"]).json().remove(0);
     assert_eq!(result["bundle"], "mcu-cifar");
-    assert_eq!(result["evaluations"], 50_100);
+    // It may end early, when all around its best is known.
+    let evaluations = result["evaluations"].as_u64().unwrap();
+    assert!((5_000..=50_100).contains(&evaluations), "{evaluations}");
     sandbox.refused(&["search", "--target", "pixel3", "--energy", "1nJ"], 4, &["no subnet", "1 nJ"]);
 }
 
