@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use experiments::search_job::objective;
+use experiments::confidence::Confidence;
+use experiments::search_job::{Algorithm, objective};
 use hw_targets::units::{Joules, Macs, Params, Seconds};
 use search::nsga2::Objective;
 
@@ -418,18 +419,25 @@ pub(crate) struct SearchArgs {
     /// A predictor's file
     #[arg(long)]
     pub(crate) predictor: Option<String>,
-    /// How to look; by default evolution, and nsga2 for several objectives
-    #[arg(long, value_enum)]
-    pub(crate) algorithm: Option<AlgorithmArg>,
+    /// evolution (annealing populations and climbs), local (climbs), random, nsga2 (several objectives) or exact (the
+    /// certified front of an additive predictor); by default evolution, and nsga2 for several objectives
+    #[arg(long, value_name = "NAME", value_parser = parse_algorithm)]
+    pub(crate) algorithm: Option<Algorithm>,
     /// What is to be made good: accuracy, energy, latency, macs, params; several give a front
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', default_value = "accuracy", value_parser = parse_objective)]
     pub(crate) objectives: Vec<Objective>,
     /// Subnets to begin with, one JSON object per line
     #[arg(long, value_name = "F.jsonl")]
     pub(crate) start: Option<PathBuf>,
-    /// Evaluations in all, each of a distinct subnet
-    #[arg(long, value_name = "N", default_value_t = 50_100, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
-    pub(crate) evaluations: u64,
+    /// Evaluations in all, each of a distinct subnet: 50100, or as many as --time allows
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) evaluations: Option<u64>,
+    /// How long to search, for example 2s; says how many --evaluations that were, to repeat it with
+    #[arg(long)]
+    pub(crate) time: Option<Seconds>,
+    /// Keep energy and latency within budget with this probability, for example 0.95, given the target's errors
+    #[arg(long, value_name = "P", value_parser = str::parse::<Confidence>)]
+    pub(crate) confidence: Option<Confidence>,
     /// Equal seeds find equal subnets
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
@@ -452,19 +460,10 @@ pub(crate) struct SearchArgs {
     pub(crate) compute: Compute,
 }
 
-/// How to search.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum AlgorithmArg {
-    /// Populations that breed, and climbs from the best
-    Evolution,
-    /// Climbs from random subnets
-    Local,
-    /// Random subnets
-    Random,
-    /// Several objectives: the subnets that nothing dominates
-    Nsga2,
-    /// The certified front of an additive predictor, for every budget at once
-    Exact,
+fn parse_algorithm(name: &str) -> Result<Algorithm, String> {
+    let all = Algorithm::ALL;
+    let known = || format!("known are {}", all.map(Algorithm::name).join(", "));
+    all.into_iter().find(|algorithm| algorithm.name() == name).ok_or_else(known)
 }
 
 fn parse_objective(name: &str) -> Result<Objective, String> {

@@ -57,12 +57,20 @@ pub enum AppError {
     NotExact { additive: bool },
     #[error("algorithm {algorithm} does not take these objectives")]
     Objectives { algorithm: &'static str },
+    #[error("algorithm {algorithm} does not begin with given subnets")]
+    NoStart { algorithm: &'static str },
     #[error("a space and a predictor have no weights to verify with")]
     NothingToVerify,
     #[error("stopped on request")]
     Interrupted,
     #[error("{what} needs LibTorch, and this build has none")]
     NoTorch { what: &'static str },
+}
+
+impl From<AppError> for search::error::ForeignError {
+    fn from(error: AppError) -> Self {
+        search::error::ForeignError::new(error.kind(), error)
+    }
 }
 
 impl AppError {
@@ -78,6 +86,7 @@ impl AppError {
             | Self::NothingToSearchFor
             | Self::NotExact { .. }
             | Self::NothingToVerify
+            | Self::NoStart { .. }
             | Self::Objectives { .. }
             | Self::NoData { .. }
             | Self::NoCommonResolution { .. }
@@ -117,6 +126,7 @@ impl AppError {
             Self::NothingToSearchFor => "add --target, or a budget: --macs 5M, --params 500K".into(),
             Self::NotExact { additive: true } => "give one of --energy, --latency, --macs, --params".into(),
             Self::NotExact { additive: false } => "fit one with `ofa predictor fit --model additive`".into(),
+            Self::NoStart { .. } => "leave out --start, or search with --algorithm evolution or local".into(),
             Self::NothingToVerify => "name a bundle with --supernet".into(),
             Self::Objectives { .. } => {
                 "--algorithm nsga2 takes several (accuracy,energy), exact accuracy and one cost, the others accuracy alone".into()

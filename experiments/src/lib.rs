@@ -6,6 +6,7 @@ pub mod calibration_images;
 pub mod candidates;
 #[cfg(feature = "torch")]
 pub mod collect;
+pub mod confidence;
 #[cfg(feature = "torch")]
 pub mod deploy;
 pub mod doctor;
@@ -15,6 +16,7 @@ pub mod eval;
 mod history_file;
 #[cfg(feature = "torch")]
 pub mod import;
+mod journal;
 #[cfg(feature = "torch")]
 pub mod logits;
 #[cfg(feature = "torch")]

@@ -3,8 +3,9 @@
 //! No tensors here: weights are taken out afterwards, for the subnets found.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use hw_targets::budget::Budget;
@@ -14,19 +15,23 @@ use hw_targets::failure::FailureKind;
 use hw_targets::target::Target;
 use hw_targets::units::Quantity;
 use hw_targets::workload::Op;
+use predictors::ensemble::AccuracyPredictor;
 use search::arch::ArchSpec;
 use search::dense::{CostTables, DeviceCost};
 use search::error::ForeignError;
-use search::evolution::{EvolutionSettings, SearchOutcome, evolve};
+use search::evolution::{EvolutionSettings, evolve};
 use search::exact::ExactFront;
 use search::history::Scored;
 use search::nsga2::{Nsga2Settings, Objective, nsga2, pareto_front};
 use search::objective::Evaluator;
+use search::outcome::SearchOutcome;
 use search::pareto::hypervolume;
 use search::random::random;
 
 use crate::candidates::Candidates;
+use crate::confidence::Confidence;
 use crate::error::AppError;
+use crate::journal::Journal;
 use crate::search_report::{AdditivePart, Found, Front, LimitReport, SearchReport};
 use crate::targets;
 
@@ -86,7 +91,12 @@ pub struct SearchJob {
     pub objectives: Vec<Objective>,
     /// Evaluations in all, each of a distinct subnet.
     pub evaluations: usize,
-    /// Subnets to begin with.
+    /// When to end whatever was evaluated by then, counted from the start of [`SearchJob::run`].
+    pub time: Option<Duration>,
+    /// With what probability a subnet is to keep the budget on the device, whose costs have errors; without it, its
+    /// expected costs are to keep it.
+    pub confidence: Option<Confidence>,
+    /// Subnets to begin with; only [`Algorithm::Evolution`] and [`Algorithm::Local`] begin anywhere.
     pub start: Vec<ArchSpec>,
     /// Everything random follows from it.
     pub seed: u64,
@@ -95,12 +105,31 @@ pub struct SearchJob {
 }
 
 impl SearchJob {
-    /// Searches. `stop` ends it early, `progress` hears of the evaluations done.
+    /// Searches. `stop` ends it early, `progress` hears of the evaluations done. What is evaluated is recorded in
+    /// `folder` until [`SearchReport::save`], so that a killed search goes on there.
     ///
     /// # Errors
     /// A ceiling or objective on what the target does not know, an operator that it does not cover, objectives that the
     /// algorithm does not take, nothing that fits ([`search::error::SearchError::Infeasible`]), a stop on request.
-    pub fn run(&self, stop: &AtomicBool, progress: &mut dyn FnMut(usize)) -> Result<SearchReport> {
+    pub fn run(
+        &self,
+        stop: &AtomicBool,
+        folder: Option<&Path>,
+        progress: &mut (dyn FnMut(usize) + Send),
+    ) -> Result<SearchReport> {
+        // On one of rayon's own threads, which then need not be woken for every batch.
+        rayon::scope(|_| match self.confidence {
+            None => self.search(stop, folder, progress),
+            Some(confidence) => self.search_confidently(confidence, stop, folder, progress),
+        })
+    }
+
+    pub(crate) fn search(
+        &self,
+        stop: &AtomicBool,
+        folder: Option<&Path>,
+        progress: &mut (dyn FnMut(usize) + Send),
+    ) -> Result<SearchReport> {
         let started = Instant::now();
         let mut notes = self.candidates.notes.clone();
         self.check_budget()?;
@@ -108,18 +137,17 @@ impl SearchJob {
         let resolutions = self.resolutions(&mut notes)?;
         let tables = self.tables(&resolutions, &mut notes)?;
         let predictor = &self.candidates.predictor;
-        let mut done = 0;
-        let mut evaluator = |archs: &[ArchSpec]| -> Result<Vec<f64>, ForeignError> {
-            if stop.load(Ordering::Relaxed) {
-                return Err(ForeignError::new(FailureKind::Io, AppError::Interrupted));
-            }
-            let scores = predictor.top1(archs).map_err(|error| ForeignError::new(error.kind(), error))?;
-            done += archs.len();
-            progress(done);
-            Ok(scores)
-        };
+        let journal = folder.map(Journal::open).transpose()?;
+        if let Some(journal) = journal.as_ref().filter(|journal| journal.len() > 0) {
+            notes.push(format!("goes on after the {} evaluations of a search that was ended there", journal.len()));
+        }
+        let over = self.time.map(|time| started + time);
+        let mut evaluator = Recorded { predictor, journal, over, stop, done: 0, progress };
         let exact = if self.algorithm == Algorithm::Exact { Some(self.exact_front(&tables)?) } else { None };
         let outcome = self.explore(&tables, exact.as_ref(), &mut evaluator)?;
+        if over.is_some_and(|over| Instant::now() >= over) && !outcome.exhaustive {
+            notes.push(format!("the time is up; --evaluations {} repeats this search", outcome.history.len()));
+        }
         let limits = self.budget.limits().filter_map(|(quantity, limit)| {
             let binds = !outcome.slack.contains(&quantity);
             Some(LimitReport { quantity, limit, range: tables.range(quantity)?, binds })
@@ -162,9 +190,9 @@ impl SearchJob {
                 nsga2(tables, &self.budget, &self.objectives, evaluator, &settings)
             }
             (algorithm, _) => {
-                let breeds = algorithm == Algorithm::Evolution;
+                let anneals = algorithm == Algorithm::Evolution;
                 let start = self.start.clone();
-                let settings = EvolutionSettings { evaluations, seed, breeds, start, ..EvolutionSettings::default() };
+                let settings = EvolutionSettings { evaluations, seed, anneals, start, ..EvolutionSettings::default() };
                 evolve(tables, &self.budget, evaluator, &settings)
             }
         };
@@ -257,6 +285,9 @@ impl SearchJob {
     }
 
     fn check_objectives(&self) -> Result<()> {
+        if !self.start.is_empty() && !matches!(self.algorithm, Algorithm::Evolution | Algorithm::Local) {
+            return Err(AppError::NoStart { algorithm: self.algorithm.name() }.into());
+        }
         let accuracy_alone = self.objectives == [Objective::Score];
         if self.objectives.is_empty()
             || (!accuracy_alone && !matches!(self.algorithm, Algorithm::Nsga2 | Algorithm::Exact))
@@ -375,5 +406,36 @@ impl SearchJob {
             self.candidates.space.id(),
             quantity.format(*limit)
         )
+    }
+}
+
+/// The predictor, with a record of what it said.
+struct Recorded<'a> {
+    predictor: &'a AccuracyPredictor,
+    journal: Option<Journal>,
+    over: Option<Instant>,
+    stop: &'a AtomicBool,
+    done: usize,
+    progress: &'a mut (dyn FnMut(usize) + Send),
+}
+
+impl Evaluator for Recorded<'_> {
+    fn evaluate(&mut self, archs: &[ArchSpec]) -> Result<Vec<f64>, ForeignError> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(ForeignError::new(FailureKind::Io, AppError::Interrupted));
+        }
+        let ask =
+            |archs: &[ArchSpec]| self.predictor.top1(archs).map_err(|error| ForeignError::new(error.kind(), error));
+        let scores = match &mut self.journal {
+            Some(journal) => journal.scores(archs, ask)?,
+            None => ask(archs)?,
+        };
+        self.done += archs.len();
+        (self.progress)(self.done);
+        Ok(scores)
+    }
+
+    fn is_over(&mut self) -> bool {
+        self.over.is_some_and(|over| Instant::now() >= over)
     }
 }

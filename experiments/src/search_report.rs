@@ -15,9 +15,10 @@ use search::nsga2::Objective;
 use serde_json::{Map, Value, json};
 
 use crate::bundle::Bundle;
+use crate::confidence::Confidence;
 use crate::error::AppError;
 use crate::search_job::SearchJob;
-use crate::{history_file, targets};
+use crate::{history_file, journal, targets};
 
 /// One subnet found.
 #[derive(Clone, Debug)]
@@ -150,6 +151,7 @@ impl SearchReport {
             "seconds": self.seconds,
             "seed": job.seed,
             "algorithm": job.algorithm.name(),
+            "confidence": job.confidence.map(Confidence::probability),
             "additive": additive,
             "verified": verified,
             "grid": grid_step,
@@ -179,6 +181,6 @@ impl SearchReport {
         }
         write("subnet.json", format!("{:#}\n", space.to_subnet_json(&best.arch)))?;
         write("result.json", format!("{:#}\n", self.json(job, best)))?;
-        Ok(())
+        Ok(journal::remove(folder)?)
     }
 }

@@ -82,6 +82,16 @@ impl Budget {
         }
     }
 
+    /// The ceiling on multiply-accumulates.
+    pub fn macs(&self) -> Option<Macs> {
+        self.macs
+    }
+
+    /// The ceiling on parameters.
+    pub fn params(&self) -> Option<Params> {
+        self.params
+    }
+
     /// All ceilings.
     pub fn limits(&self) -> impl Iterator<Item = (Quantity, f64)> + '_ {
         Quantity::ALL.into_iter().filter_map(|quantity| Some((quantity, self.limit(quantity)?)))

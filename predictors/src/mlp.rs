@@ -13,8 +13,8 @@ use rayon::prelude::*;
 
 use crate::encode::ActiveRows;
 
-/// Rows that are computed together.
-pub const TILE: usize = 64;
+/// Rows that are computed together: a whole number of the widest kernel's columns, six.
+pub const TILE: usize = 48;
 
 /// A linear layer: `weight` is row-major `[outputs, inputs]` as in PyTorch, `bias` has one value per output.
 #[derive(Clone, Debug, PartialEq)]

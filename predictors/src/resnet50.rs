@@ -81,7 +81,7 @@ impl ResNet50Genome {
         length("e", e.len(), BLOCKS)?;
         length("w", w.len(), WIDTHS)?;
         let more = |stage: usize, least: usize, most: usize| match d[1 + stage] {
-            more if least + more <= most => Ok(least + more),
+            more if more <= most - least => Ok(least + more),
             more => Err(format!("d[{}] is {more}, but this stage has at most {} more blocks", 1 + stage, most - least)),
         };
         let mut depths = [0; 4];
@@ -237,6 +237,7 @@ mod tests {
             message
         };
         assert!(refused("[2,1,0,0,0]", "[2,3,0,0,0]").contains("d[1] is 3"));
+        assert!(refused("[2,1,0,0,0]", &format!("[2,{},0,0,0]", u64::MAX)).contains("d[1] is"));
         assert!(refused("[2,1,0,0,0]", "[2,1,0,0]").contains("`d` has 4 entries, expected 5"));
         assert!(refused("[0.2,", "[0.3,").contains("e[0] is 0.3"));
         assert!(refused("[1,0,1,1,0,0]", "[1,0,1,1,0,3]").contains("w[5] is 3"));

@@ -7,6 +7,8 @@
 
 use hw_targets::units::Quantity;
 use hw_targets::workload::Op;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
 use crate::arch::{ArchSpec, BlockSpec, StageSpec};
 use crate::error::{ForeignError, SearchError};
@@ -161,6 +163,23 @@ impl CostTables {
     pub fn range(&self, quantity: Quantity) -> Option<CostRange> {
         let ranges = self.resolutions().iter().filter_map(|&resolution| self.range_at(quantity, resolution));
         ranges.reduce(|a, b| CostRange { min: a.min.min(b.min), max: a.max.max(b.max) })
+    }
+
+    /// The middle value of `quantity` over a thousand random subnets, the same ones each time, or `None` if it is unknown.
+    pub fn median(&self, quantity: Quantity) -> Option<f64> {
+        let of = index_of(quantity);
+        if !self.known[of] {
+            return None;
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let resolutions = self.resolutions();
+        let draw = |turn: usize| {
+            let arch = self.codec.space.sample_at(resolutions[turn % resolutions.len()], &mut rng);
+            self.row(&self.codec.encode(&arch))[of]
+        };
+        let mut values: Vec<f64> = (0..1_001).map(draw).collect();
+        values.sort_by(f64::total_cmp);
+        Some(values[values.len() / 2])
     }
 
     pub(crate) fn costs(&self, values: CostRow) -> Costs {

@@ -1,50 +1,38 @@
-//! Evolutionary search under ceilings, ended by local search.
+//! Evolutionary search under ceilings: populations that anneal, each ended by local search.
 //!
-//! The published EvolutionFinder (Cai et al. 2020, arXiv:1908.09791; `once-for-all` §6.1): the best quarter of a
-//! population are parents, half of the children mutants and half crossovers. Departures, each for a weakness measured
-//! there: candidates are repaired, not rejected, so an impossible or tight budget cannot loop for ever; no network is
-//! evaluated twice (81 % of the published evaluations are repeats); the last children count; and instead of one long
-//! run, several short ones start at different resolutions, each ended by a climb ([`crate::local`]), which leaves less
-//! between seeds. Where no more subnets fit than may be evaluated, all of them are.
+//! The published EvolutionFinder (Cai et al. 2020, arXiv:1908.09791; `once-for-all` §6.1) breeds one population from its
+//! best quarter for 500 generations. Departures, each for a weakness measured there: candidates are repaired, not
+//! rejected, so an impossible or tight budget cannot loop for ever; no network is evaluated twice (81 % of the published
+//! evaluations are repeats); the last children count; members are drawn again at a falling temperature instead of by rank
+//! and move by guided walks ([`crate::annealing`]), which finds deeper optima from any seed; and a climb ends each
+//! population ([`crate::local`]). Where no more subnets fit than may be evaluated, all of them are.
+//!
+//! A search of N evaluations is the beginning of every longer one with the same seed: populations come in a fixed order,
+//! small ones first.
 
 use hw_targets::budget::Budget;
-use hw_targets::units::Quantity;
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::annealing::Annealing;
 use crate::arch::ArchSpec;
-use crate::crossover::crossover;
 use crate::dense::CostTables;
 use crate::error::SearchError;
-use crate::feasible::Feasible;
 use crate::genome::Genes;
-use crate::history::{Explorer, History, Scored};
+use crate::history::Explorer;
 use crate::local::Climber;
-use crate::mutate::{MutationRates, mutate};
 use crate::objective::Evaluator;
+use crate::outcome::SearchOutcome;
 
-/// Settings of [`evolve`]; the default is the published one (100 + 500 generations of 100).
+/// Settings of [`evolve`]; the default makes as many evaluations as the published search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvolutionSettings {
     /// Evaluations in all, each of a distinct subnet.
     pub evaluations: usize,
-    /// Subnets in a population, and children per generation.
-    pub population: usize,
-    /// Part of the population that become parents.
-    pub parents: f64,
-    /// Part of the children that are mutants; the others are crossovers.
-    pub mutants: f64,
-    /// How likely each gene changes in a mutant.
-    pub rates: MutationRates,
-    /// Populations bred one after the other, each ended by a climb; several, because one may end on a lesser summit.
-    pub runs: usize,
-    /// Part of the evaluations that is left for climbing again from disturbed copies of the best.
-    pub polish: f64,
-    /// Whether populations breed; without it, each run climbs from the best of its first population (local search with
-    /// restarts).
-    pub breeds: bool,
-    /// Subnets that are evaluated first and climbed from; those that do not fit are repaired, those at other resolutions
-    /// than the tables' left out.
+    /// Whether populations anneal; without it, each is only climbed from (local search with restarts).
+    pub anneals: bool,
+    /// Subnets that are evaluated first, belong to every population and are climbed from; those that do not fit are
+    /// repaired, those at other resolutions than the tables' left out.
     pub start: Vec<ArchSpec>,
     /// Everything random follows from it.
     pub seed: u64,
@@ -52,75 +40,18 @@ pub struct EvolutionSettings {
 
 impl Default for EvolutionSettings {
     fn default() -> Self {
-        EvolutionSettings {
-            evaluations: 50_100,
-            population: 100,
-            parents: 0.25,
-            mutants: 0.5,
-            rates: MutationRates::default(),
-            runs: 6,
-            polish: 0.3,
-            breeds: true,
-            start: Vec::new(),
-            seed: 0,
-        }
+        EvolutionSettings { evaluations: 50_100, anneals: true, start: Vec::new(), seed: 0 }
     }
 }
 
-/// What a search found.
-#[derive(Clone, Debug)]
-pub struct SearchOutcome {
-    /// Every evaluation in order.
-    pub history: History,
-    /// Whether every subnet that fits was evaluated, so that the best is the best there is.
-    pub exhaustive: bool,
-    /// Ceilings that every subnet of the space meets, so that they bind nothing.
-    pub slack: Vec<Quantity>,
-}
-
-impl SearchOutcome {
-    /// The best subnet.
-    pub fn best(&self) -> Scored {
-        self.history.best(1).remove(0)
-    }
-
-    /// Lets `explore` look among what fits `budget`, unless that is so little that all of it is evaluated.
-    pub(crate) fn of<E: Evaluator>(
-        tables: &CostTables,
-        budget: &Budget,
-        evaluator: &mut E,
-        evaluations: usize,
-        batch: usize,
-        explore: impl FnOnce(&mut Explorer<'_, E>) -> Result<(), SearchError>,
-    ) -> Result<SearchOutcome, SearchError> {
-        let feasible = Feasible::new(tables, budget)?;
-        let most = evaluations.max(1);
-        let everything = feasible.enumerate(most);
-        let exhaustive = everything.is_some();
-        let mut explorer = Explorer::new(feasible, evaluator, most);
-        match everything {
-            Some(all) => {
-                for chunk in all.chunks(batch.max(1)) {
-                    let mut new = Vec::new();
-                    for genes in chunk {
-                        explorer.queue(&mut new, genes.clone());
-                    }
-                    explorer.evaluate(new)?;
-                }
-            }
-            None => explore(&mut explorer)?,
-        }
-        Ok(SearchOutcome { history: explorer.into_history(), exhaustive, slack: slack(tables, budget) })
-    }
-}
-
-/// Ceilings that every subnet meets.
-pub(crate) fn slack(tables: &CostTables, budget: &Budget) -> Vec<Quantity> {
-    let meets = |(quantity, ceiling): (Quantity, f64)| {
-        tables.range(quantity).is_some_and(|range| range.max <= ceiling).then_some(quantity)
-    };
-    budget.limits().filter_map(meets).collect()
-}
+/// Members of a population, and the evaluations it anneals for; the last one comes again and again.
+const POPULATIONS: [(usize, usize); 3] = [(16, 1_600), (48, 4_000), (96, 40_000)];
+/// Evaluations for climbing again from disturbed copies of the best after each population, as a part of its share.
+const POLISH: usize = 20;
+/// Members that a climb starts from at a population's end.
+const CLIMBS: usize = 3;
+/// Subnets that a climb evaluates together.
+const BATCH: usize = 96;
 
 /// Looks for the subnets that `evaluator` scores highest among those of `tables`' space and resolutions that fit
 /// `budget`. The same arguments give the same result, whatever the evaluator does in parallel.
@@ -134,144 +65,80 @@ pub fn evolve(
     evaluator: &mut impl Evaluator,
     settings: &EvolutionSettings,
 ) -> Result<SearchOutcome, SearchError> {
-    SearchOutcome::of(tables, budget, evaluator, settings.evaluations, settings.population, |explorer| {
-        explore(explorer, settings)
-    })
+    SearchOutcome::of(tables, budget, evaluator, settings.evaluations, BATCH, |explorer| explore(explorer, settings))
 }
 
-/// Populations from several resolutions, a climb from the best of each, and climbs from disturbed summits.
+/// Populations in their order, each followed by climbs from its best members and from disturbed summits.
 fn explore<E: Evaluator>(explorer: &mut Explorer<'_, E>, settings: &EvolutionSettings) -> Result<(), SearchError> {
     let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
-    let mut climber = Climber::new(settings.population);
-    let reserve = (explorer.left() as f64 * settings.polish.clamp(0.0, 1.0)) as usize;
-    let runs = settings.runs.max(1);
-    let share = (explorer.left() / runs).max(settings.population);
+    let mut climber = Climber::new(BATCH);
+    let start = given(explorer, &settings.start, &mut rng);
+    let start = enter(explorer, start)?;
     let mut summits = Vec::new();
-    if let Some(best) = evaluate_start(explorer, &settings.start, &mut rng)? {
-        summits.push(climber.climb(explorer, best)?);
+    for &at in &start {
+        summits.push(climber.climb(explorer, at)?);
     }
-    // Populations stagnate early in easy spaces; more of them take what is left then, up to a bound.
-    for run in 0..4 * runs {
-        if explorer.left() <= reserve && !summits.is_empty() {
+    let mut annealing = None;
+    let mut turn = 0;
+    while explorer.left() > 0 {
+        let (size, share) = POPULATIONS[turn.min(POPULATIONS.len() - 1)];
+        turn += 1;
+        let (known, best) = (explorer.entries.len(), best_score(explorer, &summits));
+        let fresh = sample(explorer, size, &mut rng);
+        let mut members = enter(explorer, fresh)?;
+        members.extend(&start);
+        if settings.anneals {
+            let annealing = annealing.get_or_insert_with(|| Annealing::new(explorer));
+            members = annealing.run(explorer, members, share, &mut rng)?;
+        }
+        members.sort_by(|&a, &b| explorer.entries[b].1.total_cmp(&explorer.entries[a].1).then(a.cmp(&b)));
+        members.dedup();
+        members.truncate(CLIMBS);
+        for member in members {
+            summits.push(climber.climb(explorer, member)?);
+        }
+        let polish = if settings.anneals { share / POLISH } else { share };
+        let is_barren = climber.polish(explorer, &mut summits, polish, &mut rng)?;
+        let few = explorer.entries.len() - known < share / 2;
+        if is_barren && few && best_score(explorer, &summits) <= best {
+            // Everything around is known, and a whole population found nothing better.
             break;
         }
-        // All resolutions in turn, or, where they are many, evenly spread ones.
-        let resolutions = &explorer.feasible.resolutions;
-        let turn = if resolutions.len() <= runs {
-            run % resolutions.len()
-        } else {
-            (2 * (run % runs) + 1) * resolutions.len() / (2 * runs)
-        };
-        let resolution = resolutions[turn];
-        let best = breed(explorer, settings, resolution, share, &mut rng)?;
-        summits.push(climber.climb(explorer, best)?);
     }
-    climber.polish(explorer, summits, &mut rng)
+    Ok(())
 }
 
-/// Evaluates the subnets to start from; the best of them.
-fn evaluate_start<E: Evaluator>(
-    explorer: &mut Explorer<'_, E>,
-    start: &[ArchSpec],
-    rng: &mut ChaCha8Rng,
-) -> Result<Option<usize>, SearchError> {
-    let mut brood = Brood::default();
-    for arch in start {
-        let codec = &explorer.feasible.tables.codec;
-        if codec.resolutions.contains(&arch.resolution()) {
-            let wish = codec.encode(arch);
-            brood.propose(explorer, wish, rng);
-        }
-    }
-    let all = brood.evaluate(explorer)?;
-    Ok(all.into_iter().max_by(|&a, &b| explorer.entries[a].1.total_cmp(&explorer.entries[b].1).then(b.cmp(&a))))
+fn best_score<E>(explorer: &Explorer<'_, E>, entries: &[usize]) -> f64 {
+    entries.iter().map(|&at| explorer.entries[at].1).fold(f64::NEG_INFINITY, f64::max)
 }
 
-/// Draws after which a candidate that is always known already is given up.
-const TRIES: usize = 10;
-/// Generations without a better best after which a population has converged.
-const STAGNATION: usize = 12;
-
-/// Breeds one population from scratch at `resolution` until it stagnates or `share` evaluations are spent; returns its best entry.
-///
-/// A child that an earlier population evaluated joins without being evaluated again.
-fn breed<E: Evaluator>(
-    explorer: &mut Explorer<'_, E>,
-    settings: &EvolutionSettings,
-    resolution: u8,
-    share: usize,
-    rng: &mut ChaCha8Rng,
-) -> Result<usize, SearchError> {
-    let size = settings.population.max(2);
-    let kept = ((size as f64 * settings.parents) as usize).clamp(1, size);
-    let floor = explorer.left().saturating_sub(share);
-    let mut brood = Brood::default();
-    for _ in 0..size {
-        let codec = &explorer.feasible.tables.codec;
-        let wish = codec.encode(&codec.space.sample_at(codec.resolutions[usize::from(resolution)], rng));
-        brood.propose(explorer, wish, rng);
-    }
-    let mut population = brood.evaluate(explorer)?;
-    let mut best = f64::NEG_INFINITY;
-    let mut stagnant = 0;
-    loop {
-        population.sort_by(|&a, &b| explorer.entries[b].1.total_cmp(&explorer.entries[a].1).then(a.cmp(&b)));
-        population.dedup();
-        population.truncate(kept);
-        let score = explorer.entries[population[0]].1;
-        stagnant = if score > best { 0 } else { stagnant + 1 };
-        best = best.max(score);
-        if !settings.breeds || stagnant > STAGNATION || explorer.left() <= floor {
-            return Ok(population[0]);
-        }
-        let parents: Vec<Genes> = population.iter().map(|&at| explorer.entries[at].0.clone()).collect();
-        let mut brood = Brood::default();
-        for child in 0..size {
-            let is_mutant = (child as f64) < settings.mutants * size as f64;
-            for _ in 0..TRIES {
-                let mother = &parents[rng.random_range(0..parents.len())];
-                let codec = &explorer.feasible.tables.codec;
-                let wish = if is_mutant {
-                    mutate(codec, mother, settings.rates, rng)
-                } else {
-                    let father = &parents[rng.random_range(0..parents.len())];
-                    crossover(codec, mother, father, rng)
-                };
-                if brood.propose(explorer, wish, rng) {
-                    break;
-                }
-            }
-        }
-        population.extend(brood.evaluate(explorer)?);
-    }
+/// The subnets to start from, as far as the tables know their resolution.
+fn given<E>(explorer: &Explorer<'_, E>, start: &[ArchSpec], rng: &mut ChaCha8Rng) -> Vec<Genes> {
+    let codec = &explorer.feasible.tables.codec;
+    let known = start.iter().filter(|arch| codec.resolutions.contains(&arch.resolution()));
+    known.map(|arch| explorer.feasible.fitted(codec.encode(arch), rng)).collect()
 }
 
-/// Children of one generation: new ones to evaluate, and known ones that join as they are.
-#[derive(Default)]
-struct Brood {
-    new: Vec<Genes>,
-    known: Vec<usize>,
+/// `size` random subnets, evenly over the resolutions.
+fn sample<E>(explorer: &Explorer<'_, E>, size: usize, rng: &mut ChaCha8Rng) -> Vec<Genes> {
+    let feasible = &explorer.feasible;
+    let codec = &feasible.tables.codec;
+    let draw = |member: usize| {
+        let resolution = feasible.resolutions[member % feasible.resolutions.len()];
+        let wish = codec.space.sample_at(codec.resolutions[usize::from(resolution)], rng);
+        feasible.fitted(codec.encode(&wish), rng)
+    };
+    (0..size).map(draw).collect()
 }
 
-impl Brood {
-    /// Adds `wish`, or the nearest that fits; false if it is in this brood already.
-    fn propose<E: Evaluator>(&mut self, explorer: &mut Explorer<'_, E>, wish: Genes, rng: &mut ChaCha8Rng) -> bool {
-        let genes = if explorer.feasible.fits(&wish) { wish } else { explorer.feasible.repair(&wish, rng) };
-        match explorer.find(&genes) {
-            Some(at) if at >= explorer.entries.len() => false,
-            Some(at) => {
-                self.known.push(at);
-                false
-            }
-            None => explorer.queue(&mut self.new, genes),
-        }
-    }
-
-    fn evaluate<E: Evaluator>(self, explorer: &mut Explorer<'_, E>) -> Result<Vec<usize>, SearchError> {
-        let mut all = self.known;
-        all.extend(explorer.evaluate(self.new)?);
-        Ok(all)
-    }
+/// Evaluates what is not known yet; where in the entries all of it is, as far as the evaluations reached.
+fn enter<E: Evaluator>(explorer: &mut Explorer<'_, E>, all: Vec<Genes>) -> Result<Vec<usize>, SearchError> {
+    let mut new = Vec::new();
+    all.iter().for_each(|genes| {
+        explorer.queue(&mut new, genes.clone());
+    });
+    explorer.evaluate(new)?;
+    Ok(all.iter().filter_map(|genes| explorer.find(genes)).collect())
 }
 
 #[cfg(test)]
@@ -279,7 +146,8 @@ mod tests {
     use std::collections::HashSet;
 
     use hw_targets::failure::FailureKind;
-    use hw_targets::units::{Joules, Macs};
+    use hw_targets::units::{Joules, Macs, Quantity};
+    use rand::RngExt;
 
     use super::*;
     use crate::arch::BlockSpec;
@@ -440,14 +308,31 @@ mod tests {
     }
 
     #[test]
+    fn a_search_is_the_beginning_of_every_longer_one() {
+        let space = SearchSpace::builtin("mcu-cifar").unwrap();
+        let tables = tables(&space);
+        let budget = &budgets(&tables, 4)[1];
+        let run = |evaluations: usize, anneals: bool| {
+            let settings = EvolutionSettings { anneals, ..settings(evaluations, 5) };
+            evolve(&tables, budget, &mut Synthetic::new(3), &settings).unwrap().history
+        };
+        for anneals in [true, false] {
+            let long = run(12_000, anneals);
+            for evaluations in [1, 17, 1_000, 4_321] {
+                assert!(run(evaluations, anneals).iter().eq(long.iter().take(evaluations)));
+            }
+        }
+    }
+
+    #[test]
     fn a_start_is_evaluated_first_and_never_lost() {
         let space = SearchSpace::builtin("mcu-cifar").unwrap();
         let tables = tables(&space);
         let budget = &budgets(&tables, 4)[1];
         let good = evolve(&tables, budget, &mut Synthetic::new(3), &settings(5_000, 1)).unwrap().best();
         let start = vec![good.arch.clone(), space.largest(32).unwrap()];
-        for breeds in [true, false] {
-            let settings = EvolutionSettings { start: start.clone(), breeds, ..settings(400, 2) };
+        for anneals in [true, false] {
+            let settings = EvolutionSettings { start: start.clone(), anneals, ..settings(400, 2) };
             let outcome = evolve(&tables, budget, &mut Synthetic::new(3), &settings).unwrap();
             assert_eq!(outcome.history.at(0).arch, good.arch);
             // What does not fit was repaired.

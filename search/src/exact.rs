@@ -14,11 +14,11 @@ use rayon::prelude::*;
 use crate::arch::{ArchSpec, BlockSpec};
 use crate::dense::{CostRow, CostTables, Costs, QUANTITIES, index_of};
 use crate::error::SearchError;
-use crate::evolution::{SearchOutcome, slack};
 use crate::feasible::Feasible;
 use crate::genome::Genes;
 use crate::history::Explorer;
 use crate::objective::Evaluator;
+use crate::outcome::{SearchOutcome, slack};
 
 /// Steps of the grid between the cheapest subnet and the largest budget.
 pub const STEPS: usize = 16_384;
@@ -155,13 +155,19 @@ impl ExactFront {
         budget: &Budget,
         evaluator: &mut impl Evaluator,
     ) -> Result<SearchOutcome, SearchError> {
-        let mut explorer = Explorer::new(Feasible::new(tables, budget)?, evaluator, self.points.len());
+        let mut explorer = Explorer::new(Feasible::new(tables, budget)?, evaluator, self.points.len().max(1));
         let mut batch = Vec::new();
         for point in &self.points {
             let genes = tables.codec.encode(&point.arch);
             if explorer.feasible.fits(&genes) {
                 explorer.queue(&mut batch, genes);
             }
+        }
+        if batch.is_empty()
+            && let Some(cheapest) = explorer.feasible.cheapest_fitting()
+        {
+            // A ceiling within the last bits of the least cost: rounding may have left none of the points.
+            explorer.queue(&mut batch, cheapest);
         }
         explorer.evaluate(batch)?;
         Ok(SearchOutcome { history: explorer.into_history(), exhaustive: false, slack: slack(tables, budget) })

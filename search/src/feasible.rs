@@ -41,6 +41,10 @@ pub struct UnmetLimit {
     pub ceiling: f64,
     /// The exact least value over the whole space.
     pub least: f64,
+    /// The middle value of random subnets.
+    pub median: f64,
+    /// The exact largest value over the whole space.
+    pub most: f64,
 }
 
 impl fmt::Display for Infeasible {
@@ -50,13 +54,9 @@ impl fmt::Display for Infeasible {
         if alone.peek().is_none() {
             write!(f, ": each ceiling can be met alone, but not all together")?;
         }
-        for UnmetLimit { quantity, ceiling, least } in alone {
-            write!(
-                f,
-                "; {quantity} is at least {}, the budget {}",
-                quantity.format(*least),
-                quantity.format(*ceiling)
-            )?;
+        for UnmetLimit { quantity, ceiling, least, median, most } in alone {
+            let [ceiling, least, median, most] = [ceiling, least, median, most].map(|value| quantity.format(*value));
+            write!(f, "; {quantity} is at least {least}, the budget {ceiling} (median {median}, largest {most})")?;
         }
         Ok(())
     }
@@ -67,7 +67,8 @@ impl Infeasible {
         let closest = self.limits.iter().filter_map(|limit| {
             Some(format!("{} {}", limit.quantity, limit.quantity.format(self.closest_costs.get(limit.quantity)?)))
         });
-        format!("the nearest subnet has {}", closest.collect::<Vec<_>>().join(", "))
+        let closest = closest.collect::<Vec<_>>().join(", ");
+        format!("the nearest subnet has {closest}, at resolution {}", self.closest.resolution())
     }
 }
 
@@ -127,7 +128,8 @@ impl<'a> Feasible<'a> {
 
     fn explain(&self, budget: &Budget, closest: &[u8]) -> Infeasible {
         let limits = budget.limits().filter_map(|(quantity, ceiling)| {
-            Some(UnmetLimit { quantity, ceiling, least: self.tables.range(quantity)?.min })
+            let (range, median) = (self.tables.range(quantity)?, self.tables.median(quantity)?);
+            Some(UnmetLimit { quantity, ceiling, least: range.min, median, most: range.max })
         });
         Infeasible {
             space: self.tables.space().id().to_string(),
@@ -135,6 +137,11 @@ impl<'a> Feasible<'a> {
             closest: self.tables.codec.decode(closest),
             closest_costs: self.tables.costs(self.tables.row(closest)),
         }
+    }
+
+    /// A fitting subnet near the least cost, at the lowest resolution that has one.
+    pub(crate) fn cheapest_fitting(&self) -> Option<Genes> {
+        self.anchors.iter().flatten().next().cloned()
     }
 
     pub(crate) fn fits(&self, genes: &[u8]) -> bool {
@@ -229,6 +236,11 @@ impl<'a> Feasible<'a> {
         }
     }
 
+    /// `wish`, or what [`Feasible::repair`] makes of it.
+    pub(crate) fn fitted(&self, wish: Genes, rng: &mut impl Rng) -> Genes {
+        if self.fits(&wish) { wish } else { self.repair(&wish, rng) }
+    }
+
     /// A fitting subnet as near to `wish` as random order allows: starting from the anchor of its resolution, genes of
     /// `wish` are taken over one by one wherever the result still fits; where one does not, another value may.
     pub(crate) fn repair(&self, wish: &[u8], rng: &mut impl Rng) -> Genes {
@@ -313,7 +325,7 @@ impl<'a> Feasible<'a> {
     }
 }
 
-fn subtract(total: &mut CostRow, row: &CostRow) {
+pub(crate) fn subtract(total: &mut CostRow, row: &CostRow) {
     for (total, value) in total.iter_mut().zip(row) {
         *total -= value;
     }

@@ -139,6 +139,9 @@ impl<E: Evaluator> Explorer<'_, E> {
             }
             self.entries.push((genes, score));
         }
+        if self.evaluator.is_over() {
+            self.most = self.entries.len();
+        }
         Ok(start..self.entries.len())
     }
 }

@@ -24,6 +24,7 @@
 //! Spaces and points: [`space`], [`space_file`], [`arch`], [`arch_file`], [`count`]. Shapes and operators: [`subnet`],
 //! [`lower`], [`fbnet`]. Search: [`dense`], [`feasible`], [`objective`], [`evolution`], [`random`], [`nsga2`], [`pareto`], [`exact`], [`history`].
 
+mod annealing;
 pub mod arch;
 pub mod arch_file;
 pub mod count;
@@ -41,6 +42,8 @@ pub mod lower;
 pub mod mutate;
 pub mod nsga2;
 pub mod objective;
+pub mod outcome;
+mod pairwise;
 pub mod pareto;
 pub mod random;
 mod sample;

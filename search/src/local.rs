@@ -95,16 +95,21 @@ impl Climber {
         }
     }
 
-    /// Spends what is left of the budget on climbs from disturbed copies of `summits`; less, where restart after restart
-    /// finds nearly everything around known already and nothing better.
+    /// Spends `share` evaluations on climbs from disturbed copies of `summits`, and keeps where they end. Stops early,
+    /// and returns true, where restart after restart finds nearly everything around known already and nothing better.
     pub(crate) fn polish<E: Evaluator>(
         &mut self,
         explorer: &mut Explorer<'_, E>,
-        mut summits: Vec<usize>,
+        summits: &mut Vec<usize>,
+        share: usize,
         rng: &mut ChaCha8Rng,
-    ) -> Result<(), SearchError> {
+    ) -> Result<bool, SearchError> {
         let mut barren = 0;
-        while explorer.left() > 0 && !summits.is_empty() && barren < BARREN {
+        let floor = explorer.left().saturating_sub(share);
+        while explorer.left() > floor && !summits.is_empty() {
+            if barren == BARREN {
+                return Ok(true);
+            }
             summits.sort_by(|&a, &b| explorer.entries[b].1.total_cmp(&explorer.entries[a].1).then(a.cmp(&b)));
             summits.dedup();
             summits.truncate(SUMMITS);
@@ -132,7 +137,7 @@ impl Climber {
                 None => drop(summits.remove(origin)),
             }
         }
-        Ok(())
+        Ok(summits.is_empty())
     }
 
     /// The best of a few subnets that maximise draws from the guess's posterior (Thompson sampling); `None` if all are known.
@@ -148,7 +153,7 @@ impl Climber {
             let weights = surrogate.draw(rng);
             let scores = surrogate.scores(&tables.codec, &weights);
             if let Some(genes) = roughly_best(tables, &scores, &explorer.feasible.limits, rng) {
-                let genes = if explorer.feasible.fits(&genes) { genes } else { explorer.feasible.repair(&genes, rng) };
+                let genes = explorer.feasible.fitted(genes, rng);
                 explorer.queue(&mut batch, genes);
             }
         }
@@ -184,7 +189,7 @@ fn disturb<E: Evaluator>(
             wish[gene] = rng.random_range(0..codec.options(gene)) as u8;
         }
         codec.canonicalise(&mut wish);
-        let genes = if explorer.feasible.fits(&wish) { wish } else { explorer.feasible.repair(&wish, rng) };
+        let genes = explorer.feasible.fitted(wish, rng);
         explorer.queue(&mut batch, genes);
     }
     let range = explorer.evaluate(batch)?;
@@ -375,7 +380,7 @@ impl PartialEq for Candidate {
 impl Eq for Candidate {}
 
 /// Sets one gene; blocks that appear repeat the stage's last one.
-fn apply(codec: &Codec, genes: &mut Genes, gene: usize, option: u8) {
+pub(crate) fn apply(codec: &Codec, genes: &mut [u8], gene: usize, option: u8) {
     if (1..=codec.stages.len()).contains(&gene) {
         let code = &codec.stages[gene - 1];
         let before = codec.depth(genes, gene - 1);

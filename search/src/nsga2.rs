@@ -13,13 +13,14 @@ use rand_chacha::ChaCha8Rng;
 use crate::crossover::crossover;
 use crate::dense::{CostTables, index_of};
 use crate::error::SearchError;
-use crate::evolution::SearchOutcome;
+
 use crate::exact::rough_front;
 use crate::feasible::Feasible;
 use crate::genome::Genes;
 use crate::history::Explorer;
 use crate::mutate::{MutationRates, mutate};
 use crate::objective::Evaluator;
+use crate::outcome::SearchOutcome;
 use crate::pareto::{crowding, front, layers};
 use crate::surrogate::Surrogate;
 
@@ -168,7 +169,7 @@ fn random_at<E>(explorer: &Explorer<'_, E>, resolution: u8, rng: &mut ChaCha8Rng
 
 /// Puts `wish`, or the nearest that fits, on `brood`; false if it is known already.
 fn propose<E>(explorer: &mut Explorer<'_, E>, brood: &mut Vec<Genes>, wish: Genes, rng: &mut ChaCha8Rng) -> bool {
-    let genes = if explorer.feasible.fits(&wish) { wish } else { explorer.feasible.repair(&wish, rng) };
+    let genes = explorer.feasible.fitted(wish, rng);
     explorer.queue(brood, genes)
 }
 
@@ -254,6 +255,7 @@ mod tests {
     use crate::arch::ArchSpec;
     use crate::dense::DeviceCost;
     use crate::error::ForeignError;
+    use crate::outcome::SearchOutcome;
     use crate::pareto::{dominates, hypervolume};
     use crate::space::SearchSpace;
 

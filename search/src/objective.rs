@@ -13,6 +13,12 @@ pub trait Evaluator {
     /// # Errors
     /// Whatever stops the evaluator; search ends with it.
     fn evaluate(&mut self, archs: &[ArchSpec]) -> Result<Vec<f64>, ForeignError>;
+
+    /// Whether nothing more is to be asked, because the time is up: search ends with what it has. Asked after every
+    /// batch.
+    fn is_over(&mut self) -> bool {
+        false
+    }
 }
 
 impl<F: FnMut(&[ArchSpec]) -> Result<Vec<f64>, ForeignError>> Evaluator for F {

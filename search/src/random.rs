@@ -6,8 +6,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::dense::CostTables;
 use crate::error::SearchError;
-use crate::evolution::SearchOutcome;
 use crate::objective::Evaluator;
+use crate::outcome::SearchOutcome;
 
 /// Subnets evaluated together.
 const BATCH: usize = 500;
@@ -37,7 +37,7 @@ pub fn random(
                 let resolution = feasible.resolutions[rng.random_range(0..feasible.resolutions.len())];
                 let resolution = codec.resolutions[usize::from(resolution)];
                 let wish = codec.encode(&codec.space.sample_at(resolution, &mut rng));
-                let genes = if feasible.fits(&wish) { wish } else { feasible.repair(&wish, &mut rng) };
+                let genes = feasible.fitted(wish, &mut rng);
                 misses = if explorer.queue(&mut batch, genes) { 0 } else { misses + 1 };
             }
             explorer.evaluate(batch)?;

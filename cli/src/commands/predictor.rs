@@ -3,6 +3,7 @@
 use anyhow::Result;
 use experiments::predictor_verbs::{self, FitJob};
 use experiments::spaces;
+use predictors::error::PredictorError;
 use predictors::fit::FitSettings;
 use predictors::report::{Ceiling, Scores};
 use serde_json::json;
@@ -68,6 +69,10 @@ fn fit(args: FitArgs, output: &mut Output) -> Result<()> {
     let defaults = FitSettings::default();
     let usual = if cfg!(feature = "torch") && args.model != ModelArg::Additive { defaults.members } else { 0 };
     let members = args.members.unwrap_or(usual);
+    if args.model == ModelArg::Additive && members > 0 {
+        let problem = format!("is {members}, but --model additive has no MLPs");
+        return Err(PredictorError::Setting { name: "members", problem }.into());
+    }
     let settings = FitSettings {
         test_pairs: args.test_pairs,
         seed: args.seed,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Result;
 use experiments::candidates::{Candidates, Wish};
@@ -16,9 +17,9 @@ use hw_targets::units::{Joules, Quantity};
 use search::arch::ArchSpec;
 
 use super::set_threads;
+use crate::args::SearchArgs;
 #[cfg(feature = "torch")]
 use crate::args::WeightsForm;
-use crate::args::{AlgorithmArg, SearchArgs};
 use crate::interrupt::stop_flag;
 use crate::output::{Output, percent};
 
@@ -37,7 +38,9 @@ fn run_each(args: &SearchArgs, stop: &AtomicBool, output: &mut Output) -> Result
     let mut rows = Vec::new();
     let mut failure = None;
     for target in &args.targets {
-        let folder = args.out.as_ref().map(|out| out.join(target));
+        // A target may be a path; its folder is under --out all the same.
+        let name = Path::new(target).file_stem().unwrap_or(target.as_ref());
+        let folder = args.out.as_ref().map(|out| out.join(name));
         match search(args, Some(target), folder.as_deref(), stop, output) {
             Ok((job, report)) if output.is_json() => print(&job, &report, output)?,
             Ok((_, report)) => rows.extend(report.found.iter().map(|found| {
@@ -95,20 +98,27 @@ fn search(
         Some(path) => spaces::read_subnets(path, &candidates.space)?,
         None => Vec::new(),
     };
+    let evaluations = args.evaluations.unwrap_or(if args.time.is_some() { 100_000_000 } else { 50_100 });
     let job = SearchJob {
         target,
         candidates,
         budget,
-        algorithm: algorithm(args),
+        algorithm: args.algorithm.unwrap_or(if args.objectives.len() > 1 {
+            Algorithm::Nsga2
+        } else {
+            Algorithm::Evolution
+        }),
         objectives: args.objectives.clone(),
         start,
-        evaluations: usize::try_from(args.evaluations)?,
+        evaluations: usize::try_from(evaluations)?,
+        time: args.time.map(|time| Duration::try_from_secs_f64(time.0)).transpose()?,
+        confidence: args.confidence,
         seed: args.seed,
         top: usize::try_from(args.top.max(args.verify.unwrap_or(0)))?,
     };
     check_weights(args, &job)?;
-    let bar = output.progress(args.evaluations, "{bar:40} {pos}/{len} evaluations, {per_sec}, {eta} left");
-    let mut report = job.run(stop, &mut |done| bar.set_position(done as u64))?;
+    let bar = output.progress(evaluations, "{bar:40} {pos}/{len} evaluations, {per_sec}, {eta} left");
+    let mut report = job.run(stop, out, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     if args.verify.is_some() {
         verify(args, &job, &mut report)?;
@@ -204,17 +214,6 @@ fn check_weights(args: &SearchArgs, _: &SearchJob) -> Result<()> {
     match args.data {
         Some(_) => super::no_torch("calibrating weights"),
         None => Ok(()),
-    }
-}
-
-fn algorithm(args: &SearchArgs) -> Algorithm {
-    match args.algorithm {
-        None if args.objectives.len() > 1 => Algorithm::Nsga2,
-        None | Some(AlgorithmArg::Evolution) => Algorithm::Evolution,
-        Some(AlgorithmArg::Local) => Algorithm::Local,
-        Some(AlgorithmArg::Random) => Algorithm::Random,
-        Some(AlgorithmArg::Nsga2) => Algorithm::Nsga2,
-        Some(AlgorithmArg::Exact) => Algorithm::Exact,
     }
 }
 

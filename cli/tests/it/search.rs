@@ -1,6 +1,8 @@
 //! `search`: the fixed JSON shape, budgets, determinism, and what is written.
 
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -185,6 +187,14 @@ fn every_algorithm_answers_within_the_budget_and_none_beats_the_certificate() {
     }
     assert!(top1[0] < top1[1] && top1[0] < top1[2], "{top1:?}");
 
+    // A ceiling at the least cost, to the last bits that are printed.
+    let least = exact[0]["costs"]["energy_mj"]["value"].as_f64().unwrap();
+    for budget in [format!("{least}mJ"), format!("{}mJ", least * (1.0 + 1e-9))] {
+        let args = ["--target", "pixel3", "--energy", &budget, "--format", "json", "--algorithm", "exact"];
+        let run = sandbox.ofa(&search(&predictor, &args));
+        assert!(run.code == 4 || (run.code == 0 && run.json().len() == 1), "{budget}: {} {}", run.code, run.stderr);
+    }
+
     // What one search found, another may begin with.
     let start = sandbox.file("start.jsonl", &best["subnet"].to_string());
     let warm = ["--target", "pixel3", "--energy", "2mJ", "--format", "json", "--start", &start];
@@ -255,7 +265,90 @@ fn objectives_that_do_not_go_together_are_refused() {
     };
     refused(&["accuracy,power"], &["power", "known are accuracy"]);
     refused(&["accuracy,energy", "--algorithm", "evolution"], &["evolution", "nsga2"]);
+    let start = sandbox.file("start.jsonl", &sandbox.ok(&["space", "sample", "mcu-cifar"]).stdout);
+    refused(&["accuracy", "--algorithm", "random", "--start", &start], &["random", "--start"]);
     refused(&["accuracy,energy", "--algorithm", "exact"], &["a sum", "--model additive"]);
     sandbox.refused(&search(&predictor, &["--objectives", "accuracy,energy"]), 2, &["needs a target"]);
     sandbox.refused(&search(&predictor, &["--target", "note10", "--objectives", "accuracy,energy"]), 2, &["energy"]);
+}
+
+#[test]
+fn a_killed_search_goes_on_to_the_same_result() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let args = |out: &Path| {
+        let mut args: Vec<String> = search(&predictor, &["--target", "pixel3", "--energy", "2mJ", "--threads", "1"])
+            .iter()
+            .map(|a| (*a).to_owned())
+            .collect();
+        args[6] = "30000".to_owned();
+        args.extend(["--out".to_owned(), out.to_str().unwrap().to_owned()]);
+        args
+    };
+    let (undisturbed, killed) = (sandbox.path("undisturbed"), sandbox.path("killed"));
+    assert!(sandbox.command().args(args(&undisturbed)).status().unwrap().success());
+    assert!(!undisturbed.join("search.journal").exists());
+
+    let journal = killed.join("search.journal");
+    let length = || fs::metadata(&journal).map_or(0, |file| file.len());
+    for part in [1, 3] {
+        let mut child = sandbox.command().args(args(&killed)).spawn().unwrap();
+        // Moments by the clock, after some evaluations more.
+        while length() < part * 16 * 5_000 && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(length() >= part * 16 * 5_000 && !killed.join("result.json").exists(), "it ended too soon to kill it");
+    }
+    let last = sandbox.command().args(args(&killed)).output().unwrap();
+    let words = String::from_utf8_lossy(&last.stderr).into_owned();
+    assert!(last.status.success() && words.contains("goes on after the"), "{words}");
+    let result =
+        |out: &Path| without_time(serde_json::from_slice(&fs::read(out.join("result.json")).unwrap()).unwrap());
+    assert_eq!(result(&undisturbed), result(&killed));
+    let history = |out: &Path| fs::read(out.join("history.parquet")).unwrap();
+    assert!(history(&undisturbed) == history(&killed));
+    assert!(!journal.exists());
+}
+
+#[test]
+fn a_search_by_time_says_how_to_repeat_it() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let run = |more: &[&str]| {
+        let mut args =
+            vec!["search", "--space", "mcu-cifar", "--predictor", &predictor, "--target", "pixel3", "--format", "json"];
+        args.extend(["--energy", "2mJ"]);
+        args.extend(more);
+        sandbox.ok(&args)
+    };
+    let timed = run(&["--time", "50ms"]);
+    let result = timed.json().remove(0);
+    let evaluations = result["evaluations"].to_string();
+    assert!(timed.stderr.contains(&format!("--evaluations {evaluations} repeats")), "{}", timed.stderr);
+    assert_eq!(without_time(result), without_time(run(&["--evaluations", &evaluations]).json().remove(0)));
+}
+
+#[test]
+fn confidence_lowers_the_ceiling_by_the_errors() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let run = sandbox.ok(&search(
+        &predictor,
+        &["--target", "pixel3", "--energy", "3mJ", "--confidence", "0.9", "--format", "json", "--top", "5"],
+    ));
+    for found in run.json() {
+        let energy = &found["costs"]["energy_mj"];
+        let (value, std) = (energy["value"].as_f64().unwrap(), energy["std"].as_f64().unwrap());
+        // Quantile of the normal distribution.
+        assert!(value + 1.28155 * std <= 3.0 * 1.0001, "{energy}");
+        assert_eq!(found["budgets"]["energy_mj"]["limit"], 3.0);
+    }
+    assert!(run.stderr.contains("probability 0.9") && run.stderr.contains("common to all networks"), "{}", run.stderr);
+    sandbox.refused(
+        &search(&predictor, &["--target", "pixel3", "--energy", "3mJ", "--confidence", "95"]),
+        2,
+        &["0.95"],
+    );
 }
