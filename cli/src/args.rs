@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use experiments::confidence::Confidence;
 use experiments::search_job::{Algorithm, objective};
-use hw_targets::units::{Joules, Macs, Params, Seconds};
+use hw_targets::units::{Joules, Macs, Params, Quantity, Seconds};
 use search::nsga2::Objective;
 
 /// Once-for-all architecture search: one supernet, one table per device, the best subnet within a budget.
@@ -224,6 +224,9 @@ pub(crate) struct EvalArgs {
     /// The smallest subnet at the lowest resolution
     #[arg(long)]
     pub(crate) smallest: bool,
+    /// With --format json: whether each image's first guess is right, as `right`, a text of 1 and 0
+    #[arg(long)]
+    pub(crate) per_image: bool,
     /// Write logits of --inputs instead of measuring accuracy
     #[arg(long, value_name = "OUT.npz", requires_all = ["inputs", "supernet"], conflicts_with = "data")]
     pub(crate) logits: Option<PathBuf>,
@@ -293,6 +296,8 @@ pub(crate) enum PredictorCommand {
     Collect(CollectArgs),
     /// Fit a predictor to measured pairs, and judge it by pairs it never saw
     Fit(FitArgs),
+    /// Subnets to measure next, one per line: near the front that measured pairs let expect
+    Propose(ProposeArgs),
     /// Judge a predictor by measured pairs
     Eval {
         /// A predictor's file, or a bundle
@@ -352,8 +357,63 @@ pub(crate) struct CollectArgs {
     /// The file of pairs; pairs that it holds already are kept
     #[arg(long, value_name = "PAIRS.parquet")]
     pub(crate) out: PathBuf,
+    /// After these, so many rounds of fitting and of measuring so many subnets near the front: 5x40
+    #[arg(long, value_name = "ROUNDSxN", value_parser = parse_rounds)]
+    pub(crate) near_front: Option<(usize, usize)>,
+    #[command(flatten)]
+    pub(crate) front: FrontArgs,
     #[command(flatten)]
     pub(crate) compute: Compute,
+}
+
+/// `5x40`.
+fn parse_rounds(word: &str) -> Result<(usize, usize), String> {
+    let number = |word: &str| word.parse().ok().filter(|number| (1..=100_000).contains(number));
+    let parts = word.split_once(['x', '×']).and_then(|(rounds, count)| Some((number(rounds)?, number(count)?)));
+    parts.ok_or_else(|| format!("`{word}` is not rounds and subnets per round, for example 5x40"))
+}
+
+/// Which front.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FrontArgs {
+    /// The device whose front it is; without one, that of MACs or parameters
+    #[arg(long)]
+    pub(crate) target: Option<String>,
+    /// The cost along which it lies: energy, latency, macs or params; by default the first that the target knows
+    #[arg(long, value_name = "COST", value_parser = parse_quantity)]
+    pub(crate) along: Option<Quantity>,
+    /// From this cost on, in the cost's unit: 15ms, 3M; by default from the cheapest subnet
+    #[arg(long, value_name = "COST", requires = "to")]
+    pub(crate) from: Option<String>,
+    /// Up to this cost; by default to the dearest subnet
+    #[arg(long, value_name = "COST", requires = "from")]
+    pub(crate) to: Option<String>,
+}
+
+fn parse_quantity(name: &str) -> Result<Quantity, String> {
+    let known = || "known are energy, latency, macs, params".to_owned();
+    Quantity::ALL.into_iter().find(|quantity| quantity.name() == name).ok_or_else(known)
+}
+
+/// `ofa predictor propose`.
+#[derive(Debug, Args)]
+pub(crate) struct ProposeArgs {
+    /// Measured pairs; may be given several times
+    #[arg(long, value_name = "PAIRS.parquet", required = true)]
+    pub(crate) pairs: Vec<PathBuf>,
+    /// The pairs' space
+    #[arg(long)]
+    pub(crate) space: String,
+    /// How many subnets
+    #[arg(short, long, default_value_t = 40)]
+    pub(crate) n: usize,
+    /// Equal seeds propose equal subnets
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) front: FrontArgs,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
 }
 
 /// `ofa predictor fit`.

@@ -21,6 +21,7 @@ mod journal;
 pub mod logits;
 #[cfg(feature = "torch")]
 pub mod measure;
+pub mod near_front;
 pub mod predictor_verbs;
 #[cfg(feature = "torch")]
 pub mod recipe;

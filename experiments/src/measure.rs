@@ -102,7 +102,7 @@ impl CalibrationImages {
 }
 
 /// What measuring one subnet gave.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Measured {
     /// How good it is.
     pub accuracy: Accuracy,

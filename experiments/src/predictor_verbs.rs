@@ -19,6 +19,7 @@ use supernet::import::read_pth;
 
 use crate::bundle::Bundle;
 use crate::error::AppError;
+use crate::near_front::NearFront;
 use crate::spaces;
 
 /// What to fit, and where it goes.
@@ -39,19 +40,22 @@ pub struct FitJob {
 /// # Errors
 /// Files of pairs that are missing or wrong, too few pairs, a place that cannot be written.
 pub fn fit(job: &FitJob, progress: &mut dyn FnMut(usize, usize)) -> Result<FitReport> {
-    let mut measured = Vec::new();
-    let mut archs = Vec::new();
-    for path in &job.pairs {
-        let (more, more_archs) = read_pairs(path, &job.space)?;
-        measured.extend(more);
-        archs.extend(more_archs);
-    }
+    let (measured, archs) = read_all_pairs(&job.pairs, &job.space)?;
     let fitted = fit_pairs(&job.space, &measured, &archs, &job.settings, progress)?;
     saved::save(&fitted.predictor, &job.out)?;
     let report = serde_json::to_string_pretty(&fitted.report.to_json())?;
     write_atomically(&job.out.with_extension("report.json"), |file| writeln!(file, "{report}"))
         .map_err(|source| AppError::Write { source })?;
     Ok(fitted.report)
+}
+
+/// Subnets of `space` to measure next, given the pairs of some files.
+///
+/// # Errors
+/// Files of pairs that are missing or wrong; as [`NearFront::propose`].
+pub fn propose(space: &SearchSpace, paths: &[PathBuf], near_front: &NearFront) -> Result<Vec<ArchSpec>> {
+    let (measured, archs) = read_all_pairs(paths, space)?;
+    near_front.propose(space, &measured, &archs)
 }
 
 /// How a predictor does on measured pairs.
@@ -156,6 +160,16 @@ pub fn load(name_or_path: &str, space: Option<&str>) -> Result<(SearchSpace, Acc
             Ok((space, predictor))
         }
     }
+}
+
+fn read_all_pairs(paths: &[PathBuf], space: &SearchSpace) -> Result<(Vec<AccuracyPair>, Vec<ArchSpec>)> {
+    let (mut measured, mut archs) = (Vec::new(), Vec::new());
+    for path in paths {
+        let (more, more_archs) = read_pairs(path, space)?;
+        measured.extend(more);
+        archs.extend(more_archs);
+    }
+    Ok((measured, archs))
 }
 
 fn read_pairs(path: &Path, space: &SearchSpace) -> Result<(Vec<AccuracyPair>, Vec<ArchSpec>)> {

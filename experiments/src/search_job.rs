@@ -175,6 +175,24 @@ impl SearchJob {
         })
     }
 
+    /// Dense tables of what this job searches.
+    ///
+    /// # Errors
+    /// As [`SearchJob::run`].
+    pub(crate) fn cost_tables(&self) -> Result<CostTables> {
+        let mut notes = Vec::new();
+        let resolutions = self.resolutions(&mut notes)?;
+        self.tables(&resolutions, &mut notes)
+    }
+
+    /// The best subnets alone, best first, out of tables that are at hand.
+    pub(crate) fn best(&self, tables: &CostTables, stop: &AtomicBool) -> Result<Vec<ArchSpec>> {
+        let predictor = &self.candidates.predictor;
+        let mut evaluator = Recorded { predictor, journal: None, over: None, stop, done: 0, progress: &mut |_| () };
+        let outcome = self.explore(tables, None, &mut evaluator)?;
+        Ok(outcome.history.best(self.top).into_iter().map(|scored| scored.arch).collect())
+    }
+
     fn explore(
         &self,
         tables: &CostTables,

@@ -117,6 +117,19 @@ impl Quantity {
         }
     }
 
+    /// Reads a value as a user writes it ([`Quantity::example`]), in SI units or as a count.
+    ///
+    /// # Errors
+    /// As the quantity's own type.
+    pub fn read(self, text: &str) -> Result<f64, HwError> {
+        Ok(match self {
+            Quantity::Energy => text.parse::<Joules>()?.0,
+            Quantity::Latency => text.parse::<Seconds>()?.0,
+            Quantity::Macs => text.parse::<Macs>()?.0 as f64,
+            Quantity::Params => text.parse::<Params>()?.0 as f64,
+        })
+    }
+
     /// Prints a value given in SI units with its unit: `50 mJ`, `41.7 ms`, `21 M`.
     pub fn format(self, value: f64) -> String {
         match self {

@@ -6,7 +6,7 @@ use crate::statistics::BnStatistics;
 use crate::subnet::{Mode, Subnet};
 
 /// What an evaluation found. Accuracies are fractions.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Accuracy {
     /// Share of images whose first guess is right.
     pub top1: f64,
@@ -16,10 +16,21 @@ pub struct Accuracy {
     pub loss: f64,
     /// Images seen.
     pub images: u64,
-    /// Top-1 on the images of even position alone; with [`Accuracy::top1_odd`] it tells how noisy the label is.
-    pub top1_even: f64,
-    /// Top-1 on the images of odd position alone.
-    pub top1_odd: f64,
+    /// Whether the first guess is right, image by image: two networks compared on the same images differ with much less
+    /// error than either has alone.
+    pub right: Vec<bool>,
+}
+
+impl Accuracy {
+    /// Top-1 on the images of even position alone, and on those of odd position; they tell how noisy the label is.
+    pub fn top1_of_halves(&self) -> (f64, f64) {
+        let half = |parity: usize| {
+            let of = self.right.iter().skip(parity).step_by(2);
+            let images = of.len();
+            if images == 0 { 0.0 } else { of.filter(|right| **right).count() as f64 / images as f64 }
+        };
+        (half(0), half(1))
+    }
 }
 
 /// Runs `subnet` over batches of (images `[N, 3, R, R]`, labels `[N]`).
@@ -40,8 +51,7 @@ pub fn evaluate<'t>(
 
 #[derive(Default)]
 struct Sums {
-    first: [u64; 2],
-    images: [u64; 2],
+    right: Vec<bool>,
     among_five: u64,
     loss: f64,
 }
@@ -50,27 +60,21 @@ impl Sums {
     fn add(&mut self, logits: &Tensor, labels: &Tensor) {
         let (_, guesses) = logits.topk(logits.size()[1].min(5), 1, true, true);
         let right = guesses.eq_tensor(&labels.unsqueeze(1));
-        let first = Vec::<bool>::try_from(right.select(1, 0)).expect("a row of booleans");
-        for right in first {
-            let half = ((self.images[0] + self.images[1]) % 2) as usize;
-            self.images[half] += 1;
-            self.first[half] += u64::from(right);
-        }
+        self.right.extend(Vec::<bool>::try_from(right.select(1, 0)).expect("a row of booleans"));
         self.among_five += right.sum(Kind::Int64).int64_value(&[]) as u64;
         let loss = logits.cross_entropy_loss::<Tensor>(labels, None, Reduction::Sum, -100, 0.0);
         self.loss += loss.double_value(&[]);
     }
 
-    fn accuracy(&self) -> Accuracy {
-        let images = self.images[0] + self.images[1];
-        let share = |right: u64, of: u64| if of == 0 { 0.0 } else { right as f64 / of as f64 };
+    fn accuracy(self) -> Accuracy {
+        let images = self.right.len() as u64;
+        let share = |right: u64| if images == 0 { 0.0 } else { right as f64 / images as f64 };
         Accuracy {
-            top1: share(self.first[0] + self.first[1], images),
-            top5: share(self.among_five, images),
+            top1: share(self.right.iter().filter(|right| **right).count() as u64),
+            top5: share(self.among_five),
             loss: if images == 0 { 0.0 } else { self.loss / images as f64 },
             images,
-            top1_even: share(self.first[0], self.images[0]),
-            top1_odd: share(self.first[1], self.images[1]),
+            right: self.right,
         }
     }
 }

@@ -48,8 +48,12 @@ pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
     };
     if output.is_json() {
         return accuracies.iter().try_for_each(|accuracy| {
-            let Accuracy { top1, top5, loss, images, .. } = accuracy;
-            output.json(&json!({"top1": top1, "top5": top5, "loss": loss, "images": images}))
+            let Accuracy { top1, top5, loss, images, right } = accuracy;
+            let mut object = json!({"top1": top1, "top5": top5, "loss": loss, "images": images});
+            if args.per_image {
+                object["right"] = right.iter().map(|right| if *right { '1' } else { '0' }).collect::<String>().into();
+            }
+            output.json(&object)
         });
     }
     let row = |accuracy: &Accuracy| {

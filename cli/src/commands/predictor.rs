@@ -1,15 +1,19 @@
 //! `ofa predictor`.
 
 use anyhow::Result;
+use experiments::error::AppError;
+use experiments::near_front::NearFront;
 use experiments::predictor_verbs::{self, FitJob};
-use experiments::spaces;
+use experiments::{spaces, targets};
+use hw_targets::target::Target;
+use hw_targets::units::Quantity;
 use predictors::error::PredictorError;
 use predictors::fit::FitSettings;
 use predictors::report::{Ceiling, Scores};
 use serde_json::json;
 
 use super::set_threads;
-use crate::args::{FitArgs, ModelArg, PredictorCommand};
+use crate::args::{FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
 use crate::output::{Output, percent};
 
 #[cfg(feature = "torch")]
@@ -22,6 +26,7 @@ pub(crate) fn run(command: PredictorCommand, output: &mut Output) -> Result<()> 
         #[cfg(not(feature = "torch"))]
         PredictorCommand::Collect(_) => super::no_torch("measuring accuracy"),
         PredictorCommand::Fit(args) => fit(args, output),
+        PredictorCommand::Propose(args) => propose(args, output),
         PredictorCommand::Eval { predictor, pairs, space } => {
             let (space, predictor) = predictor_verbs::load(&predictor, space.as_deref())?;
             let report = predictor_verbs::eval(&space, &predictor, &pairs)?;
@@ -62,6 +67,35 @@ pub(crate) fn run(command: PredictorCommand, output: &mut Output) -> Result<()> 
             })
         }
     }
+}
+
+fn propose(args: ProposeArgs, output: &mut Output) -> Result<()> {
+    set_threads(args.threads);
+    let space = spaces::find(&args.space)?;
+    let near_front = near_front(&args.front, args.n, args.seed)?;
+    let proposed = predictor_verbs::propose(&space, &args.pairs, &near_front)?;
+    proposed.iter().try_for_each(|arch| output.line(space.to_subnet_json(arch).to_string()))
+}
+
+/// The front that the command line describes.
+fn near_front(args: &FrontArgs, count: usize, seed: u64) -> Result<NearFront> {
+    let target = args.target.as_deref().map(targets::find).transpose()?;
+    let quantity = args.along.unwrap_or_else(|| {
+        let first = |target: &Target| Quantity::ALL.into_iter().find(|quantity| target.knows(*quantity));
+        target.as_ref().and_then(first).unwrap_or(Quantity::Macs)
+    });
+    match &target {
+        Some(target) => target.require(quantity)?,
+        None if matches!(quantity, Quantity::Energy | Quantity::Latency) => {
+            return Err(AppError::NeedsTarget { quantity }.into());
+        }
+        None => {}
+    }
+    let range = match (&args.from, &args.to) {
+        (Some(from), Some(to)) => Some((quantity.read(from)?, quantity.read(to)?)),
+        _ => None,
+    };
+    Ok(NearFront { target, quantity, range, count, seed })
 }
 
 fn fit(args: FitArgs, output: &mut Output) -> Result<()> {

@@ -25,15 +25,21 @@ pub(crate) fn run(args: CollectArgs, output: &mut Output) -> Result<()> {
     let (train, held_out) = settings.training(&data, &space)?;
     let calibration = settings.calibration_from(&train, space.resolutions(), device)?;
     let exam = Exam::new(&held_out, &settings.preprocessing, space.resolutions(), device)?;
+    let rounds = match args.near_front {
+        Some((rounds, count)) => Some((rounds, super::near_front(&args.front, count, args.seed)?)),
+        None => None,
+    };
+    let all = args.n + args.near_front.map_or(0, |(rounds, count)| rounds * count);
     let job = CollectJob {
         supernet: &supernet,
         calibration: &calibration,
         exam: &exam,
         count: args.n,
+        near_front: rounds,
         seed: args.seed,
         out: args.out,
     };
-    let bar = output.progress(args.n as u64, "{bar:40} {pos}/{len} subnets, {per_sec}, {eta} left {msg}");
+    let bar = output.progress(all as u64, "{bar:40} {pos}/{len} subnets, {per_sec}, {eta} left {msg}");
     let pairs = collect(&job, &stop_flag(), &mut |done, pair| {
         bar.set_position(done as u64);
         bar.set_message(format!("(the last {:.2} %)", 100.0 * pair.top1));
