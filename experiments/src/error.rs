@@ -67,12 +67,6 @@ pub enum AppError {
     NoTorch { what: &'static str },
 }
 
-impl From<AppError> for search::error::ForeignError {
-    fn from(error: AppError) -> Self {
-        search::error::ForeignError::new(error.kind(), error)
-    }
-}
-
 impl AppError {
     /// For the exit code.
     pub fn kind(&self) -> FailureKind {

@@ -29,13 +29,15 @@ pub(crate) struct Journal {
     earlier: VecDeque<(u64, f64)>,
     /// Records that were used or written.
     done: u64,
+    /// Why nothing is recorded any more.
+    pub(crate) given_up: Option<io::Error>,
 }
 
 impl Journal {
     /// Opens the record in `folder`, or begins one.
     ///
     /// # Errors
-    /// [`AppError::Write`].
+    /// [`AppError::Write`] if there is one that cannot be read.
     pub(crate) fn open(folder: &Path) -> Result<Journal, AppError> {
         let path = folder.join(NAME);
         let bytes = match fs::read(&path) {
@@ -47,7 +49,7 @@ impl Journal {
             let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| record[at + byte]));
             (word(0), f64::from_bits(word(8)))
         });
-        Ok(Journal { earlier: earlier.collect(), file: None, done: 0, path })
+        Ok(Journal { earlier: earlier.collect(), file: None, done: 0, given_up: None, path })
     }
 
     /// Evaluations that need not be made again, as far as is known.
@@ -56,7 +58,7 @@ impl Journal {
     }
 
     /// Scores of `archs`, recorded ones first and the others from `evaluate`.
-    pub(crate) fn scores<E: From<AppError>>(
+    pub(crate) fn scores<E>(
         &mut self,
         archs: &[ArchSpec],
         mut evaluate: impl FnMut(&[ArchSpec]) -> Result<Vec<f64>, E>,
@@ -79,7 +81,13 @@ impl Journal {
             let new = evaluate(&archs[from..])?;
             let records = hashes.iter().zip(&new);
             let records = records.flat_map(|(hash, score)| hash.to_le_bytes().into_iter().chain(score.to_le_bytes()));
-            self.append(&records.collect::<Vec<u8>>()).map_err(|error| write_error(&self.path, &error))?;
+            if self.given_up.is_none()
+                && let Err(error) = self.append(&records.collect::<Vec<u8>>())
+            {
+                // The search can do without; what is there may be torn.
+                let _ = fs::remove_file(&self.path);
+                self.given_up = Some(error);
+            }
             self.done += new.len() as u64;
             scores.extend(new);
         }
@@ -127,22 +135,13 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug)]
-    struct Failed;
-
-    impl From<AppError> for Failed {
-        fn from(_: AppError) -> Failed {
-            Failed
-        }
-    }
-
     /// Asks for `archs` in batches of 10; the scores and how many were evaluated.
     fn ask(folder: &Path, archs: &[ArchSpec], plus: f64) -> (Vec<f64>, usize) {
         let mut journal = Journal::open(folder).unwrap();
         let mut evaluated = 0;
         let mut scores = Vec::new();
         for batch in archs.chunks(10) {
-            let evaluate = |archs: &[ArchSpec]| -> Result<Vec<f64>, Failed> {
+            let evaluate = |archs: &[ArchSpec]| -> Result<Vec<f64>, std::convert::Infallible> {
                 evaluated += archs.len();
                 Ok(archs
                     .iter()

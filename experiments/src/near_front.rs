@@ -50,7 +50,13 @@ impl NearFront {
     /// # Errors
     /// Too few pairs to fit; a quantity or an operator that the target does not know.
     pub fn propose(&self, space: &SearchSpace, pairs: &[AccuracyPair], archs: &[ArchSpec]) -> Result<Vec<ArchSpec>> {
-        let settings = FitSettings { members: 0, test_pairs: SET_ASIDE, seed: self.seed, ..FitSettings::default() };
+        let settings = FitSettings {
+            members: 0,
+            test_pairs: SET_ASIDE,
+            seed: self.seed,
+            learning_curve: false,
+            ..FitSettings::default()
+        };
         let predictor = fit(space, pairs, archs, &settings, &mut |_, _| ())?.predictor;
         let mut seen: HashSet<ArchSpec> = archs.iter().cloned().collect();
         let mut job = SearchJob {

@@ -145,6 +145,9 @@ impl SearchJob {
         let mut evaluator = Recorded { predictor, journal, over, stop, done: 0, progress };
         let exact = if self.algorithm == Algorithm::Exact { Some(self.exact_front(&tables)?) } else { None };
         let outcome = self.explore(&tables, exact.as_ref(), &mut evaluator)?;
+        if let Some(error) = evaluator.journal.as_ref().and_then(|journal| journal.given_up.as_ref()) {
+            notes.push(format!("could not be recorded ({error}); if it were killed, it would have to begin anew"));
+        }
         if over.is_some_and(|over| Instant::now() >= over) && !outcome.exhaustive {
             notes.push(format!("the time is up; --evaluations {} repeats this search", outcome.history.len()));
         }

@@ -27,13 +27,14 @@ use search::arch::ArchSpec;
 use search::space::SearchSpace;
 use serde_json::{Map, Value, json};
 
+use crate::diagnostics::{Calibration, CurvePoint, slices};
 use crate::encode::{ActiveRows, ArchEncoder, Layout};
 use crate::ensemble::{AccuracyPredictor, LabelScale};
 use crate::error::{PredictorError, Result};
 use crate::interactions::{self, Interactions, Strength};
 use crate::mlp::{Linear, Mlp};
 use crate::pairs::{AccuracyPair, Halves};
-use crate::rank::{kendall_tau_b, mean, variance};
+use crate::rank::{kendall_tau_b, mean, rmse, variance};
 use crate::report::{Ceiling, FitReport, Scores, Split, noise_of_halves};
 use crate::ridge::{self, AdditiveModel, Basis};
 
@@ -64,6 +65,8 @@ pub struct FitSettings {
     pub weight_decay: f64,
     /// Folds of the cross-validation that decides on the MLPs' share.
     pub folds: usize,
+    /// Whether the report has a learning curve, which takes another fit of the closed-form parts for every 100 pairs.
+    pub learning_curve: bool,
 }
 
 impl Default for FitSettings {
@@ -81,6 +84,7 @@ impl Default for FitSettings {
             learning_rate: 1e-3,
             weight_decay: 1e-4,
             folds: 5,
+            learning_curve: true,
         }
     }
 }
@@ -172,12 +176,24 @@ pub fn fit(
         .with_interactions(parts.base.interactions);
     let halves: Option<Vec<Halves>> = pairs.iter().map(|pair| pair.halves).collect();
     let noise = halves.and_then(|halves| noise_of_halves(&halves));
+    let test_macs: Vec<u64> = test.iter().map(|&row| space.lower(&archs[row]).macs().0).collect();
+    let predictions = predictor.predict(test.iter().map(|&row| &archs[row]))?;
+    let test_top1: Vec<f64> = predictions.iter().map(|prediction| prediction.top1).collect();
+    let learning_curve = train.learning_curve(&folds, settings, |smaller| {
+        let smaller = AccuracyPredictor::new(encoder.clone(), smaller.label, smaller.base.additive, Vec::new())
+            .with_interactions(smaller.base.interactions);
+        let top1 = smaller.top1_of_rows(&test_rows);
+        (rmse(&top1, &test_labels), kendall_tau_b(&top1, &test_labels))
+    })?;
     let report = FitReport {
         train_pairs: split.train.len(),
         test_pairs: test.len(),
-        scores: Scores::new(&predictor.top1_of_rows(&test_rows), &test_labels),
+        scores: Scores::new(&test_top1, &test_labels),
         additive_scores,
         ceiling: noise.and_then(|noise| Ceiling::new(&test_labels, noise, settings.seed)),
+        slices: slices(&test_top1, &test_labels, &test_macs, noise),
+        calibration: Calibration::new(&predictions, &test_labels, noise),
+        learning_curve,
         test_labels: (mean(&test_labels), variance(&test_labels).sqrt()),
         penalty: parts.penalty,
         interactions: parts.strength,
@@ -253,6 +269,9 @@ struct Parts {
     cross_validated_kendall: Option<f64>,
 }
 
+/// Pairs between two points of the learning curve.
+const CURVE_STEP: usize = 100;
+
 /// The parts in closed form.
 #[derive(Default)]
 struct Base {
@@ -281,6 +300,34 @@ impl Data<'_> {
         let interactions =
             strength.and_then(|strength| interactions::fit_with(self.encoder, rows, labels, strength, &additive));
         Ok(Base { additive: Some(additive), interactions })
+    }
+
+    /// Scores of the closed-form parts fitted to the first 100, 200, … pairs in an order drawn by the seed, fewer than all;
+    /// `judge` gives them.
+    fn learning_curve(
+        &self,
+        folds: &[usize],
+        settings: &FitSettings,
+        judge: impl Fn(Parts) -> (f64, Option<f64>),
+    ) -> Result<Vec<CurvePoint>> {
+        if !settings.additive || !settings.learning_curve {
+            return Ok(Vec::new());
+        }
+        let mut order: Vec<usize> = (0..self.labels.len()).collect();
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(settings.seed ^ 0xC0_4E));
+        let settings = FitSettings { members: 0, ..settings.clone() };
+        let point = |pairs: usize| {
+            let rows = &order[..pairs];
+            let smaller = Data {
+                encoder: self.encoder,
+                rows: self.rows.select(rows),
+                labels: rows.iter().map(|&row| self.labels[row]).collect(),
+            };
+            let folds: Vec<usize> = rows.iter().map(|&row| folds[row]).collect();
+            let (rmse, kendall) = judge(smaller.fit(&folds, &settings, &mut |_, _| ())?);
+            Ok(CurvePoint { pairs, rmse, kendall })
+        };
+        (CURVE_STEP..self.labels.len()).step_by(CURVE_STEP).map(point).collect()
     }
 
     fn fit(&self, folds: &[usize], settings: &FitSettings, progress: &mut dyn FnMut(usize, usize)) -> Result<Parts> {

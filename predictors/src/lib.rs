@@ -25,6 +25,7 @@
 pub mod encode;
 pub mod rank;
 
+pub mod diagnostics;
 pub mod ensemble;
 pub mod interactions;
 pub mod mlp;

@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use search::arch::ArchSpec;
 use serde_json::{Value, json};
 
+use crate::diagnostics::{Calibration, CurvePoint, Slice};
 use crate::ensemble::AccuracyPredictor;
 use crate::error::Result;
 use crate::interactions::Strength;
@@ -178,6 +179,12 @@ pub struct FitReport {
     pub additive_scores: Option<Scores>,
     /// What label noise leaves of a perfect predictor on the same pairs, if the pairs have halves.
     pub ceiling: Option<Ceiling>,
+    /// The same inside slices of MACs, the cheapest first.
+    pub slices: Vec<Slice>,
+    /// Whether the members' spread tells the error, if there is one.
+    pub calibration: Option<Calibration>,
+    /// The closed-form parts fitted to 100, 200, … pairs, judged by the same unseen ones; empty without these parts.
+    pub learning_curve: Vec<CurvePoint>,
     /// Labels of the unseen pairs: mean and standard deviation, fractions.
     pub test_labels: (f64, f64),
     /// Penalty of the additive part.
@@ -203,6 +210,9 @@ impl FitReport {
             "test_label_mean": self.test_labels.0,
             "test_label_std": self.test_labels.1,
             "ceiling": self.ceiling.map(Ceiling::to_json),
+            "slices": self.slices.iter().map(Slice::to_json).collect::<Vec<_>>(),
+            "calibration": self.calibration.map(Calibration::to_json),
+            "learning_curve": self.learning_curve.iter().map(|point| point.to_json()).collect::<Vec<_>>(),
             "cross_validated_kendall_tau_b": self.cross_validated_kendall,
             "penalty": self.penalty,
             "interactions": self.interactions.map(|strength| json!({"weight": strength.weight, "noise": strength.noise})),

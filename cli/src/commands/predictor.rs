@@ -6,7 +6,8 @@ use experiments::near_front::NearFront;
 use experiments::predictor_verbs::{self, FitJob};
 use experiments::{spaces, targets};
 use hw_targets::target::Target;
-use hw_targets::units::Quantity;
+use hw_targets::units::{Macs, Quantity};
+use predictors::diagnostics::Calibration;
 use predictors::error::PredictorError;
 use predictors::fit::FitSettings;
 use predictors::report::{Ceiling, Scores};
@@ -100,34 +101,25 @@ fn near_front(args: &FrontArgs, count: usize, seed: u64) -> Result<NearFront> {
 
 fn fit(args: FitArgs, output: &mut Output) -> Result<()> {
     set_threads(args.threads);
-    let defaults = FitSettings::default();
-    let usual = if cfg!(feature = "torch") && args.model != ModelArg::Additive { defaults.members } else { 0 };
-    let members = args.members.unwrap_or(usual);
-    if args.model == ModelArg::Additive && members > 0 {
-        let problem = format!("is {members}, but --model additive has no MLPs");
-        return Err(PredictorError::Setting { name: "members", problem }.into());
-    }
-    let settings = FitSettings {
-        test_pairs: args.test_pairs,
-        seed: args.seed,
-        members,
-        epochs: args.epochs.unwrap_or(defaults.epochs),
-        additive: args.model != ModelArg::Mlp,
-        interactions: args.model == ModelArg::Ensemble,
-        ..defaults
-    };
-    let job = FitJob { space: spaces::find(&args.space)?, pairs: args.pairs, out: args.out, settings };
+    let job = FitJob { space: spaces::find(&args.space)?, models: models(&args)?, pairs: args.pairs, out: args.out };
     let bar = output.progress(0, "fitting {bar:40} {pos}/{len} epochs, {eta} left");
-    let report = predictor_verbs::fit(&job, &mut |done, all| {
+    let chosen = predictor_verbs::fit(&job, &mut |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
     if output.is_json() {
-        return output.json(&report.to_json());
+        return output.json(&chosen.to_json());
     }
+    let report = &chosen.report;
+    let number = |value: Option<f64>| value.map_or("undefined".to_owned(), |value| format!("{value:.4}"));
+    let candidates = chosen.candidates.iter().map(|(name, kendall)| format!("{name} {}", number(*kendall)));
     let mut rows = vec![
         row("predictor", job.out.display().to_string()),
+        row(
+            "model",
+            format!("{} (cross-validated tau-b: {})", chosen.model, candidates.collect::<Vec<_>>().join(", ")),
+        ),
         row("fitted to", format!("{} pairs", report.train_pairs)),
         row("judged by", format!("{} pairs it never saw", report.test_pairs)),
     ];
@@ -135,7 +127,50 @@ fn fit(args: FitArgs, output: &mut Output) -> Result<()> {
     if let Some(additive) = report.additive_scores.and_then(|scores| scores.kendall) {
         rows.push(row("additive part", format!("Kendall tau-b {additive:.4} alone")));
     }
+    for slice in &report.slices {
+        let at_best = slice.ceiling.map_or(String::new(), |ceiling| format!(" (label noise leaves {ceiling:.4})"));
+        let (low, high) = (Macs(slice.macs.0), Macs(slice.macs.1));
+        rows.push(row(&format!("{low} to {high}"), format!("Kendall tau-b {}{at_best}", number(slice.kendall))));
+    }
+    if let Some(Calibration { z, within_95 }) = report.calibration {
+        let words =
+            format!("errors are {z:.2} times what it and label noise let expect; {} within 1.96", percent(within_95));
+        rows.push(row("spread", words));
+    }
+    let curve = report.learning_curve.iter().map(|point| format!("{} pairs {}", point.pairs, number(point.kendall)));
+    if !report.learning_curve.is_empty() {
+        rows.push(row("closed form", format!("Kendall tau-b with {}", curve.collect::<Vec<_>>().join(", "))));
+    }
     output.rows(&rows)
+}
+
+/// The ways to fit that the command line asks for.
+fn models(args: &FitArgs) -> Result<Vec<(&'static str, FitSettings)>> {
+    let defaults = FitSettings::default();
+    if args.model == ModelArg::Additive && args.members.is_some_and(|members| members > 0) {
+        let problem = "is above 0, but --model additive has no MLPs".to_owned();
+        return Err(PredictorError::Setting { name: "members", problem }.into());
+    }
+    let members = args.members.unwrap_or(if cfg!(feature = "torch") { defaults.members } else { 0 });
+    let common = FitSettings {
+        test_pairs: args.test_pairs,
+        seed: args.seed,
+        members,
+        epochs: args.epochs.unwrap_or(defaults.epochs),
+        ..defaults
+    };
+    let additive = || ("additive", FitSettings { members: 0, interactions: false, ..common.clone() });
+    let mlp = || {
+        let members = args.members.unwrap_or(1);
+        ("mlp", FitSettings { additive: false, interactions: false, members, hidden: vec![400; 3], ..common.clone() })
+    };
+    Ok(match args.model {
+        ModelArg::Additive => vec![additive()],
+        ModelArg::Mlp => vec![mlp()],
+        ModelArg::Ensemble => vec![("ensemble", common)],
+        ModelArg::Auto if members == 0 => vec![("ensemble", common.clone()), additive()],
+        ModelArg::Auto => vec![("ensemble", common.clone()), additive(), mlp()],
+    })
 }
 
 fn row(label: &str, value: String) -> (String, String) {

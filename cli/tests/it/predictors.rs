@@ -86,3 +86,59 @@ fn a_damaged_file_is_refused() {
     sandbox.refused(&["predictor", "import", cut, "--space", "mbv3-w9", "--out", out], 2, &["mbv3-w9"]);
     sandbox.refused(&["predictor", "import", "none.pth", "--space", "mbv3-w1.2", "--out", out], 2, &["none.pth"]);
 }
+
+#[test]
+fn the_model_is_chosen_by_cross_validation_and_the_report_looks_closer() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.fitted("auto");
+    let report = std::fs::read_to_string(predictor.replace(".safetensors", ".report.json")).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let candidates = report["cross_validated"].as_object().unwrap();
+    let best = candidates.iter().max_by(|a, b| a.1.as_f64().unwrap().total_cmp(&b.1.as_f64().unwrap())).unwrap();
+    assert!(candidates.len() > 1 && report["model"] == *best.0, "{report}");
+    // Slices are of rising cost and share the pairs out.
+    let slices = report["slices"].as_array().unwrap();
+    let pairs: u64 = slices.iter().map(|slice| slice["pairs"].as_u64().unwrap()).sum();
+    assert_eq!(pairs, report["test_pairs"].as_u64().unwrap());
+    assert!(slices.windows(2).all(|two| two[0]["macs"][1].as_u64() <= two[1]["macs"][0].as_u64()), "{report}");
+    let curve: Vec<u64> =
+        report["learning_curve"].as_array().unwrap().iter().map(|point| point["pairs"].as_u64().unwrap()).collect();
+    assert!(curve.starts_with(&[100, 200]) && curve.len() <= 3, "{curve:?}");
+}
+
+#[test]
+fn proposals_lie_near_the_front_and_are_new() {
+    let sandbox = Sandbox::new();
+    sandbox.predictor();
+    let pairs = sandbox.path("pairs.parquet");
+    let pairs = pairs.to_str().unwrap();
+    let propose = |more: &[&str]| {
+        let mut args = vec!["predictor", "propose", "--pairs", pairs, "--space", "mcu-cifar", "-n", "6"];
+        args.extend(more);
+        args.into_iter().map(str::to_owned).collect::<Vec<String>>()
+    };
+    let run = |more: &[&str]| {
+        let args = propose(more);
+        sandbox.ok(&args.iter().map(String::as_str).collect::<Vec<_>>()).stdout
+    };
+    let front = ["--target", "pixel3", "--along", "energy", "--from", "1mJ", "--to", "3mJ"];
+    let proposed = run(&front);
+    assert_eq!(proposed, run(&front));
+    assert_eq!(proposed.lines().count(), 6);
+    let measured = predictors::pairs::read(pairs.as_ref()).unwrap();
+    assert!(proposed.lines().all(|line| measured.iter().all(|pair| pair.subnet != line)));
+    let file = sandbox.file("proposed.jsonl", &proposed);
+    let costs = sandbox
+        .ok(&["target", "cost", "pixel3", "--space", "mcu-cifar", "--subnets", &file, "--format", "json"])
+        .json();
+    let energies: Vec<f64> = costs.iter().map(|cost| cost["energy_mj"]["value"].as_f64().unwrap()).collect();
+    assert!(energies.iter().all(|energy| (0.8..=3.0).contains(energy)) && energies[5] > 2.0, "{energies:?}");
+
+    let refused = |more: &[&str], code: i32, words: &[&str]| {
+        let args = propose(more);
+        sandbox.refused(&args.iter().map(String::as_str).collect::<Vec<_>>(), code, words);
+    };
+    refused(&["--along", "energy"], 2, &["energy", "--target"]);
+    refused(&["--along", "power"], 2, &["power", "latency"]);
+    refused(&["--along", "macs", "--from", "1mJ", "--to", "3M"], 2, &["1mJ"]);
+}

@@ -1,0 +1,159 @@
+//! Where a predictor is good, beyond one number: inside slices of cost, in its own words on its error, and with fewer pairs.
+//!
+//! A search compares subnets of about one cost, where accuracies differ less than over the whole space, so rank
+//! correlation inside slices says more about it than over all pairs.
+
+use serde_json::{Value, json};
+
+use crate::ensemble::Prediction;
+use crate::rank::{kendall_tau_b, rmse};
+use crate::report::Ceiling;
+
+/// Slices of equally many pairs.
+pub const SLICES: usize = 4;
+
+/// Pairs of about one cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slice {
+    /// Fewest and most MACs among them.
+    pub macs: (u64, u64),
+    /// How many.
+    pub pairs: usize,
+    /// Root mean squared error, a fraction.
+    pub rmse: f64,
+    /// Kendall τ-b; `None` where undefined.
+    pub kendall: Option<f64>,
+    /// What label noise leaves of a perfect predictor's τ-b.
+    pub ceiling: Option<f64>,
+}
+
+/// Scores inside [`SLICES`] slices by MACs, the cheapest first; `noise` is the labels'. Empty with fewer than three pairs
+/// for each slice.
+///
+/// # Panics
+/// If there are not as many predictions and MACs as labels.
+pub fn slices(predictions: &[f64], labels: &[f64], macs: &[u64], noise: Option<f64>) -> Vec<Slice> {
+    assert!(predictions.len() == labels.len() && macs.len() == labels.len(), "one of each per pair");
+    let mut order: Vec<usize> = (0..labels.len()).collect();
+    order.sort_by_key(|&row| (macs[row], row));
+    if order.len() < 3 * SLICES {
+        return Vec::new();
+    }
+    let slice = |index: usize| {
+        let rows = &order[index * order.len() / SLICES..(index + 1) * order.len() / SLICES];
+        let of = |values: &[f64]| -> Vec<f64> { rows.iter().map(|&row| values[row]).collect() };
+        let (predictions, labels) = (of(predictions), of(labels));
+        Slice {
+            macs: (macs[rows[0]], macs[rows[rows.len() - 1]]),
+            pairs: rows.len(),
+            rmse: rmse(&predictions, &labels),
+            kendall: kendall_tau_b(&predictions, &labels),
+            ceiling: noise.and_then(|noise| Ceiling::new(&labels, noise, index as u64)).map(|ceiling| ceiling.kendall),
+        }
+    };
+    (0..SLICES).map(slice).collect()
+}
+
+impl Slice {
+    /// As a JSON object.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "macs": [self.macs.0, self.macs.1],
+            "pairs": self.pairs,
+            "rmse": self.rmse,
+            "kendall_tau_b": self.kendall,
+            "ceiling_kendall_tau_b": self.ceiling,
+        })
+    }
+}
+
+/// How errors compare with what the members' spread and the label noise let expect.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Calibration {
+    /// Root mean square of error / √(spread² + noise²): 1 if the spread tells the error, more if it is too small.
+    pub z: f64,
+    /// Share of the errors within 1.96 of those standard deviations: 0.95 if the spread tells the error.
+    pub within_95: f64,
+}
+
+impl Calibration {
+    /// `None` for predictions without spread, or without any expected error.
+    ///
+    /// # Panics
+    /// If there are not as many predictions as labels.
+    pub fn new(predictions: &[Prediction], labels: &[f64], noise: Option<f64>) -> Option<Calibration> {
+        assert_eq!(predictions.len(), labels.len(), "one label per prediction");
+        let z = |(prediction, label): (&Prediction, &f64)| {
+            let expected = prediction.spread?.hypot(noise.unwrap_or(0.0));
+            (expected > 0.0).then(|| (prediction.top1 - label) / expected)
+        };
+        let z: Vec<f64> = predictions.iter().zip(labels).map(z).collect::<Option<_>>()?;
+        let count = z.len().max(1) as f64;
+        Some(Calibration {
+            z: (z.iter().map(|z| z * z).sum::<f64>() / count).sqrt(),
+            within_95: z.iter().filter(|z| z.abs() <= 1.96).count() as f64 / count,
+        })
+    }
+
+    /// As a JSON object.
+    pub fn to_json(self) -> Value {
+        json!({"rms_z": self.z, "within_1.96_sigma": self.within_95})
+    }
+}
+
+/// How good fits to fewer pairs are, on the same unseen ones.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CurvePoint {
+    /// Pairs fitted to.
+    pub pairs: usize,
+    /// Root mean squared error, a fraction.
+    pub rmse: f64,
+    /// Kendall τ-b; `None` where undefined.
+    pub kendall: Option<f64>,
+}
+
+impl CurvePoint {
+    /// As a JSON object.
+    pub fn to_json(self) -> Value {
+        json!({"pairs": self.pairs, "rmse": self.rmse, "kendall_tau_b": self.kendall})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::normal;
+    use crate::testing::rng;
+
+    #[test]
+    fn slices_see_what_the_whole_hides() {
+        let mut rng = rng(1);
+        // Accuracy follows cost; inside a slice the predictor knows nothing.
+        let macs: Vec<u64> = (0..400).map(|at| 1_000 + at).collect();
+        let labels: Vec<f64> = macs.iter().map(|macs| *macs as f64 * 1e-3 + 0.1 * normal(&mut rng)).collect();
+        let step = |macs: &u64| ((macs - 1_000) / 100) as f64 * 0.1 + 1e-6 * normal(&mut crate::testing::rng(*macs));
+        let predictions: Vec<f64> = macs.iter().map(step).collect();
+        let whole = kendall_tau_b(&predictions, &labels).unwrap();
+        let slices = slices(&predictions, &labels, &macs, Some(0.01));
+        assert_eq!(slices.len(), SLICES);
+        assert_eq!((slices[0].macs, slices[3].macs, slices[2].pairs), ((1_000, 1_099), (1_300, 1_399), 100));
+        assert!(whole > 0.5 && slices.iter().all(|slice| slice.kendall.unwrap().abs() < 0.25), "{whole} {slices:?}");
+        assert!(slices.iter().all(|slice| slice.ceiling.unwrap() > 0.8));
+        assert!(super::slices(&predictions[..11], &labels[..11], &macs[..11], None).is_empty());
+    }
+
+    #[test]
+    fn honest_spreads_are_told_from_boasts() {
+        let mut rng = rng(2);
+        let labels: Vec<f64> = (0..2_000).map(|_| 0.8 + 0.005 * normal(&mut rng)).collect();
+        let said = |spread: f64| -> Vec<Prediction> {
+            labels.iter().map(|_| Prediction { top1: 0.8, spread: Some(spread) }).collect()
+        };
+        let honest = Calibration::new(&said(0.004), &labels, Some(0.003)).unwrap();
+        assert!((honest.z - 1.0).abs() < 0.05 && (honest.within_95 - 0.95).abs() < 0.02, "{honest:?}");
+        let boast = Calibration::new(&said(0.001), &labels, None).unwrap();
+        assert!(boast.z > 4.0 && boast.within_95 < 0.5, "{boast:?}");
+        let silent = vec![Prediction { top1: 0.8, spread: None }; labels.len()];
+        assert_eq!(Calibration::new(&silent, &labels, Some(0.003)), None);
+    }
+}
