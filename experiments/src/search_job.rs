@@ -213,7 +213,7 @@ impl SearchJob {
             (algorithm, _) => {
                 let anneals = algorithm == Algorithm::Evolution;
                 let start = self.start.clone();
-                let settings = EvolutionSettings { evaluations, seed, anneals, start, ..EvolutionSettings::default() };
+                let settings = EvolutionSettings { evaluations, anneals, start, seed };
                 evolve(tables, &self.budget, evaluator, &settings)
             }
         };
