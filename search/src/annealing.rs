@@ -155,7 +155,7 @@ impl Annealing {
         next.clone_from(here);
         let start = here.score;
         let mut taken = 0;
-        for _ in 0..20 + 8 * steps {
+        for _ in 0..20 + 2 * steps {
             if next.change(feasible, &self.guess, rng) && accepts(f64::from(next.score - here.score) / temperature, rng)
             {
                 here.clone_from(next);
