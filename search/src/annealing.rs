@@ -38,7 +38,7 @@ const RECENT: usize = 2_000;
 const REFRESH: usize = 4;
 /// Rounds over which too little news ends a run, and how little: a part of the population.
 const NEWS: usize = 20;
-const LITTLE: f64 = 0.1;
+const LITTLE: f64 = 0.2;
 
 /// What is learned in one run and kept for the next.
 pub(crate) struct Annealing {
