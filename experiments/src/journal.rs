@@ -1,6 +1,6 @@
 //! What a search has evaluated so far, on disk, so that a killed one goes on where it was.
 //!
-//! One record of 16 bytes for each evaluation, in order: a hash of the subnet and the score. Search is a function of its
+//! One record of 16 bytes for each evaluation, in order: a hash of subnet and score, and the score. Search is a function of its
 //! settings and of the scores, so a search that is started again asks for the same subnets in the same order and gets
 //! the recorded scores until the record ends; from there it evaluates. A record of another search is noticed at the
 //! first subnet that differs, one of another predictor by evaluating the first batch again; both are then dropped.
@@ -29,6 +29,8 @@ pub(crate) struct Journal {
     earlier: VecDeque<(u64, f64)>,
     /// Records that were used or written.
     done: u64,
+    /// Scores taken from an earlier attempt.
+    reused: u64,
     /// Why nothing is recorded any more.
     pub(crate) given_up: Option<io::Error>,
 }
@@ -49,12 +51,12 @@ impl Journal {
             let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| record[at + byte]));
             (word(0), f64::from_bits(word(8)))
         });
-        Ok(Journal { earlier: earlier.collect(), file: None, done: 0, given_up: None, path })
+        Ok(Journal { earlier: earlier.collect(), file: None, done: 0, reused: 0, given_up: None, path })
     }
 
-    /// Evaluations that need not be made again, as far as is known.
-    pub(crate) fn len(&self) -> usize {
-        self.earlier.len()
+    /// Scores that came from an earlier attempt.
+    pub(crate) fn reused(&self) -> u64 {
+        self.reused
     }
 
     /// Scores of `archs`, recorded ones first and the others from `evaluate`.
@@ -63,8 +65,8 @@ impl Journal {
         archs: &[ArchSpec],
         mut evaluate: impl FnMut(&[ArchSpec]) -> Result<Vec<f64>, E>,
     ) -> Result<Vec<f64>, E> {
-        let hashes: Vec<u64> = archs.iter().map(hash).collect();
-        let known = hashes.iter().zip(&self.earlier).take_while(|(hash, (recorded, _))| *hash == recorded).count();
+        let recorded = archs.iter().zip(&self.earlier);
+        let known = recorded.take_while(|(arch, (recorded, score))| hash(arch, *score) == *recorded).count();
         let mut scores: Vec<f64> = self.earlier.drain(..known).map(|(_, score)| score).collect();
         if self.done == 0 {
             let again = evaluate(&archs[..known])?;
@@ -74,13 +76,14 @@ impl Journal {
             }
         }
         self.done += scores.len() as u64;
+        self.reused += scores.len() as u64;
         if scores.len() < archs.len() {
             // The record ends here, or is another search's from here on.
             self.earlier.clear();
-            let (from, hashes) = (scores.len(), &hashes[scores.len()..]);
-            let new = evaluate(&archs[from..])?;
-            let records = hashes.iter().zip(&new);
-            let records = records.flat_map(|(hash, score)| hash.to_le_bytes().into_iter().chain(score.to_le_bytes()));
+            let archs = &archs[scores.len()..];
+            let new = evaluate(archs)?;
+            let record = |(arch, score): (&ArchSpec, &f64)| [hash(arch, *score).to_le_bytes(), score.to_le_bytes()];
+            let records = archs.iter().zip(&new).flat_map(record).flatten();
             if self.given_up.is_none()
                 && let Err(error) = self.append(&records.collect::<Vec<u8>>())
             {
@@ -117,9 +120,9 @@ pub(crate) fn remove(folder: &Path) -> Result<(), AppError> {
     }
 }
 
-fn hash(arch: &ArchSpec) -> u64 {
+fn hash(arch: &ArchSpec, score: f64) -> u64 {
     let mut hasher = DefaultHasher::new();
-    arch.hash(&mut hasher);
+    (arch, score.to_bits()).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -172,6 +175,12 @@ mod tests {
             assert_eq!(again.1, 60 - kept / RECORD + (kept / RECORD).min(10));
             assert_eq!(fs::read(&path).unwrap(), bytes);
         }
+        // A score that is not what was written.
+        let mut damaged = bytes.clone();
+        damaged[16 * 20 + 12] ^= 1;
+        fs::write(&path, &damaged).unwrap();
+        assert_eq!(ask(folder.path(), &archs, 0.0), (whole.0.clone(), 60 - 20 + 10));
+        assert_eq!(fs::read(&path).unwrap(), bytes);
         // Another predictor.
         assert_eq!(ask(folder.path(), &archs, 1.0).0, whole.0.iter().map(|score| score + 1.0).collect::<Vec<_>>());
         // Another order from the middle on.

@@ -138,18 +138,22 @@ impl SearchJob {
         let tables = self.tables(&resolutions, &mut notes)?;
         let predictor = &self.candidates.predictor;
         let journal = folder.map(Journal::open).transpose()?;
-        if let Some(journal) = journal.as_ref().filter(|journal| journal.len() > 0) {
-            notes.push(format!("goes on after the {} evaluations of a search that was ended there", journal.len()));
-        }
-        let over = self.time.map(|time| started + time);
+        // A time beyond what clocks count is no limit.
+        let over = self.time.and_then(|time| started.checked_add(time));
         let mut evaluator = Recorded { predictor, journal, over, stop, done: 0, progress };
         let exact = if self.algorithm == Algorithm::Exact { Some(self.exact_front(&tables)?) } else { None };
         let outcome = self.explore(&tables, exact.as_ref(), &mut evaluator)?;
+        if let Some(reused) = evaluator.journal.as_ref().map(Journal::reused).filter(|reused| *reused > 0) {
+            notes.push(format!("goes on after the {reused} evaluations of a search that was ended there"));
+        }
         if let Some(error) = evaluator.journal.as_ref().and_then(|journal| journal.given_up.as_ref()) {
             notes.push(format!("could not be recorded ({error}); if it were killed, it would have to begin anew"));
         }
-        if over.is_some_and(|over| Instant::now() >= over) && !outcome.exhaustive {
-            notes.push(format!("the time is up; --evaluations {} repeats this search", outcome.history.len()));
+        if over.is_some_and(|over| Instant::now() >= over) && !outcome.exhaustive && exact.is_none() {
+            notes.push(match outcome.listed {
+                true => "the time is up before all the few subnets that fit were evaluated; give more".to_owned(),
+                false => format!("the time is up; --evaluations {} repeats this search", outcome.history.len()),
+            });
         }
         let limits = self.budget.limits().filter_map(|(quantity, limit)| {
             let binds = !outcome.slack.contains(&quantity);

@@ -180,9 +180,9 @@ struct Proposal {
     guessed: f64,
 }
 
-/// The Metropolis rule for a gain in units of the temperature.
+/// The Metropolis rule for a gain in units of the temperature; one that is no number is refused.
 fn accepts(gain: f64, rng: &mut impl Rng) -> bool {
-    gain >= 0.0 || rng.random_bool(gain.exp())
+    gain >= 0.0 || rng.random_bool(gain.exp().max(0.0))
 }
 
 /// Draws as many members again, each in proportion to exp(score × `colder`), with as little chance as possible
@@ -211,7 +211,7 @@ struct Walker {
     genes: Vec<u8>,
     features: Vec<u32>,
     /// Place of each block gene in `features`, which begin with the resolution; 0 for a block that is absent.
-    places: Vec<u8>,
+    places: Vec<u16>,
     score: f32,
     costs: CostRow,
 }
@@ -240,7 +240,7 @@ impl Walker {
         self.places.clear();
         self.places.resize(codec.len, 0);
         for (place, gene) in blocks(codec, &self.genes).flatten().enumerate() {
-            self.places[gene] = place as u8 + 1;
+            self.places[gene] = place as u16 + 1;
         }
         self.score = guess.score(&self.features);
         self.costs = feasible.tables.row(&self.genes);

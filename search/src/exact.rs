@@ -170,7 +170,12 @@ impl ExactFront {
             explorer.queue(&mut batch, cheapest);
         }
         explorer.evaluate(batch)?;
-        Ok(SearchOutcome { history: explorer.into_history(), exhaustive: false, slack: slack(tables, budget) })
+        Ok(SearchOutcome {
+            history: explorer.into_history(),
+            exhaustive: false,
+            listed: true,
+            slack: slack(tables, budget),
+        })
     }
 
     /// What is limited.

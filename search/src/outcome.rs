@@ -19,6 +19,8 @@ pub struct SearchOutcome {
     pub history: History,
     /// Whether every subnet that fits was evaluated, so that the best is the best there is.
     pub exhaustive: bool,
+    /// Whether what fits was listed and evaluated in order, not searched; not to the end, if the evaluator was over before.
+    pub listed: bool,
     /// Ceilings that every subnet of the space meets, so that they bind nothing.
     pub slack: Vec<Quantity>,
 }
@@ -42,6 +44,7 @@ impl SearchOutcome {
         let most = evaluations.max(1);
         let everything = feasible.enumerate(most.min(EXHAUSTIVE));
         let count = everything.as_ref().map(Vec::len);
+        let listed = everything.is_some();
         let mut explorer = Explorer::new(feasible, evaluator, most);
         match everything {
             Some(all) => {
@@ -57,7 +60,7 @@ impl SearchOutcome {
         }
         let history = explorer.into_history();
         let exhaustive = count == Some(history.len());
-        Ok(SearchOutcome { history, exhaustive, slack: slack(tables, budget) })
+        Ok(SearchOutcome { history, exhaustive, listed, slack: slack(tables, budget) })
     }
 }
 
