@@ -1,10 +1,12 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use experiments::confidence::Confidence;
 use experiments::search_job::{Algorithm, objective};
+use hw_targets::error::HwError;
 use hw_targets::units::{Joules, Macs, Params, Quantity, Seconds};
 use search::nsga2::Objective;
 
@@ -495,8 +497,8 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub(crate) evaluations: Option<u64>,
     /// How long to search, for example 2s; says how many --evaluations that were, to repeat it with
-    #[arg(long)]
-    pub(crate) time: Option<Seconds>,
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) time: Option<Duration>,
     /// Keep energy and latency within budget with this probability, for example 0.95, given the target's errors
     #[arg(long, value_name = "P", value_parser = str::parse::<Confidence>)]
     pub(crate) confidence: Option<Confidence>,
@@ -520,6 +522,11 @@ pub(crate) struct SearchArgs {
     pub(crate) data: Option<String>,
     #[command(flatten)]
     pub(crate) compute: Compute,
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let seconds: Seconds = text.parse().map_err(|error: HwError| error.to_string())?;
+    Duration::try_from_secs_f64(seconds.0).map_err(|error| error.to_string())
 }
 
 fn parse_algorithm(name: &str) -> Result<Algorithm, String> {

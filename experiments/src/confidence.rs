@@ -10,11 +10,12 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use hw_targets::budget::Budget;
 use hw_targets::cost::{CostValue, NetworkCost};
 use hw_targets::units::{Joules, Quantity, Seconds};
 
+use crate::journal;
 use crate::search_job::SearchJob;
 use crate::search_report::SearchReport;
 
@@ -65,7 +66,16 @@ impl SearchJob {
         let z = confidence.z();
         let mut job = SearchJob { confidence: None, ..self.clone() };
         for round in 1.. {
-            let mut report = job.search(stop, folder, progress)?;
+            let lowered = || {
+                let limits = job
+                    .budget
+                    .limits()
+                    .map(|(quantity, limit)| format!("{} within {}", quantity.name(), quantity.format(limit)));
+                let limits = limits.collect::<Vec<_>>().join(", ");
+                format!("with --confidence {}, the target's errors leave {limits}", confidence.probability())
+            };
+            let searched = job.search(stop, folder, progress);
+            let mut report = if round == 1 { searched? } else { searched.with_context(lowered)? };
             let mut tighter = false;
             let mut ceilings = [None; 2];
             for (ceiling, quantity) in ceilings.iter_mut().zip([Quantity::Energy, Quantity::Latency]) {
@@ -85,7 +95,15 @@ impl SearchJob {
             if tighter && round < ROUNDS {
                 let (energy, latency) = (ceilings[0].map(Joules), ceilings[1].map(Seconds));
                 job.budget = Budget::new(energy, latency, self.budget.macs(), self.budget.params())?;
+                // Each search has a record of its own.
+                folder.map_or(Ok(()), journal::remove)?;
                 continue;
+            }
+            if tighter {
+                report.notes.push("not all that was found keeps the budget with that probability".to_owned());
+            }
+            if ceilings == [None; 2] {
+                report.notes.push("neither energy nor latency is limited, so --confidence changes nothing".to_owned());
             }
             for limit in &mut report.limits {
                 if let (Some(wanted), Some(found)) = (self.budget.limit(limit.quantity), report.found.first())

@@ -61,6 +61,8 @@ pub enum AppError {
     NoStart { algorithm: &'static str },
     #[error("a space and a predictor have no weights to verify with")]
     NothingToVerify,
+    #[error("the front from {from} to {to} is upside down")]
+    UpsideDown { from: String, to: String },
     #[error("stopped on request")]
     Interrupted,
     #[error("{what} needs LibTorch, and this build has none")]
@@ -81,6 +83,7 @@ impl AppError {
             | Self::NotExact { .. }
             | Self::NothingToVerify
             | Self::NoStart { .. }
+            | Self::UpsideDown { .. }
             | Self::Objectives { .. }
             | Self::NoData { .. }
             | Self::NoCommonResolution { .. }
@@ -121,6 +124,7 @@ impl AppError {
             Self::NotExact { additive: true } => "give one of --energy, --latency, --macs, --params".into(),
             Self::NotExact { additive: false } => "fit one with `ofa predictor fit --model additive`".into(),
             Self::NoStart { .. } => "leave out --start, or search with --algorithm evolution or local".into(),
+            Self::UpsideDown { .. } => "give the smaller cost with --from".into(),
             Self::NothingToVerify => "name a bundle with --supernet".into(),
             Self::Objectives { .. } => {
                 "--algorithm nsga2 takes several (accuracy,energy), exact accuracy and one cost, the others accuracy alone".into()

@@ -93,7 +93,13 @@ fn near_front(args: &FrontArgs, count: usize, seed: u64) -> Result<NearFront> {
         None => {}
     }
     let range = match (&args.from, &args.to) {
-        (Some(from), Some(to)) => Some((quantity.read(from)?, quantity.read(to)?)),
+        (Some(from), Some(to)) => {
+            let (low, high) = (quantity.read(from)?, quantity.read(to)?);
+            if low > high {
+                return Err(AppError::UpsideDown { from: from.clone(), to: to.clone() }.into());
+            }
+            Some((low, high))
+        }
         _ => None,
     };
     Ok(NearFront { target, quantity, range, count, seed })

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::Result;
 use experiments::candidates::{Candidates, Wish};
@@ -111,7 +110,7 @@ fn search(
         objectives: args.objectives.clone(),
         start,
         evaluations: usize::try_from(evaluations)?,
-        time: args.time.map(|time| Duration::try_from_secs_f64(time.0)).transpose()?,
+        time: args.time,
         confidence: args.confidence,
         seed: args.seed,
         top: usize::try_from(args.top.max(args.verify.unwrap_or(0)))?,

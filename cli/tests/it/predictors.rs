@@ -141,4 +141,5 @@ fn proposals_lie_near_the_front_and_are_new() {
     refused(&["--along", "energy"], 2, &["energy", "--target"]);
     refused(&["--along", "power"], 2, &["power", "latency"]);
     refused(&["--along", "macs", "--from", "1mJ", "--to", "3M"], 2, &["1mJ"]);
+    refused(&["--along", "macs", "--from", "5M", "--to", "3M"], 2, &["5M", "upside down"]);
 }

@@ -346,6 +346,12 @@ fn confidence_lowers_the_ceiling_by_the_errors() {
         assert_eq!(found["budgets"]["energy_mj"]["limit"], 3.0);
     }
     assert!(run.stderr.contains("probability 0.9") && run.stderr.contains("common to all networks"), "{}", run.stderr);
+    // What is left of a tight budget is said with the reason.
+    let tight = ["--target", "pixel3", "--energy", "0.7mJ", "--confidence", "0.99"];
+    sandbox.refused(&search(&predictor, &tight), 4, &["--confidence 0.99", "energy within", "energy is at least"]);
+    for time in ["-1s", "nan", "1e400s", "5mJ"] {
+        sandbox.refused(&search(&predictor, &["--macs", "3M", &format!("--time={time}")]), 2, &["--time"]);
+    }
     sandbox.refused(
         &search(&predictor, &["--target", "pixel3", "--energy", "3mJ", "--confidence", "95"]),
         2,
