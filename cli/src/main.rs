@@ -1,5 +1,6 @@
 //! The `ofa` command: arguments, output and exit codes; what it does is in `experiments`.
 
+mod allocator;
 mod args;
 mod commands;
 mod exit;
@@ -16,6 +17,7 @@ use crate::args::Cli;
 use crate::output::Output;
 
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return exit::refuse_arguments(&error),
