@@ -8,10 +8,10 @@
 //! predictor has the additive part ([`crate::ridge`]) alone. Values are fractions (0.8171 is 81.71 %).
 
 use rayon::prelude::*;
+use search::additive::AdditiveScores;
 use search::arch::ArchSpec;
 use search::dense::CostTables;
 use search::error::{ForeignError, SearchError};
-use search::exact::AdditiveScores;
 use search::objective::Evaluator;
 
 use crate::encode::{ActiveRows, ArchEncoder};

@@ -22,7 +22,7 @@ use crate::genome::Genes;
 use crate::history::Explorer;
 use crate::local::apply;
 use crate::objective::Evaluator;
-use crate::pairwise::{Pairwise, blocks};
+use crate::pairwise::Pairwise;
 
 /// First and last temperature, in standard deviations of the scores of random subnets.
 const HOT: f64 = 0.07;
@@ -239,7 +239,7 @@ impl Walker {
         guess.features(codec, &self.genes, &mut self.features);
         self.places.clear();
         self.places.resize(codec.len, 0);
-        for (place, gene) in blocks(codec, &self.genes).flatten().enumerate() {
+        for (place, gene) in codec.blocks(&self.genes).flatten().enumerate() {
             self.places[gene] = place as u16 + 1;
         }
         self.score = guess.score(&self.features);

@@ -4,7 +4,7 @@ use hw_targets::failure::FailureKind;
 use hw_targets::units::Quantity;
 use hw_targets::workload::Op;
 
-use crate::feasible::Infeasible;
+use crate::infeasible::Infeasible;
 
 /// An error from outside (an evaluator, a cost model), with the kind of failure it is.
 #[derive(Debug, thiserror::Error)]

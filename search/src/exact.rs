@@ -1,92 +1,28 @@
 //! The best subnet for every budget at once, where accuracy and cost are sums: dynamic programming with a certificate.
 //!
 //! With an additive score ([`AdditiveScores`]) and a cost that is a sum over blocks ([`CostTables`]), choosing the
-//! settings of all blocks is a multiple-choice knapsack. It is solved over a grid of costs: every block's cost above its
-//! cheapest choice is rounded **down** to whole steps, so that what the grid allows includes all that the budget allows
-//! and its optimum is an upper bound on any subnet that fits. The subnets that attain it are then costed exactly. Bound
+//! settings of all blocks is a multiple-choice knapsack. The grid it is solved on ([`crate::knapsack`]) rounds costs
+//! **down**, so that it allows all that the budget allows and its optimum is an upper bound on any subnet that fits. The subnets that attain it are then costed exactly. Bound
 //! and score meet up to what rounding hides: at most one step for each block.
 
 use hw_targets::budget::Budget;
 use hw_targets::units::Quantity;
-use rand::{Rng, RngExt};
+use rand::Rng;
 use rayon::prelude::*;
 
-use crate::arch::{ArchSpec, BlockSpec};
-use crate::dense::{CostRow, CostTables, Costs, QUANTITIES, index_of};
+use crate::additive::AdditiveScores;
+use crate::arch::ArchSpec;
+use crate::dense::{CostRow, CostTables, Costs};
 use crate::error::SearchError;
 use crate::feasible::Feasible;
 use crate::genome::Genes;
 use crate::history::Explorer;
+use crate::knapsack::{Grid, Price, steps_within};
 use crate::objective::Evaluator;
 use crate::outcome::{SearchOutcome, slack};
 
 /// Steps of the grid between the cheapest subnet and the largest budget.
 pub const STEPS: usize = 16_384;
-
-/// A score that is a sum: a number for the resolution, and one for every block by its place, kernel size and expand ratio.
-#[derive(Clone, Debug)]
-pub struct AdditiveScores {
-    pub(crate) resolutions: Vec<f64>,
-    /// By gene of the block (from the first block's), then choice.
-    pub(crate) blocks: Vec<Vec<f64>>,
-    pub(crate) first_gene: usize,
-}
-
-impl AdditiveScores {
-    /// Asks for every number once; blocks are counted from 0 within their stage.
-    ///
-    /// # Errors
-    /// [`SearchError::BadScore`] for a number that is not finite.
-    pub fn new(
-        tables: &CostTables,
-        mut of_resolution: impl FnMut(u32) -> f64,
-        mut of_block: impl FnMut(usize, usize, BlockSpec) -> f64,
-    ) -> Result<AdditiveScores, SearchError> {
-        let finite = |score: f64, what: String| {
-            if score.is_finite() { Ok(score) } else { Err(SearchError::BadScore { score, subnet: what }) }
-        };
-        let resolutions = tables.resolutions().iter();
-        let resolutions = resolutions.map(|&at| finite(of_resolution(at), format!("resolution {at}")));
-        let resolutions = resolutions.collect::<Result<_, _>>()?;
-        let mut blocks = Vec::new();
-        for (stage, of) in tables.space().stages().iter().enumerate() {
-            for index in 0..of.max_depth() {
-                let choices = of
-                    .kernels
-                    .iter()
-                    .flat_map(|&kernel| of.expands.iter().map(move |&expand| BlockSpec { kernel, expand }));
-                let scores = choices.map(|block| {
-                    finite(of_block(stage, index, block), format!("block {index} of stage {stage} as {block:?}"))
-                });
-                blocks.push(scores.collect::<Result<_, _>>()?);
-            }
-        }
-        Ok(AdditiveScores { resolutions, blocks, first_gene: 1 + tables.codec.stages.len() })
-    }
-
-    fn of(&self, gene: usize) -> &[f64] {
-        &self.blocks[gene - self.first_gene]
-    }
-
-    /// The score of a subnet of `tables`' space.
-    ///
-    /// # Panics
-    /// If `arch` is of another space or of a resolution that was not compiled.
-    pub fn score(&self, tables: &CostTables, arch: &ArchSpec) -> f64 {
-        self.of_genes(tables, &tables.codec.encode(arch))
-    }
-
-    pub(crate) fn of_genes(&self, tables: &CostTables, genes: &[u8]) -> f64 {
-        let mut total = self.resolutions[usize::from(genes[0])];
-        for (stage, code) in tables.codec.stages.iter().enumerate() {
-            let blocks = code.first_block..code.first_block + tables.codec.depth(genes, stage);
-            for (gene, &choice) in blocks.clone().zip(&genes[blocks]) {
-                total += self.of(gene)[usize::from(choice)];
-            }
-        }
-        total
-    }
-}
 
 /// A subnet that no cheaper one beats by more than the certificate says.
 #[derive(Clone, Debug, PartialEq)]
@@ -210,51 +146,6 @@ impl ExactFront {
     }
 }
 
-/// Whole steps in `excess`, a little generous because sums of costs differ in their last bits; `None` if negative.
-fn steps_within(excess: f64, step: f64) -> Option<usize> {
-    let steps = (excess / step + 1e-6).floor();
-    (steps >= 0.0).then_some(steps as usize)
-}
-
-/// What the grid counts: a weighted sum of quantities.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Price(CostRow);
-
-impl Price {
-    fn of(quantity: Quantity) -> Price {
-        let mut weights = [0.0; QUANTITIES];
-        weights[index_of(quantity)] = 1.0;
-        Price(weights)
-    }
-
-    /// Random weights for the quantities that `limits` limit, such that a subnet within them has at most price 1.
-    fn random(limits: &CostRow, rng: &mut impl Rng) -> Price {
-        let limited = limits.map(|limit| limit < f64::INFINITY);
-        let alone = limited.iter().filter(|is| **is).count() < 2;
-        let mut weights: CostRow =
-            std::array::from_fn(
-                |of| if limited[of] { if alone { 1.0 } else { rng.random_range(0.0..1.0) } } else { 0.0 },
-            );
-        let total: f64 = weights.iter().sum();
-        weights.iter_mut().zip(limits).for_each(|(weight, limit)| {
-            if *weight > 0.0 {
-                *weight /= total * limit.max(1e-300);
-            }
-        });
-        Price(weights)
-    }
-
-    fn sum(self, row: &CostRow) -> f64 {
-        let mut total = 0.0;
-        for (value, weight) in row.iter().zip(self.0) {
-            if weight != 0.0 {
-                total += value * weight;
-            }
-        }
-        total
-    }
-}
-
 /// Steps of the grid for a guess.
 const ROUGH_STEPS: usize = 512;
 
@@ -267,8 +158,7 @@ pub(crate) fn roughly_best(
     rng: &mut impl Rng,
 ) -> Option<Genes> {
     let price = Price::random(limits, rng);
-    let unlimited = price.0.iter().all(|weight| *weight == 0.0);
-    let most = if unlimited { 0.0 } else { 1.0 };
+    let most = if price.is_zero() { 0.0 } else { 1.0 };
     let step = 1.0 / ROUGH_STEPS as f64;
     let solved = (0..tables.resolutions().len())
         .into_par_iter()
@@ -306,147 +196,6 @@ pub(crate) fn rough_front(tables: &CostTables, scores: &AdditiveScores, quantity
         is_better
     });
     found.into_iter().map(|(_, _, genes)| genes).collect()
-}
-
-/// The solved grid of one resolution.
-struct Grid<'a> {
-    tables: &'a CostTables,
-    scores: &'a AdditiveScores,
-    price: Price,
-    resolution: usize,
-    /// Cost of the cheapest subnet without its optional blocks.
-    base: f64,
-    /// Best score by number of steps above `base`.
-    optimum: Vec<f64>,
-    stages: Vec<StageGrid>,
-}
-
-/// The best scores after each number of blocks of one stage, and after the stage.
-struct StageGrid {
-    /// `after[d]`: after `d` blocks; `after[0]` is what the stage starts from.
-    after: Vec<Vec<f64>>,
-    /// Steps of each choice: of the first, of the other mandatory, and of the optional blocks.
-    steps: [Vec<usize>; 3],
-    /// Blocks that every subnet has.
-    least: usize,
-}
-
-impl StageGrid {
-    fn steps_of(&self, block: usize) -> &[usize] {
-        &self.steps[if block == 0 {
-            0
-        } else if block < self.least {
-            1
-        } else {
-            2
-        }]
-    }
-}
-
-impl<'a> Grid<'a> {
-    fn solve(
-        tables: &'a CostTables,
-        scores: &'a AdditiveScores,
-        price: Price,
-        resolution: usize,
-        step: f64,
-        most: f64,
-    ) -> Grid<'a> {
-        let codec = &tables.codec;
-        let least = |rows: &[CostRow]| rows.iter().map(|row| price.sum(row)).reduce(f64::min).unwrap_or(0.0);
-        let mut base = price.sum(tables.fixed(resolution));
-        for (stage, code) in codec.stages.iter().enumerate() {
-            base += least(tables.block(resolution, stage, true));
-            base += least(tables.block(resolution, stage, false)) * (code.depths[0] - 1) as f64;
-        }
-        let mut grid = Grid { tables, scores, price, resolution, base, optimum: Vec::new(), stages: Vec::new() };
-        let Some(size) = steps_within(most - base, step) else { return grid };
-        let mut current = vec![scores.resolutions[resolution]; size + 1];
-        for (stage, code) in codec.stages.iter().enumerate() {
-            let rows = [true, false].map(|is_first| tables.block(resolution, stage, is_first));
-            let above = |rows: &[CostRow], floor: f64| {
-                rows.iter().map(|row| ((price.sum(row) - floor).max(0.0) / step) as usize).collect::<Vec<_>>()
-            };
-            let mut this = StageGrid {
-                after: vec![current],
-                steps: [above(rows[0], least(rows[0])), above(rows[1], least(rows[1])), above(rows[1], 0.0)],
-                least: code.depths[0],
-            };
-            let deepest = code.depths[code.depths.len() - 1];
-            for block in 0..deepest {
-                let next = extend(&this.after[block], this.steps_of(block), scores.of(code.first_block + block));
-                this.after.push(next);
-            }
-            current = this.after[code.depths[0]].clone();
-            for &depth in &code.depths[1..] {
-                for (best, &value) in current.iter_mut().zip(&this.after[depth]) {
-                    *best = if value > *best { value } else { *best };
-                }
-            }
-            grid.stages.push(this);
-        }
-        grid.optimum = current;
-        grid
-    }
-
-    /// The subnets behind every rise of the optimum, with their exact cost and score, those within `most`.
-    fn subnets(&self, most: f64) -> Vec<(f64, f64, Genes)> {
-        let mut found = Vec::new();
-        let mut last = f64::NEG_INFINITY;
-        for (steps, &score) in self.optimum.iter().enumerate() {
-            if score > last {
-                last = score;
-                let genes = self.trace(steps);
-                let cost = self.price.sum(&self.tables.row(&genes));
-                if cost <= most {
-                    found.push((cost, self.scores.of_genes(self.tables, &genes), genes));
-                }
-            }
-        }
-        found
-    }
-
-    /// A subnet that attains the optimum within `steps`: every number is found again by the addition that made it.
-    fn trace(&self, mut steps: usize) -> Genes {
-        let codec = &self.tables.codec;
-        let mut genes: Genes = vec![0; codec.len].into();
-        genes[0] = self.resolution as u8;
-        let mut wanted = self.optimum[steps];
-        for (stage, code) in self.stages.iter().zip(&codec.stages).rev() {
-            let depths = code.depths.iter().enumerate();
-            let (index, depth) = depths
-                .map(|(index, &depth)| (index, depth))
-                .find(|(_, depth)| stage.after[*depth][steps] == wanted)
-                .expect("the best of the depths is one of them");
-            genes[code.depth_gene] = index as u8;
-            for block in (0..depth).rev() {
-                let scores = self.scores.of(code.first_block + block);
-                let choices = stage.steps_of(block).iter().zip(scores).enumerate();
-                let (choice, before) = choices
-                    .filter_map(|(choice, (cost, score))| Some((choice, steps.checked_sub(*cost)?, score)))
-                    .find(|(_, before, score)| stage.after[block][*before] + **score == wanted)
-                    .map(|(choice, before, _)| (choice, before))
-                    .expect("the best of the choices is one of them");
-                genes[code.first_block + block] = choice as u8;
-                steps = before;
-                wanted = stage.after[block][steps];
-            }
-        }
-        genes
-    }
-}
-
-/// One more block: for every number of steps the best choice that leaves enough for what came before.
-fn extend(before: &[f64], steps: &[usize], scores: &[f64]) -> Vec<f64> {
-    let mut after = vec![f64::NEG_INFINITY; before.len()];
-    for (&cost, &score) in steps.iter().zip(scores) {
-        let Some(room) = after.get_mut(cost..) else { continue };
-        for (best, value) in room.iter_mut().zip(before) {
-            let value = value + score;
-            *best = if value > *best { value } else { *best };
-        }
-    }
-    after
 }
 
 #[cfg(test)]

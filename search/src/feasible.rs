@@ -4,72 +4,17 @@
 //! are sums over blocks, so the cheapest subnet is known exactly before the search starts, and every candidate can be
 //! built up from it gene by gene without ever leaving the budget.
 
-use std::fmt;
-
 use hw_targets::budget::Budget;
 use hw_targets::units::Quantity;
 use rand::{Rng, RngExt};
 
-use crate::arch::ArchSpec;
-use crate::dense::{CostRow, CostTables, Costs, QUANTITIES, add};
+use crate::dense::{CostRow, CostTables, QUANTITIES, add};
 use crate::error::SearchError;
 use crate::genome::Genes;
+use crate::infeasible::{Infeasible, UnmetLimit};
 
 fn fits(row: &CostRow, limits: &CostRow) -> bool {
     row.iter().zip(limits).all(|(value, limit)| value <= limit)
-}
-
-/// Why no subnet fits, and what could be reached instead.
-#[derive(Clone, Debug)]
-pub struct Infeasible {
-    /// Name of the space.
-    pub space: String,
-    /// Each ceiling with the exact least value that any subnet has.
-    pub limits: Vec<UnmetLimit>,
-    /// The subnet with the smallest overrun (largest ratio of cost to ceiling) that was seen.
-    pub closest: ArchSpec,
-    /// What it costs.
-    pub closest_costs: Costs,
-}
-
-/// A ceiling and the least that can be reached.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct UnmetLimit {
-    /// What is limited.
-    pub quantity: Quantity,
-    /// The ceiling.
-    pub ceiling: f64,
-    /// The exact least value over the whole space.
-    pub least: f64,
-    /// The middle value of random subnets.
-    pub median: f64,
-    /// The exact largest value over the whole space.
-    pub most: f64,
-}
-
-impl fmt::Display for Infeasible {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no subnet of space `{}` fits the budget", self.space)?;
-        let mut alone = self.limits.iter().filter(|limit| limit.least > limit.ceiling).peekable();
-        if alone.peek().is_none() {
-            write!(f, ": each ceiling can be met alone, but not all together")?;
-        }
-        for UnmetLimit { quantity, ceiling, least, median, most } in alone {
-            let [ceiling, least, median, most] = [ceiling, least, median, most].map(|value| quantity.format(*value));
-            write!(f, "; {quantity} is at least {least}, the budget {ceiling} (median {median}, largest {most})")?;
-        }
-        Ok(())
-    }
-}
-
-impl Infeasible {
-    pub(crate) fn hint(&self) -> String {
-        let closest = self.limits.iter().filter_map(|limit| {
-            Some(format!("{} {}", limit.quantity, limit.quantity.format(self.closest_costs.get(limit.quantity)?)))
-        });
-        let closest = closest.collect::<Vec<_>>().join(", ");
-        format!("the nearest subnet has {closest}, at resolution {}", self.closest.resolution())
-    }
 }
 
 /// The subnets that fit, as search needs them.

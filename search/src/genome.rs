@@ -3,6 +3,8 @@
 //! Layout: resolution, one depth per stage, one choice (kernel × expand ratio) per block of the deepest form; all are
 //! indices into what is offered. Genes of absent blocks are 0, so equal networks are equal rows.
 
+use std::ops::Range;
+
 use crate::arch::{ArchSpec, BlockSpec, StageSpec};
 use crate::space::SearchSpace;
 
@@ -70,6 +72,12 @@ impl Codec {
     pub(crate) fn depth(&self, genes: &[u8], stage: usize) -> usize {
         let stage = &self.stages[stage];
         stage.depths[usize::from(genes[stage.depth_gene])]
+    }
+
+    /// Genes of the blocks present, stage by stage.
+    pub(crate) fn blocks(&self, genes: &[u8]) -> impl Iterator<Item = Range<usize>> {
+        let stages = self.stages.iter().enumerate();
+        stages.map(|(stage, code)| code.first_block..code.first_block + self.depth(genes, stage))
     }
 
     /// Sets the genes of absent blocks to 0.

@@ -22,8 +22,9 @@
 //! ```
 //!
 //! Spaces and points: [`space`], [`space_file`], [`arch`], [`arch_file`], [`count`]. Shapes and operators: [`subnet`],
-//! [`lower`], [`fbnet`]. Search: [`dense`], [`feasible`], [`objective`], [`evolution`], [`random`], [`nsga2`], [`pareto`], [`exact`], [`history`].
+//! [`lower`], [`fbnet`]. Search: [`dense`], [`infeasible`], [`objective`], [`evolution`], [`random`], [`nsga2`], [`pareto`], [`additive`], [`exact`], [`history`].
 
+pub mod additive;
 mod annealing;
 pub mod arch;
 pub mod arch_file;
@@ -34,9 +35,12 @@ pub mod error;
 pub mod evolution;
 pub mod exact;
 pub mod fbnet;
-pub mod feasible;
+mod feasible;
+mod features;
 mod genome;
 pub mod history;
+pub mod infeasible;
+mod knapsack;
 mod local;
 pub mod lower;
 pub mod mutate;

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::crossover::crossover;
-use crate::dense::{CostTables, index_of};
+use crate::dense::{CostRow, CostTables, index_of};
 use crate::error::SearchError;
 
 use crate::exact::rough_front;
@@ -94,13 +94,7 @@ pub fn nsga2(
 
 /// Positions in the history of the evaluations that no other dominates, by the first objective.
 pub fn pareto_front(outcome: &SearchOutcome, objectives: &[Objective]) -> Vec<usize> {
-    let points = outcome.history.rows().map(|(score, costs)| {
-        let value = |objective: &Objective| match objective {
-            Objective::Score => -score,
-            Objective::Cost(quantity) => costs[index_of(*quantity)],
-        };
-        objectives.iter().map(value).collect()
-    });
+    let points = outcome.history.rows().map(|(score, costs)| point(objectives, score, &costs));
     front(&points.collect::<Vec<_>>())
 }
 
@@ -202,10 +196,8 @@ fn guess<E>(
     }
 }
 
-/// Objectives of an entry, all to be small.
-fn point<E>(explorer: &Explorer<'_, E>, at: usize, objectives: &[Objective]) -> Vec<f64> {
-    let (genes, score) = &explorer.entries[at];
-    let costs = explorer.feasible.tables.row(genes);
+/// Values of the objectives, all to be small.
+fn point(objectives: &[Objective], score: f64, costs: &CostRow) -> Vec<f64> {
     let value = |objective: &Objective| match objective {
         Objective::Score => -score,
         Objective::Cost(quantity) => costs[index_of(*quantity)],
@@ -221,7 +213,10 @@ struct Ranked {
 
 impl Ranked {
     fn new<E>(explorer: &Explorer<'_, E>, population: &[usize], objectives: &[Objective]) -> Ranked {
-        let points: Vec<Vec<f64>> = population.iter().map(|&at| point(explorer, at, objectives)).collect();
+        let tables = explorer.feasible.tables;
+        let entries = population.iter().map(|&at| &explorer.entries[at]);
+        let points: Vec<Vec<f64>> =
+            entries.map(|(genes, score)| point(objectives, *score, &tables.row(genes))).collect();
         let mut members = Vec::with_capacity(population.len());
         for (rank, layer) in layers(&points).iter().enumerate() {
             let distances = crowding(&points, layer);

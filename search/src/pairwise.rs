@@ -5,8 +5,7 @@
 //! (normalised least mean squares, Widrow & Hoff 1960), which costs a few hundred additions, so that thousands of
 //! candidates can be judged for the price of one evaluation. It only proposes; every result is the evaluator's.
 
-use std::ops::Range;
-
+use crate::features::Features;
 use crate::genome::Codec;
 
 /// How much of an error one step takes away.
@@ -16,9 +15,7 @@ const PAIR: f32 = 0.1;
 
 /// Weights of settings and of pairs of them.
 pub(crate) struct Pairwise {
-    /// First feature of each gene; depth genes have none, because absent blocks add nothing.
-    offsets: Vec<u32>,
-    width: usize,
+    features: Features,
     mean: f32,
     single: Vec<f32>,
     /// Symmetric, `[width, width]`.
@@ -28,27 +25,20 @@ pub(crate) struct Pairwise {
 impl Pairwise {
     /// Knows nothing but the `mean` score.
     pub(crate) fn new(codec: &Codec, mean: f64) -> Pairwise {
-        let mut offsets = vec![0; codec.len];
-        let mut width = codec.resolutions.len();
-        for (gene, offset) in offsets.iter_mut().enumerate().skip(1 + codec.stages.len()) {
-            *offset = width as u32;
-            width += codec.options(gene);
-        }
-        Pairwise { offsets, width, mean: mean as f32, single: vec![0.0; width], pair: vec![0.0; width * width] }
+        let features = Features::new(codec);
+        let count = features.count();
+        Pairwise { features, mean: mean as f32, single: vec![0.0; count], pair: vec![0.0; count * count] }
     }
 
     /// The feature of block gene `gene` with value `option`.
     pub(crate) fn feature(&self, gene: usize, option: u8) -> u32 {
-        self.offsets[gene] + u32::from(option)
+        self.features.number(gene, option)
     }
 
     /// The features of `genes`: the resolution's, then those of the blocks present, in order.
     pub(crate) fn features(&self, codec: &Codec, genes: &[u8], features: &mut Vec<u32>) {
         features.clear();
-        features.push(u32::from(genes[0]));
-        for blocks in blocks(codec, genes) {
-            features.extend(blocks.map(|gene| self.feature(gene, genes[gene])));
-        }
+        features.extend(self.features.of(codec, genes));
     }
 
     /// The guess for a subnet of these features, without the mean.
@@ -76,12 +66,12 @@ impl Pairwise {
 
     /// Takes in that a subnet of these features scored `score`.
     pub(crate) fn learn(&mut self, features: &[u32], score: f64) {
-        let count = features.len() as f32;
+        let (width, count) = (self.features.count(), features.len() as f32);
         let error = score as f32 - self.mean - self.score(features);
         let step = RATE * error / (count + PAIR * count * (count - 1.0) / 2.0);
         for &feature in features {
             self.single[feature as usize] += step;
-            let row = &mut self.pair[feature as usize * self.width..][..self.width];
+            let row = &mut self.pair[feature as usize * width..][..width];
             for &other in features {
                 row[other as usize] += PAIR * step;
             }
@@ -90,16 +80,9 @@ impl Pairwise {
     }
 
     fn row(&self, feature: u32) -> &[f32] {
-        &self.pair[feature as usize * self.width..][..self.width]
+        let width = self.features.count();
+        &self.pair[feature as usize * width..][..width]
     }
-}
-
-/// Genes of the blocks present, stage by stage.
-pub(crate) fn blocks<'c>(codec: &'c Codec, genes: &'c [u8]) -> impl Iterator<Item = Range<usize>> + 'c {
-    let range = |(stage, code): (usize, &crate::genome::StageCode)| {
-        code.first_block..code.first_block + codec.depth(genes, stage)
-    };
-    codec.stages.iter().enumerate().map(range)
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 
-use crate::exact::AdditiveScores;
+use crate::additive::AdditiveScores;
+use crate::features::Features;
 use crate::genome::Codec;
 
 /// Scores genes by a sum of weights.
 pub(crate) struct Surrogate {
-    /// First weight of each gene; depth genes have none, because absent blocks add nothing.
-    offsets: Vec<usize>,
+    features: Features,
     weights: Vec<f64>,
     /// Lower Cholesky factor of the fit's matrix.
     factor: Vec<f64>,
@@ -25,13 +25,9 @@ const RIDGE: f64 = 0.3;
 
 impl Surrogate {
     pub(crate) fn fit<'s>(codec: &Codec, samples: impl Iterator<Item = (&'s [u8], f64)> + Clone) -> Surrogate {
-        let mut offsets = vec![0; codec.len];
-        let mut width = codec.resolutions.len();
-        for (gene, offset) in offsets.iter_mut().enumerate().skip(1 + codec.stages.len()) {
-            *offset = width;
-            width += codec.options(gene);
-        }
-        let mut this = Surrogate { offsets, weights: vec![0.0; width], factor: Vec::new(), residual: 0.0 };
+        let features = Features::new(codec);
+        let width = features.count();
+        let mut this = Surrogate { features, weights: vec![0.0; width], factor: Vec::new(), residual: 0.0 };
         let all = samples.clone();
         let count = samples.clone().count().max(1) as f64;
         let mean = samples.clone().map(|(_, score)| score).sum::<f64>() / count;
@@ -39,7 +35,7 @@ impl Surrogate {
         let mut active = Vec::new();
         for (genes, score) in samples {
             active.clear();
-            this.indicators(codec, genes, |at| active.push(at));
+            active.extend(this.features.of(codec, genes).map(|at| at as usize));
             for (position, &a) in active.iter().enumerate() {
                 this.weights[a] += score - mean;
                 for &b in &active[..=position] {
@@ -72,8 +68,10 @@ impl Surrogate {
     /// `weights` of such a draw as scores of resolutions and blocks.
     pub(crate) fn scores(&self, codec: &Codec, weights: &[f64]) -> AdditiveScores {
         let first_gene = 1 + codec.stages.len();
-        let blocks = (first_gene..codec.len)
-            .map(|gene| weights[self.offsets[gene]..self.offsets[gene] + codec.options(gene)].to_vec());
+        let blocks = (first_gene..codec.len).map(|gene| {
+            let first = self.features.number(gene, 0) as usize;
+            weights[first..first + codec.options(gene)].to_vec()
+        });
         AdditiveScores {
             resolutions: weights[..codec.resolutions.len()].to_vec(),
             blocks: blocks.collect(),
@@ -81,22 +79,9 @@ impl Surrogate {
         }
     }
 
-    /// Visits indicators in ascending order.
-    fn indicators(&self, codec: &Codec, genes: &[u8], mut visit: impl FnMut(usize)) {
-        visit(usize::from(genes[0]));
-        for (stage, code) in codec.stages.iter().enumerate() {
-            let blocks = code.first_block..code.first_block + codec.depth(genes, stage);
-            for (offset, choice) in self.offsets[blocks.clone()].iter().zip(&genes[blocks]) {
-                visit(offset + usize::from(*choice));
-            }
-        }
-    }
-
     /// The guess, up to a constant.
     pub(crate) fn score(&self, codec: &Codec, genes: &[u8]) -> f64 {
-        let mut total = 0.0;
-        self.indicators(codec, genes, |at| total += self.weights[at]);
-        total
+        self.features.of(codec, genes).map(|at| self.weights[at as usize]).sum()
     }
 }
 
@@ -138,13 +123,8 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
         let truth: Vec<f64> = (0..256).map(|_| rng.random_range(0.0..1.0)).collect();
         let score = |genes: &[u8]| {
-            let blocks = codec
-                .stages
-                .iter()
-                .enumerate()
-                .flat_map(|(stage, code)| code.first_block..code.first_block + codec.depth(genes, stage));
             truth[usize::from(genes[0])]
-                + blocks.map(|gene| truth[10 + 6 * gene + usize::from(genes[gene])]).sum::<f64>()
+                + codec.blocks(genes).flatten().map(|gene| truth[10 + 6 * gene + usize::from(genes[gene])]).sum::<f64>()
         };
         let draw = |rng: &mut dyn Rng| -> Genes { codec.encode(&space.sample(&mut &mut *rng)) };
         let samples: Vec<Genes> = (0..2000).map(|_| draw(&mut rng)).collect();
