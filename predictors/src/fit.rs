@@ -20,98 +20,25 @@
 
 use std::time::Instant;
 
+use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use search::arch::ArchSpec;
 use search::space::SearchSpace;
 use serde_json::{Map, Value, json};
 
 use crate::diagnostics::{Calibration, CurvePoint, slices};
-use crate::encode::{ActiveRows, ArchEncoder, Layout};
+use crate::encode::{ActiveRows, ArchEncoder};
 use crate::ensemble::{AccuracyPredictor, LabelScale};
 use crate::error::{PredictorError, Result};
 use crate::interactions::{self, Interactions, Strength};
-use crate::mlp::{Linear, Mlp};
+use crate::members::{self, mean_output, scale_output};
+use crate::mlp::Mlp;
 use crate::pairs::{AccuracyPair, Halves};
 use crate::rank::{kendall_tau_b, mean, rmse, variance};
 use crate::report::{Ceiling, FitReport, Scores, Split, noise_of_halves};
-use crate::ridge::{self, AdditiveModel, Basis};
-
-/// How to fit. [`FitSettings::default`] is for some hundred to some thousand pairs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FitSettings {
-    /// Order of the features.
-    pub layout: Layout,
-    /// Distinct architectures that are set aside to judge the fit.
-    pub test_pairs: usize,
-    /// Seed of the split, the folds, the initial weights and the batches.
-    pub seed: u64,
-    /// Whether a ridge regression comes first and the MLPs fit what it leaves.
-    pub additive: bool,
-    /// Whether a Gaussian process for pairs of choices comes second; only with the ridge.
-    pub interactions: bool,
-    /// Number of MLPs; 0 for the closed-form parts alone, which need no LibTorch.
-    pub members: usize,
-    /// Widths of the hidden layers.
-    pub hidden: Vec<usize>,
-    /// Times that every pair is seen.
-    pub epochs: usize,
-    /// Pairs per step.
-    pub batch: usize,
-    /// AdamW's learning rate at the start.
-    pub learning_rate: f64,
-    /// AdamW's decoupled weight decay.
-    pub weight_decay: f64,
-    /// Folds of the cross-validation that decides on the MLPs' share.
-    pub folds: usize,
-    /// Whether the report has a learning curve, which takes another fit of the closed-form parts for every 100 pairs.
-    pub learning_curve: bool,
-}
-
-impl Default for FitSettings {
-    fn default() -> Self {
-        FitSettings {
-            layout: Layout::Blocks,
-            test_pairs: 200,
-            seed: 0,
-            additive: true,
-            interactions: true,
-            members: 4,
-            hidden: vec![128, 128],
-            epochs: 60,
-            batch: 64,
-            learning_rate: 1e-3,
-            weight_decay: 1e-4,
-            folds: 5,
-            learning_curve: true,
-        }
-    }
-}
-
-impl FitSettings {
-    fn check(&self) -> Result<()> {
-        let refuse = |name, problem: &str| Err(PredictorError::Setting { name, problem: problem.to_owned() });
-        match self {
-            _ if self.members == 0 && !self.additive => refuse("members", "without members there must be a ridge"),
-            _ if self.members == 0 => Ok(()),
-            _ if cfg!(not(feature = "torch")) => {
-                refuse("members", "this build has no LibTorch, so only the ridge (members = 0) can be fitted")
-            }
-            _ if self.hidden.contains(&0) => refuse("hidden", "a layer needs at least one unit"),
-            _ if self.epochs == 0 => refuse("epochs", "must be at least 1"),
-            _ if self.batch == 0 => refuse("batch", "must be at least 1"),
-            _ if self.folds < 2 => refuse("folds", "must be at least 2"),
-            _ if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) => {
-                refuse("learning_rate", "must be above 0")
-            }
-            _ if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) => {
-                refuse("weight_decay", "must be at least 0")
-            }
-            _ => Ok(()),
-        }
-    }
-}
+use crate::ridge::{self, AdditiveModel};
+use crate::settings::FitSettings;
 
 /// A fitted predictor and its report; the predictor's provenance holds both settings and report.
 #[derive(Clone, Debug, PartialEq)]
@@ -389,29 +316,8 @@ impl Data<'_> {
         }
         let residual = |(active, label): (&[u32], &f64)| (label - base.predict(active)) as f32;
         let targets: Vec<f32> = rows.iter().zip(labels).map(residual).collect();
-        let inputs = Inputs::new(Basis::new(self.encoder), rows);
-        let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
-        rng.set_stream(stream);
-        let start = (0..settings.members).map(|_| initial(inputs.basis.steps(), &settings.hidden, &mut rng)).collect();
-        let trained = train(start, &inputs.values, &targets, settings, &mut rng, epoch);
-        trained.into_iter().map(|layers| inputs.fold(self.encoder.width(), layers)).collect()
+        members::fitted(self.encoder, rows, &targets, stream, settings, epoch)
     }
-}
-
-#[cfg(feature = "torch")]
-use crate::train::train;
-
-/// Without LibTorch, [`FitSettings::check`] lets no members through.
-#[cfg(not(feature = "torch"))]
-fn train(
-    start: Vec<Vec<Linear>>,
-    _inputs: &[f32],
-    _targets: &[f32],
-    _settings: &FitSettings,
-    _rng: &mut ChaCha8Rng,
-    _epoch: &mut dyn FnMut(),
-) -> Vec<Vec<Linear>> {
-    unreachable!("{} members to train without LibTorch", start.len())
 }
 
 /// Least part of the squared error that MLPs must take away to be kept: they are most of a prediction's time.
@@ -427,79 +333,6 @@ fn share(labels: &[f64], based: &[f64], rest: &[f64]) -> f64 {
     let share = if power > 0.0 { (along / power).clamp(0.0, 1.0) } else { 0.0 };
     let gain = share * (2.0 * along - share * power);
     if gain >= LEAST_GAIN * error { share } else { 0.0 }
-}
-
-fn mean_output(members: &[Mlp], rows: &ActiveRows) -> Vec<f64> {
-    let mut sums = vec![0.0; rows.len()];
-    for member in members {
-        sums.iter_mut().zip(member.forward(rows)).for_each(|(sum, output)| *sum += f64::from(output));
-    }
-    sums.iter().map(|sum| sum / members.len().max(1) as f64).collect()
-}
-
-fn scale_output(member: &Mlp, share: f32) -> Mlp {
-    let mut layers = member.layers();
-    if let Some(last) = layers.last_mut() {
-        last.weight.iter_mut().chain(&mut last.bias).for_each(|value| *value *= share);
-    }
-    Mlp::new(member.inputs(), layers)
-}
-
-/// Initial weights: uniform within 1/√inputs as in PyTorch, the output's bias 0, which is the mean label.
-fn initial(inputs: usize, hidden: &[usize], rng: &mut ChaCha8Rng) -> Vec<Linear> {
-    let mut width = inputs;
-    let mut layers: Vec<Linear> = hidden
-        .iter()
-        .chain([&1])
-        .map(|&outputs| {
-            let bound = 1.0 / (width as f32).sqrt();
-            let mut draw = |count: usize| (0..count).map(|_| bound * (2.0 * rng.random::<f32>() - 1.0)).collect();
-            let layer = Linear { weight: draw(outputs * width), bias: draw(outputs) };
-            width = outputs;
-            layer
-        })
-        .collect();
-    layers.iter_mut().next_back().into_iter().for_each(|last| last.bias.fill(0.0));
-    layers
-}
-
-/// Mean squared length of an MLP's input, some of PyTorch's usual scale: unit variance in as many dimensions.
-const INPUT_POWER: f64 = 64.0;
-
-/// The ridge's steps, centred, and scaled by one number for all.
-struct Inputs {
-    basis: Basis,
-    means: Vec<f64>,
-    scale: f64,
-    /// `[rows, steps]`, row-major.
-    values: Vec<f32>,
-}
-
-impl Inputs {
-    fn new(basis: Basis, rows: &ActiveRows) -> Inputs {
-        let mut matrix = basis.matrix(rows);
-        let means = basis.centre(&mut matrix);
-        let power = matrix.iter().map(|value| value * value).sum::<f64>() / rows.len() as f64;
-        let scale = if power > 0.0 { (INPUT_POWER / power).sqrt() } else { 1.0 };
-        let values = matrix.iter().map(|value| (value * scale) as f32).collect();
-        Inputs { basis, means, scale, values }
-    }
-
-    /// The same network on one-hot features.
-    fn fold(&self, features: usize, mut layers: Vec<Linear>) -> Mlp {
-        let steps = self.basis.steps();
-        let first = &mut layers[0];
-        let mut weight = Vec::with_capacity(first.bias.len() * features);
-        for (row, bias) in first.weight.chunks_exact(steps).zip(&mut first.bias) {
-            weight.extend(
-                self.basis.fold(|step| f64::from(row[step]) * self.scale).into_iter().map(|value| value as f32),
-            );
-            let centre = row.iter().zip(&self.means).map(|(&weight, mean)| f64::from(weight) * self.scale * mean);
-            *bias = (f64::from(*bias) - centre.sum::<f64>()) as f32;
-        }
-        first.weight = weight;
-        Mlp::new(features, layers)
-    }
 }
 
 #[cfg(test)]
@@ -519,24 +352,6 @@ mod tests {
     }
 
     fn quiet(_done: usize, _all: usize) {}
-
-    #[test]
-    fn folding_keeps_the_network() {
-        let (space, _, archs, _) = measured("mcu-cifar", 100, 1);
-        let encoder = ArchEncoder::new(Layout::Blocks, &space, space.resolutions()).unwrap();
-        let rows = encoder.encode(&archs).unwrap();
-        let inputs = Inputs::new(Basis::new(&encoder), &rows);
-        let steps = inputs.basis.steps();
-        let layers = initial(steps, &[16], &mut ChaCha8Rng::seed_from_u64(1));
-        let folded = inputs.fold(encoder.width(), layers.clone()).forward(&rows);
-        for (row, output) in inputs.values.chunks_exact(steps).zip(folded) {
-            let hidden = layers[0].weight.chunks_exact(steps).zip(&layers[0].bias).map(|(weights, bias)| {
-                (bias + weights.iter().zip(row).map(|(weight, value)| weight * value).sum::<f32>()).max(0.0)
-            });
-            let expected: f32 = hidden.zip(&layers[1].weight).map(|(hidden, weight)| hidden * weight).sum();
-            assert!((output - expected).abs() < 1e-5, "{output} is not {expected}");
-        }
-    }
 
     #[test]
     fn the_closed_form_parts_need_no_libtorch() {

@@ -6,6 +6,7 @@
 //! MLPs needs LibTorch (feature `torch`).
 //!
 //! ```no_run
+//! use predictors::settings::FitSettings;
 //! use predictors::{fit, pairs, saved};
 //! use search::space::SearchSpace;
 //! # use std::path::Path;
@@ -14,7 +15,7 @@
 //! let path = Path::new("accuracy.parquet");
 //! let measured = pairs::read(path)?;
 //! let archs = pairs::architectures(&measured, &space, path)?;
-//! let fitted = fit::fit(&space, &measured, &archs, &fit::FitSettings::default(), &mut |_, _| {})?;
+//! let fitted = fit::fit(&space, &measured, &archs, &FitSettings::default(), &mut |_, _| {})?;
 //! println!("Kendall tau-b on unseen pairs: {:?}", fitted.report.scores.kendall);
 //! saved::save(&fitted.predictor, Path::new("predictor.safetensors"))?;
 //! println!("{:?}", fitted.predictor.top1([&space.largest(32)?])?);
@@ -32,8 +33,10 @@ pub mod mlp;
 pub mod ridge;
 
 pub mod fit;
+mod members;
 pub mod pairs;
 pub mod report;
+pub mod settings;
 #[cfg(feature = "torch")]
 mod train;
 

@@ -10,8 +10,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
-use crate::fit::FitSettings;
 use crate::mlp::Linear;
+use crate::settings::FitSettings;
 
 /// AdamW's decay of the first moment.
 const BETA_1: f64 = 0.9;
