@@ -56,6 +56,9 @@ pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
             output.json(&object)
         });
     }
+    if args.per_image {
+        output.say("--per-image changes nothing here: single images are in --format json alone");
+    }
     let row = |accuracy: &Accuracy| {
         let Accuracy { top1, top5, loss, images, .. } = accuracy;
         // A share of n images has this standard error.

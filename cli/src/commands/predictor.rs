@@ -9,8 +9,8 @@ use hw_targets::target::Target;
 use hw_targets::units::{Macs, Quantity};
 use predictors::diagnostics::Calibration;
 use predictors::error::PredictorError;
-use predictors::fit::FitSettings;
 use predictors::report::{Ceiling, Scores};
+use predictors::settings::FitSettings;
 use serde_json::json;
 
 use super::set_threads;

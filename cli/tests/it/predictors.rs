@@ -142,4 +142,6 @@ fn proposals_lie_near_the_front_and_are_new() {
     refused(&["--along", "power"], 2, &["power", "latency"]);
     refused(&["--along", "macs", "--from", "1mJ", "--to", "3M"], 2, &["1mJ"]);
     refused(&["--along", "macs", "--from", "5M", "--to", "3M"], 2, &["5M", "upside down"]);
+    let collect = ["predictor", "collect", "--supernet", "mcu-cifar", "--data", "synthetic", "--out", "x.parquet"];
+    sandbox.refused(&[&collect[..], &["--target", "pixel3"]].concat(), 2, &["--near-front"]);
 }

@@ -1,0 +1,179 @@
+//! `ofa predictor`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use hw_targets::units::Quantity;
+
+use super::{Compute, Threads};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PredictorCommand {
+    /// Measure subnets of a trained supernet on held-out images; goes on where it stopped
+    Collect(CollectArgs),
+    /// Fit a predictor to measured pairs, and judge it by pairs it never saw
+    Fit(FitArgs),
+    /// Subnets to measure next, one per line: near the front that measured pairs let expect
+    Propose(ProposeArgs),
+    /// Judge a predictor by measured pairs
+    Eval {
+        /// A predictor's file, or a bundle
+        #[arg(long)]
+        predictor: String,
+        /// Measured pairs
+        #[arg(long, value_name = "PAIRS.parquet")]
+        pairs: PathBuf,
+        /// The predictor's space, where it is not a shipped one
+        #[arg(long)]
+        space: Option<String>,
+    },
+    /// Turn a published predictor (.pth; tensors are read, nothing in it is executed) into one for `search`
+    Import {
+        /// The published file
+        file: PathBuf,
+        /// The space it judges, or ofa-resnet50
+        #[arg(long)]
+        space: String,
+        /// Resolutions it was trained on, in the order of its columns; needed where its columns do not say
+        #[arg(long, value_name = "R,…", value_delimiter = ',')]
+        resolutions: Option<Vec<u32>>,
+        /// Where the predictor goes
+        #[arg(long, value_name = "P.safetensors")]
+        out: PathBuf,
+    },
+    /// Predicted top-1 of subnets
+    Predict {
+        /// A predictor's file, or a bundle
+        #[arg(long)]
+        predictor: String,
+        /// Subnets, one JSON object per line
+        #[arg(long, value_name = "F.jsonl")]
+        subnets: PathBuf,
+        /// The predictor's space, where it is not a shipped one
+        #[arg(long)]
+        space: Option<String>,
+    },
+}
+
+/// `ofa predictor collect`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("front").args(["target", "along", "from", "to"]).multiple(true).requires("near_front"))]
+#[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "answered by an error without LibTorch"))]
+pub(crate) struct CollectArgs {
+    /// A bundle, by name or path
+    #[arg(long, value_name = "BUNDLE")]
+    pub(crate) supernet: String,
+    /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
+    #[arg(long)]
+    pub(crate) data: String,
+    /// How many subnets
+    #[arg(short, long, default_value_t = 1000)]
+    pub(crate) n: usize,
+    /// Equal seeds measure equal subnets
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The file of pairs; pairs that it holds already are kept
+    #[arg(long, value_name = "PAIRS.parquet")]
+    pub(crate) out: PathBuf,
+    /// After these, so many rounds of fitting and of measuring so many subnets near the front: 5x40
+    #[arg(long, value_name = "ROUNDSxN", value_parser = parse_rounds)]
+    pub(crate) near_front: Option<(usize, usize)>,
+    #[command(flatten)]
+    pub(crate) front: FrontArgs,
+    #[command(flatten)]
+    pub(crate) compute: Compute,
+}
+
+/// `5x40`.
+fn parse_rounds(word: &str) -> Result<(usize, usize), String> {
+    let number = |word: &str| word.parse().ok().filter(|number| (1..=100_000).contains(number));
+    let parts = word.split_once(['x', '×']).and_then(|(rounds, count)| Some((number(rounds)?, number(count)?)));
+    parts.ok_or_else(|| format!("`{word}` is not rounds and subnets per round, for example 5x40"))
+}
+
+/// Which front.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FrontArgs {
+    /// The device whose front it is; without one, that of MACs or parameters
+    #[arg(long)]
+    pub(crate) target: Option<String>,
+    /// The cost along which it lies: energy, latency, macs or params; by default the first that the target knows
+    #[arg(long, value_name = "COST", value_parser = parse_quantity)]
+    pub(crate) along: Option<Quantity>,
+    /// From this cost on, in the cost's unit: 15ms, 3M; by default from the cheapest subnet
+    #[arg(long, value_name = "COST", requires = "to")]
+    pub(crate) from: Option<String>,
+    /// Up to this cost; by default to the dearest subnet
+    #[arg(long, value_name = "COST", requires = "from")]
+    pub(crate) to: Option<String>,
+}
+
+fn parse_quantity(name: &str) -> Result<Quantity, String> {
+    let known = || "known are energy, latency, macs, params".to_owned();
+    Quantity::ALL.into_iter().find(|quantity| quantity.name() == name).ok_or_else(known)
+}
+
+/// `ofa predictor propose`.
+#[derive(Debug, Args)]
+pub(crate) struct ProposeArgs {
+    /// Measured pairs; may be given several times
+    #[arg(long, value_name = "PAIRS.parquet", required = true)]
+    pub(crate) pairs: Vec<PathBuf>,
+    /// The pairs' space
+    #[arg(long)]
+    pub(crate) space: String,
+    /// How many subnets
+    #[arg(short, long, default_value_t = 40)]
+    pub(crate) n: usize,
+    /// Equal seeds propose equal subnets
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) front: FrontArgs,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+/// `ofa predictor fit`.
+#[derive(Debug, Args)]
+pub(crate) struct FitArgs {
+    /// Measured pairs; may be given several times
+    #[arg(long, value_name = "PAIRS.parquet", required = true)]
+    pub(crate) pairs: Vec<PathBuf>,
+    /// The pairs' space
+    #[arg(long)]
+    pub(crate) space: String,
+    /// Where the predictor goes; its report goes beside it
+    #[arg(long, value_name = "P.safetensors")]
+    pub(crate) out: PathBuf,
+    /// Subnets set aside to judge the fit
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) test_pairs: usize,
+    /// What to fit
+    #[arg(long, value_enum, default_value_t = ModelArg::Auto)]
+    pub(crate) model: ModelArg,
+    /// MLPs; 0 for the closed-form parts alone, the default without LibTorch
+    #[arg(long, value_name = "N")]
+    pub(crate) members: Option<usize>,
+    /// Times that every pair is seen
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<usize>,
+    /// Seed of the split, the initial weights and the batches
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+/// Parts of a predictor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModelArg {
+    /// The one of the others with the highest cross-validated Kendall tau-b
+    Auto,
+    /// A ridge regression, what pairs of choices add, and MLPs for the rest
+    Ensemble,
+    /// The ridge regression alone: a sum over blocks, which `search --algorithm exact` can solve
+    Additive,
+    /// MLPs alone, of the published shape (three hidden layers of 400)
+    Mlp,
+}

@@ -1,0 +1,107 @@
+//! `ofa search`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use experiments::confidence::Confidence;
+use experiments::search_job::{Algorithm, objective};
+use hw_targets::error::HwError;
+use hw_targets::units::{Joules, Macs, Params, Seconds};
+use search::nsga2::Objective;
+
+use super::{Compute, WeightsForm};
+
+/// `ofa search`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("real_images").args(["out", "verify"]).multiple(true))]
+pub(crate) struct SearchArgs {
+    /// A target's name or path; may be left out when only MACs and parameters are limited
+    #[arg(long, short)]
+    pub(crate) target: Option<String>,
+    /// Several targets, one search for each, as a table; --out gets a folder for each
+    #[arg(long, value_name = "T,…", value_delimiter = ',', conflicts_with = "target")]
+    pub(crate) targets: Vec<String>,
+    #[command(flatten)]
+    pub(crate) budget: BudgetArgs,
+    /// A bundle, by name or path; without it, the target's default
+    #[arg(long, value_name = "BUNDLE", conflicts_with_all = ["space", "predictor"])]
+    pub(crate) supernet: Option<String>,
+    /// A space, to be searched with the target's bundle for it or with --predictor
+    #[arg(long)]
+    pub(crate) space: Option<String>,
+    /// A predictor's file
+    #[arg(long)]
+    pub(crate) predictor: Option<String>,
+    /// evolution (annealing populations and climbs), local (climbs), random, nsga2 (several objectives) or exact (the
+    /// certified front of an additive predictor); by default evolution, and nsga2 for several objectives
+    #[arg(long, value_name = "NAME", value_parser = parse_algorithm)]
+    pub(crate) algorithm: Option<Algorithm>,
+    /// What is to be made good: accuracy, energy, latency, macs, params; several give a front
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',', default_value = "accuracy", value_parser = parse_objective)]
+    pub(crate) objectives: Vec<Objective>,
+    /// Subnets to begin with, one JSON object per line
+    #[arg(long, value_name = "F.jsonl")]
+    pub(crate) start: Option<PathBuf>,
+    /// Evaluations in all, each of a distinct subnet: 50100, or as many as --time allows
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) evaluations: Option<u64>,
+    /// How long to search, for example 2s; says how many --evaluations that were, to repeat it with
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) time: Option<Duration>,
+    /// Keep energy and latency within budget with this probability, for example 0.95, given the target's errors
+    #[arg(long, value_name = "P", value_parser = str::parse::<Confidence>)]
+    pub(crate) confidence: Option<Confidence>,
+    /// Equal seeds find equal subnets
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// How many subnets to report, best first
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) top: u64,
+    /// Folder for the result, the history, and the weights of the best subnet where a bundle has them
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+    /// Write the weights in this form, too
+    #[arg(long, value_enum, requires = "out", default_value_t = WeightsForm::Safetensors)]
+    pub(crate) to: WeightsForm,
+    /// Measure this many of the best on held-out images of --data and put the truly best first
+    #[arg(long, value_name = "K", requires = "data", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(crate) verify: Option<u64>,
+    /// Real images: to verify with, and to calibrate the weights with instead of the bundle's own images
+    #[arg(long, requires = "real_images")]
+    pub(crate) data: Option<String>,
+    #[command(flatten)]
+    pub(crate) compute: Compute,
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let seconds: Seconds = text.parse().map_err(|error: HwError| error.to_string())?;
+    Duration::try_from_secs_f64(seconds.0).map_err(|error| error.to_string())
+}
+
+fn parse_algorithm(name: &str) -> Result<Algorithm, String> {
+    let all = Algorithm::ALL;
+    let known = || format!("known are {}", all.map(Algorithm::name).join(", "));
+    all.into_iter().find(|algorithm| algorithm.name() == name).ok_or_else(known)
+}
+
+fn parse_objective(name: &str) -> Result<Objective, String> {
+    objective(name).ok_or_else(|| "known are accuracy, energy, latency, macs, params".to_owned())
+}
+
+/// Ceilings.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct BudgetArgs {
+    /// Most energy per inference, for example 50mJ
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) energy: Option<Joules>,
+    /// Longest time per inference, for example 20ms
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) latency: Option<Seconds>,
+    /// Most multiply-accumulates, for example 300M
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) macs: Option<Macs>,
+    /// Most parameters, for example 5M
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) params: Option<Params>,
+}
