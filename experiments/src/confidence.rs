@@ -11,9 +11,8 @@ use std::str::FromStr;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
-use hw_targets::budget::Budget;
 use hw_targets::cost::{CostValue, NetworkCost};
-use hw_targets::units::{Joules, Quantity, Seconds};
+use hw_targets::units::Quantity;
 
 use crate::journal;
 use crate::search_job::SearchJob;
@@ -93,8 +92,11 @@ impl SearchJob {
                 *ceiling = Some(if again { allowed.min(now) } else { now });
             }
             if tighter && round < ROUNDS {
-                let (energy, latency) = (ceilings[0].map(Joules), ceilings[1].map(Seconds));
-                job.budget = Budget::new(energy, latency, self.budget.macs(), self.budget.params())?;
+                for (quantity, ceiling) in [Quantity::Energy, Quantity::Latency].into_iter().zip(ceilings) {
+                    if let Some(ceiling) = ceiling {
+                        job.budget = job.budget.with(quantity, ceiling)?;
+                    }
+                }
                 // Each search has a record of its own.
                 folder.map_or(Ok(()), journal::remove)?;
                 continue;
@@ -123,7 +125,7 @@ fn of(cost: &NetworkCost, quantity: Quantity) -> Option<&CostValue> {
     match quantity {
         Quantity::Energy => cost.energy.as_ref(),
         Quantity::Latency => cost.latency.as_ref(),
-        Quantity::Macs | Quantity::Params => None,
+        _ => None,
     }
 }
 

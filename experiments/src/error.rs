@@ -121,7 +121,7 @@ impl AppError {
             }
             Self::NeedsTarget { .. } => "add --target; `ofa target list` names them".into(),
             Self::NothingToSearchFor => "add --target, or a budget: --macs 5M, --params 500K".into(),
-            Self::NotExact { additive: true } => "give one of --energy, --latency, --macs, --params".into(),
+            Self::NotExact { additive: true } => "give one of --energy, --latency, --macs, --params, --flash".into(),
             Self::NotExact { additive: false } => "fit one with `ofa predictor fit --model additive`".into(),
             Self::NoStart { .. } => "leave out --start, or search with --algorithm evolution or local".into(),
             Self::UpsideDown { .. } => "give the smaller cost with --from".into(),

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use hw_targets::budget::Budget;
 use hw_targets::target::Target;
-use hw_targets::units::{Joules, Macs, Params, Quantity, Seconds};
+use hw_targets::units::Quantity;
 use predictors::fit::fit;
 use predictors::pairs::AccuracyPair;
 use predictors::settings::FitSettings;
@@ -28,7 +28,7 @@ use crate::search_job::{Algorithm, SearchJob};
 /// Which front, and how much of it.
 #[derive(Clone, Debug)]
 pub struct NearFront {
-    /// The device; without one, only MACs and parameters are known.
+    /// The device; without one, only what follows from the network alone is known.
     pub target: Option<Target>,
     /// The cost along which the front lies.
     pub quantity: Quantity,
@@ -80,7 +80,7 @@ impl NearFront {
         for place in 0..self.count {
             // The middle of each part, so that neither end is a ceiling that nothing or everything keeps.
             let ceiling = low + (high - low) * (place as f64 + 0.5) / self.count as f64;
-            job.budget = ceiling_on(self.quantity, ceiling)?;
+            job.budget = Budget::default().with(self.quantity, ceiling)?;
             job.seed = self.seed.wrapping_add(place as u64);
             let found = job.best(&tables, &AtomicBool::new(false))?;
             if let Some(arch) = found.into_iter().find(|arch| !seen.contains(arch)) {
@@ -95,17 +95,6 @@ impl NearFront {
         let range = tables.range(quantity).ok_or(SearchError::UnknownQuantity(quantity))?;
         Ok((range.min, range.max))
     }
-}
-
-fn ceiling_on(quantity: Quantity, value: f64) -> Result<Budget> {
-    let of = |which: Quantity| (which == quantity).then_some(value);
-    let count = |which: Quantity| of(which).map(|value| value as u64);
-    Ok(Budget::new(
-        of(Quantity::Energy).map(Joules),
-        of(Quantity::Latency).map(Seconds),
-        count(Quantity::Macs).map(Macs),
-        count(Quantity::Params).map(Params),
-    )?)
 }
 
 #[cfg(test)]

@@ -67,18 +67,19 @@ impl Algorithm {
     }
 }
 
-/// An objective by its name: `accuracy`, or the name of a quantity.
+/// An objective by its name: `accuracy`, or the name of a quantity that is a sum over operators.
 pub fn objective(name: &str) -> Option<Objective> {
     if name == "accuracy" {
         return Some(Objective::Score);
     }
-    Quantity::ALL.into_iter().find(|quantity| quantity.name() == name).map(Objective::Cost)
+    let sums = Quantity::ALL.into_iter().filter(|quantity| *quantity != Quantity::PeakMemory);
+    sums.into_iter().find(|quantity| quantity.name() == name).map(Objective::Cost)
 }
 
 /// A search, ready to run.
 #[derive(Clone, Debug)]
 pub struct SearchJob {
-    /// The device; without one, only MACs and parameters are known.
+    /// The device; without one, only what follows from the network alone is known.
     pub target: Option<Target>,
     /// What is searched.
     pub candidates: Candidates,
@@ -231,7 +232,8 @@ impl SearchJob {
             Objective::Cost(quantity) => Some(*quantity),
             Objective::Score => None,
         });
-        let limited = self.budget.limits().map(|(quantity, _)| quantity);
+        // Peak memory rules out choices instead of adding up.
+        let limited = self.budget.limits().map(|(quantity, _)| quantity).filter(|of| *of != Quantity::PeakMemory);
         let wanted: BTreeSet<Quantity> = costs.chain(limited).collect();
         let one = if wanted.len() == 1 { wanted.first() } else { None };
         let (Some(&quantity), true) = (one, predictor.is_additive()) else {
@@ -295,10 +297,10 @@ impl SearchJob {
         }
         // Each ceiling alone bounds what all together allow.
         let mut bounds = Vec::new();
-        for (quantity, limit) in self.budget.limits() {
+        for (quantity, limit) in self.budget.limits().filter(|(quantity, _)| *quantity != Quantity::PeakMemory) {
             bounds.extend(ExactFront::solve(tables, &scores, quantity, Some(limit))?.bound(limit));
         }
-        if self.budget.is_empty() {
+        if bounds.is_empty() {
             let free = ExactFront::solve(tables, &scores, Quantity::Macs, None)?;
             bounds.extend(free.bound(f64::INFINITY));
         }
@@ -319,8 +321,7 @@ impl SearchJob {
         {
             return Err(AppError::Objectives { algorithm: self.algorithm.name() }.into());
         }
-        let of_device =
-            |objective: &&Objective| matches!(objective, Objective::Cost(Quantity::Energy | Quantity::Latency));
+        let of_device = |objective: &&Objective| matches!(objective, Objective::Cost(of) if !of.is_exact());
         match (&self.target, self.objectives.iter().find(of_device)) {
             (None, Some(Objective::Cost(quantity))) => Err(AppError::NeedsTarget { quantity: *quantity }.into()),
             _ => Ok(()),
@@ -332,7 +333,7 @@ impl SearchJob {
             Some(target) => Ok(self.budget.check_known(target)?),
             None if self.budget.is_empty() && self.objectives.len() < 2 => Err(AppError::NothingToSearchFor.into()),
             None => {
-                let of_device = |quantity: &Quantity| matches!(quantity, Quantity::Energy | Quantity::Latency);
+                let of_device = |quantity: &Quantity| !quantity.is_exact();
                 match self.budget.limits().map(|(quantity, _)| quantity).find(of_device) {
                     Some(quantity) => Err(AppError::NeedsTarget { quantity }.into()),
                     None => Ok(()),
@@ -372,7 +373,9 @@ impl SearchJob {
     /// out, and said so.
     fn tables(&self, resolutions: &[u32], notes: &mut Vec<String>) -> Result<CostTables> {
         let space = &self.candidates.space;
-        let Some(target) = &self.target else { return Ok(CostTables::counts_only(space, resolutions)?) };
+        let Some(target) = &self.target else {
+            return Ok(CostTables::counts_only(space, resolutions)?.within(&self.budget).into_owned());
+        };
         let constant = |quantity| target.knows(quantity).then(|| target.constant(quantity));
         let constants = DeviceCost { energy: constant(Quantity::Energy), latency: constant(Quantity::Latency) };
         let mut left_out = BTreeSet::new();
@@ -397,7 +400,7 @@ impl SearchJob {
         notes.extend(left_out.iter().map(|quantity| {
             format!("{target} does not cover every operator of space `{space}` in {quantity}, which is left out")
         }));
-        Ok(tables)
+        Ok(tables.within(&self.budget).into_owned())
     }
 
     /// Whether `quantity` is limited or an objective.
@@ -414,8 +417,7 @@ impl SearchJob {
         let cost = NetworkCost {
             energy: value(Quantity::Energy)?,
             latency: value(Quantity::Latency)?,
-            macs: workload.macs(),
-            params: workload.params(),
+            ..NetworkCost::exact(&workload)
         };
         let prediction = self.candidates.predictor.predict([&scored.arch])?;
         let spread = prediction.first().and_then(|prediction| prediction.spread);

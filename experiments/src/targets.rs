@@ -94,8 +94,8 @@ pub fn value_in(target: &Target, quantity: Quantity, workload: &Workload) -> Res
     Ok(target.value_of(quantity, &sum))
 }
 
-/// Costs as the commands print them: `energy_mj` and `latency_ms` as objects, `macs` and `params` as numbers; what is
-/// not known is left out.
+/// Costs as the commands print them: `energy_mj` and `latency_ms` as objects, left out where not known; `macs`, `params`,
+/// `flash_bytes` and `peak_memory_bytes` as numbers.
 pub fn cost_json(cost: &NetworkCost) -> Map<String, Value> {
     let mut costs = Map::new();
     for (quantity, value) in [(Quantity::Energy, &cost.energy), (Quantity::Latency, &cost.latency)] {
@@ -103,8 +103,13 @@ pub fn cost_json(cost: &NetworkCost) -> Map<String, Value> {
             costs.insert(quantity.json_key().into(), value_json(quantity, value));
         }
     }
-    costs.insert(Quantity::Macs.json_key().into(), cost.macs.0.into());
-    costs.insert(Quantity::Params.json_key().into(), cost.params.0.into());
+    let counts = [
+        (Quantity::Macs, cost.macs.0),
+        (Quantity::Params, cost.params.0),
+        (Quantity::Flash, cost.flash.0),
+        (Quantity::PeakMemory, cost.peak_memory.0),
+    ];
+    costs.extend(counts.map(|(quantity, count)| (quantity.json_key().to_owned(), count.into())));
     costs
 }
 

@@ -10,10 +10,8 @@ use crate::units::{Joules, Macs, Params, Quantity, Seconds};
 /// Ceilings on any quantities; a quantity without one is free.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Budget {
-    energy: Option<Joules>,
-    latency: Option<Seconds>,
-    macs: Option<Macs>,
-    params: Option<Params>,
+    /// In the order of [`Quantity::ALL`].
+    limits: [Option<f64>; Quantity::ALL.len()],
 }
 
 /// One ceiling that a network misses.
@@ -48,7 +46,7 @@ impl fmt::Display for Overrun {
 }
 
 impl Budget {
-    /// A budget of the given ceilings.
+    /// A budget of the given ceilings; [`Budget::with`] adds others.
     ///
     /// # Errors
     /// [`HwError::BadBudget`] for zero, negative, infinite and NaN ceilings.
@@ -58,38 +56,37 @@ impl Budget {
         macs: Option<Macs>,
         params: Option<Params>,
     ) -> Result<Self, HwError> {
-        let budget = Self { energy, latency, macs, params };
-        for (quantity, value) in budget.limits() {
-            let problem = match value {
-                value if value.is_nan() => "not a number",
-                value if value < 0.0 => "negative",
-                0.0 => "zero",
-                value if value.is_infinite() => "not finite",
-                _ => continue,
-            };
-            return Err(HwError::BadBudget { quantity, value, problem });
-        }
-        Ok(budget)
+        let given = [
+            (Quantity::Energy, energy.map(|energy| energy.0)),
+            (Quantity::Latency, latency.map(|latency| latency.0)),
+            (Quantity::Macs, macs.map(|macs| macs.0 as f64)),
+            (Quantity::Params, params.map(|params| params.0 as f64)),
+        ];
+        let given = given.into_iter().filter_map(|(quantity, value)| Some((quantity, value?)));
+        given.into_iter().try_fold(Self::default(), |budget, (quantity, value)| budget.with(quantity, value))
+    }
+
+    /// This budget with a ceiling on `quantity`, in SI units or as a count, in place of the one it may have had.
+    ///
+    /// # Errors
+    /// As [`Budget::new`].
+    pub fn with(mut self, quantity: Quantity, value: f64) -> Result<Self, HwError> {
+        let problem = match value {
+            value if value.is_nan() => "not a number",
+            value if value < 0.0 => "negative",
+            0.0 => "zero",
+            value if value.is_infinite() => "not finite",
+            _ => {
+                self.limits[quantity as usize] = Some(value);
+                return Ok(self);
+            }
+        };
+        Err(HwError::BadBudget { quantity, value, problem })
     }
 
     /// The ceiling on one quantity, in SI units or as a count.
     pub fn limit(&self, quantity: Quantity) -> Option<f64> {
-        match quantity {
-            Quantity::Energy => self.energy.map(|energy| energy.0),
-            Quantity::Latency => self.latency.map(|latency| latency.0),
-            Quantity::Macs => self.macs.map(|macs| macs.0 as f64),
-            Quantity::Params => self.params.map(|params| params.0 as f64),
-        }
-    }
-
-    /// The ceiling on multiply-accumulates.
-    pub fn macs(&self) -> Option<Macs> {
-        self.macs
-    }
-
-    /// The ceiling on parameters.
-    pub fn params(&self) -> Option<Params> {
-        self.params
+        self.limits[quantity as usize]
     }
 
     /// All ceilings.
@@ -139,6 +136,7 @@ impl Budget {
 mod tests {
     use super::*;
     use crate::cost::{CostValue, Grade, Method, Scope};
+    use crate::units::Bytes;
 
     fn cost(energy: f64, macs: u64) -> NetworkCost {
         let energy = CostValue {
@@ -153,7 +151,14 @@ mod tests {
             fitted: true,
             outside: 0,
         };
-        NetworkCost { latency: None, energy: Some(energy), macs: Macs(macs), params: Params(1) }
+        NetworkCost {
+            latency: None,
+            energy: Some(energy),
+            macs: Macs(macs),
+            params: Params(1),
+            flash: Bytes(1),
+            peak_memory: Bytes(1),
+        }
     }
 
     #[test]

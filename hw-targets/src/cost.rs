@@ -6,7 +6,9 @@
 
 use std::fmt;
 
-use crate::units::{Macs, Params, Quantity};
+use crate::memory::{flash, peak_memory};
+use crate::units::{Bytes, Macs, Params, Quantity};
+use crate::workload::Workload;
 
 macro_rules! words {
     ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -207,9 +209,25 @@ pub struct NetworkCost {
     pub macs: Macs,
     /// Parameters.
     pub params: Params,
+    /// Weights and constants in int8.
+    pub flash: Bytes,
+    /// Memory that one int8 inference needs at its peak.
+    pub peak_memory: Bytes,
 }
 
 impl NetworkCost {
+    /// What follows from the network alone.
+    pub fn exact(workload: &Workload) -> NetworkCost {
+        NetworkCost {
+            latency: None,
+            energy: None,
+            macs: workload.macs(),
+            params: workload.params(),
+            flash: workload.ops.iter().map(flash).sum(),
+            peak_memory: peak_memory(workload).total(),
+        }
+    }
+
     /// The value of one quantity, in SI units or as a count.
     pub fn value(&self, quantity: Quantity) -> Option<f64> {
         match quantity {
@@ -217,6 +235,8 @@ impl NetworkCost {
             Quantity::Latency => self.latency.map(|cost| cost.value),
             Quantity::Macs => Some(self.macs.0 as f64),
             Quantity::Params => Some(self.params.0 as f64),
+            Quantity::Flash => Some(self.flash.0 as f64),
+            Quantity::PeakMemory => Some(self.peak_memory.0 as f64),
         }
     }
 
@@ -225,7 +245,7 @@ impl NetworkCost {
         match quantity {
             Quantity::Energy => self.energy.map(|cost| cost.sigma()),
             Quantity::Latency => self.latency.map(|cost| cost.sigma()),
-            Quantity::Macs | Quantity::Params => Some(0.0),
+            _ => Some(0.0),
         }
     }
 }

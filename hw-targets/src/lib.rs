@@ -26,6 +26,7 @@ pub mod manifest;
 pub mod memory;
 pub mod model;
 pub mod names;
+mod quantity;
 mod reference_networks;
 pub mod shipped;
 pub mod table;

@@ -199,7 +199,7 @@ impl Row {
         match quantity {
             Quantity::Latency => self.latency.as_ref(),
             Quantity::Energy => self.energy.as_ref(),
-            Quantity::Macs | Quantity::Params => None,
+            _ => None,
         }
     }
 }

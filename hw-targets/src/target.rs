@@ -99,7 +99,7 @@ impl Target {
         self.bundles.iter().find(|entry| entry.space == space).map(|entry| entry.bundle.as_str())
     }
 
-    /// Quantities it can answer; MACs and parameters always.
+    /// Quantities it can answer; those that follow from the network alone always.
     pub fn known(&self) -> Vec<Quantity> {
         Quantity::ALL.into_iter().filter(|quantity| self.knows(*quantity)).collect()
     }
@@ -109,7 +109,7 @@ impl Target {
         match quantity {
             Quantity::Latency => self.latency.is_some(),
             Quantity::Energy => self.energy.is_some(),
-            Quantity::Macs | Quantity::Params => true,
+            _ => true,
         }
     }
 
@@ -153,7 +153,7 @@ impl Target {
         match quantity {
             Quantity::Latency => self.latency.as_ref(),
             Quantity::Energy => self.energy.as_ref(),
-            Quantity::Macs | Quantity::Params => None,
+            _ => None,
         }
     }
 
@@ -166,16 +166,16 @@ impl Target {
         Ok(OpCost { latency: of(Quantity::Latency)?, energy: of(Quantity::Energy)? })
     }
 
-    /// What `op` costs in one quantity, in SI units; counts are exact.
+    /// What `op` costs in one quantity, in SI units; counts are exact, and memory is that of the operator alone.
     ///
     /// # Errors
     /// [`HwError::UnknownQuantity`] and [`HwError::MissingOperator`].
     pub fn cost_in(&self, quantity: Quantity, op: &Op, network_resolution: u32) -> Result<Estimate, HwError> {
         self.require(quantity)?;
-        let exact =
-            |value: u64| Estimate { value: value as f64, std: 0.0, common_rel: 0.0, fitted: false, outside: false };
+        let exact = |value: f64| Estimate { value, std: 0.0, common_rel: 0.0, fitted: false, outside: false };
         let Some(answer) = self.answer(quantity) else {
-            return Ok(exact(if quantity == Quantity::Macs { op.macs().0 } else { op.params().0 }));
+            let alone = NetworkCost::exact(&Workload { resolution: network_resolution, ops: vec![*op] });
+            return Ok(exact(alone.value(quantity).unwrap_or(0.0)));
         };
         answer.model.cost(op, network_resolution).map_err(|uncovered| HwError::MissingOperator {
             target: self.name.clone(),
@@ -228,8 +228,7 @@ impl Target {
         Ok(NetworkCost {
             latency: whole(Quantity::Latency, &sums[0]),
             energy: whole(Quantity::Energy, &sums[1]),
-            macs: workload.macs(),
-            params: workload.params(),
+            ..NetworkCost::exact(workload)
         })
     }
 

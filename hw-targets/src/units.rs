@@ -10,6 +10,7 @@ use std::ops::Add;
 use std::str::FromStr;
 
 use crate::error::HwError;
+pub use crate::quantity::Quantity;
 
 /// Multiply-accumulates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,90 +60,6 @@ impl Joules {
     /// In millijoules.
     pub fn as_mj(self) -> f64 {
         self.0 * 1e3
-    }
-}
-
-/// What a target can answer and a budget can limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Quantity {
-    /// Energy of one inference, in joules.
-    Energy,
-    /// Time of one inference, in seconds.
-    Latency,
-    /// Multiply-accumulates.
-    Macs,
-    /// Parameters.
-    Params,
-}
-
-impl Quantity {
-    /// All of them.
-    pub const ALL: [Quantity; 4] = [Quantity::Energy, Quantity::Latency, Quantity::Macs, Quantity::Params];
-
-    /// The word on the command line and in messages: `energy`, `latency`, `macs`, `params`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Quantity::Energy => "energy",
-            Quantity::Latency => "latency",
-            Quantity::Macs => "macs",
-            Quantity::Params => "params",
-        }
-    }
-
-    /// Key in JSON: `energy_mj`, `latency_ms`, `macs`, `params`.
-    pub fn json_key(self) -> &'static str {
-        match self {
-            Quantity::Energy => "energy_mj",
-            Quantity::Latency => "latency_ms",
-            Quantity::Macs => "macs",
-            Quantity::Params => "params",
-        }
-    }
-
-    /// How many of the unit of [`Quantity::json_key`] make one SI unit.
-    pub fn json_scale(self) -> f64 {
-        match self {
-            Quantity::Energy | Quantity::Latency => 1e3,
-            Quantity::Macs | Quantity::Params => 1.0,
-        }
-    }
-
-    /// A value as a user would write it.
-    pub fn example(self) -> &'static str {
-        match self {
-            Quantity::Energy => "50mJ",
-            Quantity::Latency => "20ms",
-            Quantity::Macs => "300M",
-            Quantity::Params => "5M",
-        }
-    }
-
-    /// Reads a value as a user writes it ([`Quantity::example`]), in SI units or as a count.
-    ///
-    /// # Errors
-    /// As the quantity's own type.
-    pub fn read(self, text: &str) -> Result<f64, HwError> {
-        Ok(match self {
-            Quantity::Energy => text.parse::<Joules>()?.0,
-            Quantity::Latency => text.parse::<Seconds>()?.0,
-            Quantity::Macs => text.parse::<Macs>()?.0 as f64,
-            Quantity::Params => text.parse::<Params>()?.0 as f64,
-        })
-    }
-
-    /// Prints a value given in SI units with its unit: `50 mJ`, `41.7 ms`, `21 M`.
-    pub fn format(self, value: f64) -> String {
-        match self {
-            Quantity::Energy => Joules(value).to_string(),
-            Quantity::Latency => Seconds(value).to_string(),
-            Quantity::Macs | Quantity::Params => Macs(value.max(0.0).round() as u64).to_string(),
-        }
-    }
-}
-
-impl fmt::Display for Quantity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

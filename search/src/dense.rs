@@ -3,16 +3,24 @@
 //! A block's shape depends only on resolution, stage, whether it is the stage's first, and its own kernel size and
 //! expand ratio, because widths between blocks are not elastic. So the cost of a subnet is a fixed part (stem, shared
 //! first block, head, pool, classifier) plus one table entry per block, and the exact cheapest and dearest subnet follow
-//! block by block. MACs and parameters come along for every device, exactly.
+//! block by block. MACs, parameters and flash come along for every device, exactly.
+//!
+//! Peak memory is not a sum. What each block needs alone is a bound below that of the network, and tables for a ceiling
+//! on it ([`CostTables::within`]) rule out the choices that alone need more; the rest is decided network by
+//! network ([`CostTables::peak_memory`]).
 
-use hw_targets::units::Quantity;
-use hw_targets::workload::Op;
+use std::borrow::Cow;
+
+use hw_targets::budget::Budget;
+use hw_targets::memory::{PeakMemory, flash, peak_memory};
+use hw_targets::units::{Bytes, Quantity};
+use hw_targets::workload::{Op, Workload};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::arch::{ArchSpec, BlockSpec, StageSpec};
 use crate::error::{ForeignError, SearchError};
-use crate::genome::Codec;
+use crate::genome::{Codec, Genes};
 use crate::lower::block_op;
 use crate::space::SearchSpace;
 use crate::subnet::BlockPosition;
@@ -26,31 +34,35 @@ pub struct DeviceCost {
     pub latency: Option<f64>,
 }
 
-/// One value per [`Quantity`], in SI units; energy and latency are absent where the device does not know them.
+/// One value per [`Quantity`] that is a sum over operators, in SI units; energy and latency are absent where the device
+/// does not know them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Costs {
     pub(crate) values: CostRow,
-    pub(crate) known: [bool; QUANTITIES],
+    pub(crate) known: [bool; SUMS],
 }
 
-pub(crate) const QUANTITIES: usize = Quantity::ALL.len();
-/// Values in the order of [`Quantity::ALL`]; 0 for what is not known.
-pub(crate) type CostRow = [f64; QUANTITIES];
+/// Quantities that are sums over operators, in the order of columns.
+pub(crate) const SUMMED: [Quantity; SUMS] =
+    [Quantity::Energy, Quantity::Latency, Quantity::Macs, Quantity::Params, Quantity::Flash];
+const SUMS: usize = 5;
+/// Columns of a row.
+pub(crate) const COLUMNS: usize = SUMS + 1;
+/// The column of what is ruled out: infinite for a choice that may not be made, else 0.
+pub(crate) const RULED_OUT: usize = SUMS;
+/// Values in the order of [`SUMMED`], 0 for what is not known; then [`RULED_OUT`].
+pub(crate) type CostRow = [f64; COLUMNS];
 
-pub(crate) fn index_of(quantity: Quantity) -> usize {
-    match quantity {
-        Quantity::Energy => 0,
-        Quantity::Latency => 1,
-        Quantity::Macs => 2,
-        Quantity::Params => 3,
-    }
+/// The column of a quantity, `None` for peak memory.
+pub(crate) fn column_of(quantity: Quantity) -> Option<usize> {
+    SUMMED.iter().position(|known| *known == quantity)
 }
 
 impl Costs {
-    /// The value in joules, seconds, or as a count.
+    /// The value in joules, seconds, bytes, or as a count; `None` for peak memory, which is not a sum.
     pub fn get(&self, quantity: Quantity) -> Option<f64> {
-        let index = index_of(quantity);
-        self.known[index].then_some(self.values[index])
+        let column = column_of(quantity)?;
+        self.known[column].then_some(self.values[column])
     }
 }
 
@@ -67,8 +79,10 @@ pub struct CostRange {
 #[derive(Clone, Debug)]
 pub struct CostTables {
     pub(crate) codec: Codec,
-    known: [bool; QUANTITIES],
+    known: [bool; SUMS],
     at: Vec<AtResolution>,
+    /// The ceiling on peak memory that choices were ruled out for.
+    memory: Option<Bytes>,
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +90,10 @@ struct AtResolution {
     fixed: CostRow,
     /// Per stage: first block, later blocks; per choice.
     stages: Vec<[Vec<CostRow>; 2]>,
+    /// Memory that the operators of `fixed` need at least.
+    fixed_memory: PeakMemory,
+    /// Memory that the block needs alone, as `stages`.
+    memory: Vec<[Vec<PeakMemory>; 2]>,
 }
 
 impl CostTables {
@@ -96,15 +114,15 @@ impl CostTables {
         let mut resolutions = resolutions.to_vec();
         resolutions.sort_unstable();
         resolutions.dedup();
-        let mut known = [true; QUANTITIES];
+        let mut known = [true; SUMS];
         let mut row = |op: &Op, resolution: u32| -> Result<CostRow, SearchError> {
             let device = cost(op, resolution).map_err(SearchError::Cost)?;
-            let mut values = [0.0, 0.0, op.macs().0 as f64, op.params().0 as f64];
+            let mut values = [0.0, 0.0, op.macs().0 as f64, op.params().0 as f64, flash(op).0 as f64, 0.0];
             for (index, value) in [device.energy, device.latency].into_iter().enumerate() {
                 match value {
                     Some(value) if value.is_finite() && value >= 0.0 => values[index] = value,
                     Some(value) => {
-                        let quantity = Quantity::ALL[index];
+                        let quantity = SUMMED[index];
                         return Err(SearchError::BadCost { quantity, value, op: Box::new(*op) });
                     }
                     None => known[index] = false,
@@ -117,10 +135,39 @@ impl CostTables {
             space.check_resolution(resolution, "resolution")?;
             at.push(compile_at(space, resolution, constant, &mut row)?);
         }
-        Ok(CostTables { codec: Codec::new(space, &resolutions), known, at })
+        Ok(CostTables { codec: Codec::new(space, &resolutions), known, at, memory: None })
     }
 
-    /// Tables of MACs and parameters only.
+    /// Tables for this budget: without the choices that alone need more memory than it allows.
+    pub fn within(&self, budget: &Budget) -> Cow<'_, CostTables> {
+        let memory = budget.limit(Quantity::PeakMemory).map(|bytes| Bytes(bytes as u64));
+        if memory == self.memory {
+            return Cow::Borrowed(self);
+        }
+        let mut tables = CostTables { memory, ..self.clone() };
+        let is_too_large = |need: PeakMemory| memory.is_some_and(|ceiling| need.total() > ceiling);
+        let rule = |need: PeakMemory| if is_too_large(need) { f64::INFINITY } else { 0.0 };
+        for at in &mut tables.at {
+            at.fixed[RULED_OUT] = rule(at.fixed_memory);
+            let rows = at.stages.iter_mut().flatten().flatten();
+            for (row, need) in rows.zip(at.memory.iter().flatten().flatten()) {
+                row[RULED_OUT] = rule(at.fixed_memory.max(*need));
+            }
+        }
+        Cow::Owned(tables)
+    }
+
+    /// The ceiling on peak memory that these tables are for.
+    pub(crate) fn memory(&self) -> Option<Bytes> {
+        self.memory
+    }
+
+    /// Memory that one int8 inference needs at its peak.
+    pub(crate) fn peak_memory(&self, genes: &[u8]) -> Bytes {
+        peak_memory(&self.codec.space.lower(&self.codec.decode(genes))).total()
+    }
+
+    /// Tables of what follows from the network alone.
     ///
     /// # Errors
     /// [`SearchError::ResolutionNotOffered`].
@@ -140,7 +187,7 @@ impl CostTables {
 
     /// Whether the device knows `quantity`.
     pub fn knows(&self, quantity: Quantity) -> bool {
-        self.known[index_of(quantity)]
+        column_of(quantity).is_none_or(|column| self.known[column])
     }
 
     /// What `arch` costs.
@@ -151,35 +198,48 @@ impl CostTables {
         self.costs(self.row(&self.codec.encode(arch)))
     }
 
-    /// Exact cheapest and dearest values of `quantity` over all subnets at `resolution`, or `None` if either is unknown.
+    /// Exact cheapest and dearest values of `quantity` over all subnets at `resolution`, or `None` if it is unknown. Of
+    /// peak memory the least is a bound below, and the most that of the largest subnet.
     pub fn range_at(&self, quantity: Quantity, resolution: u32) -> Option<CostRange> {
         let index = self.resolutions().iter().position(|&known| known == resolution)?;
-        let of = index_of(quantity);
+        let Some(of) = column_of(quantity) else { return self.memory_range(index) };
         self.known[of]
             .then(|| CostRange { min: self.extreme(index, of, f64::min), max: self.extreme(index, of, f64::max) })
     }
 
-    /// Exact cheapest and dearest values of `quantity` over all subnets, or `None` if it is unknown.
+    /// The same over all resolutions; the most peak memory is that of the largest subnets and of a thousand random ones.
     pub fn range(&self, quantity: Quantity) -> Option<CostRange> {
         let ranges = self.resolutions().iter().filter_map(|&resolution| self.range_at(quantity, resolution));
-        ranges.reduce(|a, b| CostRange { min: a.min.min(b.min), max: a.max.max(b.max) })
+        let mut range = ranges.reduce(|a, b| CostRange { min: a.min.min(b.min), max: a.max.max(b.max) })?;
+        if column_of(quantity).is_none() {
+            let peaks = self.thousand().map(|genes| self.peak_memory(&genes).0 as f64);
+            range.max = peaks.fold(range.max, f64::max);
+        }
+        Some(range)
     }
 
     /// The middle value of `quantity` over a thousand random subnets, the same ones each time, or `None` if it is unknown.
     pub fn median(&self, quantity: Quantity) -> Option<f64> {
-        let of = index_of(quantity);
-        if !self.known[of] {
+        if !self.knows(quantity) {
             return None;
         }
-        let mut rng = ChaCha8Rng::seed_from_u64(0);
-        let resolutions = self.resolutions();
-        let draw = |turn: usize| {
-            let arch = self.codec.space.sample_at(resolutions[turn % resolutions.len()], &mut rng);
-            self.row(&self.codec.encode(&arch))[of]
+        let value = |genes: &[u8]| match column_of(quantity) {
+            Some(of) => self.row(genes)[of],
+            None => self.peak_memory(genes).0 as f64,
         };
-        let mut values: Vec<f64> = (0..1_001).map(draw).collect();
+        let mut values: Vec<f64> = self.thousand().map(|genes| value(&genes)).collect();
         values.sort_by(f64::total_cmp);
         Some(values[values.len() / 2])
+    }
+
+    /// A thousand random subnets and one, the same ones each time.
+    fn thousand(&self) -> impl Iterator<Item = Genes> {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let resolutions = self.resolutions();
+        (0..1_001).map(move |turn| {
+            let arch = self.codec.space.sample_at(resolutions[turn % resolutions.len()], &mut rng);
+            self.codec.encode(&arch)
+        })
     }
 
     pub(crate) fn costs(&self, values: CostRow) -> Costs {
@@ -209,6 +269,18 @@ impl CostTables {
         total
     }
 
+    fn memory_range(&self, resolution: usize) -> Option<CostRange> {
+        let at = &self.at[resolution];
+        let total = |need: &PeakMemory| at.fixed_memory.max(*need).total().0 as f64;
+        let least = |of: &[PeakMemory]| of.iter().map(total).reduce(f64::min).unwrap_or(0.0);
+        let stages = self.codec.stages.iter().zip(&at.memory).map(|(code, [first, later])| {
+            if code.depths[0] > 1 { least(first).max(least(later)) } else { least(first) }
+        });
+        let min = stages.fold(at.fixed_memory.total().0 as f64, f64::max);
+        let largest = self.codec.space.largest(self.resolutions()[resolution]).ok()?;
+        Some(CostRange { min, max: self.peak_memory(&self.codec.encode(&largest)).0 as f64 })
+    }
+
     fn extreme(&self, resolution: usize, of: usize, pick: impl Fn(f64, f64) -> f64) -> f64 {
         let at = &self.at[resolution];
         let best = |rows: &[CostRow]| rows.iter().map(|row| row[of]).reduce(&pick).unwrap_or(0.0);
@@ -218,6 +290,11 @@ impl CostTables {
         });
         at.fixed[of] + stages.sum::<f64>()
     }
+}
+
+/// `count` times `value`, where none of what may be ruled out is nothing.
+pub(crate) fn times(value: f64, count: usize) -> f64 {
+    if count == 0 { 0.0 } else { value * count as f64 }
 }
 
 pub(crate) fn add(total: &mut CostRow, row: &CostRow) {
@@ -233,7 +310,9 @@ fn compile_at(
     constant: DeviceCost,
     row: &mut impl FnMut(&Op, u32) -> Result<CostRow, SearchError>,
 ) -> Result<AtResolution, SearchError> {
-    let mut fixed = [constant.energy.unwrap_or(0.0), constant.latency.unwrap_or(0.0), 0.0, 0.0];
+    let mut fixed = [constant.energy.unwrap_or(0.0), constant.latency.unwrap_or(0.0), 0.0, 0.0, 0.0, 0.0];
+    let alone = |op: &Op| peak_memory(&Workload { resolution, ops: vec![*op] });
+    let mut fixed_memory = PeakMemory::default();
     let frame = space.resolve(&space.frame_at(resolution));
     let elastic = |position| matches!(position, BlockPosition::Elastic { .. });
     let shared = frame.blocks.iter().filter(|block| !elastic(block.position)).count();
@@ -241,9 +320,11 @@ fn compile_at(
         // Stem and shared block come first, elastic blocks next, the tail last.
         if index <= shared || index > frame.blocks.len() {
             add(&mut fixed, &row(op, resolution)?);
+            fixed_memory = fixed_memory.max(alone(op));
         }
     }
     let mut stages: Vec<[Vec<CostRow>; 2]> = vec![[Vec::new(), Vec::new()]; space.stages.len()];
+    let mut memory: Vec<[Vec<PeakMemory>; 2]> = vec![[Vec::new(), Vec::new()]; space.stages.len()];
     let most = space.stages.iter().map(|stage| stage.choices()).max().unwrap_or(0);
     for choice in 0..most {
         let specs = space.stages.iter().map(|stage| {
@@ -256,11 +337,13 @@ fn compile_at(
         for block in &space.resolve(&arch).blocks {
             let BlockPosition::Elastic { stage, index } = block.position else { continue };
             if index < 2 && choice < space.stages[stage].choices() {
-                stages[stage][index].push(row(&block_op(block), resolution)?);
+                let op = block_op(block);
+                stages[stage][index].push(row(&op, resolution)?);
+                memory[stage][index].push(alone(&op));
             }
         }
     }
-    Ok(AtResolution { fixed, stages })
+    Ok(AtResolution { fixed, stages, fixed_memory, memory })
 }
 
 #[cfg(test)]
@@ -324,7 +407,9 @@ mod tests {
         fn no_subnet_is_outside_the_range(seed: u64) {
             let (tables, space) = (tables("mcu-cifar"), SearchSpace::builtin("mcu-cifar").unwrap());
             let arch = space.sample(&mut ChaCha8Rng::seed_from_u64(seed));
-            for quantity in Quantity::ALL {
+            let memory = tables.range_at(Quantity::PeakMemory, arch.resolution()).unwrap();
+            prop_assert!(memory.min <= tables.peak_memory(&tables.codec.encode(&arch)).0 as f64);
+            for quantity in SUMMED {
                 let range = tables.range_at(quantity, arch.resolution()).unwrap();
                 let value = tables.cost(&arch).get(quantity).unwrap();
                 prop_assert!(range.min * (1.0 - 1e-12) <= value && value <= range.max * (1.0 + 1e-12));

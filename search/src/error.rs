@@ -202,7 +202,7 @@ impl SearchError {
             | SearchError::Evaluation(_)
             | SearchError::BadCost { .. }
             | SearchError::BadScore { .. } => None,
-            SearchError::UnknownQuantity(_) => Some("every target knows macs and params".into()),
+            SearchError::UnknownQuantity(_) => Some("every target knows macs, params and flash".into()),
             SearchError::Infeasible(infeasible) => Some(infeasible.hint()),
             SearchError::WrongSpace { expected, .. } => {
                 Some(format!("name the subnet's own space, or make a subnet of `{expected}`"))

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::additive::AdditiveScores;
 use crate::arch::ArchSpec;
-use crate::dense::{CostRow, CostTables, Costs};
+use crate::dense::{CostRow, CostTables, Costs, column_of};
 use crate::error::SearchError;
 use crate::feasible::Feasible;
 use crate::genome::Genes;
@@ -52,14 +52,19 @@ impl ExactFront {
     ///
     /// The front is empty if no subnet costs at most `most`.
     ///
+    /// Choices that `tables` rule out ([`CostTables::within`]) are not made.
+    ///
     /// # Errors
-    /// [`SearchError::UnknownQuantity`].
+    /// [`SearchError::UnknownQuantity`], also for peak memory, which is not a sum.
     pub fn solve(
         tables: &CostTables,
         scores: &AdditiveScores,
         quantity: Quantity,
         most: Option<f64>,
     ) -> Result<ExactFront, SearchError> {
+        if column_of(quantity).is_none() {
+            return Err(SearchError::UnknownQuantity(quantity));
+        }
         let range = tables.range(quantity).ok_or(SearchError::UnknownQuantity(quantity))?;
         let most = most.unwrap_or(range.max).min(range.max);
         let step = ((most - range.min) / STEPS as f64).max(range.max * 1e-15).max(f64::MIN_POSITIVE);
@@ -91,6 +96,7 @@ impl ExactFront {
         budget: &Budget,
         evaluator: &mut impl Evaluator,
     ) -> Result<SearchOutcome, SearchError> {
+        let tables = &*tables.within(budget);
         let mut explorer = Explorer::new(Feasible::new(tables, budget)?, evaluator, self.points.len().max(1));
         let mut batch = Vec::new();
         for point in &self.points {

@@ -5,15 +5,15 @@
 //! built up from it gene by gene without ever leaving the budget.
 
 use hw_targets::budget::Budget;
-use hw_targets::units::Quantity;
+use hw_targets::units::{Bytes, Quantity};
 use rand::{Rng, RngExt};
 
-use crate::dense::{CostRow, CostTables, QUANTITIES, add};
+use crate::dense::{COLUMNS, CostRow, CostTables, RULED_OUT, SUMMED, add, times};
 use crate::error::SearchError;
 use crate::genome::Genes;
 use crate::infeasible::{Infeasible, UnmetLimit};
 
-fn fits(row: &CostRow, limits: &CostRow) -> bool {
+pub(crate) fn fits(row: &CostRow, limits: &CostRow) -> bool {
     row.iter().zip(limits).all(|(value, limit)| value <= limit)
 }
 
@@ -27,9 +27,6 @@ pub(crate) struct Feasible<'a> {
     pub(crate) resolutions: Vec<u8>,
 }
 
-/// Nodes visited before an exact question is given up.
-const NODES: usize = 1_000_000;
-
 impl<'a> Feasible<'a> {
     /// Finds the cheapest fitting subnet of each resolution.
     ///
@@ -39,16 +36,23 @@ impl<'a> Feasible<'a> {
         if let Some((quantity, _)) = budget.limits().find(|(quantity, _)| !tables.knows(*quantity)) {
             return Err(SearchError::UnknownQuantity(quantity));
         }
+        let memory = budget.limit(Quantity::PeakMemory).map(|bytes| Bytes(bytes as u64));
+        debug_assert_eq!(tables.memory(), memory, "tables are for another budget: CostTables::within");
         // Sums taken in another order may differ in the last bits: what is found must fit however it is added up.
-        let limits = Quantity::ALL.map(|quantity| match (quantity, budget.limit(quantity)) {
-            (_, None) => f64::INFINITY,
-            (Quantity::Energy | Quantity::Latency, Some(limit)) => limit * (1.0 - 1e-12),
-            (Quantity::Macs | Quantity::Params, Some(limit)) => limit,
-        });
+        let mut limits = [f64::INFINITY; COLUMNS];
+        for (limit, quantity) in limits.iter_mut().zip(SUMMED) {
+            if let Some(ceiling) = budget.limit(quantity) {
+                *limit = if quantity.is_exact() { ceiling } else { ceiling * (1.0 - 1e-12) };
+            }
+        }
+        if tables.memory().is_some() {
+            limits[RULED_OUT] = 0.0;
+        }
         let mut this = Feasible { tables, limits, anchors: Vec::new(), resolutions: Vec::new() };
         let mut closest: Option<(f64, Genes)> = None;
         for resolution in 0..tables.resolutions().len() {
             let (overrun, genes) = this.closest(resolution as u8);
+            let genes = this.small(genes);
             if closest.as_ref().is_none_or(|(least, _)| overrun < *least) {
                 closest = Some((overrun, genes.clone()));
             }
@@ -71,6 +75,18 @@ impl<'a> Feasible<'a> {
         Ok(this)
     }
 
+    /// `genes`, or where its blocks need more memory together than alone the subnet with the fewest MACs, if that does
+    /// not.
+    fn small(&self, genes: Genes) -> Genes {
+        if self.tables.memory().is_none() || self.fits(&genes) {
+            return genes;
+        }
+        let mut weights = [0.0; COLUMNS];
+        (weights[2], weights[RULED_OUT]) = (1.0, 1.0);
+        let fewest = self.cheapest(genes[0], &weights);
+        if self.fits(&fewest) { fewest } else { genes }
+    }
+
     fn explain(&self, budget: &Budget, closest: &[u8]) -> Infeasible {
         let limits = budget.limits().filter_map(|(quantity, ceiling)| {
             let (range, median) = (self.tables.range(quantity)?, self.tables.median(quantity)?);
@@ -81,6 +97,7 @@ impl<'a> Feasible<'a> {
             limits: limits.collect(),
             closest: self.tables.codec.decode(closest),
             closest_costs: self.tables.costs(self.tables.row(closest)),
+            closest_memory: self.tables.peak_memory(closest),
         }
     }
 
@@ -91,6 +108,7 @@ impl<'a> Feasible<'a> {
 
     pub(crate) fn fits(&self, genes: &[u8]) -> bool {
         fits(&self.tables.row(genes), &self.limits)
+            && self.tables.memory().is_none_or(|ceiling| self.tables.peak_memory(genes) <= ceiling)
     }
 
     /// Largest ratio of cost to ceiling, and where there is no ceiling the MACs in tera as a tie-breaker.
@@ -104,8 +122,8 @@ impl<'a> Feasible<'a> {
     /// The subnet of `resolution` with the smallest overrun found: exact for one ceiling; for several, weighted sums
     /// whose weights move towards the ceiling that is missed most, then single-gene improvement.
     fn closest(&self, resolution: u8) -> (f64, Genes) {
-        let limited: Vec<usize> = (0..QUANTITIES).filter(|&of| self.limits[of] < f64::INFINITY).collect();
-        let mut weights = [0.0; QUANTITIES];
+        let limited: Vec<usize> = (0..COLUMNS).filter(|&of| self.limits[of] < f64::INFINITY).collect();
+        let mut weights = [0.0; COLUMNS];
         match limited.as_slice() {
             [] => weights[2] = 1.0,
             [one] => weights[*one] = 1.0,
@@ -151,7 +169,7 @@ impl<'a> Feasible<'a> {
         for (stage, code) in codec.stages.iter().enumerate() {
             let (first, first_price) = least(self.tables.block(usize::from(resolution), stage, true));
             let (later, later_price) = least(self.tables.block(usize::from(resolution), stage, false));
-            let totals = code.depths.iter().map(|&depth| first_price + later_price * (depth - 1) as f64).enumerate();
+            let totals = code.depths.iter().map(|&depth| first_price + times(later_price, depth - 1)).enumerate();
             let (depth, _) = totals.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0));
             genes[code.depth_gene] = depth as u8;
             genes[code.first_block..code.first_block + code.depths[depth]].fill(later as u8);
@@ -255,124 +273,11 @@ impl<'a> Feasible<'a> {
         *row = next;
         true
     }
-
-    /// Every fitting subnet, if there are at most `limit` and they can be listed with little work.
-    pub(crate) fn enumerate(&self, limit: usize) -> Option<Vec<Genes>> {
-        let mut walk = Walk::new(self, limit);
-        walk.all().then_some(walk.found)
-    }
-
-    /// One fitting subnet, if there is any and it can be found with little work.
-    fn first_fitting(&self) -> Option<Genes> {
-        let mut walk = Walk::new(self, 0);
-        walk.all();
-        walk.found.pop()
-    }
 }
 
 pub(crate) fn subtract(total: &mut CostRow, row: &CostRow) {
     for (total, value) in total.iter_mut().zip(row) {
         *total -= value;
-    }
-}
-
-/// Depth-first walk over all genomes that leaves a branch as soon as its cheapest completion misses a ceiling.
-struct Walk<'f, 'a> {
-    feasible: &'f Feasible<'a>,
-    limit: usize,
-    nodes: usize,
-    found: Vec<Genes>,
-    genes: Genes,
-}
-
-impl<'f, 'a> Walk<'f, 'a> {
-    fn new(feasible: &'f Feasible<'a>, limit: usize) -> Self {
-        let genes = vec![0; feasible.tables.codec.len].into();
-        Walk { feasible, limit, nodes: NODES, found: Vec::new(), genes }
-    }
-
-    /// Whether the walk saw everything.
-    fn all(&mut self) -> bool {
-        for resolution in 0..self.feasible.tables.resolutions().len() {
-            self.genes[0] = resolution as u8;
-            let fixed = *self.feasible.tables.fixed(resolution);
-            if !self.stage(0, fixed) {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Cheapest value of each quantity on its own for stages `from`…
-    fn rest(&self, from: usize) -> CostRow {
-        let mut total = [0.0; QUANTITIES];
-        for stage in from..self.feasible.tables.codec.stages.len() {
-            let depth = self.feasible.tables.codec.stages[stage].depths[0];
-            add(&mut total, &self.least(stage, true));
-            for _ in 1..depth {
-                add(&mut total, &self.least(stage, false));
-            }
-        }
-        total
-    }
-
-    /// Cheapest value of each quantity on its own; 0 for the later blocks of a stage that never has any.
-    fn least(&self, stage: usize, is_first: bool) -> CostRow {
-        let rows = self.feasible.tables.block(usize::from(self.genes[0]), stage, is_first);
-        let least = rows.iter().copied().reduce(|least, row| std::array::from_fn(|of| least[of].min(row[of])));
-        least.unwrap_or([0.0; QUANTITIES])
-    }
-
-    fn stage(&mut self, stage: usize, spent: CostRow) -> bool {
-        let codec = &self.feasible.tables.codec;
-        if stage == codec.stages.len() {
-            if !self.feasible.fits(&self.genes) {
-                return true;
-            }
-            self.found.push(self.genes.clone());
-            return self.found.len() <= self.limit;
-        }
-        let rest = self.rest(stage + 1);
-        let code = codec.stages[stage].clone();
-        for (index, &depth) in code.depths.iter().enumerate() {
-            self.genes[code.depth_gene] = index as u8;
-            if !self.block(stage, 0, depth, spent, &rest) {
-                return false;
-            }
-        }
-        self.genes[code.depth_gene] = 0;
-        true
-    }
-
-    fn block(&mut self, stage: usize, block: usize, depth: usize, spent: CostRow, rest: &CostRow) -> bool {
-        if block == depth {
-            return self.stage(stage + 1, spent);
-        }
-        let feasible = self.feasible;
-        let gene = feasible.tables.codec.stages[stage].first_block + block;
-        let rows = feasible.tables.block(usize::from(self.genes[0]), stage, block == 0);
-        let later = self.least(stage, false);
-        for (choice, row) in rows.iter().enumerate() {
-            self.nodes -= 1;
-            if self.nodes == 0 {
-                return false;
-            }
-            let mut next = spent;
-            add(&mut next, row);
-            let left = (depth - block - 1) as f64;
-            // A little slack, because this sum is taken in another order than the one that decides.
-            let bound: CostRow = std::array::from_fn(|of| (next[of] + left * later[of] + rest[of]) * (1.0 - 1e-9));
-            if !fits(&bound, &feasible.limits) {
-                continue;
-            }
-            self.genes[gene] = choice as u8;
-            let go_on = self.block(stage, block + 1, depth, next, rest);
-            self.genes[gene] = 0;
-            if !go_on {
-                return false;
-            }
-        }
-        true
     }
 }
 
@@ -522,5 +427,38 @@ mod tests {
         let budget = Budget::new(Some(Joules(1.0)), None, None, None).unwrap();
         let Err(error) = Feasible::new(&tables, &budget) else { panic!("no energy here") };
         assert_eq!(error.kind().exit_code(), 2);
+    }
+
+    #[test]
+    fn memory_agrees_with_trying_everything() {
+        let mut space = SearchSpace::builtin("mcu-cifar").unwrap();
+        space.stages.truncate(2);
+        space.resolutions = vec![24, 32];
+        let tables = conflicting(&space);
+        let everything = Feasible::new(&tables, &Budget::default()).unwrap().enumerate(1_000_000).unwrap();
+        let mut peaks: Vec<u64> = everything.iter().map(|genes| tables.peak_memory(genes).0).collect();
+        peaks.sort_unstable();
+        let range = tables.range(Quantity::PeakMemory).unwrap();
+        assert!(range.min <= peaks[0] as f64 && range.max <= peaks[peaks.len() - 1] as f64);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        peaks.dedup();
+        for &peak in &peaks {
+            let budget = Budget::default().with(Quantity::PeakMemory, peak as f64).unwrap();
+            let within = tables.within(&budget);
+            let feasible = Feasible::new(&within, &budget).unwrap();
+            for genes in &everything {
+                let (fits, peak_of) = (feasible.fits(genes), within.peak_memory(genes).0);
+                assert_eq!(fits, peak_of <= peak, "{peak_of} under {peak}");
+                if rng.random_range(0..1_000) == 0 {
+                    assert!(feasible.fits(&feasible.fitted(genes.clone(), &mut rng)));
+                }
+            }
+        }
+        let budget = Budget::default().with(Quantity::PeakMemory, peaks[0] as f64 - 1.0).unwrap();
+        let within = tables.within(&budget);
+        let Err(error) = Feasible::new(&within, &budget) else { panic!("less than the least") };
+        let message = format!("{error}; {}", error.hint().unwrap());
+        let nearest = Quantity::PeakMemory.format(peaks[0] as f64);
+        assert!(message.contains(&format!("the nearest subnet has peak-memory {nearest}")), "{message}");
     }
 }

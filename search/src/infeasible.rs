@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hw_targets::units::Quantity;
+use hw_targets::units::{Bytes, Quantity};
 
 use crate::arch::ArchSpec;
 use crate::dense::Costs;
@@ -18,6 +18,8 @@ pub struct Infeasible {
     pub closest: ArchSpec,
     /// What it costs.
     pub closest_costs: Costs,
+    /// Memory that it needs at its peak.
+    pub closest_memory: Bytes,
 }
 
 /// A ceiling and the least that can be reached.
@@ -52,8 +54,9 @@ impl fmt::Display for Infeasible {
 
 impl Infeasible {
     pub(crate) fn hint(&self) -> String {
-        let closest = self.limits.iter().filter_map(|limit| {
-            Some(format!("{} {}", limit.quantity, limit.quantity.format(self.closest_costs.get(limit.quantity)?)))
+        let closest = self.limits.iter().filter_map(|UnmetLimit { quantity, .. }| {
+            let memory = (*quantity == Quantity::PeakMemory).then_some(self.closest_memory.0 as f64);
+            Some(format!("{quantity} {}", quantity.format(memory.or(self.closest_costs.get(*quantity))?)))
         });
         let closest = closest.collect::<Vec<_>>().join(", ");
         format!("the nearest subnet has {closest}, at resolution {}", self.closest.resolution())

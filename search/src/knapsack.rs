@@ -8,7 +8,7 @@ use hw_targets::units::Quantity;
 use rand::{Rng, RngExt};
 
 use crate::additive::AdditiveScores;
-use crate::dense::{CostRow, CostTables, QUANTITIES, index_of};
+use crate::dense::{COLUMNS, CostRow, CostTables, RULED_OUT, column_of, times};
 use crate::genome::Genes;
 
 /// Whole steps in `excess`, a little generous because sums of costs differ in their last bits; `None` if negative.
@@ -23,14 +23,16 @@ pub(crate) struct Price(CostRow);
 
 impl Price {
     pub(crate) fn of(quantity: Quantity) -> Price {
-        let mut weights = [0.0; QUANTITIES];
-        weights[index_of(quantity)] = 1.0;
+        let mut weights = [0.0; COLUMNS];
+        weights[RULED_OUT] = 1.0;
+        column_of(quantity).into_iter().for_each(|column| weights[column] = 1.0);
         Price(weights)
     }
 
     /// Random weights for the quantities that `limits` limit, such that a subnet within them has at most price 1.
     pub(crate) fn random(limits: &CostRow, rng: &mut impl Rng) -> Price {
-        let limited = limits.map(|limit| limit < f64::INFINITY);
+        let mut limited = limits.map(|limit| limit < f64::INFINITY);
+        limited[RULED_OUT] = false;
         let alone = limited.iter().filter(|is| **is).count() < 2;
         let mut weights: CostRow =
             std::array::from_fn(
@@ -42,12 +44,13 @@ impl Price {
                 *weight /= total * limit.max(1e-300);
             }
         });
+        weights[RULED_OUT] = 1.0;
         Price(weights)
     }
 
     /// Whether nothing costs anything.
     pub(crate) fn is_zero(self) -> bool {
-        self.0.iter().all(|weight| *weight == 0.0)
+        self.0[..RULED_OUT].iter().all(|weight| *weight == 0.0)
     }
 
     pub(crate) fn sum(self, row: &CostRow) -> f64 {
@@ -110,7 +113,7 @@ impl<'a> Grid<'a> {
         let mut base = price.sum(tables.fixed(resolution));
         for (stage, code) in codec.stages.iter().enumerate() {
             base += least(tables.block(resolution, stage, true));
-            base += least(tables.block(resolution, stage, false)) * (code.depths[0] - 1) as f64;
+            base += times(least(tables.block(resolution, stage, false)), code.depths[0] - 1);
         }
         let mut grid = Grid { tables, scores, price, resolution, base, optimum: Vec::new(), stages: Vec::new() };
         let Some(size) = steps_within(most - base, step) else { return grid };

@@ -31,6 +31,7 @@ pub mod arch_file;
 pub mod count;
 pub mod crossover;
 pub mod dense;
+mod enumerate;
 pub mod error;
 pub mod evolution;
 pub mod exact;

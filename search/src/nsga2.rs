@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::crossover::crossover;
-use crate::dense::{CostRow, CostTables, index_of};
+use crate::dense::{CostRow, CostTables, column_of};
 use crate::error::SearchError;
 
 use crate::exact::rough_front;
@@ -29,7 +29,7 @@ use crate::surrogate::Surrogate;
 pub enum Objective {
     /// The evaluator's score, to be large.
     Score,
-    /// A cost, to be small.
+    /// A cost that is a sum over operators (not peak memory), to be small.
     Cost(Quantity),
 }
 
@@ -82,7 +82,7 @@ pub fn nsga2(
 ) -> Result<SearchOutcome, SearchError> {
     for objective in objectives {
         if let Objective::Cost(quantity) = objective
-            && !tables.knows(*quantity)
+            && (!tables.knows(*quantity) || column_of(*quantity).is_none())
         {
             return Err(SearchError::UnknownQuantity(*quantity));
         }
@@ -187,7 +187,8 @@ fn guess<E>(
     let latest = &explorer.entries[explorer.entries.len().saturating_sub(FITTED)..];
     let surrogate = Surrogate::fit(&tables.codec, latest.iter().map(|(genes, score)| (&genes[..], *score)));
     let scores = surrogate.scores(&tables.codec, &surrogate.draw(rng));
-    let mut found = rough_front(tables, &scores, quantity, limits[index_of(quantity)]);
+    let mut found =
+        rough_front(tables, &scores, quantity, column_of(quantity).map_or(f64::INFINITY, |column| limits[column]));
     found.retain(|genes| explorer.find(genes).is_none());
     let stride = found.len().div_ceil(most.max(1)).max(1);
     let start = rng.random_range(0..stride);
@@ -200,7 +201,7 @@ fn guess<E>(
 fn point(objectives: &[Objective], score: f64, costs: &CostRow) -> Vec<f64> {
     let value = |objective: &Objective| match objective {
         Objective::Score => -score,
-        Objective::Cost(quantity) => costs[index_of(*quantity)],
+        Objective::Cost(quantity) => column_of(*quantity).map_or(0.0, |column| costs[column]),
     };
     objectives.iter().map(value).collect()
 }

@@ -40,6 +40,7 @@ impl SearchOutcome {
         batch: usize,
         explore: impl FnOnce(&mut Explorer<'_, E>) -> Result<(), SearchError>,
     ) -> Result<SearchOutcome, SearchError> {
+        let tables = &*tables.within(budget);
         let feasible = Feasible::new(tables, budget)?;
         let most = evaluations.max(1);
         let everything = feasible.enumerate(most.min(EXHAUSTIVE));

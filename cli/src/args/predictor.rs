@@ -97,7 +97,7 @@ pub(crate) struct FrontArgs {
     /// The device whose front it is; without one, that of MACs or parameters
     #[arg(long)]
     pub(crate) target: Option<String>,
-    /// The cost along which it lies: energy, latency, macs or params; by default the first that the target knows
+    /// The cost along which it lies: energy, latency, macs, params, flash or peak-memory; by default the first that the target knows
     #[arg(long, value_name = "COST", value_parser = parse_quantity)]
     pub(crate) along: Option<Quantity>,
     /// From this cost on, in the cost's unit: 15ms, 3M; by default from the cheapest subnet
@@ -109,7 +109,7 @@ pub(crate) struct FrontArgs {
 }
 
 fn parse_quantity(name: &str) -> Result<Quantity, String> {
-    let known = || "known are energy, latency, macs, params".to_owned();
+    let known = || format!("known are {}", Quantity::ALL.map(Quantity::name).join(", "));
     Quantity::ALL.into_iter().find(|quantity| quantity.name() == name).ok_or_else(known)
 }
 

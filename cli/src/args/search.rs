@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use experiments::confidence::Confidence;
 use experiments::search_job::{Algorithm, objective};
+use hw_targets::budget::Budget;
 use hw_targets::error::HwError;
-use hw_targets::units::{Joules, Macs, Params, Seconds};
+use hw_targets::units::{Bytes, Joules, Macs, Params, Quantity, Seconds};
 use search::nsga2::Objective;
 
 use super::{Compute, WeightsForm};
@@ -16,7 +17,7 @@ use super::{Compute, WeightsForm};
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("real_images").args(["out", "verify"]).multiple(true))]
 pub(crate) struct SearchArgs {
-    /// A target's name or path; may be left out when only MACs and parameters are limited
+    /// A target's name or path; may be left out when neither energy nor latency is limited
     #[arg(long, short)]
     pub(crate) target: Option<String>,
     /// Several targets, one search for each, as a table; --out gets a folder for each
@@ -37,7 +38,7 @@ pub(crate) struct SearchArgs {
     /// certified front of an additive predictor); by default evolution, and nsga2 for several objectives
     #[arg(long, value_name = "NAME", value_parser = parse_algorithm)]
     pub(crate) algorithm: Option<Algorithm>,
-    /// What is to be made good: accuracy, energy, latency, macs, params; several give a front
+    /// What is to be made good: accuracy, energy, latency, macs, params, flash; several give a front
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', default_value = "accuracy", value_parser = parse_objective)]
     pub(crate) objectives: Vec<Objective>,
     /// Subnets to begin with, one JSON object per line
@@ -86,7 +87,7 @@ fn parse_algorithm(name: &str) -> Result<Algorithm, String> {
 }
 
 fn parse_objective(name: &str) -> Result<Objective, String> {
-    objective(name).ok_or_else(|| "known are accuracy, energy, latency, macs, params".to_owned())
+    objective(name).ok_or_else(|| "known are accuracy, energy, latency, macs, params, flash".to_owned())
 }
 
 /// Ceilings.
@@ -104,4 +105,23 @@ pub(crate) struct BudgetArgs {
     /// Most parameters, for example 5M
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) params: Option<Params>,
+    /// Most flash for the weights of an int8 network, for example 1MiB
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) flash: Option<Bytes>,
+    /// Most memory that one int8 inference may need at its peak, for example 320KiB
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) peak_memory: Option<Bytes>,
+}
+
+impl BudgetArgs {
+    /// The ceilings together.
+    pub(crate) fn budget(&self) -> Result<Budget, HwError> {
+        let mut budget = Budget::new(self.energy, self.latency, self.macs, self.params)?;
+        for (quantity, bytes) in [(Quantity::Flash, self.flash), (Quantity::PeakMemory, self.peak_memory)] {
+            if let Some(Bytes(bytes)) = bytes {
+                budget = budget.with(quantity, bytes as f64)?;
+            }
+        }
+        Ok(budget)
+    }
 }

@@ -9,11 +9,11 @@ use experiments::error::AppError;
 use experiments::search_job::{Algorithm, SearchJob};
 use experiments::search_report::{AdditivePart, Found, SearchReport};
 use experiments::{spaces, targets};
-use hw_targets::budget::Budget;
 use hw_targets::cost::CostValue;
 use hw_targets::target::Target;
 use hw_targets::units::{Joules, Quantity};
 use search::arch::ArchSpec;
+use search::nsga2::Objective;
 
 use super::set_threads;
 use crate::args::SearchArgs;
@@ -84,7 +84,7 @@ fn search(
     output: &mut Output,
 ) -> Result<(SearchJob, SearchReport)> {
     let limits = args.budget;
-    let budget = Budget::new(limits.energy, limits.latency, limits.macs, limits.params)?;
+    let budget = limits.budget()?;
     let target = target.map(targets::find).transpose()?;
     // Before files are read: a budget on what the target does not know is wrong whatever they hold.
     if let Some(target) = &target {
@@ -220,10 +220,11 @@ fn check_weights(args: &SearchArgs, _: &SearchJob) -> Result<()> {
 const SHOWN: usize = 20;
 
 fn print_front(job: &SearchJob, report: &SearchReport, output: &mut Output) -> Result<()> {
-    let known = |quantity: Quantity| match (quantity, report.found.first()) {
-        (Quantity::Energy, Some(found)) => found.cost.energy.is_some(),
-        (Quantity::Latency, Some(found)) => found.cost.latency.is_some(),
-        _ => true,
+    let known = |quantity: Quantity| match quantity {
+        Quantity::Flash | Quantity::PeakMemory => {
+            job.budget.limit(quantity).is_some() || job.objectives.contains(&Objective::Cost(quantity))
+        }
+        _ => report.found.first().is_some_and(|found| found.cost.value(quantity).is_some()),
     };
     let quantities: Vec<Quantity> = Quantity::ALL.into_iter().filter(|quantity| known(*quantity)).collect();
     let exact = report.grid_step.is_some();
@@ -232,15 +233,7 @@ fn print_front(job: &SearchJob, report: &SearchReport, output: &mut Output) -> R
     header.extend(quantities.iter().map(|quantity| quantity.name()));
     header.push("resolution");
     let row = |found: &Found| {
-        let cost = |quantity: &Quantity| {
-            let device = |cost: &Option<CostValue>| cost.as_ref().map_or(f64::NAN, |cost| cost.value);
-            quantity.format(match quantity {
-                Quantity::Energy => device(&found.cost.energy),
-                Quantity::Latency => device(&found.cost.latency),
-                Quantity::Macs => found.cost.macs.0 as f64,
-                Quantity::Params => found.cost.params.0 as f64,
-            })
-        };
+        let cost = |quantity: &Quantity| quantity.format(found.cost.value(*quantity).unwrap_or(f64::NAN));
         let mut row = vec![percent(found.top1)];
         row.extend(found.additive.filter(|_| exact).map(|part| percent(part.bound)));
         row.extend(quantities.iter().map(cost));
@@ -295,6 +288,11 @@ fn found_rows(job: &SearchJob, found: &Found) -> Vec<(String, String)> {
     }
     rows.push(row("MACs", found.cost.macs.to_string()));
     rows.push(row("parameters", found.cost.params.to_string()));
+    for (quantity, bytes) in [(Quantity::Flash, found.cost.flash), (Quantity::PeakMemory, found.cost.peak_memory)] {
+        if job.budget.limit(quantity).is_some() {
+            rows.push(row(quantity.name(), format!("{bytes} (int8)")));
+        }
+    }
     rows.push(row("resolution", format!("{} px", found.arch.resolution())));
     rows.extend(stage_rows(&found.arch));
     rows

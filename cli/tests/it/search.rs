@@ -331,6 +331,36 @@ fn a_search_by_time_says_how_to_repeat_it() {
 }
 
 #[test]
+fn memory_and_flash_are_ceilings_like_the_others() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let json = ["--format", "json"];
+    let run = |more: &[&str]| sandbox.ok(&search(&predictor, &[more, &json[..]].concat())).json().remove(0);
+    let value = |found: &Value, key: &str| found["costs"][key].as_u64().unwrap();
+    let free = run(&["--macs", "12M"]);
+    let tight = run(&["--macs", "12M", "--peak-memory", "24KiB", "--flash", "200kB"]);
+    assert!(value(&free, "peak_memory_bytes") > 24 * 1024 && value(&free, "flash_bytes") > 200_000, "{free}");
+    assert!(value(&tight, "peak_memory_bytes") <= 24 * 1024 && value(&tight, "flash_bytes") <= 200_000, "{tight}");
+    assert_eq!(tight["budgets"]["peak_memory_bytes"]["limit"], 24.0 * 1024.0);
+    assert!(tight["budgets"]["flash_bytes"]["binds"].as_bool().unwrap());
+    // With a device's costs, as a front, and certified.
+    let device = run(&["--target", "pixel3", "--energy", "3mJ", "--peak-memory", "24KiB"]);
+    assert!(value(&device, "peak_memory_bytes") <= 24 * 1024, "{device}");
+    let front = sandbox
+        .ok(&search(&predictor, &[&["--objectives", "accuracy,flash", "--peak-memory", "24KiB"], &json[..]].concat()));
+    assert!(front.json().iter().all(|found| value(found, "peak_memory_bytes") <= 24 * 1024));
+    let table = sandbox.ok(&search(&predictor, &["--macs", "12M", "--peak-memory", "24KiB"]));
+    assert!(table.stdout.contains("peak-memory") && table.stdout.contains("KiB (int8)"), "{}", table.stdout);
+
+    let refused = |more: &[&str], code: i32, words: &[&str]| sandbox.refused(&search(&predictor, more), code, words);
+    refused(&["--peak-memory", "1KiB"], 4, &["peak-memory is at least", "the nearest subnet has peak-memory"]);
+    refused(&["--flash", "1kB"], 4, &["flash is at least"]);
+    refused(&["--flash", "1mJ"], 2, &["1mJ", "memory"]);
+    refused(&["--peak-memory", "100"], 2, &["100KiB"]);
+    refused(&["--objectives", "accuracy,peak-memory"], 2, &["flash"]);
+}
+
+#[test]
 fn confidence_lowers_the_ceiling_by_the_errors() {
     let sandbox = Sandbox::new();
     let predictor = sandbox.predictor();

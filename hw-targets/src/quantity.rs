@@ -1,0 +1,108 @@
+//! What can be asked of a network on a device, and limited.
+
+use std::fmt;
+
+use crate::error::HwError;
+use crate::units::{Bytes, Joules, Macs, Params, Seconds};
+
+/// What a target can answer and a budget can limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Quantity {
+    /// Energy of one inference, in joules.
+    Energy,
+    /// Time of one inference, in seconds.
+    Latency,
+    /// Multiply-accumulates.
+    Macs,
+    /// Parameters.
+    Params,
+    /// Bytes of an int8 network's weights and constants ([`crate::memory::flash`]).
+    Flash,
+    /// Bytes of memory that one int8 inference needs at its peak ([`crate::memory::peak_memory`]).
+    PeakMemory,
+}
+
+impl Quantity {
+    /// All of them.
+    pub const ALL: [Quantity; 6] =
+        [Quantity::Energy, Quantity::Latency, Quantity::Macs, Quantity::Params, Quantity::Flash, Quantity::PeakMemory];
+
+    /// Whether it follows from the network alone, on any device.
+    pub fn is_exact(self) -> bool {
+        !matches!(self, Quantity::Energy | Quantity::Latency)
+    }
+
+    /// The word on the command line and in messages: `energy`, `latency`, `macs`, `params`, `flash`, `peak-memory`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Quantity::Energy => "energy",
+            Quantity::Latency => "latency",
+            Quantity::Macs => "macs",
+            Quantity::Params => "params",
+            Quantity::Flash => "flash",
+            Quantity::PeakMemory => "peak-memory",
+        }
+    }
+
+    /// Key in JSON: `energy_mj`, `latency_ms`, `macs`, `params`, `flash_bytes`, `peak_memory_bytes`.
+    pub fn json_key(self) -> &'static str {
+        match self {
+            Quantity::Energy => "energy_mj",
+            Quantity::Latency => "latency_ms",
+            Quantity::Macs => "macs",
+            Quantity::Params => "params",
+            Quantity::Flash => "flash_bytes",
+            Quantity::PeakMemory => "peak_memory_bytes",
+        }
+    }
+
+    /// How many of the unit of [`Quantity::json_key`] make one SI unit.
+    pub fn json_scale(self) -> f64 {
+        match self {
+            Quantity::Energy | Quantity::Latency => 1e3,
+            _ => 1.0,
+        }
+    }
+
+    /// A value as a user would write it.
+    pub fn example(self) -> &'static str {
+        match self {
+            Quantity::Energy => "50mJ",
+            Quantity::Latency => "20ms",
+            Quantity::Macs => "300M",
+            Quantity::Params => "5M",
+            Quantity::Flash => "1MiB",
+            Quantity::PeakMemory => "320KiB",
+        }
+    }
+
+    /// Reads a value as a user writes it ([`Quantity::example`]), in SI units or as a count.
+    ///
+    /// # Errors
+    /// As the quantity's own type.
+    pub fn read(self, text: &str) -> Result<f64, HwError> {
+        Ok(match self {
+            Quantity::Energy => text.parse::<Joules>()?.0,
+            Quantity::Latency => text.parse::<Seconds>()?.0,
+            Quantity::Macs => text.parse::<Macs>()?.0 as f64,
+            Quantity::Params => text.parse::<Params>()?.0 as f64,
+            Quantity::Flash | Quantity::PeakMemory => text.parse::<Bytes>()?.0 as f64,
+        })
+    }
+
+    /// Prints a value given in SI units with its unit: `50 mJ`, `41.7 ms`, `21 M`.
+    pub fn format(self, value: f64) -> String {
+        match self {
+            Quantity::Energy => Joules(value).to_string(),
+            Quantity::Latency => Seconds(value).to_string(),
+            Quantity::Macs | Quantity::Params => Macs(value.max(0.0).round() as u64).to_string(),
+            Quantity::Flash | Quantity::PeakMemory => Bytes(value.max(0.0).round() as u64).to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
