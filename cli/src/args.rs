@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::predictor::{CollectArgs, FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
+#[cfg(feature = "torch")]
+pub(crate) use self::predictor::CollectArgs;
+pub(crate) use self::predictor::{FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
 pub(crate) use self::search::SearchArgs;
 
 /// Once-for-all architecture search: one supernet, one table per device, the best subnet within a budget.
