@@ -63,30 +63,28 @@ impl Plan {
     }
 
     /// The subnets whose statistics are matched, all different: the largest and the smallest at the lowest, the middle
-    /// and the highest resolution, then random ones.
+    /// and the highest resolution, then random ones, every other one at the highest: there the images are used as they are,
+    /// while resizing to a lower one smooths most of what is wrong with them.
     fn pool_of(&self, space: &SearchSpace) -> Vec<ArchSpec> {
         let resolutions = space.resolutions();
         let ends = [resolutions.len() - 1, 0, resolutions.len() / 2].map(|index| resolutions[index]);
         let extreme = ends.into_iter().flat_map(|resolution| {
             [space.largest(resolution), space.smallest(resolution)].map(|arch| arch.expect("its own resolution"))
         });
-        draw(space, extreme, self.pool, self.seed, &HashSet::new())
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let highest = resolutions[resolutions.len() - 1];
+        let random = (0..100 * self.pool).map(|turn| match turn % 2 {
+            0 => space.sample_at(highest, &mut rng),
+            _ => space.sample(&mut rng),
+        });
+        distinct(extreme.chain(random), self.pool, &HashSet::new())
     }
 }
 
-/// `count` members of `space` that are neither equal nor in `without`: `first`, then random ones. Fewer if chance finds
-/// no more.
-fn draw(
-    space: &SearchSpace,
-    first: impl Iterator<Item = ArchSpec>,
-    count: usize,
-    seed: u64,
-    without: &HashSet<ArchSpec>,
-) -> Vec<ArchSpec> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let random = std::iter::repeat_with(|| space.sample(&mut rng)).take(100 * count);
+/// The first `count` that are neither equal nor in `without`; fewer if there are no more.
+fn distinct(archs: impl Iterator<Item = ArchSpec>, count: usize, without: &HashSet<ArchSpec>) -> Vec<ArchSpec> {
     let mut seen = without.clone();
-    first.chain(random).filter(|arch| seen.insert(arch.clone())).take(count).collect()
+    archs.filter(|arch| seen.insert(arch.clone())).take(count).collect()
 }
 
 /// Distilled images with the story of how they came about.
@@ -343,7 +341,9 @@ pub fn compare(
     };
     let pool = plan.pool_of(space).into_iter().collect();
     // Another generator than the pool's, or equal seeds would draw its subnets again.
-    let archs = draw(space, std::iter::empty(), count, !seed, &pool);
+    let mut rng = ChaCha8Rng::seed_from_u64(!seed);
+    let random = (0..100 * count).map(|_| space.sample(&mut rng));
+    let archs = distinct(random, count, &pool);
     let resolutions = resolutions_of(&archs);
     let (train, held_out) = settings.training(data, space)?;
     let real = settings.calibration_from(&train, &resolutions, device)?;
