@@ -1,8 +1,8 @@
 //! What a search has evaluated so far, on disk, so that a killed one goes on where it was.
 //!
-//! One record of 16 bytes for each evaluation, in order: a hash of subnet and score, and the score. Search is a function of its
-//! settings and of the scores, so a search that is started again asks for the same subnets in the same order and gets
-//! the recorded scores until the record ends; from there it evaluates. A record of another search is noticed at the
+//! One record of 16 bytes for each evaluation, in order: a hash of subnet and score, and the score. Search is a function
+//! of its settings and of the scores, so a search that is started again asks for the same subnets in the same order and
+//! gets the recorded scores until the record ends; from there it evaluates. A record of another search is noticed at the
 //! first subnet that differs, one of another predictor by evaluating the first batch again; both are then dropped.
 
 use std::collections::VecDeque;

@@ -72,7 +72,7 @@ pub fn objective(name: &str) -> Option<Objective> {
     if name == "accuracy" {
         return Some(Objective::Score);
     }
-    let sums = Quantity::ALL.into_iter().filter(|quantity| *quantity != Quantity::PeakMemory);
+    let sums = Quantity::ALL.into_iter().filter(|quantity| quantity.is_sum());
     sums.into_iter().find(|quantity| quantity.name() == name).map(Objective::Cost)
 }
 
@@ -233,7 +233,7 @@ impl SearchJob {
             Objective::Score => None,
         });
         // Peak memory rules out choices instead of adding up.
-        let limited = self.budget.limits().map(|(quantity, _)| quantity).filter(|of| *of != Quantity::PeakMemory);
+        let limited = self.budget.limits().map(|(quantity, _)| quantity).filter(|of| of.is_sum());
         let wanted: BTreeSet<Quantity> = costs.chain(limited).collect();
         let one = if wanted.len() == 1 { wanted.first() } else { None };
         let (Some(&quantity), true) = (one, predictor.is_additive()) else {
@@ -297,7 +297,7 @@ impl SearchJob {
         }
         // Each ceiling alone bounds what all together allow.
         let mut bounds = Vec::new();
-        for (quantity, limit) in self.budget.limits().filter(|(quantity, _)| *quantity != Quantity::PeakMemory) {
+        for (quantity, limit) in self.budget.limits().filter(|(quantity, _)| quantity.is_sum()) {
             bounds.extend(ExactFront::solve(tables, &scores, quantity, Some(limit))?.bound(limit));
         }
         if bounds.is_empty() {

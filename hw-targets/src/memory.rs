@@ -1,5 +1,5 @@
-//! Flash and peak memory of int8 inference on a microcontroller, by the accounting of the open TinyEngine (`energy-and-compression`
-//! §f.4; MCUNet, arXiv:2007.10319; code at mit-han-lab/tinyengine).
+//! Flash and peak memory of int8 inference on a microcontroller, by the accounting of the open TinyEngine
+//! (`energy-and-compression` §f.4; MCUNet, arXiv:2007.10319; code at mit-han-lab/tinyengine).
 //!
 //! Activations are one byte an element. A depthwise convolution writes over its own input, channel by channel. Tensors
 //! live from the operator that makes them to the last that reads them, and are placed largest first at the lowest

@@ -32,6 +32,11 @@ impl Quantity {
         !matches!(self, Quantity::Energy | Quantity::Latency)
     }
 
+    /// Whether a network's is the sum of its operators'; peak memory is not.
+    pub fn is_sum(self) -> bool {
+        self != Quantity::PeakMemory
+    }
+
     /// The word on the command line and in messages: `energy`, `latency`, `macs`, `params`, `flash`, `peak-memory`.
     pub fn name(self) -> &'static str {
         match self {

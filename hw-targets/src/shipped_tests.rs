@@ -136,7 +136,7 @@ fn larger_choices_cost_more_on_every_shipped_target() {
     let library = TargetLibrary::new(None);
     for (name, _) in SHIPPED {
         let target = library.find(name).unwrap();
-        for quantity in target.known().into_iter().filter(|quantity| !quantity.is_exact()) {
+        for quantity in target.known().into_iter().filter(|quantity| quantity.is_sum()) {
             let cost = |kernel, expand, depth| {
                 let network = fbnet(&uniform(kernel, expand, depth), 32, false, 10);
                 target.cost_of(&network).unwrap().value(quantity).unwrap()

@@ -2,8 +2,9 @@
 //!
 //! With an additive score ([`AdditiveScores`]) and a cost that is a sum over blocks ([`CostTables`]), choosing the
 //! settings of all blocks is a multiple-choice knapsack. The grid it is solved on ([`crate::knapsack`]) rounds costs
-//! **down**, so that it allows all that the budget allows and its optimum is an upper bound on any subnet that fits. The subnets that attain it are then costed exactly. Bound
-//! and score meet up to what rounding hides: at most one step for each block.
+//! **down**, so that it allows all that the budget allows and its optimum is an upper bound on any subnet that fits. The
+//! subnets that attain it are then costed exactly. Bound and score meet up to what rounding hides: at most one step for
+//! each block.
 
 use hw_targets::budget::Budget;
 use hw_targets::units::Quantity;

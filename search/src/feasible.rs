@@ -297,6 +297,14 @@ mod tests {
         conflicting(&SearchSpace::builtin("mcu-cifar").unwrap())
     }
 
+    /// Small enough to try everything.
+    fn small_space() -> SearchSpace {
+        let mut space = SearchSpace::builtin("mcu-cifar").unwrap();
+        space.stages.truncate(2);
+        space.resolutions = vec![24, 32];
+        space
+    }
+
     fn conflicting(space: &SearchSpace) -> CostTables {
         CostTables::compile(space, space.resolutions(), DeviceCost::default(), |op, _| {
             let energy = 1e-9 * op.macs().0 as f64 + 1e-7;
@@ -380,10 +388,7 @@ mod tests {
 
     #[test]
     fn enumeration_and_feasibility_agree_with_trying_everything() {
-        let mut space = SearchSpace::builtin("mcu-cifar").unwrap();
-        space.stages.truncate(2);
-        space.resolutions = vec![24, 32];
-        let tables = conflicting(&space);
+        let tables = conflicting(&small_space());
         let everything = Feasible::new(&tables, &Budget::default()).unwrap().enumerate(1_000_000).unwrap();
         assert_eq!(everything.len(), 2 * 42 * 252);
         let steps = [0.001, 0.02, 0.1, 0.3, 0.6];
@@ -431,10 +436,7 @@ mod tests {
 
     #[test]
     fn memory_agrees_with_trying_everything() {
-        let mut space = SearchSpace::builtin("mcu-cifar").unwrap();
-        space.stages.truncate(2);
-        space.resolutions = vec![24, 32];
-        let tables = conflicting(&space);
+        let tables = conflicting(&small_space());
         let everything = Feasible::new(&tables, &Budget::default()).unwrap().enumerate(1_000_000).unwrap();
         let mut peaks: Vec<u64> = everything.iter().map(|genes| tables.peak_memory(genes).0).collect();
         peaks.sort_unstable();
@@ -458,6 +460,7 @@ mod tests {
         let within = tables.within(&budget);
         let Err(error) = Feasible::new(&within, &budget) else { panic!("less than the least") };
         let message = format!("{error}; {}", error.hint().unwrap());
+        assert!(!message.contains("together"), "{message}");
         let nearest = Quantity::PeakMemory.format(peaks[0] as f64);
         assert!(message.contains(&format!("the nearest subnet has peak-memory {nearest}")), "{message}");
     }

@@ -29,11 +29,11 @@ pub struct UnmetLimit {
     pub quantity: Quantity,
     /// The ceiling.
     pub ceiling: f64,
-    /// The exact least value over the whole space.
+    /// The exact least value over the whole space; for peak memory a bound below it.
     pub least: f64,
     /// The middle value of random subnets.
     pub median: f64,
-    /// The exact largest value over the whole space.
+    /// The exact largest value over the whole space; for peak memory the largest that was looked at.
     pub most: f64,
 }
 
@@ -41,8 +41,13 @@ impl fmt::Display for Infeasible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "no subnet of space `{}` fits the budget", self.space)?;
         let mut alone = self.limits.iter().filter(|limit| limit.least > limit.ceiling).peekable();
-        if alone.peek().is_none() {
-            write!(f, ": each ceiling can be met alone, but not all together")?;
+        match self.limits.as_slice() {
+            _ if alone.peek().is_some() => {}
+            // Blocks may need more memory together than each of them alone.
+            [UnmetLimit { quantity, ceiling, .. }] => {
+                write!(f, ": none was found with {quantity} within {}", quantity.format(*ceiling))?;
+            }
+            _ => write!(f, ": each ceiling can be met alone, but not all together")?,
         }
         for UnmetLimit { quantity, ceiling, least, median, most } in alone {
             let [ceiling, least, median, most] = [ceiling, least, median, most].map(|value| quantity.format(*value));

@@ -22,7 +22,8 @@
 //! ```
 //!
 //! Spaces and points: [`space`], [`space_file`], [`arch`], [`arch_file`], [`count`]. Shapes and operators: [`subnet`],
-//! [`lower`], [`fbnet`]. Search: [`dense`], [`infeasible`], [`objective`], [`evolution`], [`random`], [`nsga2`], [`pareto`], [`additive`], [`exact`], [`history`].
+//! [`lower`], [`fbnet`]. Search: [`dense`], [`infeasible`], [`objective`], [`evolution`], [`random`], [`nsga2`],
+//! [`pareto`], [`additive`], [`exact`], [`history`].
 
 pub mod additive;
 mod annealing;

@@ -19,7 +19,8 @@ pub struct SearchOutcome {
     pub history: History,
     /// Whether every subnet that fits was evaluated, so that the best is the best there is.
     pub exhaustive: bool,
-    /// Whether what fits was listed and evaluated in order, not searched; not to the end, if the evaluator was over before.
+    /// Whether what fits was listed and evaluated in order, not searched; not to the end, if the evaluator was over
+    /// before.
     pub listed: bool,
     /// Ceilings that every subnet of the space meets, so that they bind nothing.
     pub slack: Vec<Quantity>,

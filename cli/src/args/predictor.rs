@@ -97,7 +97,7 @@ pub(crate) struct FrontArgs {
     /// The device whose front it is; without one, that of MACs or parameters
     #[arg(long)]
     pub(crate) target: Option<String>,
-    /// The cost along which it lies: energy, latency, macs, params, flash or peak-memory; by default the first that the target knows
+    /// The cost along which it lies: energy, latency, macs, params or flash; by default the first that the target knows
     #[arg(long, value_name = "COST", value_parser = parse_quantity)]
     pub(crate) along: Option<Quantity>,
     /// From this cost on, in the cost's unit: 15ms, 3M; by default from the cheapest subnet
@@ -109,8 +109,9 @@ pub(crate) struct FrontArgs {
 }
 
 fn parse_quantity(name: &str) -> Result<Quantity, String> {
-    let known = || format!("known are {}", Quantity::ALL.map(Quantity::name).join(", "));
-    Quantity::ALL.into_iter().find(|quantity| quantity.name() == name).ok_or_else(known)
+    let sums = Quantity::ALL.into_iter().filter(|quantity| quantity.is_sum());
+    let known = || format!("known are {}", sums.clone().map(Quantity::name).collect::<Vec<_>>().join(", "));
+    sums.clone().find(|quantity| quantity.name() == name).ok_or_else(known)
 }
 
 /// `ofa predictor propose`.
