@@ -10,10 +10,11 @@
 //! share = Σ q·r / Σ q², within 0 and 1
 //! ```
 //!
-//! is the least-squares answer (0 if the ensemble takes less than a hundredth of the squared error away), and the last layer is multiplied by it: with few pairs the predictor may be the
-//! closed-form parts alone. Without them (`additive: false`) the fit is the published recipe: MLPs on standardised labels,
-//! Adam at 10⁻³ with weight decay 10⁻⁴, the output starting at the mean label (`once-for-all` §4.3); the decay here is
-//! decoupled (AdamW), and the learning rate falls along a cosine.
+//! is the least-squares answer (0 if the ensemble takes less than a hundredth of the squared error away), and the last
+//! layer is multiplied by it: with few pairs the predictor may be the closed-form parts alone. Without them (`additive:
+//! false`) the fit is the published recipe: MLPs on standardised labels, Adam at 10⁻³ with weight decay 10⁻⁴, the
+//! output starting at the mean label (`once-for-all` §4.3); the decay here is decoupled (AdamW), and the learning rate
+//! falls along a cosine.
 //!
 //! The MLPs read the ridge's steps, centred and scaled, rather than the bare one-hot features; that is a linear map, and
 //! is multiplied into the first layer afterwards. Their spread is that of initial weights and order of batches.

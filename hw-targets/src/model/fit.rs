@@ -2,9 +2,10 @@
 //!
 //! Coefficients minimise Σ √y ((x·w − y)/y)² under w ≥ 0: errors are relative, operators that make up most of a network
 //! weigh somewhat more (with equal weights sums over networks of 224 px came out 4 % low on pixel3, with these 3 %, and
-//! the error of single operators stays), and no operator can ever cost less for doing more. The active-set method is Lawson & Hanson's (Solving Least Squares
-//! Problems, 1974, ch. 23) on the normal equations (Bro & de Jong 1997), in a fixed order, so that the same
-//! measurements give the same coefficients. Leaving one row out subtracts it from the normal equations.
+//! the error of single operators stays), and no operator can ever cost less for doing more. The active-set method is
+//! Lawson & Hanson's (Solving Least Squares Problems, 1974, ch. 23) on the normal equations (Bro & de Jong 1997), in a
+//! fixed order, so that the same measurements give the same coefficients. Leaving one row out subtracts it from the
+//! normal equations.
 
 /// Coefficients with the errors they leave.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,10 +1,11 @@
 //! A linear model of operator costs fitted to measured operators.
 //!
 //! Cost = floor + h-swish·elements + Σ coefficient·count, the counts being those of the operator's class
-//! ([`crate::model::features`]); floor and h-swish come from the blocks. Each class keeps its leave-one-out error and the
-//! shapes it was fitted to. Outside of those an answer is flagged and its error grows: a doubling beyond the range makes
-//! it three times as wide. Terms that a device's table never exercised (squeeze-excite, h-swish, kernel 7) may be transferred from
-//! another device by the ratio of the two devices' speeds on plain blocks; half of such a term counts as error.
+//! ([`crate::model::features`]); floor and h-swish come from the blocks. Each class keeps its leave-one-out error and
+//! the shapes it was fitted to. Outside of those an answer is flagged and its error grows: a doubling beyond the range
+//! makes it three times as wide. Terms that a device's table never exercised (squeeze-excite, h-swish, kernel 7) may be
+//! transferred from another device by the ratio of the two devices' speeds on plain blocks; half of such a term counts
+//! as error.
 
 use std::collections::BTreeMap;
 
