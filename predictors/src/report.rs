@@ -215,7 +215,9 @@ impl FitReport {
             "learning_curve": self.learning_curve.iter().map(|point| point.to_json()).collect::<Vec<_>>(),
             "cross_validated_kendall_tau_b": self.cross_validated_kendall,
             "penalty": self.penalty,
-            "interactions": self.interactions.map(|strength| json!({"weight": strength.weight, "noise": strength.noise})),
+            "interactions": self.interactions.map(|strength| {
+                json!({"weight": strength.weight, "noise": strength.noise, "levels": strength.levels})
+            }),
             "mlp_share": self.mlp_share,
             "seconds": self.seconds,
         })

@@ -89,7 +89,26 @@ pub fn fit_with(encoder: &ArchEncoder, rows: &ActiveRows, labels: &[f64], penalt
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Basis {
     terms: Vec<Vec<(usize, f64)>>,
-    steps: usize,
+    /// The level of each step.
+    levels: Vec<Level>,
+}
+
+/// What a step is shared by; doubles as an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// All blocks.
+    All,
+    /// The blocks of a stage.
+    Stage,
+    /// One block.
+    Block,
+    /// The resolution's steps, which concern no block.
+    Resolution,
+}
+
+impl Level {
+    /// Number of levels.
+    pub(crate) const COUNT: usize = 4;
 }
 
 impl Basis {
@@ -113,18 +132,23 @@ impl Basis {
                     .collect()
             })
             .collect();
-        Basis { terms, steps: names.len() }
+        Basis { terms, levels: names.into_iter().map(Step::level).collect() }
     }
 
     /// Number of steps.
     pub(crate) fn steps(&self) -> usize {
-        self.steps
+        self.levels.len()
+    }
+
+    /// The level of each step.
+    pub(crate) fn levels(&self) -> &[Level] {
+        &self.levels
     }
 
     /// The steps of every row, `[rows, steps]` row-major.
     pub(crate) fn matrix(&self, rows: &ActiveRows) -> Vec<f64> {
-        let mut matrix = vec![0.0; rows.len() * self.steps];
-        for (active, row) in rows.iter().zip(matrix.chunks_exact_mut(self.steps)) {
+        let mut matrix = vec![0.0; rows.len() * self.steps()];
+        for (active, row) in rows.iter().zip(matrix.chunks_exact_mut(self.steps())) {
             for &feature in active {
                 for &(step, weight) in &self.terms[feature as usize] {
                     row[step] += weight;
@@ -136,13 +160,13 @@ impl Basis {
 
     /// Takes the mean of every column off `matrix` (of [`Basis::matrix`]) and returns the means.
     pub(crate) fn centre(&self, matrix: &mut [f64]) -> Vec<f64> {
-        let count = (matrix.len() / self.steps) as f64;
-        let mut means = vec![0.0; self.steps];
-        for row in matrix.chunks_exact(self.steps) {
+        let count = (matrix.len() / self.steps()) as f64;
+        let mut means = vec![0.0; self.steps()];
+        for row in matrix.chunks_exact(self.steps()) {
             means.iter_mut().zip(row).for_each(|(mean, value)| *mean += value);
         }
         means.iter_mut().for_each(|mean| *mean /= count);
-        for row in matrix.chunks_exact_mut(self.steps) {
+        for row in matrix.chunks_exact_mut(self.steps()) {
             row.iter_mut().zip(&means).for_each(|(value, mean)| *value -= mean);
         }
         means
@@ -170,6 +194,19 @@ enum Step {
     Expand(Scope, usize),
     Resolution(usize),
     ResolutionSlope,
+}
+
+impl Step {
+    fn level(self) -> Level {
+        match self {
+            Step::Present(scope) | Step::Kernel(scope, _) | Step::Expand(scope, _) => match scope {
+                Scope::Block(_) => Level::Block,
+                Scope::Stage(_) => Level::Stage,
+                Scope::All => Level::All,
+            },
+            Step::Resolution(_) | Step::ResolutionSlope => Level::Resolution,
+        }
+    }
 }
 
 /// Weight of a step to the next resolution: resolutions matter more than single blocks and every pair tells of them.
