@@ -9,15 +9,18 @@ mod output;
 #[cfg(feature = "torch")]
 mod progress;
 
-use std::process::ExitCode;
-
 use clap::Parser;
 
 use crate::args::Cli;
 use crate::output::Output;
 
-fn main() -> ExitCode {
+fn main() {
     allocator::keep_freed_memory();
+    exit::leave(run());
+}
+
+/// The exit code.
+fn run() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return exit::refuse_arguments(&error),
@@ -26,7 +29,7 @@ fn main() -> ExitCode {
     let mut output = Output::new(&cli.common);
     let result = commands::run(cli.command, &mut output).and_then(|()| output.finish());
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => exit::report(&error),
     }
 }

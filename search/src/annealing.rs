@@ -167,7 +167,7 @@ impl Annealing {
                 next.clone_from(here);
             }
         }
-        // The running sums may be off in the last bits.
+        // Peak memory is not a sum.
         (here.genes[..] != origin[..] && feasible.fits(&here.genes))
             .then(|| Proposal { guessed: f64::from(here.score - start), genes: here.genes[..].into() })
     }

@@ -135,7 +135,23 @@ impl CostTables {
             space.check_resolution(resolution, "resolution")?;
             at.push(compile_at(space, resolution, constant, &mut row)?);
         }
-        Ok(CostTables { codec: Codec::new(space, &resolutions), known, at, memory: None })
+        let mut tables = CostTables { codec: Codec::new(space, &resolutions), known, at, memory: None };
+        tables.align();
+        Ok(tables)
+    }
+
+    /// Rounds what the device says to multiples of so small a power of two (2⁻⁵² of the dearest subnet's cost) that no
+    /// sum is ever rounded: then sums are the same in any order, and equal blocks in other places cost equal bits.
+    fn align(&mut self) {
+        for (column, quantity) in SUMMED.into_iter().enumerate().filter(|(_, quantity)| !quantity.is_exact()) {
+            let Some(range) = self.range(quantity).filter(|range| range.max > 0.0) else { continue };
+            let unit = (range.max.log2().ceil() - 52.0).exp2();
+            for at in &mut self.at {
+                for row in at.stages.iter_mut().flatten().flatten().chain([&mut at.fixed]) {
+                    row[column] = (row[column] / unit).round() * unit;
+                }
+            }
+        }
     }
 
     /// Tables for this budget: without the choices that alone need more memory than it allows.
@@ -255,7 +271,7 @@ impl CostTables {
         &self.at[resolution].stages[stage][usize::from(!is_first)]
     }
 
-    /// The cost of a row of genes: always the same additions in the same order, so equal subnets cost equal bits.
+    /// The cost of a row of genes.
     pub(crate) fn row(&self, genes: &[u8]) -> CostRow {
         let at = &self.at[usize::from(genes[0])];
         let mut total = at.fixed;
@@ -351,6 +367,7 @@ mod tests {
     use hw_targets::failure::FailureKind;
     use proptest::prelude::*;
     use rand::SeedableRng;
+    use rand::seq::SliceRandom;
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
@@ -387,6 +404,25 @@ mod tests {
                 let latency = costs.get(Quantity::Latency).unwrap() - 1e-3;
                 assert!((latency / sum(|cost| cost.latency) - 1.0).abs() < 1e-9);
             }
+        }
+    }
+
+    #[test]
+    fn sums_are_exact_in_any_order() {
+        let tables = tables("mbv3-w1.2");
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        for _ in 0..200 {
+            let genes = tables.codec.encode(&tables.codec.space.sample(&mut rng));
+            let mut rows = vec![*tables.fixed(usize::from(genes[0]))];
+            for (stage, blocks) in tables.codec.blocks(&genes).enumerate() {
+                let choices = genes[blocks].iter().enumerate();
+                let block = |place| tables.block(usize::from(genes[0]), stage, place == 0);
+                rows.extend(choices.map(|(place, &choice)| block(place)[usize::from(choice)]));
+            }
+            rows.shuffle(&mut rng);
+            let mut total = [0.0; COLUMNS];
+            rows.iter().for_each(|row| add(&mut total, row));
+            assert_eq!(total, tables.row(&genes));
         }
     }
 

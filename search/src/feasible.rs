@@ -38,7 +38,7 @@ impl<'a> Feasible<'a> {
         }
         let memory = budget.limit(Quantity::PeakMemory).map(|bytes| Bytes(bytes as u64));
         debug_assert_eq!(tables.memory(), memory, "tables are for another budget: CostTables::within");
-        // Sums taken in another order may differ in the last bits: what is found must fit however it is added up.
+        // A network added up operator by operator may differ in the last bits: what is found must fit there too.
         let mut limits = [f64::INFINITY; COLUMNS];
         for (limit, quantity) in limits.iter_mut().zip(SUMMED) {
             if let Some(ceiling) = budget.limit(quantity) {
@@ -235,7 +235,7 @@ impl<'a> Feasible<'a> {
                 }
             }
         }
-        // The running sum may be off in the last bits.
+        // Peak memory is not a sum.
         if self.fits(&genes) { genes } else { anchor.clone() }
     }
 
