@@ -6,7 +6,8 @@
 use serde_json::{Value, json};
 
 use crate::ensemble::Prediction;
-use crate::rank::{kendall_tau_b, rmse};
+use crate::pairs::Halves;
+use crate::rank::{kendall_tau_b, mean, rmse};
 use crate::report::Ceiling;
 
 /// Slices of equally many pairs.
@@ -101,6 +102,32 @@ impl Calibration {
     }
 }
 
+/// Fewest pairs that [`repeatable`] is estimated from.
+const LEAST_REPEATED: usize = 30;
+
+/// Share of the differences between measured and predicted top-1 that would be measured again on other images, 0 to 1:
+/// the covariance of what two halves of the images say beyond the prediction, over the variance of what all of them say.
+/// `None` for fewer than 30 pairs or without any difference.
+///
+/// A measurement knows what its images know, chance included, and a predictor fitted to hundreds of measurements has
+/// averaged much of that chance away: the best estimate of a subnet's accuracy is the prediction plus this share of the
+/// difference (shrinkage to a regression, Efron & Morris 1973).
+///
+/// # Panics
+/// If there are not as many predictions as halves.
+pub fn repeatable(predictions: &[f64], halves: &[Halves]) -> Option<f64> {
+    assert_eq!(predictions.len(), halves.len(), "one prediction per pair");
+    let beyond = |half: fn(&Halves) -> f64| -> Vec<f64> {
+        let all: Vec<f64> = halves.iter().zip(predictions).map(|(halves, known)| half(halves) - known).collect();
+        let bias = mean(&all);
+        all.iter().map(|value| value - bias).collect()
+    };
+    let (a, b) = (beyond(|halves| halves.a), beyond(|halves| halves.b));
+    let shared: f64 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
+    let all: f64 = a.iter().zip(&b).map(|(a, b)| ((a + b) / 2.0).powi(2)).sum();
+    (halves.len() >= LEAST_REPEATED && all > 0.0).then(|| (shared / all).clamp(0.0, 1.0))
+}
+
 /// How good fits to fewer pairs are, on the same unseen ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CurvePoint {
@@ -124,6 +151,26 @@ mod tests {
     use super::*;
     use crate::report::normal;
     use crate::testing::rng;
+
+    #[test]
+    fn what_other_images_would_say_again_is_told_from_chance() {
+        let mut rng = rng(2);
+        let mut share = |unpredicted: f64| {
+            let halves = |_| {
+                let truth = unpredicted * normal(&mut rng);
+                Halves { a: truth + 0.004 * normal(&mut rng), b: truth + 0.004 * normal(&mut rng) }
+            };
+            let halves: Vec<Halves> = (0..2_000).map(halves).collect();
+            repeatable(&vec![0.0; halves.len()], &halves).unwrap()
+        };
+        // The variance of the mean of two halves is 8e-6 by chance.
+        let expected = |unpredicted: f64| unpredicted.powi(2) / (unpredicted.powi(2) + 8e-6);
+        for unpredicted in [0.0, 0.002, 0.006] {
+            let found = share(unpredicted);
+            assert!((found - expected(unpredicted)).abs() < 0.08, "{unpredicted}: {found}");
+        }
+        assert_eq!(repeatable(&[0.5; 10], &[Halves { a: 0.4, b: 0.6 }; 10]), None);
+    }
 
     #[test]
     fn slices_see_what_the_whole_hides() {

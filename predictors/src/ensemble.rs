@@ -218,6 +218,12 @@ impl AccuracyPredictor {
         Some(AdditiveScores::new(tables, of_resolution, of_block))
     }
 
+    /// Share of the differences between measured and predicted top-1 that would be measured again on other images, if
+    /// the predictor was fitted here to pairs with halves ([`crate::diagnostics::repeatable`]).
+    pub fn repeatable(&self) -> Option<f64> {
+        self.provenance().get("report")?.get("repeatable")?.as_f64()
+    }
+
     /// Whether there is nothing but an additive part.
     pub fn is_additive(&self) -> bool {
         self.model.additive.is_some() && self.model.interactions.is_none() && self.model.members.is_empty()

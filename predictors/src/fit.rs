@@ -28,7 +28,7 @@ use search::arch::ArchSpec;
 use search::space::SearchSpace;
 use serde_json::{Map, Value, json};
 
-use crate::diagnostics::{Calibration, CurvePoint, slices};
+use crate::diagnostics::{Calibration, CurvePoint, repeatable, slices};
 use crate::encode::{ActiveRows, ArchEncoder};
 use crate::ensemble::{AccuracyPredictor, LabelScale};
 use crate::error::{PredictorError, Result};
@@ -107,6 +107,9 @@ pub fn fit(
     let test_macs: Vec<u64> = test.iter().map(|&row| space.lower(&archs[row]).macs().0).collect();
     let predictions = predictor.predict(test.iter().map(|&row| &archs[row]))?;
     let test_top1: Vec<f64> = predictions.iter().map(|prediction| prediction.top1).collect();
+    let train_halves: Option<Vec<Halves>> = split.train.iter().map(|&row| pairs[row].halves).collect();
+    let cross_validated: Vec<f64> =
+        parts.cross_validated.iter().map(|value| parts.label.mean + parts.label.std * value).collect();
     let learning_curve = train.learning_curve(&folds, settings, |smaller| {
         let smaller = AccuracyPredictor::new(encoder.clone(), smaller.label, smaller.base.additive, Vec::new())
             .with_interactions(smaller.base.interactions);
@@ -126,7 +129,8 @@ pub fn fit(
         penalty: parts.penalty,
         interactions: parts.strength,
         mlp_share: parts.share,
-        cross_validated_kendall: parts.cross_validated_kendall,
+        cross_validated_kendall: kendall_tau_b(&parts.cross_validated, &train.labels),
+        repeatable: train_halves.and_then(|halves| repeatable(&cross_validated, &halves)),
         seconds: start.elapsed().as_secs_f64(),
     };
     let predictor = predictor.with_provenance(provenance(pairs.len(), settings, &report));
@@ -194,7 +198,8 @@ struct Parts {
     strength: Option<Strength>,
     members: Vec<Mlp>,
     share: f64,
-    cross_validated_kendall: Option<f64>,
+    /// Every label as the other folds predict it.
+    cross_validated: Vec<f64>,
 }
 
 /// Pairs between two points of the learning curve.
@@ -290,7 +295,6 @@ impl Data<'_> {
         }
         let share = if settings.additive { share(&labels, &based, &rest) } else { 1.0 };
         let predicted: Vec<f64> = based.iter().zip(&rest).map(|(base, rest)| base + share * rest).collect();
-        let cross_validated_kendall = kendall_tau_b(&predicted, &labels);
         let base = self.base(&self.rows, &labels, penalty, strength)?;
         let mut members = Vec::new();
         if share > 0.0 {
@@ -299,7 +303,7 @@ impl Data<'_> {
         } else {
             progress(fits * settings.epochs, fits * settings.epochs);
         }
-        Ok(Parts { label, base, penalty, strength, members, share, cross_validated_kendall })
+        Ok(Parts { label, base, penalty, strength, members, share, cross_validated: predicted })
     }
 
     /// MLPs for what `base` leaves of `labels`.

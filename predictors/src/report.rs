@@ -195,6 +195,9 @@ pub struct FitReport {
     pub mlp_share: f64,
     /// Kendall τ-b over the folds of the training pairs, each predicted by a fit to the others.
     pub cross_validated_kendall: Option<f64>,
+    /// Share of the differences between measured and predicted top-1 that would be measured again on other images
+    /// ([`crate::diagnostics::repeatable`], over the folds of the training pairs); `None` without halves.
+    pub repeatable: Option<f64>,
     /// Time the fit took.
     pub seconds: f64,
 }
@@ -219,6 +222,7 @@ impl FitReport {
                 json!({"weight": strength.weight, "noise": strength.noise, "levels": strength.levels})
             }),
             "mlp_share": self.mlp_share,
+            "repeatable": self.repeatable,
             "seconds": self.seconds,
         })
     }

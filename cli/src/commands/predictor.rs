@@ -138,6 +138,10 @@ fn fit(args: FitArgs, output: &mut Output) -> Result<()> {
         let (low, high) = (Macs(slice.macs.0), Macs(slice.macs.1));
         rows.push(row(&format!("{low} to {high}"), format!("Kendall tau-b {}{at_best}", number(slice.kendall))));
     }
+    if let Some(repeatable) = report.repeatable {
+        let words = format!("{repeatable:.2} of what one says beyond the prediction repeats on other images");
+        rows.push(row("measurements", words));
+    }
     if let Some(Calibration { z, within_95 }) = report.calibration {
         let words =
             format!("errors are {z:.2} times what it and label noise let expect; {} within 1.96", percent(within_95));

@@ -172,14 +172,15 @@ fn deploy(_: &SearchArgs, _: &SearchJob, _: &SearchReport, _: &Path, output: &Ou
     Ok(())
 }
 
-/// Measures what was found, and puts the truly best first.
+/// Measures what was found, and puts first what prediction and measurement together say is best.
 #[cfg(feature = "torch")]
 fn verify(args: &SearchArgs, job: &SearchJob, report: &mut SearchReport) -> Result<()> {
     let (Some(bundle), Some(data)) = (&job.candidates.bundle, args.data.as_deref()) else {
         anyhow::bail!(AppError::NothingToVerify);
     };
     let device = super::prepare(&args.compute)?;
-    experiments::verify::verify(bundle, report, &data.parse()?, device)
+    let repeatable = job.candidates.predictor.repeatable();
+    experiments::verify::verify(bundle, repeatable, report, &data.parse()?, device)
 }
 
 #[cfg(not(feature = "torch"))]
