@@ -2,6 +2,7 @@
 
 mod predictor;
 mod search;
+mod target;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use self::predictor::CollectArgs;
 pub(crate) use self::predictor::{FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
 pub(crate) use self::search::SearchArgs;
+pub(crate) use self::target::MeasureArgs;
 
 /// Once-for-all architecture search: one supernet, one table per device, the best subnet within a budget.
 #[derive(Debug, Parser)]
@@ -168,6 +170,8 @@ pub(crate) enum TargetCommand {
         #[arg(long)]
         name: String,
     },
+    /// Time every operator of a space on the machine at hand, and keep the table as your own target
+    Measure(MeasureArgs),
 }
 
 /// `ofa train`.

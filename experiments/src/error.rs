@@ -15,6 +15,8 @@ pub enum AppError {
     RunExists { path: PathBuf },
     #[error("{path} holds pairs of other subnets than this seed chooses", path = path.display())]
     OtherPairs { path: PathBuf },
+    #[error("{path} was begun for other measurements", path = path.display())]
+    OtherMeasurements { path: PathBuf },
     #[error("{path}: {reason}", path = path.display())]
     FileInFolder { path: PathBuf, reason: String },
     #[error("{path} is for space `{made_for}`, not `{asked}`", path = path.display())]
@@ -63,6 +65,8 @@ pub enum AppError {
     NothingToVerify,
     #[error("the front from {from} to {to} is upside down")]
     UpsideDown { from: String, to: String },
+    #[error("space `{space}` does not offer resolution {got}")]
+    NotOffered { space: String, got: u32, offered: Vec<u32> },
     #[error("stopped on request")]
     Interrupted,
     #[error("{what} needs LibTorch, and this build has none")]
@@ -87,8 +91,10 @@ impl AppError {
             | Self::Objectives { .. }
             | Self::NoData { .. }
             | Self::NoCommonResolution { .. }
+            | Self::NotOffered { .. }
             | Self::NoTorch { .. } => FailureKind::Usage,
             Self::OtherPairs { .. }
+            | Self::OtherMeasurements { .. }
             | Self::FileInFolder { .. }
             | Self::OtherSpace { .. }
             | Self::NotOneSubnet { .. }
@@ -107,6 +113,9 @@ impl AppError {
         Some(match self {
             Self::RunExists { .. } => "add --resume to go on with it, or name another folder with --out".into(),
             Self::OtherPairs { .. } => "give the seed it was begun with, or another file with --out".into(),
+            Self::OtherMeasurements { .. } => {
+                "give the space and settings it was begun with, or another name, or remove that file".into()
+            }
             Self::OtherSpace { made_for, .. } => format!("give it with space `{made_for}`"),
             Self::NotOneSubnet { .. } => "give a file with one line".into(),
             Self::BatchNormSource { .. } => "write `stored` or `calibrate:FILE.npz`".into(),
@@ -125,6 +134,10 @@ impl AppError {
             Self::NotExact { additive: false } => "fit one with `ofa predictor fit --model additive`".into(),
             Self::NoStart { .. } => "leave out --start, or search with --algorithm evolution or local".into(),
             Self::UpsideDown { .. } => "give the smaller cost with --from".into(),
+            Self::NotOffered { offered, .. } => {
+                let offered: Vec<String> = offered.iter().map(u32::to_string).collect();
+                format!("offered: {}", offered.join(", "))
+            }
             Self::NothingToVerify => "name a bundle with --supernet".into(),
             Self::Objectives { .. } => {
                 "--algorithm nsga2 takes several (accuracy,energy), exact accuracy and one cost, the others accuracy alone".into()

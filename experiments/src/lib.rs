@@ -29,8 +29,12 @@ pub mod run_dir;
 pub mod search_job;
 pub mod search_report;
 pub mod spaces;
+#[cfg(feature = "torch")]
+pub mod target_measure;
 pub mod targets;
 pub mod threads;
+#[cfg(feature = "torch")]
+pub mod timing;
 #[cfg(feature = "torch")]
 pub mod train;
 #[cfg(feature = "torch")]

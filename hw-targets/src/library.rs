@@ -126,6 +126,24 @@ impl TargetLibrary {
         self.keep(name, imported.manifest, imported.table, path)
     }
 
+    /// Keeps operators measured here as the user's own target `name`.
+    ///
+    /// # Errors
+    /// As [`TargetLibrary::add`].
+    pub fn add_measured(&self, name: &str, manifest: Manifest, table: OpTable) -> Result<Target, HwError> {
+        let folder = self.own_folder(name)?;
+        self.keep(name, manifest, table, &folder.join(TABLE_FILE))
+    }
+
+    /// Where the user's own target `name` is kept, or would be.
+    ///
+    /// # Errors
+    /// [`HwError::ReservedName`], [`HwError::BadName`], [`HwError::NoHome`].
+    pub fn own_folder(&self, name: &str) -> Result<PathBuf, HwError> {
+        self.check_name(name)?;
+        self.folder(name).ok_or(HwError::NoHome)
+    }
+
     fn keep(&self, name: &str, header: Manifest, table: OpTable, path: &Path) -> Result<Target, HwError> {
         let folder = self.folder(name).ok_or(HwError::NoHome)?;
         let manifest = Manifest {

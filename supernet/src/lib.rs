@@ -29,6 +29,8 @@ pub mod optim;
 #[cfg(feature = "torch")]
 mod random;
 #[cfg(feature = "torch")]
+pub mod runtime;
+#[cfg(feature = "torch")]
 pub mod statistics;
 #[cfg(feature = "torch")]
 pub mod subnet;

@@ -5,6 +5,8 @@ mod predictor;
 mod search;
 mod space;
 mod target;
+#[cfg(feature = "torch")]
+mod target_measure;
 
 #[cfg(feature = "torch")]
 mod calibration;

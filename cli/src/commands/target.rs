@@ -38,6 +38,10 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
             kept(&targets::add(&table, &name, manifest.as_deref())?, output)
         }
         TargetCommand::Import { layout, path, name } => kept(&targets::import(&layout, &path, &name)?, output),
+        #[cfg(feature = "torch")]
+        TargetCommand::Measure(args) => super::target_measure::run(&args, output),
+        #[cfg(not(feature = "torch"))]
+        TargetCommand::Measure(_) => super::no_torch("timing operators"),
     }
 }
 

@@ -7,6 +7,8 @@ mod search;
 mod support;
 mod talk;
 #[cfg(feature = "torch")]
+mod timing;
+#[cfg(feature = "torch")]
 mod training;
 #[cfg(feature = "torch")]
 mod weights;

@@ -1,0 +1,48 @@
+//! `ofa target measure`.
+
+use anyhow::Result;
+use experiments::spaces;
+use experiments::target_measure::{MeasureJob, measure};
+use experiments::timing::TimingSettings;
+use serde_json::json;
+
+use crate::args::MeasureArgs;
+use crate::interrupt::stop_flag;
+use crate::output::Output;
+
+pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<()> {
+    let space = spaces::find(&args.space)?;
+    let choice: supernet::device::DeviceChoice = args.device.parse()?;
+    let threads = args.threads as usize;
+    experiments::threads::set(threads);
+    let job = MeasureJob {
+        name: &args.name,
+        space: &space,
+        resolutions: args.resolutions.clone(),
+        networks: args.networks,
+        device: choice.resolve()?,
+        threads,
+        timing: TimingSettings { precision: args.precision, seed: args.seed, ..TimingSettings::default() },
+    };
+    let bar = output.progress(0, "{bar:40} {pos}/{len} settled, {msg} visits, {elapsed}");
+    let measured = measure(&job, &stop_flag(), &mut |visits, settled, all| {
+        bar.set_length(all as u64);
+        bar.set_position(settled as u64);
+        bar.set_message(visits.to_string());
+    })?;
+    bar.finish_and_clear();
+    if measured.unsettled > 0 {
+        output.say(format!(
+            "note: {} times are less certain than asked for: the machine was busy, or its clock is not steady",
+            measured.unsettled
+        ));
+    }
+    if output.is_json() {
+        let networks = measured.networks.len();
+        return output.json(&json!({
+            "name": args.name, "operators": measured.operators, "networks": networks, "unsettled": measured.unsettled,
+        }));
+    }
+    let folder = measured.folder.display();
+    output.line(format!("target {} with {} operators, in {folder}", args.name, measured.operators))
+}
