@@ -204,6 +204,56 @@ pub enum HwError {
         /// The file or folder.
         path: PathBuf,
     },
+    /// A line of an accelerator's layer file that makes no sense.
+    #[error("{path}, line {line}: {field}: {problem}")]
+    BadLayer {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: u64,
+        /// The field.
+        field: String,
+        /// What is wrong.
+        problem: String,
+        /// What to try.
+        hint: String,
+    },
+    /// A layer file without a layer.
+    #[error("{path}: there is no layer in it")]
+    EmptyLayers {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An operator that is no layer of an accelerator.
+    #[error("the operator {op} is no layer of an accelerator: {problem}")]
+    NotALayer {
+        /// The operator in words.
+        op: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// No accelerator of that name, and no such file.
+    #[error("there is no accelerator {name:?}")]
+    UnknownAccelerator {
+        /// What was asked.
+        name: String,
+        /// The most similar names.
+        nearest: Vec<String>,
+        /// All names.
+        known: Vec<&'static str>,
+    },
+    /// A layer that has no place on an accelerator.
+    #[error("layer {layer} has no place on {accelerator}: {problem}")]
+    Unmappable {
+        /// The layer's name.
+        layer: String,
+        /// The accelerator's name.
+        accelerator: String,
+        /// What does not fit.
+        problem: String,
+        /// What would fit.
+        need: &'static str,
+    },
     /// No model of a target covers an operator.
     #[error("target {target} has no {quantity} for the operator {op} (in a network of {resolution} px)")]
     MissingOperator {
@@ -241,6 +291,7 @@ impl HwError {
             | BadBudget { .. }
             | UnknownQuantity { .. }
             | UnknownTarget { .. }
+            | UnknownAccelerator { .. }
             | ReservedName { .. }
             | BadName { .. }
             | UnknownFormat { .. }
@@ -253,6 +304,10 @@ impl HwError {
             | BadCell { .. }
             | Duplicate { .. }
             | EmptyTable { .. }
+            | BadLayer { .. }
+            | EmptyLayers { .. }
+            | NotALayer { .. }
+            | Unmappable { .. }
             | MissingOperator { .. }
             | NoFit { .. } => FailureKind::Content,
         }
@@ -271,6 +326,13 @@ impl HwError {
                 format!("known targets: {}; a path to a target folder or table works too", known.join(", "))
             }
             UnknownTarget { nearest, .. } => format!("did you mean {}?", nearest.join(" or ")),
+            UnknownAccelerator { nearest, known, .. } if nearest.is_empty() => {
+                format!("known accelerators: {}; the path of a YAML file works too", known.join(", "))
+            }
+            UnknownAccelerator { nearest, .. } => format!("did you mean {}?", nearest.join(" or ")),
+            BadLayer { hint, .. } => hint.clone(),
+            EmptyLayers { .. } => "write one line of 25 numbers for each layer".to_string(),
+            Unmappable { need, .. } => format!("the layer needs {need}; describe one in YAML for --accelerator"),
             ReservedName { .. } => "choose another name with --name".to_string(),
             BadName { .. } => "use lower-case letters, digits, '-', '_' and '.', starting with a letter".to_string(),
             UnknownFormat { known, .. } => format!("formats: {known}"),
@@ -289,6 +351,7 @@ impl HwError {
             | Malformed { .. }
             | BadField { .. }
             | EmptyTable { .. }
+            | NotALayer { .. }
             | NoFit { .. } => return None,
         })
     }

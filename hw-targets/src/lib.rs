@@ -15,6 +15,7 @@
 //! [`target::Target`] answers for each with a value, its error in two parts, and where it comes from ([`cost`]). Where
 //! the answers come from, a measured [`table`] or a fitted [`model`], is the target's own business.
 
+pub mod accelerator;
 pub mod budget;
 pub mod cost;
 pub mod error;
