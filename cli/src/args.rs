@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use self::predictor::CollectArgs;
 pub(crate) use self::predictor::{FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
 pub(crate) use self::search::SearchArgs;
-pub(crate) use self::target::MeasureArgs;
+pub(crate) use self::target::{EnergyArgs, MeasureArgs};
 
 /// Once-for-all architecture search: one supernet, one table per device, the best subnet within a budget.
 #[derive(Debug, Parser)]
@@ -148,6 +148,8 @@ pub(crate) enum TargetCommand {
         #[arg(long, value_name = "F.jsonl")]
         subnets: PathBuf,
     },
+    /// Energy of layers or subnets on a row-stationary accelerator, from counted accesses
+    Energy(EnergyArgs),
     /// Keep a table of measured operators (CSV or Parquet) as your own target
     Add {
         /// The table

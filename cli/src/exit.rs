@@ -197,6 +197,10 @@ fn hw_place(error: &HwError) -> Option<(String, String)> {
         HwError::BadCell { path, place, column, value, problem } => {
             (format!("{}{}: {column}", path.display(), at(place)), format!("{column} is {value:?}, which {problem}"))
         }
+        HwError::BadLayer { path, line, field, problem, .. } => {
+            (format!("{}:{line}: {field}", path.display()), format!("{field}: {problem}"))
+        }
+        HwError::EmptyLayers { path } => (path.display().to_string(), "there is no layer in it".to_owned()),
         HwError::BadField { path, field, problem } => {
             (format!("{}: {field}", path.display()), format!("{field}: {problem}"))
         }

@@ -1,6 +1,28 @@
 //! Arguments of the longer verbs of `ofa target`.
 
+use std::path::PathBuf;
+
 use clap::Args;
+
+/// `ofa target energy`.
+#[derive(Debug, Args)]
+pub(crate) struct EnergyArgs {
+    /// Layers, 25 numbers per line as in the published energy-estimation tool
+    #[arg(value_name = "LAYERS.csv", required_unless_present = "space", conflicts_with = "space")]
+    pub(crate) layers: Option<PathBuf>,
+    /// An accelerator's name (eyeriss, eyeriss-isca16), or the path of its YAML
+    #[arg(long, value_name = "NAME|FILE.yaml", default_value = "eyeriss")]
+    pub(crate) accelerator: String,
+    /// Images computed together; without it, as the file says, and 1 for subnets
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    pub(crate) batch: Option<u64>,
+    /// Subnets of this space instead of layers: a shipped space, or the path of one
+    #[arg(long, requires = "subnets")]
+    pub(crate) space: Option<String>,
+    /// Subnets, one JSON object per line
+    #[arg(long, value_name = "F.jsonl", requires = "space")]
+    pub(crate) subnets: Option<PathBuf>,
+}
 
 /// `ofa target measure`.
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ mod predictor;
 mod search;
 mod space;
 mod target;
+mod target_energy;
 #[cfg(feature = "torch")]
 mod target_measure;
 

@@ -8,6 +8,7 @@ use hw_targets::units::Quantity;
 use serde_json::{Map, Value, json};
 
 use crate::args::TargetCommand;
+use crate::commands::target_energy;
 use crate::output::Output;
 
 pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
@@ -34,6 +35,7 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
             explain(&target, output);
             Ok(())
         }
+        TargetCommand::Energy(args) => target_energy::run(&args, output),
         TargetCommand::Add { table, name, manifest } => {
             kept(&targets::add(&table, &name, manifest.as_deref())?, output)
         }

@@ -1,6 +1,7 @@
 //! The built binary, from the outside: results, JSON shapes, errors and exit codes.
 
 mod costs;
+mod energy;
 mod errors;
 mod predictors;
 mod search;
