@@ -128,6 +128,17 @@ pub(crate) enum SpaceCommand {
     },
 }
 
+const IMPORT_FORMATS: &str = "\
+Formats:
+  ofa-yaml          latency tables of once-for-all: a folder of RESOLUTION_lookup_table.yaml, or one
+  proxyless-yaml    the latency table of ProxylessNAS
+  hw-nas-bench      the FBNet part of HW-NAS-Bench (JSON), one --device of it
+  single-path-nas   the runtime model of Single-Path NAS (JSON)
+  netadapt          NetAdapt tables in their JSON form, a file or a folder
+  help              HELP's latencies of whole networks (CSV), one --device: kept as networks for `target validate`
+  tflite-benchmark  a folder: operators.csv of `target template`, a benchmark_model op profile per operator
+  ort-profile       an ONNX Runtime profile (JSON), or a folder: operators.csv and a profile per operator";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TargetCommand {
     /// All targets, shipped and your own
@@ -161,9 +172,11 @@ pub(crate) enum TargetCommand {
         #[arg(long)]
         manifest: Option<PathBuf>,
     },
-    /// Keep tables of a foreign format as your own target
+    /// Keep measurements of a foreign format as your own target
+    #[command(after_help = IMPORT_FORMATS)]
     Import {
-        /// The format: ofa-yaml
+        /// The format: ofa-yaml, proxyless-yaml, hw-nas-bench, single-path-nas, netadapt, help, tflite-benchmark or
+        /// ort-profile
         #[arg(value_name = "FORMAT")]
         layout: String,
         /// A file or a folder
@@ -171,6 +184,9 @@ pub(crate) enum TargetCommand {
         /// The target's name
         #[arg(long)]
         name: String,
+        /// Which device, where the file holds several (hw-nas-bench, help); without it, the one that the name contains
+        #[arg(long)]
+        device: Option<String>,
     },
     /// Time every operator of a space on the machine at hand, and keep the table as your own target
     Measure(MeasureArgs),

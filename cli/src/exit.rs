@@ -210,6 +210,10 @@ fn hw_place(error: &HwError) -> Option<(String, String)> {
         HwError::Duplicate { path, place, first, op } => {
             (format!("{}{}", path.display(), at(place)), format!("the same operator as in {first}: {op}"))
         }
+        HwError::Defect { path, place, op, problem } => {
+            (format!("{}{}", path.display(), at(place)), format!("{op}: {problem}"))
+        }
+        HwError::NoNetworks { path } => (path.display().to_string(), "no measured network is in it".to_owned()),
         HwError::Malformed { path, format, problem } => {
             (path.display().to_string(), format!("not a readable {format} file: {}", problem.trim()))
         }

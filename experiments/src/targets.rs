@@ -6,7 +6,7 @@ use anyhow::Result;
 use hw_targets::cost::{CostSum, CostValue, NetworkCost};
 use hw_targets::error::HwError;
 use hw_targets::import::Format;
-use hw_targets::library::{Origin, TargetLibrary};
+use hw_targets::library::{Kept, Origin, TargetLibrary};
 use hw_targets::target::Target;
 use hw_targets::units::Quantity;
 use hw_targets::workload::Workload;
@@ -68,14 +68,15 @@ pub fn add(table: &Path, name: &str, manifest: Option<&Path>) -> Result<Target> 
     Ok(TargetLibrary::of_user().add(table, name, manifest)?)
 }
 
-/// Keeps tables of a foreign format as the user's own target.
+/// Keeps measurements of a foreign format as the user's own target, or whole networks as a file of networks; where a
+/// format holds several devices, `device` chooses.
 ///
 /// # Errors
-/// As [`add`]; an unknown format.
-pub fn import(format: &str, path: &Path, name: &str) -> Result<Target> {
+/// As [`add`]; an unknown format or device.
+pub fn import(format: &str, path: &Path, device: Option<&str>, name: &str) -> Result<Kept> {
     let format = Format::parse(format)?;
     require_file(path)?;
-    Ok(TargetLibrary::of_user().import(format, path, name)?)
+    Ok(TargetLibrary::of_user().import(format, path, device, name)?)
 }
 
 fn require_file(path: &Path) -> Result<(), AppError> {

@@ -125,6 +125,14 @@ pub enum HwError {
         /// All formats.
         known: &'static str,
     },
+    /// A file of several devices, of which none or one that is not there was asked for.
+    #[error("{}", no_device(asked.as_deref(), known))]
+    UnknownDevice {
+        /// What was asked.
+        asked: Option<String>,
+        /// All devices; empty where the format has only one.
+        known: Vec<String>,
+    },
     /// There is no place for the user's own targets.
     #[error("neither OFA_HOME nor a home folder is set, so there is no place for your own targets")]
     NoHome,
@@ -198,6 +206,18 @@ pub enum HwError {
         /// The operator.
         op: String,
     },
+    /// A row whose values cannot be what they claim to be.
+    #[error("{path}, {place}: {op}: {problem}")]
+    Defect {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        place: Place,
+        /// Its operator.
+        op: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A table without a single usable operator.
     #[error("{path}: no operator in it could be used")]
     EmptyTable {
@@ -254,6 +274,12 @@ pub enum HwError {
         /// What would fit.
         need: &'static str,
     },
+    /// A file without a single measured network.
+    #[error("{path}: no measured network is in it")]
+    NoNetworks {
+        /// The file.
+        path: PathBuf,
+    },
     /// No model of a target covers an operator.
     #[error("target {target} has no {quantity} for the operator {op} (in a network of {resolution} px)")]
     MissingOperator {
@@ -278,6 +304,14 @@ pub enum HwError {
     },
 }
 
+fn no_device(asked: Option<&str>, known: &[String]) -> String {
+    match asked {
+        None => "the file holds several devices".to_string(),
+        Some(asked) if known.is_empty() => format!("this format holds one device, so there is no {asked:?} to choose"),
+        Some(asked) => format!("there is no device {asked:?} in the file"),
+    }
+}
+
 impl HwError {
     /// The kind of failure, and so the exit code.
     pub fn kind(&self) -> FailureKind {
@@ -295,6 +329,7 @@ impl HwError {
             | ReservedName { .. }
             | BadName { .. }
             | UnknownFormat { .. }
+            | UnknownDevice { .. }
             | NotFound { .. }
             | NoHome => FailureKind::Usage,
             Io { .. } => FailureKind::Io,
@@ -303,11 +338,13 @@ impl HwError {
             | MissingColumn { .. }
             | BadCell { .. }
             | Duplicate { .. }
+            | Defect { .. }
             | EmptyTable { .. }
             | BadLayer { .. }
             | EmptyLayers { .. }
             | NotALayer { .. }
             | Unmappable { .. }
+            | NoNetworks { .. }
             | MissingOperator { .. }
             | NoFit { .. } => FailureKind::Content,
         }
@@ -336,10 +373,13 @@ impl HwError {
             ReservedName { .. } => "choose another name with --name".to_string(),
             BadName { .. } => "use lower-case letters, digits, '-', '_' and '.', starting with a letter".to_string(),
             UnknownFormat { known, .. } => format!("formats: {known}"),
+            UnknownDevice { known, .. } if known.is_empty() => "leave --device out".to_string(),
+            UnknownDevice { known, .. } => format!("name one with --device: {}", known.join(", ")),
             NoHome => "set OFA_HOME to a folder".to_string(),
             MissingColumn { found, .. } => format!("its columns are: {}", found.join(", ")),
             BadCell { .. } => "correct the cell; leave it empty if the value is not known".to_string(),
             Duplicate { .. } => "keep one of the two, or tell them apart by the column network_resolution".to_string(),
+            Defect { .. } => "correct the row, or leave it out".to_string(),
             MissingOperator { near, .. } => near.clone(),
             Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "free some space on that disk".to_string()
@@ -352,6 +392,7 @@ impl HwError {
             | BadField { .. }
             | EmptyTable { .. }
             | NotALayer { .. }
+            | NoNetworks { .. }
             | NoFit { .. } => return None,
         })
     }

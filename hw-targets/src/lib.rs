@@ -17,7 +17,9 @@
 
 pub mod accelerator;
 pub mod budget;
+mod cells;
 pub mod cost;
+pub mod defects;
 pub mod error;
 pub mod failure;
 pub mod files;
@@ -27,6 +29,7 @@ pub mod manifest;
 pub mod memory;
 pub mod model;
 pub mod names;
+pub mod networks;
 mod quantity;
 mod reference_networks;
 pub mod shipped;

@@ -1,17 +1,19 @@
 //! The targets that ship, the user's own, and those given by a path.
 //!
 //! A user's target is a folder `targets/NAME/` under `OFA_HOME` (default: the platform's data folder, `ofa/`) with
-//! `target.yaml` and `table.csv`. A target may also be given as a path: to such a folder, to its YAML, or to a CSV or
+//! `target.yaml` and `table.csv`; imported measurements of whole networks are files `networks/NAME.csv` there. A target may also be given as a path: to such a folder, to its YAML, or to a CSV or
 //! Parquet table, beside which a manifest of the same name and `.yaml` is read if there is one. Shipped names are
 //! reserved.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use crate::defects;
 use crate::error::HwError;
-use crate::import::{Format, import};
+use crate::import::{Content, Format, import};
 use crate::manifest::{Manifest, TABLE_SCHEMA, TARGET_SCHEMA};
 use crate::names::nearest;
+use crate::networks::Networks;
 use crate::table::OpTable;
 use crate::target::Target;
 
@@ -32,6 +34,20 @@ pub enum Origin {
     Shipped,
     /// One of the user's own.
     Own(PathBuf),
+}
+
+/// What an import was kept as.
+#[derive(Clone, Debug)]
+pub enum Kept {
+    /// A target.
+    Target(Box<Target>),
+    /// A file of measured networks, to compare targets with.
+    Networks {
+        /// Where it is.
+        file: PathBuf,
+        /// What is in it.
+        networks: Networks,
+    },
 }
 
 /// All targets that can be named.
@@ -115,15 +131,38 @@ impl TargetLibrary {
         self.keep(name, header, rows, table)
     }
 
-    /// Reads a foreign format and keeps it as the user's own target `name`; [`Target::notes`] says what could not be
-    /// mapped.
+    /// Reads a foreign format and keeps it as the user's own target `name`, or, where it holds whole networks, as the
+    /// file of networks of that name; the notes of either say what could not be mapped. Where a format holds several
+    /// devices, `device` chooses.
     ///
     /// # Errors
-    /// As [`TargetLibrary::add`].
-    pub fn import(&self, format: Format, path: &Path, name: &str) -> Result<Target, HwError> {
+    /// As [`TargetLibrary::add`]; [`HwError::UnknownDevice`].
+    pub fn import(&self, format: Format, path: &Path, device: Option<&str>, name: &str) -> Result<Kept, HwError> {
         self.check_name(name)?;
-        let imported = import(format, path)?;
-        self.keep(name, imported.manifest, imported.table, path)
+        match import(format, path, device, name)? {
+            Content::Operators(imported) => {
+                Ok(Kept::Target(Box::new(self.keep(name, imported.manifest, imported.table, path)?)))
+            }
+            Content::Networks(networks) => {
+                let file = self.networks_file(name).ok_or(HwError::NoHome)?;
+                networks.write_csv(&file)?;
+                Ok(Kept::Networks { file, networks })
+            }
+        }
+    }
+
+    /// Measured networks by the name they were imported under, or by the path of their file.
+    ///
+    /// # Errors
+    /// As [`Networks::read`].
+    pub fn networks(&self, name: &str) -> Result<Networks, HwError> {
+        let own = self.networks_file(name).filter(|file| file.is_file());
+        Networks::read(&own.unwrap_or_else(|| PathBuf::from(name)))
+    }
+
+    fn networks_file(&self, name: &str) -> Option<PathBuf> {
+        let home = self.home.as_ref().filter(|_| is_name(name))?;
+        Some(home.join("networks").join(format!("{name}.csv")))
     }
 
     /// Keeps operators measured here as the user's own target `name`.
@@ -146,6 +185,7 @@ impl TargetLibrary {
 
     fn keep(&self, name: &str, header: Manifest, table: OpTable, path: &Path) -> Result<Target, HwError> {
         let folder = self.folder(name).ok_or(HwError::NoHome)?;
+        let warnings = defects::check(&table, path)?;
         let manifest = Manifest {
             schema: TARGET_SCHEMA.to_string(),
             name: Some(name.to_string()),
@@ -155,7 +195,7 @@ impl TargetLibrary {
         let target = Target::new(name, manifest.clone(), Some(table.clone()), path)?;
         table.write_csv(&folder.join(TABLE_FILE))?;
         manifest.write(&folder.join(TARGET_FILE))?;
-        Ok(target)
+        Ok(target.with_warnings(warnings))
     }
 
     fn check_name(&self, name: &str) -> Result<(), HwError> {

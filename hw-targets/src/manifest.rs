@@ -9,12 +9,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cells::read_text;
 use crate::cost::{Grade, Method, Scope};
 use crate::error::HwError;
 use crate::files::write_atomically;
 use crate::model::features::OpClass;
 use crate::model::fitted::{ClassFit, FittedModel, Range, Transfer};
-use crate::table_file::read_text;
 
 /// Schema of a table's manifest.
 pub const TABLE_SCHEMA: &str = "ofa.table/1";

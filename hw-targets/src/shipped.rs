@@ -25,7 +25,7 @@ use crate::import::{Imported, hw_nas_bench, ofa_yaml};
 use crate::manifest::{DefaultBundle, FittedEntry, Manifest, QuantityEntry, TARGET_SCHEMA};
 use crate::model::{CostModel, FittedModel, TableModel};
 use crate::reference_networks::{Picker, fbnet, mbv3};
-use crate::table::OpTable;
+use crate::table::{OpTable, Row};
 use crate::units::Quantity;
 use crate::workload::{Activation, Op, OpKind, Workload};
 
@@ -62,9 +62,11 @@ pub fn refit(data: &Path) -> Result<Vec<Manifest>, HwError> {
     ])
 }
 
-/// Operators and values in SI units of one quantity of a table.
+/// Operators and values in SI units of one quantity of a table. FBNet's skips are left out: elastic spaces have none, and
+/// a copy of a map obeys other laws than the operators that the classes of a fit are made of.
 pub fn measured(table: &OpTable, quantity: Quantity, keep: impl Fn(&Op) -> bool) -> Vec<(Op, f64)> {
-    let rows = table.rows().iter().filter(|row| keep(row.key.op()));
+    let is_skip = |row: &&Row| row.source_key.as_deref().is_some_and(|key| key.starts_with("Skip_"));
+    let rows = table.rows().iter().filter(|row| keep(row.key.op()) && !is_skip(row));
     rows.filter_map(|row| Some((*row.key.op(), row.measurement(quantity)?.value))).collect()
 }
 

@@ -8,10 +8,10 @@
 //! or `_rel_unc`. Rows of type `se` and `identity` are parts of blocks here, left out with a note.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::cells::{Cells, Line, check_conditions, csv_cells, open};
 use crate::cost::{Method, Scope, Statistic};
 use crate::error::{HwError, Place};
 use crate::files::write_atomically;
@@ -36,7 +36,7 @@ const KEY_COLUMNS: [&str; 15] = [
     "activation",
     "residual",
 ];
-const OTHER_COLUMNS: [&str; 19] = [
+const OTHER_COLUMNS: [&str; 20] = [
     "network_resolution",
     "expand_conv",
     "expand_ratio",
@@ -48,6 +48,7 @@ const OTHER_COLUMNS: [&str; 19] = [
     "energy_mJ",
     "energy_mJ_std",
     "energy_n",
+    "energy_stat",
     "energy_rel_unc",
     "energy_method",
     "energy_scope",
@@ -57,12 +58,6 @@ const OTHER_COLUMNS: [&str; 19] = [
     "source_id",
     "source_key",
 ];
-
-/// A table as text cells, whatever file it came from.
-pub(crate) struct Cells {
-    pub(crate) columns: Vec<String>,
-    pub(crate) rows: Vec<(Place, Vec<String>)>,
-}
 
 impl OpTable {
     /// Reads a table: Parquet if the name ends so, else CSV.
@@ -93,24 +88,6 @@ impl OpTable {
         })
         .map_err(|source| HwError::Io { path: path.to_path_buf(), source })
     }
-}
-
-/// Opens a file that the user named.
-pub(crate) fn open(path: &Path) -> Result<File, HwError> {
-    File::open(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => HwError::NotFound { path: path.to_path_buf() },
-        _ => HwError::Io { path: path.to_path_buf(), source },
-    })
-}
-
-/// Reads a text file that the user named.
-pub(crate) fn read_text(path: &Path, format: &'static str) -> Result<String, HwError> {
-    io::read_to_string(open(path)?).map_err(|source| match source.kind() {
-        io::ErrorKind::InvalidData => {
-            HwError::Malformed { path: path.to_path_buf(), format, problem: "not UTF-8 text".to_string() }
-        }
-        _ => HwError::Io { path: path.to_path_buf(), source },
-    })
 }
 
 fn cell_of(row: &Row, column: &str) -> String {
@@ -148,6 +125,9 @@ fn cell_of(row: &Row, column: &str) -> String {
         "energy_mJ" => milli(row.energy.map(|energy| energy.value)),
         "energy_mJ_std" => milli(row.energy.and_then(|energy| energy.std)),
         "energy_n" => row.energy.and_then(|energy| energy.count).map(|n| n.to_string()).unwrap_or_default(),
+        "energy_stat" => {
+            row.energy.and_then(|energy| energy.statistic).map(|s| s.name().to_string()).unwrap_or_default()
+        }
         "energy_rel_unc" => maybe(row.energy.and_then(|energy| energy.rel_unc)),
         "energy_method" => row.energy_method.map(|method| method.name().to_string()).unwrap_or_default(),
         "energy_scope" => row.energy_scope.map(|scope| scope.name().to_string()).unwrap_or_default(),
@@ -158,112 +138,16 @@ fn cell_of(row: &Row, column: &str) -> String {
     }
 }
 
-fn csv_cells(path: &Path, file: File) -> Result<Cells, HwError> {
-    let malformed = |error: csv::Error| match error.into_kind() {
-        csv::ErrorKind::Io(source) => HwError::Io { path: path.to_path_buf(), source },
-        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => HwError::Malformed {
-            path: path.to_path_buf(),
-            format: "CSV",
-            problem: format!(
-                "line {} has {len} cells where the header has {expected_len}",
-                pos.map_or(0, |pos| pos.line())
-            ),
-        },
-        csv::ErrorKind::Utf8 { pos, .. } => HwError::Malformed {
-            path: path.to_path_buf(),
-            format: "CSV",
-            problem: format!("line {} is not UTF-8 text", pos.map_or(1, |pos| pos.line())),
-        },
-        other => HwError::Malformed { path: path.to_path_buf(), format: "CSV", problem: format!("{other:?}") },
-    };
-    let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).trim(csv::Trim::All).from_reader(file);
-    let headers = reader.headers().map_err(malformed)?.clone();
-    let columns = headers.iter().map(|name| name.trim_start_matches('\u{feff}').to_string()).collect();
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(malformed)?;
-        let place = Place::Line(record.position().map_or(0, csv::Position::line));
-        rows.push((place, record.iter().map(str::to_string).collect()));
-    }
-    Ok(Cells { columns, rows })
-}
-
-/// One row of text cells with what an error about it needs.
-struct Line<'a> {
-    path: &'a Path,
-    place: Place,
-    columns: &'a HashMap<&'a str, usize>,
-    cells: &'a [String],
-}
-
 impl Line<'_> {
-    fn text(&self, column: &str) -> &str {
-        self.columns.get(column).and_then(|&at| self.cells.get(at)).map_or("", String::as_str)
+    /// What the row is found by, or `None` for a row type that is only a part of a block.
+    fn key(&self) -> Result<Option<OpKey>, HwError> {
+        let Some(op) = self.op()? else { return Ok(None) };
+        let resolution = Some(self.whole("network_resolution", 1, Some(0))?).filter(|resolution| *resolution > 0);
+        Ok(Some(OpKey::new(&op, resolution)))
     }
 
-    fn bad(&self, column: &str, problem: impl Into<String>) -> HwError {
-        HwError::BadCell {
-            path: self.path.to_path_buf(),
-            place: self.place,
-            column: column.to_string(),
-            value: self.text(column).to_string(),
-            problem: problem.into(),
-        }
-    }
-
-    /// A whole number from `least` to a million; `empty` if the cell is.
-    fn whole(&self, column: &str, least: u32, empty: Option<u32>) -> Result<u32, HwError> {
-        let text = self.text(column);
-        if text.is_empty() {
-            return empty.ok_or_else(|| self.bad(column, "is empty"));
-        }
-        // Programs that know only floating point write 16.0.
-        let value: f64 = text.parse().map_err(|_| self.bad(column, "is not a whole number"))?;
-        if value < 0.0 {
-            return Err(self.bad(column, "is negative"));
-        }
-        if value.fract() != 0.0 || !value.is_finite() {
-            return Err(self.bad(column, "is not a whole number"));
-        }
-        if !(f64::from(least)..=1e6).contains(&value) {
-            return Err(self.bad(column, format!("is not from {least} to 1000000")));
-        }
-        Ok(value as u32)
-    }
-
-    fn flag(&self, column: &str) -> Result<Option<bool>, HwError> {
-        match self.text(column) {
-            "" => Ok(None),
-            "0" | "false" => Ok(Some(false)),
-            "1" | "true" => Ok(Some(true)),
-            _ => Err(self.bad(column, "is neither 0 nor 1")),
-        }
-    }
-
-    /// A number at or above zero; `None` if the cell is empty.
-    fn number(&self, column: &str) -> Result<Option<f64>, HwError> {
-        let text = self.text(column);
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let value: f64 = text.parse().map_err(|_| self.bad(column, "is not a number"))?;
-        if value.is_nan() {
-            return Err(self.bad(column, "is not a number"));
-        }
-        if value < 0.0 {
-            return Err(self.bad(column, "is negative"));
-        }
-        if value.is_infinite() {
-            return Err(self.bad(column, "is not finite"));
-        }
-        Ok(Some(value))
-    }
-
-    fn word<T>(&self, column: &str, parse: fn(&str) -> Option<T>, known: &str) -> Result<Option<T>, HwError> {
-        match self.text(column) {
-            "" | "none" => Ok(None),
-            word => parse(word).map(Some).ok_or_else(|| self.bad(column, format!("is none of: {}", known.trim_end()))),
-        }
+    fn source_key(&self) -> Option<String> {
+        Some(self.text("source_key")).filter(|key| !key.is_empty()).map(str::to_string)
     }
 
     /// The operator, or `None` for a row type that is only a part of a block.
@@ -356,40 +240,47 @@ impl Line<'_> {
     }
 }
 
-fn from_cells(path: &Path, table: &Cells) -> Result<OpTable, HwError> {
-    let columns: HashMap<&str, usize> =
-        table.columns.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
-    if columns.len() != table.columns.len() {
-        let problem = "two columns have the same name".to_string();
-        return Err(HwError::Malformed { path: path.to_path_buf(), format: "table", problem });
+/// Operators of a table with the name each has in its source, and their places: a work list, values or not.
+pub(crate) fn read_operators(path: &Path) -> Result<Vec<(OpKey, Option<String>, Place)>, HwError> {
+    let cells = csv_cells(path, open(path)?)?;
+    let columns = key_columns(path, &cells)?;
+    let mut operators = Vec::with_capacity(cells.rows.len());
+    for (place, cells) in &cells.rows {
+        let line = Line { path, place: *place, columns: &columns, cells };
+        if let Some(key) = line.key()? {
+            operators.push((key, line.source_key(), *place));
+        }
     }
-    let missing = |column: &str| HwError::MissingColumn {
-        path: path.to_path_buf(),
-        column: column.to_string(),
-        found: table.columns.clone(),
-    };
-    if let Some(column) = KEY_COLUMNS.iter().find(|column| !columns.contains_key(*column)) {
-        return Err(missing(column));
+    Ok(operators)
+}
+
+/// Where each column is; every key column must be there.
+fn key_columns<'a>(path: &Path, table: &'a Cells) -> Result<HashMap<&'a str, usize>, HwError> {
+    let columns = table.index(path)?;
+    match KEY_COLUMNS.iter().find(|column| !columns.contains_key(*column)) {
+        None => Ok(columns),
+        Some(column) => Err(HwError::MissingColumn {
+            path: path.to_path_buf(),
+            column: column.to_string(),
+            found: table.columns.clone(),
+        }),
     }
+}
+
+pub(crate) fn from_cells(path: &Path, table: &Cells) -> Result<OpTable, HwError> {
+    let columns = key_columns(path, table)?;
     if !columns.contains_key("latency_ms") && !columns.contains_key("energy_mJ") {
-        return Err(missing("latency_ms or energy_mJ"));
+        let (column, found) = ("latency_ms or energy_mJ".to_string(), table.columns.clone());
+        return Err(HwError::MissingColumn { path: path.to_path_buf(), column, found });
     }
-    let mut notes: Vec<String> = table
-        .columns
-        .iter()
-        .filter(|name| !KEY_COLUMNS.contains(&name.as_str()) && !OTHER_COLUMNS.contains(&name.as_str()))
-        .map(|name| format!("column {name:?} is not part of the format and was not read"))
-        .collect();
+    let known: Vec<&str> = KEY_COLUMNS.iter().chain(&OTHER_COLUMNS).copied().collect();
+    let mut notes = check_conditions(path, table, &columns, &known)?;
     let (mut rows, mut parts, mut blank) = (Vec::new(), 0, 0);
     for (place, cells) in &table.rows {
         let line = Line { path, place: *place, columns: &columns, cells };
-        let Some(op) = line.op()? else {
+        let Some(key) = line.key()? else {
             parts += 1;
             continue;
-        };
-        let network_resolution = match line.whole("network_resolution", 1, Some(0))? {
-            0 => None,
-            resolution => Some(resolution),
         };
         match line.text("data_quality") {
             "" | "A" | "B" | "C" => {}
@@ -403,12 +294,12 @@ fn from_cells(path: &Path, table: &Cells) -> Result<OpTable, HwError> {
             continue;
         }
         rows.push(Row {
-            key: OpKey::new(&op, network_resolution),
+            key,
             latency,
             energy,
             energy_method: line.word("energy_method", Method::parse, Method::WORDS)?,
             energy_scope: line.word("energy_scope", Scope::parse, Scope::WORDS)?,
-            source_key: Some(line.text("source_key")).filter(|key| !key.is_empty()).map(str::to_string),
+            source_key: line.source_key(),
             place: *place,
         });
     }

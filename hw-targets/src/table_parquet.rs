@@ -8,8 +8,8 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 
+use crate::cells::Cells;
 use crate::error::{HwError, Place};
-use crate::table_file::Cells;
 
 /// All rows of a flat Parquet file.
 pub(crate) fn parquet_cells(path: &Path, file: File) -> Result<Cells, HwError> {

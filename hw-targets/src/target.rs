@@ -30,6 +30,7 @@ pub struct Target {
     energy: Option<Answer>,
     watts: Option<f64>,
     notes: Vec<String>,
+    warnings: Vec<String>,
 }
 
 /// How one quantity is answered, all words checked.
@@ -71,7 +72,7 @@ impl Target {
         } else {
             manifest.bundles.clone()
         };
-        Ok(Self { name: name.to_string(), manifest, bundles, latency, energy, watts, notes })
+        Ok(Self { name: name.to_string(), manifest, bundles, latency, energy, watts, notes, warnings: Vec::new() })
     }
 
     /// Name.
@@ -87,6 +88,16 @@ impl Target {
     /// What was left out when its table was read.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// The same with what is odd about its table.
+    pub(crate) fn with_warnings(self, warnings: Vec<String>) -> Self {
+        Self { warnings, ..self }
+    }
+
+    /// What was found odd when its table was added or imported, one sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Bundles to use when none is named, the preferred one first; never empty.

@@ -1,8 +1,11 @@
 //! `ofa target`.
 
+use std::path::Path;
+
 use anyhow::Result;
 use experiments::{spaces, targets};
-use hw_targets::library::Origin;
+use hw_targets::library::{Kept, Origin};
+use hw_targets::networks::Networks;
 use hw_targets::target::Target;
 use hw_targets::units::Quantity;
 use serde_json::{Map, Value, json};
@@ -39,11 +42,16 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
         TargetCommand::Add { table, name, manifest } => {
             kept(&targets::add(&table, &name, manifest.as_deref())?, output)
         }
-        TargetCommand::Import { layout, path, name } => kept(&targets::import(&layout, &path, &name)?, output),
         #[cfg(feature = "torch")]
         TargetCommand::Measure(args) => super::target_measure::run(&args, output),
         #[cfg(not(feature = "torch"))]
         TargetCommand::Measure(_) => super::no_torch("timing operators"),
+        TargetCommand::Import { layout, path, name, device } => {
+            match targets::import(&layout, &path, device.as_deref(), &name)? {
+                Kept::Target(target) => kept(&target, output),
+                Kept::Networks { file, networks } => kept_networks(&name, &file, &networks, output),
+            }
+        }
     }
 }
 
@@ -154,9 +162,21 @@ fn explain(target: &Target, output: &Output) {
 
 fn kept(target: &Target, output: &mut Output) -> Result<()> {
     target.notes().iter().for_each(|note| output.say(format!("note: {note}")));
+    target.warnings().iter().for_each(|warning| output.say(format!("warning: {warning}")));
     let known: Vec<&str> = target.known().into_iter().map(Quantity::name).collect();
     if output.is_json() {
-        return output.json(&json!({"name": target.name(), "knows": known, "notes": target.notes()}));
+        let (notes, warnings) = (target.notes(), target.warnings());
+        return output.json(&json!({"name": target.name(), "knows": known, "notes": notes, "warnings": warnings}));
     }
     output.line(format!("target {} is kept; it knows {}", target.name(), known.join(", ")))
+}
+
+fn kept_networks(name: &str, file: &Path, networks: &Networks, output: &mut Output) -> Result<()> {
+    networks.notes().iter().for_each(|note| output.say(format!("note: {note}")));
+    let count = networks.rows().len();
+    if output.is_json() {
+        let path = file.display().to_string();
+        return output.json(&json!({"networks": name, "path": path, "count": count, "notes": networks.notes()}));
+    }
+    output.line(format!("{count} measured networks are kept; compare a target with them: --networks {name}"))
 }

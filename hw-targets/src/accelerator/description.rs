@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::error::HwError;
 use crate::names::nearest;
-use crate::table_file::read_text;
+use crate::cells::read_text;
 
 const SCHEMA: &str = "ofa.accelerator/1";
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::layer::{Layer, LayerShape, TensorShape};
 use crate::error::HwError;
-use crate::table_file::read_text;
+use crate::cells::read_text;
 
 /// Numbers of one line.
 const NUMBERS: usize = 25;

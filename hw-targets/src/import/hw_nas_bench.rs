@@ -1,20 +1,20 @@
 //! The FBNet part of HW-NAS-Bench (Li et al., ICLR 2021): 225 operators on five devices as one JSON file.
 //!
 //! Keys such as `ConvBlock_H112_W112_Cin16_Cout16_exp1_kernel3_stride1_group1` name absolute shapes and an expand ratio.
-//! A block of ratio 1 keeps its expand convolution; groups apply to both 1×1 convolutions; activations are ReLU. The
-//! published file has known defects, which are left out with a note: zeros, and energies equal to the latency.
+//! A block of ratio 1 keeps its expand convolution; groups apply to both 1×1 convolutions; activations are ReLU. A
+//! `Skip` is an identity, or a 1×1 convolution where it must change width or size. The published file has known defects,
+//! which are left out with a note: zeros, and energies equal to the latency.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use serde::Deserialize;
-
+use crate::cells::read_text;
 use crate::cost::{Method, Scope};
 use crate::error::{HwError, Place};
-use crate::import::Imported;
+use crate::import::json_entries::Entries;
+use crate::import::{Imported, one_file};
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{Measurement, OpKey, OpTable, Row};
-use crate::table_file::read_text;
 use crate::workload::{Activation, Op, OpKind};
 
 /// Devices in the file.
@@ -33,6 +33,15 @@ pub enum Device {
 }
 
 impl Device {
+    /// All of them, with the names used on the command line.
+    pub const ALL: [(&'static str, Device); 5] = [
+        ("jetson-tx2", Device::JetsonTx2),
+        ("pixel3", Device::Pixel3),
+        ("raspberry-pi-4", Device::RaspberryPi4),
+        ("eyeriss", Device::Eyeriss),
+        ("zc706", Device::Zc706),
+    ];
+
     fn metric_prefix(self) -> &'static str {
         match self {
             Device::JetsonTx2 => "edgegpu",
@@ -53,22 +62,25 @@ impl Device {
     }
 }
 
-#[derive(Deserialize)]
-struct File(BTreeMap<String, BTreeMap<String, f64>>);
-
-/// Reads one device out of the file.
+/// Reads one device out of the file, or out of the only JSON file of a folder.
 ///
 /// # Errors
 /// [`HwError::NotFound`], [`HwError::Io`]; [`HwError::Malformed`] if it is not that file.
 pub fn read(path: &Path, device: Device) -> Result<Imported, HwError> {
+    let file = one_file(path, "hw-nas-bench", &["json"])?;
+    parse(&file, &read_text(&file, "hw-nas-bench")?, device)
+}
+
+/// The same from the file's text.
+pub(crate) fn parse(path: &Path, text: &str, device: Device) -> Result<Imported, HwError> {
     let malformed = |problem: String| HwError::Malformed { path: path.to_path_buf(), format: "hw-nas-bench", problem };
-    let File(metrics) =
-        serde_json::from_str(&read_text(path, "hw-nas-bench")?).map_err(|error| malformed(error.to_string()))?;
+    let metrics: Entries<Entries<f64>> = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
     let metric = |name: &str| metrics.get(&format!("{}_{name}", device.metric_prefix()));
     let latencies = metric("latency").ok_or_else(|| malformed("the device's latencies are not in it".to_string()))?;
-    let energies = metric("energy");
+    let energies: Option<HashMap<&str, f64>> =
+        metric("energy").map(|energies| energies.0.iter().map(|(key, energy)| (key.as_str(), *energy)).collect());
     let (mut rows, mut notes) = (Vec::new(), Vec::new());
-    for (at, (key, latency)) in latencies.iter().enumerate() {
+    for (at, (key, latency)) in latencies.0.iter().enumerate() {
         let op = match op_of(key) {
             Ok(op) => op,
             Err(reason) => {
@@ -80,7 +92,7 @@ pub fn read(path: &Path, device: Device) -> Result<Imported, HwError> {
             notes.push(format!("{key} was left out: its latency is {latency}, which is no measurement"));
             continue;
         }
-        let energy = energies.and_then(|energies| energies.get(key)).copied().filter(|energy| {
+        let energy = energies.as_ref().and_then(|energies| energies.get(key.as_str())).copied().filter(|energy| {
             let usable = energy.is_finite() && *energy > 0.0 && energy != latency;
             if !usable {
                 notes.push(format!("{key}: its energy of {energy} is zero or a copy of the latency and was left out"));
@@ -119,7 +131,7 @@ fn op_of(key: &str) -> Result<Op, String> {
         .collect();
     let field = |name: &str| fields.get(name).copied().filter(|n| *n > 0).ok_or(format!("the key has no {name}"));
     let in_size = if kind == "FC" { 1 } else { field("H")? };
-    let stride = field("stride").unwrap_or(1);
+    let stride = if fields.contains_key("stride") { field("stride")? } else { 1 };
     let plain = Op {
         kind: OpKind::Conv,
         in_size,
@@ -151,7 +163,10 @@ fn op_of(key: &str) -> Result<Op, String> {
         "ConvNorm" => Ok(Op { kernel: field("kernel")?, stride, activation: Activation::Relu, ..plain }),
         "AvgP" => Ok(Op { kind: OpKind::AvgPool, out_size: 1, batch_norm: false, ..plain }),
         "FC" => Ok(Op { kind: OpKind::Linear, batch_norm: false, ..plain }),
-        "Skip" => Err("skips are not operators of an elastic space".to_string()),
+        "Skip" if stride == 1 && plain.in_channels == plain.out_channels => {
+            Ok(Op { kind: OpKind::AvgPool, batch_norm: false, ..plain })
+        }
+        "Skip" => Ok(Op { stride, activation: Activation::Relu, ..plain }),
         other => Err(format!("there is no operator {other:?} in this format")),
     }
 }

@@ -2,7 +2,7 @@ use std::fs;
 
 use super::*;
 use crate::import::Format;
-use crate::library::TargetLibrary;
+use crate::library::{Kept, TargetLibrary};
 use crate::reference_networks::{Genome, mbv3};
 use crate::shipped::tests::shared;
 use crate::units::Quantity;
@@ -17,7 +17,8 @@ fn note10_latencies_of_the_golden_architectures() {
     let Some(shared) = shared() else { return };
     let home = tempfile::tempdir().unwrap();
     let library = TargetLibrary::new(Some(home.path().to_path_buf()));
-    let imported = library.import(Format::OfaYaml, &shared.join("data/hw/ofa-note10"), "my-note10").unwrap();
+    let kept = library.import(Format::OfaYaml, &shared.join("data/hw/ofa-note10"), None, "my-note10").unwrap();
+    let Kept::Target(imported) = kept else { panic!("a table becomes a target") };
     assert_eq!(imported.notes(), [] as [String; 0]);
     let target = library.find("my-note10").unwrap();
     assert_eq!(target.network_resolutions(), Some(vec![160, 176, 192, 208, 224]));
@@ -84,8 +85,10 @@ fn what_is_wrong_in_a_file_is_said() {
 
 #[test]
 fn a_ratio_is_not_taken_for_a_width() {
-    let error =
-        op_of("expanded_conv-input:112x112x32-output:112x112x16-expand:1-kernel:3-stride:1-idskip:0").unwrap_err();
-    assert!(error.contains("ratio"), "{error}");
-    assert!(op_of("expanded_conv-input:4x5x6-output:1x1x1-expand:6-kernel:3-stride:1-idskip:0-se:0-hs:0").is_err());
+    let op = |key: &str| op_of(&LayerKey::new(key));
+    let refused =
+        op("expanded_conv-input:112x112x32-output:112x112x16-expand:1-kernel:3-stride:1-idskip:0").unwrap_err();
+    assert!(matches!(&refused, Unmapped::OtherFormat(reason) if reason.contains("ratio")), "{refused:?}");
+    let odd = "expanded_conv-input:4x5x6-output:1x1x1-expand:6-kernel:3-stride:1-idskip:0-se:0-hs:0";
+    assert!(matches!(op(odd), Err(Unmapped::Unknown(_))));
 }

@@ -1,0 +1,251 @@
+//! Whole networks with what was measured of them: the file that a target is compared with.
+//!
+//! CSV, one row per network. Which network: `subnet` (JSON in any form that subnets are read in), or `ops` (operator
+//! numbers of an FBNet, with spaces between) and `resolution`; `space` optionally names its search space. Values:
+//! `latency_ms`, `energy_mJ` (one of them at least), each with an optional `_std`; empty = not known. `batch` (empty = 1)
+//! and columns about the conditions (`device`, `clock`, `power_mode`, …) must say the same in every row, because
+//! measurements under different conditions are not one device's.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::cells::{Cells, Line, check_conditions, csv_cells, read_text};
+use crate::error::{HwError, Place};
+use crate::files::write_atomically;
+use crate::table::Measurement;
+use crate::units::Quantity;
+
+const COLUMNS: [&str; 10] = [
+    "subnet",
+    "ops",
+    "resolution",
+    "space",
+    "batch",
+    "latency_ms",
+    "latency_ms_std",
+    "energy_mJ",
+    "energy_mJ_std",
+    "name",
+];
+
+/// One network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasuredNetwork {
+    /// Where it stands in its file.
+    pub place: Place,
+    /// The subnet as JSON.
+    pub subnet: String,
+    /// Its search space, if the file says.
+    pub space: Option<String>,
+    /// In seconds.
+    pub latency: Option<Measurement>,
+    /// In joules.
+    pub energy: Option<Measurement>,
+}
+
+impl MeasuredNetwork {
+    /// The measured number of `quantity`, in SI units.
+    pub fn measurement(&self, quantity: Quantity) -> Option<&Measurement> {
+        match quantity {
+            Quantity::Latency => self.latency.as_ref(),
+            Quantity::Energy => self.energy.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// Measured networks of one device under one set of conditions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Networks {
+    path: PathBuf,
+    rows: Vec<MeasuredNetwork>,
+    batch: u32,
+    notes: Vec<String>,
+}
+
+impl Networks {
+    pub(crate) fn new(
+        path: &Path,
+        rows: Vec<MeasuredNetwork>,
+        batch: u32,
+        notes: Vec<String>,
+    ) -> Result<Self, HwError> {
+        if rows.is_empty() {
+            return Err(HwError::NoNetworks { path: path.to_path_buf() });
+        }
+        Ok(Self { path: path.to_path_buf(), rows, batch, notes })
+    }
+
+    /// Reads a CSV file (gzip too).
+    ///
+    /// # Errors
+    /// [`HwError::NotFound`] and [`HwError::Io`] for the file; [`HwError::Malformed`], [`HwError::MissingColumn`],
+    /// [`HwError::BadCell`] and [`HwError::NoNetworks`] for its content, with the line.
+    pub fn read(path: &Path) -> Result<Self, HwError> {
+        Self::parse(path, &read_text(path, "CSV")?)
+    }
+
+    /// The same from the file's text.
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, HwError> {
+        let cells = csv_cells(path, text.as_bytes())?;
+        let columns = cells.index(path)?;
+        let missing = |column: &str| HwError::MissingColumn {
+            path: path.to_path_buf(),
+            column: column.to_string(),
+            found: cells.columns.clone(),
+        };
+        let has = |column: &str| columns.contains_key(column);
+        let named = has("subnet") || has("ops") && has("resolution");
+        if !named {
+            return Err(missing("subnet, or ops and resolution"));
+        }
+        if !has("latency_ms") && !has("energy_mJ") {
+            return Err(missing("latency_ms or energy_mJ"));
+        }
+        let mut notes = check_conditions(path, &cells, &columns, &COLUMNS)?;
+        read_rows(path, &cells, &columns, &mut notes).and_then(|(rows, batch)| Self::new(path, rows, batch, notes))
+    }
+
+    /// The file they were read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Networks in the order of the file.
+    pub fn rows(&self) -> &[MeasuredNetwork] {
+        &self.rows
+    }
+
+    /// Images per inference; times and energies are per batch.
+    pub fn batch(&self) -> u32 {
+        self.batch
+    }
+
+    /// What the reader left out or found odd, one sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Writes all rows as CSV, whole or not at all.
+    ///
+    /// # Errors
+    /// [`HwError::Io`] if the operating system refuses.
+    pub fn write_csv(&self, path: &Path) -> Result<(), HwError> {
+        let milli = |measured: &Option<Measurement>| {
+            let cell = |value: Option<f64>| value.map(|value| (value * 1e3).to_string()).unwrap_or_default();
+            [cell(measured.map(|measured| measured.value)), cell(measured.and_then(|measured| measured.std))]
+        };
+        write_atomically(path, |file| {
+            let mut writer = csv::Writer::from_writer(file.by_ref());
+            let header = ["subnet", "space", "batch", "latency_ms", "latency_ms_std", "energy_mJ", "energy_mJ_std"];
+            writer.write_record(header).map_err(io::Error::other)?;
+            for row in &self.rows {
+                let [latency, latency_std] = milli(&row.latency);
+                let [energy, energy_std] = milli(&row.energy);
+                let space = row.space.clone().unwrap_or_default();
+                let batch = self.batch.to_string();
+                let cells = [&row.subnet, &space, &batch, &latency, &latency_std, &energy, &energy_std];
+                writer.write_record(cells).map_err(io::Error::other)?;
+            }
+            writer.flush()
+        })
+        .map_err(|source| HwError::Io { path: path.to_path_buf(), source })
+    }
+}
+
+fn read_rows(
+    path: &Path,
+    cells: &Cells,
+    columns: &HashMap<&str, usize>,
+    notes: &mut Vec<String>,
+) -> Result<(Vec<MeasuredNetwork>, u32), HwError> {
+    let (mut rows, mut blank) = (Vec::new(), 0);
+    let mut batch: Option<u32> = None;
+    for (place, texts) in &cells.rows {
+        let line = Line { path, place: *place, columns, cells: texts };
+        let here = line.whole("batch", 1, Some(1))?;
+        if batch.is_some_and(|batch| batch != here) {
+            return Err(line.bad("batch", "differs from the rows above: one file is one batch size"));
+        }
+        batch = Some(here);
+        let subnet = match line.text("subnet") {
+            "" => operators(&line)?,
+            text => {
+                let value: serde_json::Value =
+                    serde_json::from_str(text).map_err(|error| line.bad("subnet", format!("is not JSON: {error}")))?;
+                if !value.is_object() {
+                    return Err(line.bad("subnet", "is not an object"));
+                }
+                text.to_string()
+            }
+        };
+        let value = |unit: &str| -> Result<Option<Measurement>, HwError> {
+            let Some(value) = line.number(unit)? else { return Ok(None) };
+            if value == 0.0 {
+                return Err(line.bad(unit, "is no measurement"));
+            }
+            let std = line.number(&format!("{unit}_std"))?.map(|std| std / 1e3);
+            Ok(Some(Measurement { std, ..Measurement::of(value / 1e3) }))
+        };
+        let (latency, energy) = (value("latency_ms")?, value("energy_mJ")?);
+        if latency.is_none() && energy.is_none() {
+            blank += 1;
+            continue;
+        }
+        let space = Some(line.text("space")).filter(|space| !space.is_empty()).map(str::to_string);
+        rows.push(MeasuredNetwork { place: *place, subnet, space, latency, energy });
+    }
+    if blank > 0 {
+        notes.push(format!("{blank} rows have neither a latency nor an energy and were left out"));
+    }
+    Ok((rows, batch.unwrap_or(1)))
+}
+
+/// An FBNet given by its operator numbers, as JSON.
+fn operators(line: &Line) -> Result<String, HwError> {
+    let text = line.text("ops");
+    if text.is_empty() {
+        return Err(line.bad(if line.columns.contains_key("subnet") { "subnet" } else { "ops" }, "is empty"));
+    }
+    let numbers: Result<Vec<u32>, _> = text.split_whitespace().map(str::parse).collect();
+    let numbers = numbers.map_err(|_| line.bad("ops", "is not a list of whole numbers with spaces between"))?;
+    let resolution = line.whole("resolution", 1, None)?;
+    Ok(serde_json::json!({"ops": numbers, "r": resolution}).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::testing::refused;
+
+    fn parsed(text: &str) -> Result<Networks, HwError> {
+        Networks::parse(Path::new("n.csv"), text)
+    }
+
+    #[test]
+    fn networks_are_read_in_both_forms() {
+        let text = "subnet,ops,resolution,latency_ms,energy_mJ,power_mode\n\
+                    \"{\"\"ks\"\":[3],\"\"r\"\":32}\",,,2.5,,MAXN\n,1 2 8,32,3,4,MAXN\n,1 2 7,32,,,MAXN\n";
+        let networks = parsed(text).unwrap();
+        assert_eq!(networks.rows().len(), 2);
+        assert_eq!(networks.rows()[1].subnet, "{\"ops\":[1,2,8],\"r\":32}");
+        assert_eq!(networks.rows()[1].energy.unwrap().value, 4e-3);
+        assert!(networks.notes().iter().any(|note| note.contains("1 rows have neither")), "{:?}", networks.notes());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        let check = |text: &str, words: &[&str]| refused(parsed(text).map(|_| ()), words);
+        check("subnet,latency_ms\n[1],2\n", &["line 2", "subnet", "object"]);
+        check("subnet,latency_ms\n{,2\n", &["line 2", "JSON"]);
+        check("subnet,latency_ms\n{},0\n", &["no measurement"]);
+        check("subnet,latency_ms\n{},-1\n", &["negative"]);
+        check("subnet,latency_ms\n,1\n", &["subnet", "empty"]);
+        check("ops,latency_ms\n1,1\n", &["resolution"]);
+        check("subnet\n{}\n", &["latency_ms or energy_mJ"]);
+        check("subnet,latency_ms\n", &["no measured network"]);
+        check("subnet,latency_ms,batch\n{},1,1\n{},1,32\n", &["line 3", "batch"]);
+        check("subnet,energy_mJ,power_mode\n{},1,MAXN\n{},1,30W\n", &["line 3", "power_mode", "MAXN"]);
+    }
+}
