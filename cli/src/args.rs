@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use self::predictor::CollectArgs;
 pub(crate) use self::predictor::{FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
 pub(crate) use self::search::SearchArgs;
-pub(crate) use self::target::{EnergyArgs, MeasureArgs};
+pub(crate) use self::target::{EnergyArgs, MeasureArgs, TargetCommand};
 
 /// Once-for-all architecture search: one supernet, one table per device, the best subnet within a budget.
 #[derive(Debug, Parser)]
@@ -126,70 +126,6 @@ pub(crate) enum SpaceCommand {
         #[arg(long, value_name = "F.jsonl")]
         subnets: PathBuf,
     },
-}
-
-const IMPORT_FORMATS: &str = "\
-Formats:
-  ofa-yaml          latency tables of once-for-all: a folder of RESOLUTION_lookup_table.yaml, or one
-  proxyless-yaml    the latency table of ProxylessNAS
-  hw-nas-bench      the FBNet part of HW-NAS-Bench (JSON), one --device of it
-  single-path-nas   the runtime model of Single-Path NAS (JSON)
-  netadapt          NetAdapt tables in their JSON form, a file or a folder
-  help              HELP's latencies of whole networks (CSV), one --device: kept as networks for `target validate`
-  tflite-benchmark  a folder: operators.csv of `target template`, a benchmark_model op profile per operator
-  ort-profile       an ONNX Runtime profile (JSON), or a folder: operators.csv and a profile per operator";
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum TargetCommand {
-    /// All targets, shipped and your own
-    List,
-    /// What is known about a target and how it answers
-    Show {
-        /// A target's name or path
-        target: String,
-    },
-    /// What subnets cost on a target
-    Cost {
-        /// A target's name or path
-        target: String,
-        /// The subnets' space
-        #[arg(long)]
-        space: String,
-        /// Subnets, one JSON object per line
-        #[arg(long, value_name = "F.jsonl")]
-        subnets: PathBuf,
-    },
-    /// Energy of layers or subnets on a row-stationary accelerator, from counted accesses
-    Energy(EnergyArgs),
-    /// Keep a table of measured operators (CSV or Parquet) as your own target
-    Add {
-        /// The table
-        table: PathBuf,
-        /// The target's name
-        #[arg(long)]
-        name: String,
-        /// YAML about device and measurements; without it, the one beside the table
-        #[arg(long)]
-        manifest: Option<PathBuf>,
-    },
-    /// Keep measurements of a foreign format as your own target
-    #[command(after_help = IMPORT_FORMATS)]
-    Import {
-        /// The format: ofa-yaml, proxyless-yaml, hw-nas-bench, single-path-nas, netadapt, help, tflite-benchmark or
-        /// ort-profile
-        #[arg(value_name = "FORMAT")]
-        layout: String,
-        /// A file or a folder
-        path: PathBuf,
-        /// The target's name
-        #[arg(long)]
-        name: String,
-        /// Which device, where the file holds several (hw-nas-bench, help); without it, the one that the name contains
-        #[arg(long)]
-        device: Option<String>,
-    },
-    /// Time every operator of a space on the machine at hand, and keep the table as your own target
-    Measure(MeasureArgs),
 }
 
 /// `ofa train`.

@@ -67,6 +67,18 @@ pub enum AppError {
     UpsideDown { from: String, to: String },
     #[error("space `{space}` does not offer resolution {got}")]
     NotOffered { space: String, got: u32, offered: Vec<u32> },
+    #[error("{path}, {place}: nothing says which search space the network is of", path = path.display())]
+    NoSpace { path: PathBuf, place: String },
+    #[error("{path} has batches of {measured}, and the target answers for batches of {target}", path = path.display())]
+    OtherBatch { path: PathBuf, measured: u32, target: u32 },
+    #[error("{path} measures nothing that the target knows", path = path.display())]
+    NothingMeasured { path: PathBuf },
+    #[error("the measured networks leave the correction open")]
+    NoCorrection,
+    #[error("neither {a} nor {b} has a table whose operators could be compared")]
+    NoOperators { a: String, b: String },
+    #[error("{a} and {b} have no operator and no quantity in common")]
+    NothingInCommon { a: String, b: String },
     #[error("stopped on request")]
     Interrupted,
     #[error("{what} needs LibTorch, and this build has none")]
@@ -92,12 +104,18 @@ impl AppError {
             | Self::NoData { .. }
             | Self::NoCommonResolution { .. }
             | Self::NotOffered { .. }
+            | Self::NoSpace { .. }
+            | Self::NoOperators { .. }
+            | Self::NothingInCommon { .. }
             | Self::NoTorch { .. } => FailureKind::Usage,
             Self::OtherPairs { .. }
             | Self::OtherMeasurements { .. }
             | Self::FileInFolder { .. }
             | Self::OtherSpace { .. }
             | Self::NotOneSubnet { .. }
+            | Self::OtherBatch { .. }
+            | Self::NothingMeasured { .. }
+            | Self::NoCorrection
             | Self::BundleLacks { .. } => FailureKind::Content,
             Self::InFile { problem, .. } => problem.kind(),
             Self::Read { .. } | Self::Write { .. } | Self::Interrupted => FailureKind::Io,
@@ -146,6 +164,12 @@ impl AppError {
             Self::NoData { .. } => {
                 "add --data parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic".into()
             }
+            Self::NoSpace { .. } => "name it with --space, or in a column `space`".into(),
+            Self::OtherBatch { .. } => "state `batch` in the target's manifest, or give networks of its batch".into(),
+            Self::NothingMeasured { .. } => "its columns are latency_ms and energy_mJ".into(),
+            Self::NoCorrection => "it takes at least four networks whose computed costs differ".into(),
+            Self::NoOperators { .. } => "name a space whose operators are compared with --space".into(),
+            Self::NothingInCommon { .. } => "`ofa target show` says what each one knows".into(),
             Self::Interrupted => "run the same command again: the same seed gives the same result".into(),
             Self::NoTorch { .. } => "build it with LibTorch: `scripts/ofa` does".into(),
             Self::Write { source } if source.kind() == io::ErrorKind::StorageFull => {

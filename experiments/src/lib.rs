@@ -1,6 +1,7 @@
 //! Recipes, run folders, bundles and the verbs of the command line as functions.
 
 pub mod accelerators;
+pub mod agreement;
 pub mod bundle;
 #[cfg(feature = "torch")]
 pub mod calibration_images;

@@ -1,15 +1,22 @@
 //! The verbs about targets: what there is, what a network costs on one, adding and importing one's own.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
-use hw_targets::cost::{CostSum, CostValue, NetworkCost};
+use hw_targets::cost::{CostSum, CostValue, NetworkCost, OpCost};
+use hw_targets::diff::{Difference, difference};
 use hw_targets::error::HwError;
 use hw_targets::import::Format;
 use hw_targets::library::{Kept, Origin, TargetLibrary};
+use hw_targets::manifest::Correction;
+use hw_targets::networks::Networks;
+use hw_targets::table::{OpKey, OpTable};
 use hw_targets::target::Target;
 use hw_targets::units::Quantity;
-use hw_targets::workload::Workload;
+use hw_targets::work_list;
+use hw_targets::workload::{Op, Workload};
+use search::dense::{CostTables, DeviceCost};
 use search::space::SearchSpace;
 use serde_json::{Map, Value, json};
 
@@ -77,6 +84,93 @@ pub fn import(format: &str, path: &Path, device: Option<&str>, name: &str) -> Re
     let format = Format::parse(format)?;
     require_file(path)?;
     Ok(TargetLibrary::of_user().import(format, path, device, name)?)
+}
+
+/// Measured networks by the name they were imported under, or by the path of their file.
+///
+/// # Errors
+/// A file that is not there, wrong content.
+pub fn networks(name: &str) -> Result<Networks> {
+    Ok(TargetLibrary::of_user().networks(name)?)
+}
+
+/// Keeps `target` with corrections as the user's own target `name`.
+///
+/// # Errors
+/// An impossible name, a folder that cannot be written.
+pub fn keep_corrected(target: &Target, name: &str, corrections: &[(Quantity, Correction)]) -> Result<Target> {
+    Ok(TargetLibrary::of_user().keep_corrected(target, name, corrections)?)
+}
+
+/// Every operator that a subnet of `space` can have at its resolutions, with that resolution, each pair once.
+///
+/// # Errors
+/// Those of the space's shapes.
+pub fn operators(space: &SearchSpace) -> Result<Vec<(Op, u32)>> {
+    let mut operators = BTreeSet::new();
+    CostTables::compile(space, space.resolutions(), DeviceCost::default(), |op, resolution| {
+        operators.insert((*op, resolution));
+        Ok(DeviceCost::default())
+    })?;
+    Ok(operators.into_iter().collect())
+}
+
+/// What there is to measure before a target answers for a space.
+#[derive(Clone, Debug)]
+pub struct WorkList {
+    /// The operators as a table without values; `None` if the target covers all.
+    pub table: Option<OpTable>,
+    /// Distinct operators of the space.
+    pub operators: usize,
+    /// Those that are missing.
+    pub missing: usize,
+}
+
+/// The work list of `space`: its operators, each once, or only those that `target` has no measured value of, in any
+/// quantity it knows.
+///
+/// # Errors
+/// Those of the space's shapes.
+pub fn work_list(space: &SearchSpace, target: Option<&Target>) -> Result<WorkList> {
+    let all = operators(space)?;
+    let lacks = |(op, resolution): &(Op, u32)| {
+        target.is_none_or(|target| !target.cost(op, *resolution).is_ok_and(|cost| !is_fitted(&cost)))
+    };
+    let missing: Vec<Op> = all.iter().filter(|pair| lacks(pair)).map(|(op, _)| *op).collect();
+    let distinct = |ops: Vec<Op>| ops.iter().map(|op| OpKey::new(op, None)).collect::<BTreeSet<_>>().len();
+    let (operators, count) = (distinct(all.into_iter().map(|(op, _)| op).collect()), distinct(missing.clone()));
+    let table = (count > 0).then(|| work_list::work_list(&missing, Path::new("operators.csv"))).transpose()?;
+    Ok(WorkList { table, operators, missing: count })
+}
+
+fn is_fitted(cost: &OpCost) -> bool {
+    [cost.latency, cost.energy].into_iter().flatten().any(|estimate| estimate.fitted)
+}
+
+/// Two targets, operator by operator, in every quantity both know: over the operators of their tables, or of `space`.
+///
+/// # Errors
+/// Neither has a table and there is no space; nothing in common.
+pub fn diff(a: &Target, b: &Target, space: Option<&SearchSpace>) -> Result<Vec<Difference>> {
+    let mut ops = match space {
+        Some(space) => operators(space)?,
+        None => [a.operators(), b.operators()].concat(),
+    };
+    let names = || (a.name().to_owned(), b.name().to_owned());
+    if ops.is_empty() {
+        let (a, b) = names();
+        return Err(AppError::NoOperators { a, b }.into());
+    }
+    ops.sort_unstable();
+    ops.dedup();
+    let quantities = [Quantity::Latency, Quantity::Energy];
+    let differences: Vec<Difference> =
+        quantities.into_iter().filter_map(|quantity| difference(a, b, quantity, &ops)).collect();
+    if differences.is_empty() {
+        let (a, b) = names();
+        return Err(AppError::NothingInCommon { a, b }.into());
+    }
+    Ok(differences)
 }
 
 fn require_file(path: &Path) -> Result<(), AppError> {

@@ -16,7 +16,8 @@ use crate::workload::{Op, OpKind};
 
 /// Largest number that is taken for an expand ratio where a width belongs.
 const MAX_RATIO: u32 = 10;
-/// How far off its neighbours a value must be to be one of another unit: a fifth of 1000 leaves room for their own spread.
+/// How far off its neighbours a value must be to be one of another unit: a fifth of 1000 leaves room for their own
+/// spread.
 const UNIT_SLIP: f64 = 200.0;
 /// Neighbours on each side, in order of MACs, that a value is compared with.
 const NEIGHBOURS: usize = 4;

@@ -1,9 +1,9 @@
 //! The targets that ship, the user's own, and those given by a path.
 //!
 //! A user's target is a folder `targets/NAME/` under `OFA_HOME` (default: the platform's data folder, `ofa/`) with
-//! `target.yaml` and `table.csv`; imported measurements of whole networks are files `networks/NAME.csv` there. A target may also be given as a path: to such a folder, to its YAML, or to a CSV or
-//! Parquet table, beside which a manifest of the same name and `.yaml` is read if there is one. Shipped names are
-//! reserved.
+//! `target.yaml` and `table.csv`; imported measurements of whole networks are files `networks/NAME.csv` there. A
+//! target may also be given as a path: to such a folder, to its YAML, or to a CSV or Parquet table, beside which a
+//! manifest of the same name and `.yaml` is read if there is one. Shipped names are reserved.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -11,11 +11,12 @@ use std::{env, fs};
 use crate::defects;
 use crate::error::HwError;
 use crate::import::{Content, Format, import};
-use crate::manifest::{Manifest, TABLE_SCHEMA, TARGET_SCHEMA};
+use crate::manifest::{Correction, Manifest, TABLE_SCHEMA, TARGET_SCHEMA};
 use crate::names::nearest;
 use crate::networks::Networks;
 use crate::table::OpTable;
 use crate::target::Target;
+use crate::units::Quantity;
 
 /// Shipped targets: name and YAML, which `examples/fit_builtin_targets.rs` makes from published measurements.
 pub const SHIPPED: [(&str, &str); 3] = [
@@ -181,6 +182,41 @@ impl TargetLibrary {
     pub fn own_folder(&self, name: &str) -> Result<PathBuf, HwError> {
         self.check_name(name)?;
         self.folder(name).ok_or(HwError::NoHome)
+    }
+
+    /// Keeps `target` as the user's own target `name` with corrections fitted on what it answers now; what corrects an
+    /// answer that is corrected already replaces both.
+    ///
+    /// # Errors
+    /// As [`TargetLibrary::add`].
+    pub fn keep_corrected(
+        &self,
+        target: &Target,
+        name: &str,
+        corrections: &[(Quantity, Correction)],
+    ) -> Result<Target, HwError> {
+        self.check_name(name)?;
+        let folder = self.folder(name).ok_or(HwError::NoHome)?;
+        let mut manifest = target.manifest().clone();
+        manifest.schema = TARGET_SCHEMA.to_string();
+        manifest.name = Some(name.to_string());
+        manifest.table = target.table().map(|_| TABLE_FILE.to_string());
+        for (quantity, correction) in corrections {
+            let entry = if *quantity == Quantity::Latency { &mut manifest.latency } else { &mut manifest.energy };
+            let entry = entry.get_or_insert_default();
+            let before = entry.correction;
+            entry.correction = Some(Correction {
+                scale: correction.scale * before.map_or(1.0, |before| before.scale),
+                offset: correction.offset + before.map_or(0.0, |before| before.offset * correction.scale),
+                ..*correction
+            });
+        }
+        let corrected = Target::new(name, manifest.clone(), target.table().cloned(), &folder.join(TARGET_FILE))?;
+        if let Some(table) = target.table() {
+            table.write_csv(&folder.join(TABLE_FILE))?;
+        }
+        manifest.write(&folder.join(TARGET_FILE))?;
+        Ok(corrected)
     }
 
     fn keep(&self, name: &str, header: Manifest, table: OpTable, path: &Path) -> Result<Target, HwError> {

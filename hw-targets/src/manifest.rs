@@ -152,6 +152,23 @@ pub struct QuantityEntry {
     /// A fitted model; beside a table, it answers for operators that the table lacks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fitted: Option<FittedEntry>,
+    /// What brings the sums closest to networks measured whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correction: Option<Correction>,
+}
+
+/// network = scale × (sum and constant) + offset, fitted to networks measured whole.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Correction {
+    /// Without unit, above zero.
+    pub scale: f64,
+    /// In milliseconds or millijoules; may be negative.
+    pub offset: f64,
+    /// Networks it was fitted to.
+    pub networks: usize,
+    /// Mean absolute relative error when each network is corrected by a fit to all others.
+    pub mape: f64,
 }
 
 /// A fitted model on file: coefficients in seconds or joules per count.
@@ -344,6 +361,15 @@ impl Manifest {
         }) {
             if value.is_some_and(|value| !(value.is_finite() && value > 0.0)) {
                 return bad(&field, "must be above zero".to_string());
+            }
+        }
+        for (name, entry) in entries {
+            let Some(correction) = entry.as_ref().and_then(|entry| entry.correction) else { continue };
+            if !(correction.scale.is_finite() && correction.scale > 0.0) {
+                return bad(&format!("{name}.correction.scale"), "must be above zero".to_string());
+            }
+            if !correction.offset.is_finite() {
+                return bad(&format!("{name}.correction.offset"), "is not finite".to_string());
             }
         }
         let constants = [

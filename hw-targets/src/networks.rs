@@ -2,9 +2,9 @@
 //!
 //! CSV, one row per network. Which network: `subnet` (JSON in any form that subnets are read in), or `ops` (operator
 //! numbers of an FBNet, with spaces between) and `resolution`; `space` optionally names its search space. Values:
-//! `latency_ms`, `energy_mJ` (one of them at least), each with an optional `_std`; empty = not known. `batch` (empty = 1)
-//! and columns about the conditions (`device`, `clock`, `power_mode`, …) must say the same in every row, because
-//! measurements under different conditions are not one device's.
+//! `latency_ms`, `energy_mJ` (one of them at least), each with an optional `_std`; an empty cell is not known. `batch`
+//! (empty = 1) and columns about the conditions (`device`, `clock`, `power_mode`, …) must say the same in every row,
+//! because measurements under different conditions are not one device's.
 
 use std::collections::HashMap;
 use std::io::{self, Write};

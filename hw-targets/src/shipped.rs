@@ -62,8 +62,8 @@ pub fn refit(data: &Path) -> Result<Vec<Manifest>, HwError> {
     ])
 }
 
-/// Operators and values in SI units of one quantity of a table. FBNet's skips are left out: elastic spaces have none, and
-/// a copy of a map obeys other laws than the operators that the classes of a fit are made of.
+/// Operators and values in SI units of one quantity of a table. FBNet's skips are left out: elastic spaces have none,
+/// and a copy of a map obeys other laws than the operators that the classes of a fit are made of.
 pub fn measured(table: &OpTable, quantity: Quantity, keep: impl Fn(&Op) -> bool) -> Vec<(Op, f64)> {
     let is_skip = |row: &&Row| row.source_key.as_deref().is_some_and(|key| key.starts_with("Skip_"));
     let rows = table.rows().iter().filter(|row| keep(row.key.op()) && !is_skip(row));
@@ -166,7 +166,7 @@ fn pixel3_manifest(source: &Imported, latency: &FittedModel) -> Manifest {
             common_rel: Some(0.3),
             factor: Some(1.6),
             power_w: Some(PIXEL3_WATTS),
-            fitted: None,
+            ..QuantityEntry::default()
         }),
         notes: vec![
             "no measured energy of networks on this phone is known; add 0.93 W × latency for the whole phone, screen off"

@@ -77,16 +77,22 @@ impl OpTable {
     /// # Errors
     /// [`HwError::Io`] if the operating system refuses.
     pub fn write_csv(&self, path: &Path) -> Result<(), HwError> {
-        write_atomically(path, |file| {
-            let columns: Vec<&str> = KEY_COLUMNS.iter().chain(&OTHER_COLUMNS).copied().collect();
-            writeln!(file, "{}", columns.join(","))?;
-            let mut writer = csv::Writer::from_writer(file);
-            for row in self.rows() {
-                writer.write_record(columns.iter().map(|column| cell_of(row, column))).map_err(io::Error::other)?;
-            }
-            writer.flush()
-        })
-        .map_err(|source| HwError::Io { path: path.to_path_buf(), source })
+        write_atomically(path, |file| self.write_rows(file))
+            .map_err(|source| HwError::Io { path: path.to_path_buf(), source })
+    }
+
+    /// Writes all rows as CSV.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn write_rows(&self, file: impl Write) -> io::Result<()> {
+        let columns: Vec<&str> = KEY_COLUMNS.iter().chain(&OTHER_COLUMNS).copied().collect();
+        let mut writer = csv::Writer::from_writer(file);
+        writer.write_record(&columns).map_err(io::Error::other)?;
+        for row in self.rows() {
+            writer.write_record(columns.iter().map(|column| cell_of(row, column))).map_err(io::Error::other)?;
+        }
+        writer.flush()
     }
 }
 
@@ -314,4 +320,4 @@ pub(crate) fn from_cells(path: &Path, table: &Cells) -> Result<OpTable, HwError>
 
 #[cfg(test)]
 #[path = "table_file_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -87,7 +87,7 @@ fn written_tables_read_back() {
 }
 
 /// A Parquet file with the columns of [`HEADER`] that a stem needs.
-fn parquet_table(path: &Path, latencies: &[f64]) {
+pub(crate) fn parquet_table(path: &Path, latencies: &[f64]) {
     let whole = [
         "in_h", "in_w", "in_c", "out_h", "out_w", "out_c", "kernel", "stride", "groups", "mid_c", "se", "se_mid_c",
         "residual",

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::cost::{CostSum, CostValue, Estimate, Grade, Method, NetworkCost, OpCost, Scope};
 use crate::error::HwError;
 use crate::manifest::{DefaultBundle, Manifest, QuantityEntry, word};
-use crate::model::{CostModel, FirstOf, PowerModel, TableModel};
+use crate::model::{CostModel, FirstOf, PowerModel, ScaledModel, TableModel};
 use crate::table::OpTable;
 use crate::units::{Joules, Quantity, Seconds};
 use crate::workload::{Op, Workload};
@@ -25,6 +25,7 @@ const UNSTATED_POWER_REL: f64 = 0.3;
 pub struct Target {
     name: String,
     manifest: Manifest,
+    table: Option<Arc<OpTable>>,
     bundles: Vec<DefaultBundle>,
     latency: Option<Answer>,
     energy: Option<Answer>,
@@ -72,7 +73,17 @@ impl Target {
         } else {
             manifest.bundles.clone()
         };
-        Ok(Self { name: name.to_string(), manifest, bundles, latency, energy, watts, notes, warnings: Vec::new() })
+        Ok(Self {
+            name: name.to_string(),
+            manifest,
+            table,
+            bundles,
+            latency,
+            energy,
+            watts,
+            notes,
+            warnings: Vec::new(),
+        })
     }
 
     /// Name.
@@ -88,6 +99,17 @@ impl Target {
     /// What was left out when its table was read.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// Its table of measured operators, if it has one.
+    pub fn table(&self) -> Option<&OpTable> {
+        self.table.as_deref()
+    }
+
+    /// The operators of its table, each with the input size of a network that it holds for (0 = any).
+    pub fn operators(&self) -> Vec<(Op, u32)> {
+        let rows = self.table.iter().flat_map(|table| table.rows());
+        rows.map(|row| (*row.key.op(), row.key.network_resolution().unwrap_or(0))).collect()
     }
 
     /// The same with what is odd about its table.
@@ -298,7 +320,7 @@ impl Builder<'_> {
         let latency = latency.ok_or_else(|| self.bad("energy.power_W", "needs a latency to multiply"))?;
         let common_rel = entry.common_rel.unwrap_or(UNSTATED_POWER_REL).max(latency.common_rel);
         let made = format!("energy = latency × {watts} W");
-        Ok(Some(Answer {
+        let answer = Answer {
             model: Arc::new(PowerModel::new(latency.model.clone(), watts, common_rel)),
             method: entry.method(self.path, "energy")?.unwrap_or(Method::DerivedPower),
             basis: entry.basis(self.path, "energy")?.unwrap_or(latency.method),
@@ -308,7 +330,8 @@ impl Builder<'_> {
             constant: latency.constant * watts + constant,
             common_rel,
             explanation: entry.explanation.unwrap_or(made),
-        }))
+        };
+        Ok(Some(self.corrected(Quantity::Energy, answer)))
     }
 
     /// The answer of a table, of a fitted model, or of the table first and the model for what it lacks.
@@ -360,7 +383,25 @@ impl Builder<'_> {
     fn answered(&self, quantity: Quantity, asked: bool, answer: Option<Answer>) -> Result<Option<Answer>, HwError> {
         match answer {
             None if asked => Err(self.bad(quantity.name(), "neither a table column nor a model stands behind it")),
-            answer => Ok(answer),
+            answer => Ok(answer.map(|answer| self.corrected(quantity, answer))),
+        }
+    }
+
+    /// The answer with the correction that its entry states, if it does.
+    fn corrected(&self, quantity: Quantity, answer: Answer) -> Answer {
+        let entry = if quantity == Quantity::Latency { &self.manifest.latency } else { &self.manifest.energy };
+        let Some(correction) = entry.as_ref().and_then(|entry| entry.correction) else { return answer };
+        let (scale, networks, mape) = (correction.scale, correction.networks, 100.0 * correction.mape);
+        Answer {
+            model: Arc::new(ScaledModel { model: answer.model, scale }),
+            constant: answer.constant * scale + correction.offset / 1e3,
+            explanation: format!(
+                "{}, corrected on {networks} networks measured whole (× {scale:.4}, {:+.4} {}; error {mape:.2} %)",
+                answer.explanation,
+                correction.offset,
+                if quantity == Quantity::Latency { "ms" } else { "mJ" },
+            ),
+            ..answer
         }
     }
 }

@@ -1,8 +1,111 @@
-//! Arguments of the longer verbs of `ofa target`.
+//! `ofa target`.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
+
+const IMPORT_FORMATS: &str = "\
+Formats:
+  ofa-yaml          latency tables of once-for-all: a folder of RESOLUTION_lookup_table.yaml, or one
+  proxyless-yaml    the latency table of ProxylessNAS
+  hw-nas-bench      the FBNet part of HW-NAS-Bench (JSON), one --device of it
+  single-path-nas   the runtime model of Single-Path NAS (JSON)
+  netadapt          NetAdapt tables in their JSON form, a file or a folder
+  help              HELP's latencies of whole networks (CSV), one --device: kept as networks for `target validate`
+  tflite-benchmark  a folder: operators.csv of `target template`, a benchmark_model op profile per operator
+  ort-profile       an ONNX Runtime profile (JSON), or a folder: operators.csv and a profile per operator";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TargetCommand {
+    /// All targets, shipped and your own
+    List,
+    /// What is known about a target and how it answers
+    Show {
+        /// A target's name or path
+        target: String,
+    },
+    /// What subnets cost on a target
+    Cost {
+        /// A target's name or path
+        target: String,
+        /// The subnets' space
+        #[arg(long)]
+        space: String,
+        /// Subnets, one JSON object per line
+        #[arg(long, value_name = "F.jsonl")]
+        subnets: PathBuf,
+    },
+    /// Energy of layers or subnets on a row-stationary accelerator, from counted accesses
+    Energy(EnergyArgs),
+    /// Keep a table of measured operators (CSV or Parquet) as your own target
+    Add {
+        /// The table
+        table: PathBuf,
+        /// The target's name
+        #[arg(long)]
+        name: String,
+        /// YAML about device and measurements; without it, the one beside the table
+        #[arg(long)]
+        manifest: Option<PathBuf>,
+    },
+    /// Time every operator of a space on the machine at hand, and keep the table as your own target
+    Measure(MeasureArgs),
+    /// Keep measurements of a foreign format as your own target
+    #[command(after_help = IMPORT_FORMATS)]
+    Import {
+        /// The format: ofa-yaml, proxyless-yaml, hw-nas-bench, single-path-nas, netadapt, help, tflite-benchmark or
+        /// ort-profile
+        #[arg(value_name = "FORMAT")]
+        layout: String,
+        /// A file or a folder
+        path: PathBuf,
+        /// The target's name
+        #[arg(long)]
+        name: String,
+        /// Which device, where the file holds several (hw-nas-bench, help); without it, the one that the name contains
+        #[arg(long)]
+        device: Option<String>,
+    },
+    /// Compare a target's sums with networks measured whole
+    Validate {
+        /// A target's name or path
+        target: String,
+        /// CSV with one network per row: subnet (JSON), or ops and resolution; latency_ms, energy_mJ; or the name of an
+        /// import
+        #[arg(long, value_name = "FILE.csv")]
+        networks: String,
+        /// The networks' space; without it, the one that each row names
+        #[arg(long)]
+        space: Option<String>,
+        /// Fit the affine correction of the sums, and judge it on networks it was not fitted to
+        #[arg(long)]
+        correct: bool,
+        /// Keep the corrected target under this name
+        #[arg(long, requires = "correct", value_name = "NAME")]
+        keep: Option<String>,
+    },
+    /// Compare two targets, operator by operator
+    Diff {
+        /// A target's name or path
+        a: String,
+        /// Another
+        b: String,
+        /// Compare the operators of a space, not those of the targets' tables
+        #[arg(long)]
+        space: Option<String>,
+    },
+    /// The work list of a space: every operator it can produce, once, as a table to fill in for `target add`
+    Template {
+        /// A shipped space, or the path of one
+        space: String,
+        /// Only the operators that this target has no measured value of
+        #[arg(long)]
+        target: Option<String>,
+        /// Write the list to a file, not to standard output
+        #[arg(long, value_name = "FILE.csv")]
+        out: Option<PathBuf>,
+    },
+}
 
 /// `ofa target energy`.
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! One file per verb: arguments in, a function of `experiments` called, results out.
 
+mod compare;
 mod doctor;
 mod predictor;
 mod search;

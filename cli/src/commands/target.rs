@@ -11,7 +11,7 @@ use hw_targets::units::Quantity;
 use serde_json::{Map, Value, json};
 
 use crate::args::TargetCommand;
-use crate::commands::target_energy;
+use crate::commands::{compare, target_energy};
 use crate::output::Output;
 
 pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
@@ -51,6 +51,19 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
                 Kept::Target(target) => kept(&target, output),
                 Kept::Networks { file, networks } => kept_networks(&name, &file, &networks, output),
             }
+        }
+        TargetCommand::Validate { target, networks, space, correct, keep } => {
+            let space = space.map(|space| spaces::find(&space)).transpose()?;
+            let networks = targets::networks(&networks)?;
+            compare::validate(&targets::find(&target)?, &networks, space.as_ref(), correct, keep.as_deref(), output)
+        }
+        TargetCommand::Diff { a, b, space } => {
+            let space = space.map(|space| spaces::find(&space)).transpose()?;
+            compare::diff(&targets::find(&a)?, &targets::find(&b)?, space.as_ref(), output)
+        }
+        TargetCommand::Template { space, target, out } => {
+            let target = target.map(|target| targets::find(&target)).transpose()?;
+            compare::template(&spaces::find(&space)?, target.as_ref(), out.as_deref(), output)
         }
     }
 }

@@ -7,6 +7,7 @@ mod predictors;
 mod search;
 mod support;
 mod talk;
+mod targets;
 #[cfg(feature = "torch")]
 mod timing;
 #[cfg(feature = "torch")]

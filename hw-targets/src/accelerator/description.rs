@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::cells::read_text;
 use crate::error::HwError;
 use crate::names::nearest;
-use crate::cells::read_text;
 
 const SCHEMA: &str = "ofa.accelerator/1";
 

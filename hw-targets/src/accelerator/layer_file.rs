@@ -8,8 +8,8 @@
 use std::path::Path;
 
 use super::layer::{Layer, LayerShape, TensorShape};
-use crate::error::HwError;
 use crate::cells::read_text;
+use crate::error::HwError;
 
 /// Numbers of one line.
 const NUMBERS: usize = 25;

@@ -1,9 +1,9 @@
 //! The latency measurements of HELP (Lee et al., NeurIPS 2021) as CSV: whole networks on many devices.
 //!
-//! One row per network, one column per device in milliseconds per batch; the number that ends a column's name (`v100_64`)
-//! is the batch. Networks are subnets of OFA's MobileNetV3 of width 1.0 (`ks`, `e`, `d`, `r`) or FBNets for CIFAR-100
-//! (`arch`, 22 operator numbers). Whole networks are no operators: one column becomes a file of measured networks, for
-//! `validate` and for fitting.
+//! One row per network, one column per device in milliseconds per batch; the number that ends a column's name
+//! (`v100_64`) is the batch. Networks are subnets of OFA's MobileNetV3 of width 1.0 (`ks`, `e`, `d`, `r`) or FBNets
+//! for CIFAR-100 (`arch`, 22 operator numbers). Whole networks are no operators: one column becomes a file of measured
+//! networks, for `validate` and for fitting.
 
 use std::path::Path;
 
@@ -18,12 +18,12 @@ const TABLE_SUMS: [&str; 4] = ["pixel3", "raspi4", "eyeriss", "fpga"];
 /// Image size of the FBNets.
 const FBNET_RESOLUTION: u32 = 32;
 
-/// Reads one device's column of a CSV file (gzip too), or of the only one in a folder. Without `device`, the column that
-/// `name` contains is taken.
+/// Reads one device's column of a CSV file (gzip too), or of the only one in a folder. Without `device`, the column
+/// that `name` contains is taken.
 ///
 /// # Errors
-/// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::UnknownDevice`] if no column is chosen; [`HwError::Malformed`],
-/// [`HwError::MissingColumn`] and [`HwError::BadCell`] for the content.
+/// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::UnknownDevice`] if no column is chosen;
+/// [`HwError::Malformed`], [`HwError::MissingColumn`] and [`HwError::BadCell`] for the content.
 pub fn read(path: &Path, device: Option<&str>, name: &str) -> Result<Networks, HwError> {
     let file = one_file(path, "help", &["csv", "csv.gz"])?;
     parse(&file, &read_text(&file, "help")?, device, name)

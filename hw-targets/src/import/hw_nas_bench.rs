@@ -1,9 +1,9 @@
 //! The FBNet part of HW-NAS-Bench (Li et al., ICLR 2021): 225 operators on five devices as one JSON file.
 //!
-//! Keys such as `ConvBlock_H112_W112_Cin16_Cout16_exp1_kernel3_stride1_group1` name absolute shapes and an expand ratio.
-//! A block of ratio 1 keeps its expand convolution; groups apply to both 1×1 convolutions; activations are ReLU. A
-//! `Skip` is an identity, or a 1×1 convolution where it must change width or size. The published file has known defects,
-//! which are left out with a note: zeros, and energies equal to the latency.
+//! Keys such as `ConvBlock_H112_W112_Cin16_Cout16_exp1_kernel3_stride1_group1` name absolute shapes and an expand
+//! ratio. A block of ratio 1 keeps its expand convolution; groups apply to both 1×1 convolutions; activations are
+//! ReLU. A `Skip` is an identity, or a 1×1 convolution where it must change width or size. The published file has
+//! known defects, which are left out with a note: zeros, and energies equal to the latency.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

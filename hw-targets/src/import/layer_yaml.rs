@@ -28,8 +28,8 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// The rows of one file, in its order; what they could not be made of goes to `notes`. `resolution` is made from the
-    /// file's keys.
+    /// The rows of one file, in its order; what they could not be made of goes to `notes`. `resolution` is made from
+    /// the file's keys.
     pub(super) fn rows(
         &self,
         path: &Path,

@@ -25,8 +25,8 @@ use crate::table::OpTable;
 /// A foreign format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Latency tables of the published once-for-all implementation: a folder of `{resolution}_lookup_table.yaml`, or one
-    /// such file.
+    /// Latency tables of the published once-for-all implementation: a folder of `{resolution}_lookup_table.yaml`, or
+    /// one such file.
     OfaYaml,
     /// The latency table of ProxylessNAS.
     ProxylessYaml,

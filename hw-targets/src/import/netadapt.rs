@@ -1,9 +1,9 @@
 //! NetAdapt's tables (Yang et al., ECCV 2018) as JSON: every width of every layer of one network.
 //!
-//! An object: layer → its full-width shape (`layer_type_str`, `input_feature_map_size`, `kernel_size`, `stride`, `padding`,
-//! `groups`, …) and `latency` or `energy`, a list of `[channels in, channels out, value]`. Values are seconds or joules
-//! per forward pass; of how many images, the files do not say. Layers are bare: no batch norm or activation inside.
-//! Files of a folder are read together, so that latencies and energies of one device meet.
+//! An object: layer → its full-width shape (`layer_type_str`, `input_feature_map_size`, `kernel_size`, `stride`,
+//! `padding`, `groups`, …) and `latency` or `energy`, a list of `[channels in, channels out, value]`. Values are
+//! seconds or joules per forward pass; of how many images, the files do not say. Layers are bare: no batch norm or
+//! activation inside. Files of a folder are read together, so that latencies and energies of one device meet.
 
 use std::path::{Path, PathBuf};
 

@@ -22,8 +22,8 @@ const FILE_ENDING: &str = "_lookup_table.yaml";
 /// Reads a folder of tables, or one table.
 ///
 /// # Errors
-/// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::Malformed`] for what is not such a table, [`HwError::BadField`]
-/// for a mean that is no measurement, [`HwError::Duplicate`], [`HwError::EmptyTable`].
+/// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::Malformed`] for what is not such a table,
+/// [`HwError::BadField`] for a mean that is no measurement, [`HwError::Duplicate`], [`HwError::EmptyTable`].
 pub fn read(path: &Path) -> Result<Imported, HwError> {
     let mut rows = Vec::new();
     let mut notes = Vec::new();

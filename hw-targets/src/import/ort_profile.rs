@@ -1,10 +1,10 @@
 //! Profiles of ONNX Runtime (`SessionOptions.enable_profiling`): a JSON list of trace events.
 //!
-//! Each run of a node is an event of category `Node` named `…_kernel_time` with its duration in whole microseconds and,
-//! in `args`, the operator's name, the execution provider and the shapes of inputs and outputs. A file is read as the
-//! operators of one network: convolutions, linear layers and global average pooling. A folder with a work list
-//! (`work_list`) holds one profile per operator instead, whose latency is the sum over its nodes; blocks come in that way.
-//! The first of several runs warms up and is left out.
+//! Each run of a node is an event of category `Node` named `…_kernel_time` with its duration in whole microseconds
+//! and, in `args`, the operator's name, the execution provider and the shapes of inputs and outputs. A file is read as
+//! the operators of one network: convolutions, linear layers and global average pooling. A folder with a work list
+//! (`work_list`) holds one profile per operator instead, whose latency is the sum over its nodes; blocks come in that
+//! way. The first of several runs warms up and is left out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -45,7 +45,8 @@ struct Args {
 /// Reads one profile as the operators of a network, or a folder of profiles with its work list.
 ///
 /// # Errors
-/// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::Malformed`] for what is not a profile, [`HwError::EmptyTable`].
+/// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::Malformed`] for what is not a profile,
+/// [`HwError::EmptyTable`].
 pub fn read(path: &Path) -> Result<Imported, HwError> {
     if !path.is_dir() {
         return parse(path, &read_text(path, FORMAT)?);
@@ -279,7 +280,8 @@ mod tests {
         format!(
             r#"{{"cat" : "Node","pid" :1,"tid" :1,"dur" :{dur},"ts" :5,"ph" : "X","name" :"{name}_kernel_time","args" :
             {{"provider" : "CPUExecutionProvider","op_name" : "{op}","output_size" : "64",
-            "input_type_shape" : [{{"float":{input}}},{{"float":{weights}}}],"output_type_shape" : [{{"float":{output}}}]}}}}"#
+            "input_type_shape" : [{{"float":{input}}},{{"float":{weights}}}],
+            "output_type_shape" : [{{"float":{output}}}]}}}}"#
         )
     }
 

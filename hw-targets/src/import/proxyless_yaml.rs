@@ -1,8 +1,8 @@
 //! The latency table of ProxylessNAS (Cai et al., ICLR 2019): one YAML file for networks of 224 px on a Pixel 1.
 //!
-//! The layout is that of the once-for-all tables, but `expand` is a **ratio** here, the spread is a variance (`var`), and
-//! the network is MobileNetV2-like: ReLU6, no squeeze-excite, no expand convolution at ratio 1. The classifier's row
-//! takes the last map, so average pooling is inside it and has no row of its own.
+//! The layout is that of the once-for-all tables, but `expand` is a **ratio** here, the spread is a variance (`var`),
+//! and the network is MobileNetV2-like: ReLU6, no squeeze-excite, no expand convolution at ratio 1. The classifier's
+//! row takes the last map, so average pooling is inside it and has no row of its own.
 
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! The runtime model of Single-Path NAS (Stamoulis et al., ECML-PKDD 2019, arXiv:1904.02877) on a Pixel 1.
 //!
 //! A JSON object: layer 0…21 → option 0…3 → milliseconds, means only. The file has no shapes; they are those of the
-//! paper's search space (its Fig. 2 and Table 1: MobileNetV2-like at 224 px, 16-24-40-80-96-192-320 channels). Options are
-//! k3e3, k3e6, k5e3, k5e6. The first and the last block are not searched (k3e1, k3e6), so their four entries are
+//! paper's search space (its Fig. 2 and Table 1: MobileNetV2-like at 224 px, 16-24-40-80-96-192-320 channels). Options
+//! are k3e3, k3e6, k5e3, k5e6. The first and the last block are not searched (k3e1, k3e6), so their four entries are
 //! measurements of one operator. Stem, head and classifier are not in the file.
 
 use std::path::Path;

@@ -2,8 +2,8 @@
 //! (`--profiling_output_csv_file`).
 //!
 //! A profile lists the nodes of one model in order of execution with their mean times, and sums them up in a line
-//! `Timings (microseconds): count=… avg=… std=…`. It names no shapes, so it is read beside a work list (`work_list`): one
-//! small model per operator, whose sum is the operator's latency. Times between nodes are not part of that sum.
+//! `Timings (microseconds): count=… avg=… std=…`. It names no shapes, so it is read beside a work list (`work_list`):
+//! one small model per operator, whose sum is the operator's latency. Times between nodes are not part of that sum.
 
 use std::path::Path;
 
@@ -25,8 +25,8 @@ const SUM_TOLERANCE: f64 = 0.1;
 /// Reads a folder of profiles (`.txt`, `.log`, `.csv`) with its work list.
 ///
 /// # Errors
-/// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::Malformed`] for what is not a profile (with the line), profiles
-/// at different thread counts, or a single file, which says nothing about shapes; [`HwError::EmptyTable`].
+/// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::Malformed`] for what is not a profile (with the line),
+/// profiles at different thread counts, or a single file, which says nothing about shapes; [`HwError::EmptyTable`].
 pub fn read(path: &Path) -> Result<Imported, HwError> {
     if !path.is_dir() {
         let problem = "a profile names no shapes: give the folder that holds the work list operators.csv (which `ofa \
@@ -148,7 +148,7 @@ impl Header {
         if cells.len() != self.columns && cells.len() + 1 != self.columns {
             return Err(format!("has {} cells where the header has {}", cells.len(), self.columns));
         }
-        let cell = cells[self.average].trim();
+        let cell = cells.get(self.average).map_or("", |cell| cell.trim());
         let value = cell.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
         value.ok_or_else(|| format!("its mean time {cell:?} is not a number of milliseconds"))
     }
@@ -203,7 +203,8 @@ mod tests {
         INFO: Operator-wise Profiling Info for Regular Benchmark Runs:\n\
         ============================== Run Order ==============================\n\
         \t   [node type]\t  [first]\t [avg ms]\t     [%]\t  [cdf%]\t  [mem KB]\t[times called]\t[Name]\n\
-        \tConvolution (NHWC, F32) IGEMM\t 0.3\t 0.250\t 50.0%\t 50.0%\t 0.0\t 1\tDelegate/Convolution (NHWC, F32) IGEMM:0\n\
+        \tConvolution (NHWC, F32) IGEMM\t 0.3\t 0.250\t 50.0%\t 50.0%\t 0.0\t 1\t\
+        Delegate/Convolution (NHWC, F32) IGEMM:0\n\
         \tADD\t 0.2\t 0.250\t 50.0%\t100.0%\t 0.0\t 1\t[block/add]:1\n\n\
         ============================== Top by Computation Time ==============================\n\
         Number of nodes executed: 2\n\
@@ -261,7 +262,8 @@ mod tests {
         file(
             "operators.csv",
             "op_type,in_h,in_w,in_c,out_h,out_w,out_c,kernel,stride,groups,mid_c,se,se_mid_c,activation,residual,\
-             latency_ms,source_key\nconv,32,32,3,16,16,8,3,2,1,0,0,0,relu6,0,,stem\nconv,16,16,8,16,16,8,1,1,1,0,0,0,relu,0,,other\n",
+             latency_ms,source_key\nconv,32,32,3,16,16,8,3,2,1,0,0,0,relu6,0,,stem\n\
+             conv,16,16,8,16,16,8,1,1,1,0,0,0,relu,0,,other\n",
         );
         file("stem.txt", LOG);
         file("stray.log", LOG);

@@ -1,7 +1,7 @@
 //! A folder with a work list and one profile per operator: how profiles that name no shapes become a table.
 //!
-//! The folder holds `operators.csv`, a table without values as `ofa target template` writes it, and for each operator the
-//! profile of a model that computes just that operator, in a file named by its `source_key`.
+//! The folder holds `operators.csv`, a table without values as `ofa target template` writes it, and for each operator
+//! the profile of a model that computes just that operator, in a file named by its `source_key`.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -80,6 +80,26 @@ impl CostModel for PowerModel {
     }
 }
 
+/// Another model's answers times a factor.
+#[derive(Clone, Debug)]
+pub struct ScaledModel {
+    /// The other model.
+    pub model: Arc<dyn CostModel>,
+    /// Above zero.
+    pub scale: f64,
+}
+
+impl CostModel for ScaledModel {
+    fn cost(&self, op: &Op, network_resolution: u32) -> Result<Estimate, Uncovered> {
+        let answer = self.model.cost(op, network_resolution)?;
+        Ok(Estimate { value: answer.value * self.scale, std: answer.std * self.scale, ..answer })
+    }
+
+    fn network_resolutions(&self) -> Option<Vec<u32>> {
+        self.model.network_resolutions()
+    }
+}
+
 /// The first model's answer, else the second's: a table, and a fitted model for what it lacks.
 #[derive(Clone, Debug)]
 pub struct FirstOf {

@@ -6,7 +6,7 @@ pub mod fitted;
 pub mod lookup;
 
 pub use fitted::FittedModel;
-pub use lookup::{FirstOf, PowerModel, TableModel};
+pub use lookup::{FirstOf, PowerModel, ScaledModel, TableModel};
 
 use std::fmt::Debug;
 

@@ -1,0 +1,217 @@
+//! `ofa target validate`, `diff` and `template`: targets against measurements, each other, and a space.
+
+use std::path::Path;
+
+use anyhow::Result;
+use experiments::agreement::{self, Affine, Agreement, Validation};
+use experiments::error::AppError;
+use experiments::targets;
+use hw_targets::diff::Difference;
+use hw_targets::manifest::Correction;
+use hw_targets::networks::Networks;
+use hw_targets::target::Target;
+use hw_targets::units::Quantity;
+use search::space::SearchSpace;
+use serde_json::{Value, json};
+
+use crate::output::{Output, percent};
+
+pub(crate) fn validate(
+    target: &Target,
+    networks: &Networks,
+    space: Option<&SearchSpace>,
+    correct: bool,
+    keep: Option<&str>,
+    output: &mut Output,
+) -> Result<()> {
+    networks.notes().iter().for_each(|note| output.say(format!("note: {note}")));
+    let validations = agreement::validate(target, networks, space, correct)?;
+    // Kept before anything is printed, so that a refused name leaves no half result.
+    let kept = keep.map(|name| keep_corrected(target, name, &validations)).transpose()?;
+    for validation in &validations {
+        if output.is_json() {
+            output.json(&validation_json(target, validation))?;
+        } else {
+            output.rows(&validation_rows(validation))?;
+        }
+    }
+    if let Some(kept) = kept {
+        output.say(format!("target {} is kept with the correction", kept.name()));
+    }
+    Ok(())
+}
+
+fn keep_corrected(target: &Target, name: &str, validations: &[Validation]) -> Result<Target> {
+    let corrections: Vec<(Quantity, Correction)> = validations.iter().filter_map(stored).collect();
+    if corrections.is_empty() {
+        return Err(AppError::NoCorrection.into());
+    }
+    targets::keep_corrected(target, name, &corrections)
+}
+
+fn stored(validation: &Validation) -> Option<(Quantity, Correction)> {
+    let (line, judged) = validation.corrected?;
+    let (scale, offset) = (line.scale, line.offset * validation.quantity.json_scale());
+    let correction = Correction { scale, offset, networks: validation.networks, mape: judged.mape };
+    Some((validation.quantity, correction))
+}
+
+fn agreement_json(quantity: Quantity, agreement: &Agreement) -> Value {
+    json!({
+        "mape": agreement.mape,
+        "bias": agreement.bias,
+        "max_error": agreement.max_error * quantity.json_scale(),
+        "within_5": agreement.within_5,
+        "within_10": agreement.within_10,
+        "spearman": agreement.spearman,
+        "kendall": agreement.kendall,
+    })
+}
+
+fn validation_json(target: &Target, validation: &Validation) -> Value {
+    let quantity = validation.quantity;
+    let mut value = agreement_json(quantity, &validation.as_is);
+    value["target"] = target.name().into();
+    value["quantity"] = quantity.json_key().into();
+    value["networks"] = validation.networks.into();
+    if let Some((Affine { scale, offset }, judged)) = &validation.corrected {
+        let mut corrected = agreement_json(quantity, judged);
+        corrected["scale"] = (*scale).into();
+        corrected["offset"] = (offset * quantity.json_scale()).into();
+        value["corrected"] = corrected;
+    }
+    value
+}
+
+fn validation_rows(validation: &Validation) -> Vec<(String, String)> {
+    let quantity = validation.quantity;
+    let rank = |value: Option<f64>| value.map_or("undefined".to_owned(), |value| format!("{value:.4}"));
+    let said = |agreement: &Agreement| {
+        vec![
+            format!("MAPE {}, bias {}", percent(agreement.mape), percent(agreement.bias)),
+            format!("within 5 %: {}, within 10 %: {}", percent(agreement.within_5), percent(agreement.within_10)),
+            format!("Spearman {}, Kendall {}", rank(agreement.spearman), rank(agreement.kendall)),
+            format!("largest error {}", quantity.format(agreement.max_error)),
+        ]
+    };
+    let mut rows = vec![(quantity.name().to_owned(), format!("{} measured networks", validation.networks))];
+    rows.extend(said(&validation.as_is).into_iter().map(|words| (String::new(), words)));
+    if let Some((Affine { scale, offset }, judged)) = &validation.corrected {
+        let (sign, offset) = (if *offset < 0.0 { "−" } else { "+" }, quantity.format(offset.abs()));
+        rows.push((
+            "corrected".to_owned(),
+            format!("measured ≈ {scale:.4} × computed {sign} {offset}, each network judged without itself"),
+        ));
+        rows.extend(said(judged).into_iter().map(|words| (String::new(), words)));
+    }
+    rows
+}
+
+pub(crate) fn diff(a: &Target, b: &Target, space: Option<&SearchSpace>, output: &mut Output) -> Result<()> {
+    for difference in targets::diff(a, b, space)? {
+        if difference.scopes.0 != difference.scopes.1 {
+            let (first, second) = difference.scopes;
+            output.say(format!(
+                "note: {} has scope {first} on {} and {second} on {}",
+                difference.quantity,
+                a.name(),
+                b.name()
+            ));
+        }
+        if output.is_json() {
+            output.json(&difference_json(a, b, &difference))?;
+        } else {
+            output.rows(&difference_rows(a, b, &difference))?;
+        }
+    }
+    Ok(())
+}
+
+fn difference_json(a: &Target, b: &Target, difference: &Difference) -> Value {
+    let quantity = difference.quantity;
+    let largest = difference.largest.iter().map(|pair| {
+        let scale = quantity.json_scale();
+        let mut value =
+            json!({"operator": pair.op.to_string(), "a": pair.a * scale, "b": pair.b * scale, "ratio": pair.ratio()});
+        if pair.resolution > 0 {
+            value["resolution"] = pair.resolution.into();
+        }
+        value
+    });
+    json!({
+        "a": a.name(),
+        "b": b.name(),
+        "quantity": quantity.json_key(),
+        "scopes": [difference.scopes.0.name(), difference.scopes.1.name()],
+        "operators": difference.shared,
+        "only_a": difference.alone.0,
+        "only_b": difference.alone.1,
+        "median_ratio": difference.median,
+        "ratio_p10": difference.tenths.0,
+        "ratio_p90": difference.tenths.1,
+        "log_spread": difference.log_spread,
+        "largest": largest.collect::<Vec<_>>(),
+    })
+}
+
+fn difference_rows(a: &Target, b: &Target, difference: &Difference) -> Vec<(String, String)> {
+    let (shared, (only_a, only_b)) = (difference.shared, difference.alone);
+    let quantity = difference.quantity;
+    let mut rows = vec![
+        (
+            quantity.name().to_owned(),
+            format!("{shared} operators both know; {only_a} only {}, {only_b} only {}", a.name(), b.name()),
+        ),
+        (
+            format!("{} / {}", b.name(), a.name()),
+            format!(
+                "median {:.3}, 80 % from {:.3} to {:.3}, spread ×/÷ {:.3}",
+                difference.median,
+                difference.tenths.0,
+                difference.tenths.1,
+                difference.log_spread.exp()
+            ),
+        ),
+    ];
+    rows.extend(difference.largest.iter().map(|pair| {
+        let (a, b) = (quantity.format(pair.a), quantity.format(pair.b));
+        let network = if pair.resolution > 0 { format!(" at {} px", pair.resolution) } else { String::new() };
+        (format!("ratio {:.3}", pair.ratio()), format!("{}{network}: {a} and {b}", pair.op))
+    }));
+    rows
+}
+
+pub(crate) fn template(
+    space: &SearchSpace,
+    target: Option<&Target>,
+    out: Option<&Path>,
+    output: &mut Output,
+) -> Result<()> {
+    let list = targets::work_list(space, target)?;
+    let (operators, missing) = (list.operators, list.missing);
+    if let Some(target) = target {
+        let measured = operators - missing;
+        output.say(format!(
+            "{} has measured values of {measured} of the {operators} operators of {}",
+            target.name(),
+            space.id()
+        ));
+    }
+    if let (Some(table), Some(out)) = (&list.table, out) {
+        table.write_csv(out)?;
+    }
+    if output.is_json() {
+        let path = out.filter(|_| missing > 0).map(|out| out.display().to_string());
+        return output
+            .json(&json!({"space": space.id().to_string(), "operators": operators, "missing": missing, "path": path}));
+    }
+    match (&list.table, out) {
+        (None, _) => output.line("nothing is missing"),
+        (Some(_), Some(out)) => output.line(format!("{missing} operators to measure are in {}", out.display())),
+        (Some(table), None) => {
+            let mut text = Vec::new();
+            table.write_rows(&mut text)?;
+            output.line(String::from_utf8_lossy(&text).trim_end())
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `target`: imports, defects, and the loop from a work list to a validated target.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{Sandbox, shared};
+
+const COLUMNS: &str = "op_type,in_h,in_w,in_c,out_h,out_w,out_c,kernel,stride,groups,mid_c,se,se_mid_c,activation,\
+                       residual,latency_ms,energy_mJ";
+
+fn number(value: &Value, key: &str) -> f64 {
+    value[key].as_f64().unwrap_or_else(|| panic!("{key} is not in {value}"))
+}
+
+/// A test of the readers, not of accuracy: both published files are sums over one table.
+#[test]
+fn sums_over_hw_nas_bench_are_the_sums_that_help_publishes() {
+    let Some(shared) = shared() else { return };
+    let sandbox = Sandbox::new();
+    let path = |name: &str| shared.join("data/hw").join(name).to_str().unwrap().to_owned();
+    let lut = path("hw-nas-bench-fbnet");
+    sandbox.refused(&["target", "import", "hw-nas-bench", &lut, "--name", "mine"], 2, &["--device", "raspberry-pi-4"]);
+    let help = path("help-latency/help_fbnet_cifar100_latency_ms.csv.gz");
+    let space = sandbox.ok(&["space", "show", "fbnet-cifar"]).stdout;
+    let space = sandbox.file("fbnet-cifar100.yaml", &space.replace("classes: 10\n", "classes: 100\n"));
+    for (device, column) in [("pixel3", "pixel3"), ("raspberry-pi-4", "raspi4")] {
+        let name = format!("lut-{device}");
+        sandbox.ok(&["target", "import", "hw-nas-bench", &lut, "--name", &name, "--device", device]);
+        let said = sandbox.ok(&["target", "import", "help", &help, "--name", "sums", "--device", column]).stderr;
+        assert!(said.contains("not a run") && said.contains("100 classes"), "{said}");
+        let args = ["target", "validate", &name, "--networks", "sums", "--space", &space, "--format", "json"];
+        let validated = sandbox.ok(&args).json().remove(0);
+        assert_eq!(validated["networks"], 3000);
+        assert!(number(&validated, "max_error") < 1e-9, "{validated}");
+        assert_eq!((number(&validated, "within_5"), number(&validated, "spearman")), (1.0, 1.0));
+    }
+    // The fit that ships against the table it was made from.
+    let differ = sandbox.ok(&["target", "diff", "pixel3", "lut-pixel3", "--format", "json"]).json().remove(0);
+    assert!((number(&differ, "median_ratio") - 1.0).abs() < 0.05, "{differ}");
+}
+
+#[test]
+fn every_format_is_in_the_help() {
+    let sandbox = Sandbox::new();
+    let help = sandbox.ok(&["target", "import", "--help"]).stdout;
+    for format in [
+        "ofa-yaml",
+        "proxyless-yaml",
+        "hw-nas-bench",
+        "single-path-nas",
+        "netadapt",
+        "help",
+        "tflite-benchmark",
+        "ort-profile",
+    ] {
+        assert!(help.contains(&format!("  {format} ")), "{format}: {help}");
+        sandbox.refused(&["target", "import", format, "no/such/file", "--name", "mine"], 2, &["no/such/file"]);
+        let wrong = sandbox.file("wrong.txt", "what is this?");
+        let run = sandbox.ofa(&["target", "import", format, &wrong, "--name", "my-pixel3"]);
+        assert_eq!(run.code, 3, "{format}: {}", run.stderr);
+        assert!(run.stderr.contains("wrong.txt"), "{format}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn defects_are_said_when_a_table_is_added() {
+    let sandbox = Sandbox::new();
+    let conv = |out: u32, latency: &str, energy: &str| {
+        format!("conv,16,16,8,16,16,{out},3,1,1,0,0,0,relu,0,{latency},{energy}\n")
+    };
+    let rows = |latencies: [&str; 6], energies: [&str; 6]| -> String {
+        let rows = latencies.iter().zip(energies).zip(8..).map(|((latency, energy), out)| conv(out, latency, energy));
+        format!("{COLUMNS}\n{}", rows.collect::<String>())
+    };
+    let energies = ["1.1", "1.3", "1.4", "1.7", "1.9", "2.2"];
+    let table = sandbox.file("slip.csv", &rows(["0.51", "0.62", "0.71", "830", "0.92", "1.03"], energies));
+    sandbox.refused(&["target", "add", &table, "--name", "mine"], 3, &["slip.csv:5", "slip of unit", "hint"]);
+    let table = sandbox.file("falls.csv", &rows(["0.51", "0.62", "0.71", "0.4", "0.92", "1.03"], energies));
+    let added = sandbox.ok(&["target", "add", &table, "--name", "mine"]);
+    assert!(added.stderr.contains("warning: latency falls where an operator grows"), "{}", added.stderr);
+    let modes = fs::read_to_string(&table).unwrap();
+    let modes: String = modes
+        .lines()
+        .zip(["power_mode", "MAXN", "MAXN", "30W", "MAXN", "MAXN", "MAXN"])
+        .map(|(line, mode)| format!("{line},{mode}\n"))
+        .collect();
+    let table = sandbox.file("modes.csv", &modes);
+    sandbox.refused(&["target", "add", &table, "--name", "mine"], 3, &["modes.csv:4", "power_mode", "MAXN", "30W"]);
+}
+
+#[test]
+fn a_work_list_becomes_a_target_that_is_validated_and_corrected() {
+    let sandbox = Sandbox::new();
+    let list = sandbox.path("operators.csv").to_str().unwrap().to_owned();
+    let made = sandbox.ok(&["target", "template", "mcu-cifar", "--out", &list, "--format", "json"]).json().remove(0);
+    let text = fs::read_to_string(&list).unwrap();
+    assert_eq!(text.lines().count() as u64, 1 + made["operators"].as_u64().unwrap());
+    assert_eq!(sandbox.ok(&["target", "template", "mcu-cifar"]).stdout, text);
+    sandbox.refused(&["target", "add", &list, "--name", "board"], 3, &["no operator"]);
+
+    // Values are filled in: MACs at a fixed speed and a floor.
+    let header: Vec<&str> = text.lines().next().unwrap().split(',').collect();
+    let at = |name: &str| header.iter().position(|column| *column == name).unwrap();
+    let filled = |keep: usize| -> String {
+        let rows = text.lines().skip(1).take(keep).map(|line| {
+            let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
+            cells[at("latency_ms")] = (0.05 + cells[at("macs")].parse::<f64>().unwrap() / 1e6).to_string();
+            format!("{}\n", cells.join(","))
+        });
+        format!("{}\n{}", header.join(","), rows.collect::<String>())
+    };
+    let some = sandbox.file("some.csv", &filled(100));
+    sandbox.ok(&["target", "add", &some, "--name", "some"]);
+    let args = ["target", "template", "mcu-cifar", "--target", "some", "--format", "json"];
+    let missing = sandbox.ok(&args).json().remove(0)["missing"].as_u64().unwrap();
+    assert_eq!(missing, made["operators"].as_u64().unwrap() - 100);
+    let all = sandbox.file("all.csv", &filled(usize::MAX));
+    sandbox.ok(&["target", "add", &all, "--name", "board"]);
+    assert_eq!(sandbox.ok(&["target", "template", "mcu-cifar", "--target", "board"]).stdout, "nothing is missing\n");
+
+    // Whole networks take 10 % less and 0.2 ms more than the sums.
+    let sample = sandbox.ok(&["space", "sample", "mcu-cifar", "-n", "40"]).stdout;
+    let subnets = sandbox.file("subnets.jsonl", &sample);
+    let cost = |target: &str| -> Vec<f64> {
+        let args = ["target", "cost", target, "--space", "mcu-cifar", "--subnets", &subnets, "--format", "json"];
+        sandbox.ok(&args).json().iter().map(|cost| number(&cost["latency_ms"], "value")).collect()
+    };
+    let sums = cost("board");
+    let measured: Vec<f64> = sums.iter().map(|sum| 0.9 * sum + 0.2).collect();
+    let rows = sample.lines().zip(&measured).map(|(subnet, ms)| format!("\"{}\",{ms}\n", subnet.replace('"', "\"\"")));
+    let networks = sandbox.file("networks.csv", &format!("subnet,latency_ms\n{}", rows.collect::<String>()));
+    let validate = |target: &str, more: &[&str]| {
+        let args = [&["target", "validate", target, "--networks", &networks, "--format", "json"], more].concat();
+        sandbox.ok(&args).json().remove(0)
+    };
+    let before = validate("board", &["--correct", "--keep", "corrected"]);
+    assert!(number(&before, "mape") > 0.01 && number(&before, "kendall") > 0.999, "{before}");
+    assert!((number(&before["corrected"], "scale") - 0.9).abs() < 1e-9, "{before}");
+    assert!((number(&before["corrected"], "offset") - 0.2).abs() < 1e-9, "{before}");
+    assert!(number(&validate("corrected", &[]), "mape") < 1e-9);
+    assert!(cost("corrected").iter().zip(&measured).all(|(got, want)| (got - want).abs() < 1e-9));
+    let shown = sandbox.ok(&["target", "show", "corrected"]).stdout;
+    assert!(shown.contains("corrected on 40 networks"), "{shown}");
+    let differ = sandbox.ok(&["target", "diff", "board", "corrected", "--format", "json"]).json().remove(0);
+    assert!((number(&differ, "median_ratio") - 0.9).abs() < 1e-9 && number(&differ, "log_spread") < 1e-9, "{differ}");
+    assert!(sandbox.ok(&["target", "diff", "board", "some"]).stdout.contains("100 operators both know"));
+
+    let refused = |args: &[&str], code, words: &[&str]| {
+        sandbox.refused(&[&["target"], args].concat(), code, words);
+    };
+    refused(&["validate", "board", "--networks", "no.csv"], 2, &["no.csv"]);
+    refused(
+        &["validate", "board", "--networks", &networks, "--correct", "--keep", "pixel3"],
+        2,
+        &["pixel3", "shipped"],
+    );
+    let batch = sandbox.file("batch.csv", "subnet,latency_ms,batch\n{},1,32\n");
+    refused(&["validate", "board", "--networks", &batch], 3, &["32"]);
+    let nameless = sandbox
+        .file("nameless.csv", "subnet,latency_ms\n\"{\"\"ks\"\":[3],\"\"e\"\":[2],\"\"d\"\":[1],\"\"r\"\":32}\",1\n");
+    refused(&["validate", "board", "--networks", &nameless], 2, &["line 2", "--space"]);
+    refused(&["diff", "pixel3", "note10"], 2, &["--space"]);
+    assert!(sandbox.ok(&["target", "diff", "pixel3", "note10", "--space", "mcu-cifar"]).stdout.contains("median"));
+}
