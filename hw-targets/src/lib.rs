@@ -26,6 +26,8 @@ pub mod failure;
 pub mod files;
 pub mod import;
 pub mod library;
+#[cfg(test)]
+mod malformed_tests;
 pub mod manifest;
 pub mod memory;
 pub mod model;
