@@ -12,7 +12,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use self::predictor::CollectArgs;
 pub(crate) use self::predictor::{FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
 pub(crate) use self::search::SearchArgs;
-pub(crate) use self::target::{EnergyArgs, MeasureArgs, TargetCommand};
+#[cfg(feature = "torch")]
+pub(crate) use self::target::MeasureArgs;
+pub(crate) use self::target::{EnergyArgs, TargetCommand};
 
 /// Once-for-all architecture search: one supernet, one table per device, the best subnet within a budget.
 #[derive(Debug, Parser)]

@@ -13,18 +13,19 @@ use hw_targets::cost::{Method, Scope, Statistic};
 use hw_targets::error::Place;
 use hw_targets::library::TargetLibrary;
 use hw_targets::manifest::{Manifest, TABLE_SCHEMA};
+use hw_targets::networks::{MeasuredNetwork, Networks};
 use hw_targets::table::{Measurement, OpKey, OpTable, Row};
 use hw_targets::target::Target;
 use hw_targets::workload::{Op, Workload};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use search::arch::ArchSpec;
-use search::dense::{CostTables, DeviceCost};
 use search::space::SearchSpace;
 use supernet::runtime::Runnable;
 use tch::Device;
 
 use crate::error::AppError;
+use crate::targets;
 use crate::timing::{Timing, TimingSettings, time};
 
 /// What to measure.
@@ -46,15 +47,6 @@ pub struct MeasureJob<'a> {
     pub timing: TimingSettings,
 }
 
-/// A network with its measured time.
-#[derive(Clone, Debug)]
-pub struct MeasuredNetwork {
-    /// The subnet.
-    pub arch: ArchSpec,
-    /// What was measured.
-    pub timing: Timing,
-}
-
 /// What was measured and kept.
 #[derive(Debug)]
 pub struct MeasuredTarget {
@@ -64,23 +56,10 @@ pub struct MeasuredTarget {
     pub operators: usize,
     /// How many of all works were visited as often as allowed and are still not settled.
     pub unsettled: usize,
-    /// The networks.
-    pub networks: Vec<MeasuredNetwork>,
+    /// The networks, if there are any.
+    pub networks: Option<Networks>,
     /// Where the table is.
     pub folder: PathBuf,
-}
-
-/// Every operator that a subnet of `space` can have at `resolutions`, each once.
-///
-/// # Errors
-/// A resolution that the space does not offer.
-pub fn operators(space: &SearchSpace, resolutions: &[u32]) -> Result<Vec<Op>> {
-    let mut found = BTreeSet::new();
-    CostTables::compile(space, resolutions, DeviceCost::default(), |op, _| {
-        found.insert(*OpKey::new(op, None).op());
-        Ok(DeviceCost::default())
-    })?;
-    Ok(found.into_iter().collect())
 }
 
 /// Measures and keeps the table as the user's own target; a measurement that was killed is gone on with. `progress` is
@@ -101,7 +80,9 @@ pub fn measure(
         let (space, offered) = (job.space.id().to_string(), job.space.resolutions().to_vec());
         return Err(AppError::NotOffered { space, got, offered }.into());
     }
-    let operators = operators(job.space, resolutions)?;
+    let operators: BTreeSet<Op> =
+        targets::operators_at(job.space, resolutions)?.iter().map(|(op, _)| *OpKey::new(op, None).op()).collect();
+    let operators: Vec<Op> = operators.into_iter().collect();
     let archs = networks(job.space, resolutions, job.networks, job.timing.seed);
     let workloads: Vec<Workload> = archs.iter().map(|arch| job.space.lower(arch)).collect();
     let device = match job.device {
@@ -148,8 +129,15 @@ pub fn measure(
     };
     let table = OpTable::from_rows(&folder.join("table.csv"), rows)?;
     let target = library.add_measured(job.name, manifest, table)?;
-    let pairs = archs.into_iter().zip(of_networks);
-    let networks = pairs.map(|(arch, &timing)| MeasuredNetwork { arch, timing }).collect();
+    let network = |(at, (arch, timing)): (usize, (&ArchSpec, &Timing))| MeasuredNetwork {
+        place: Place::Row(at as u64 + 1),
+        subnet: job.space.to_subnet_json(arch).to_string(),
+        space: Some(job.space.id().to_string()),
+        latency: Some(measurement(timing.seconds, Some(timing.std), timing)),
+        energy: timing.joules.map(|joules| measurement(joules, None, timing)),
+    };
+    let networks: Vec<MeasuredNetwork> = archs.iter().zip(of_networks).enumerate().map(network).collect();
+    let networks = if networks.is_empty() { None } else { Some(library.add_networks(job.name, networks)?) };
     std::fs::remove_file(&journal).map_err(|source| AppError::Write { source })?;
     let unsettled = timings.iter().filter(|timing| !timing.is_settled).count();
     Ok(MeasuredTarget { target, operators: operators.len(), unsettled, networks, folder })

@@ -107,8 +107,16 @@ pub fn keep_corrected(target: &Target, name: &str, corrections: &[(Quantity, Cor
 /// # Errors
 /// Those of the space's shapes.
 pub fn operators(space: &SearchSpace) -> Result<Vec<(Op, u32)>> {
+    operators_at(space, space.resolutions())
+}
+
+/// The same at some of its resolutions.
+///
+/// # Errors
+/// One that the space does not offer.
+pub fn operators_at(space: &SearchSpace, resolutions: &[u32]) -> Result<Vec<(Op, u32)>> {
     let mut operators = BTreeSet::new();
-    CostTables::compile(space, space.resolutions(), DeviceCost::default(), |op, resolution| {
+    CostTables::compile(space, resolutions, DeviceCost::default(), |op, resolution| {
         operators.insert((*op, resolution));
         Ok(DeviceCost::default())
     })?;

@@ -13,7 +13,7 @@ use crate::error::HwError;
 use crate::import::{Content, Format, import};
 use crate::manifest::{Correction, Manifest, TABLE_SCHEMA, TARGET_SCHEMA};
 use crate::names::nearest;
-use crate::networks::Networks;
+use crate::networks::{MeasuredNetwork, Networks};
 use crate::table::OpTable;
 use crate::target::Target;
 use crate::units::Quantity;
@@ -173,6 +173,18 @@ impl TargetLibrary {
     pub fn add_measured(&self, name: &str, manifest: Manifest, table: OpTable) -> Result<Target, HwError> {
         let folder = self.own_folder(name)?;
         self.keep(name, manifest, table, &folder.join(TABLE_FILE))
+    }
+
+    /// Keeps networks measured here under the name `name`.
+    ///
+    /// # Errors
+    /// As [`TargetLibrary::add`]; [`HwError::NoNetworks`].
+    pub fn add_networks(&self, name: &str, rows: Vec<MeasuredNetwork>) -> Result<Networks, HwError> {
+        self.check_name(name)?;
+        let file = self.networks_file(name).ok_or(HwError::NoHome)?;
+        let networks = Networks::measured(&file, rows)?;
+        networks.write_csv(&file)?;
+        Ok(networks)
     }
 
     /// Where the user's own target `name` is kept, or would be.

@@ -77,6 +77,14 @@ impl Networks {
         Ok(Self { path: path.to_path_buf(), rows, batch, notes })
     }
 
+    /// Networks measured here, one by one; they are kept in `path`.
+    ///
+    /// # Errors
+    /// [`HwError::NoNetworks`] without any.
+    pub fn measured(path: &Path, rows: Vec<MeasuredNetwork>) -> Result<Self, HwError> {
+        Self::new(path, rows, 1, Vec::new())
+    }
+
     /// Reads a CSV file (gzip too).
     ///
     /// # Errors

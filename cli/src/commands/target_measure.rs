@@ -37,12 +37,18 @@ pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<()> {
             measured.unsettled
         ));
     }
-    if output.is_json() {
-        let networks = measured.networks.len();
-        return output.json(&json!({
-            "name": args.name, "operators": measured.operators, "networks": networks, "unsettled": measured.unsettled,
-        }));
-    }
     let folder = measured.folder.display();
-    output.line(format!("target {} with {} operators, in {folder}", args.name, measured.operators))
+    output.say(format!("target {} with {} operators, in {folder}", args.name, measured.operators));
+    match &measured.networks {
+        Some(networks) => {
+            output.say(format!(
+                "{} networks measured whole, in {}; below, how sums of operators agree with them",
+                networks.rows().len(),
+                networks.path().display()
+            ));
+            super::compare::validate(&measured.target, networks, Some(&space), true, None, output)
+        }
+        None if output.is_json() => output.json(&json!({"target": args.name, "operators": measured.operators})),
+        None => Ok(()),
+    }
 }
