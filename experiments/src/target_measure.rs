@@ -66,8 +66,8 @@ pub struct MeasuredTarget {
 /// told the visits so far, the works settled, and all works.
 ///
 /// # Errors
-/// A reserved or impossible name; [`AppError::NotOffered`], [`AppError::Interrupted`], [`AppError::OtherMeasurements`]; files that cannot be
-/// written.
+/// A reserved or impossible name; [`AppError::NotOffered`], [`AppError::Interrupted`],
+/// [`AppError::OtherMeasurements`]; files that cannot be written.
 pub fn measure(
     job: &MeasureJob<'_>,
     stop: &AtomicBool,
