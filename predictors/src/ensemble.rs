@@ -68,7 +68,7 @@ impl Model {
 
     /// Top-1 and spread of every row: numbers that depend on the row alone, not on the others or the threads.
     pub fn predict(&self, rows: &ActiveRows) -> Vec<Prediction> {
-        let members: Vec<Vec<f32>> = self.members.iter().map(|member| member.forward(rows)).collect();
+        let members: Vec<Vec<f32>> = self.members.par_iter().map(|member| member.forward(rows)).collect();
         let predict = |(row, active): (usize, &[u32])| {
             let additive = self.additive.as_ref().map_or(0.0, |model| model.predict(active));
             let additive = additive + self.interactions.as_ref().map_or(0.0, |model| model.predict(active));
