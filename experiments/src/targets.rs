@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
+use hw_targets::budget::Budget;
 use hw_targets::cost::{CostSum, CostValue, NetworkCost, OpCost};
 use hw_targets::diff::{Difference, difference};
 use hw_targets::error::HwError;
@@ -13,7 +14,7 @@ use hw_targets::manifest::Correction;
 use hw_targets::networks::Networks;
 use hw_targets::table::{OpKey, OpTable};
 use hw_targets::target::Target;
-use hw_targets::units::Quantity;
+use hw_targets::units::{Bytes, Quantity};
 use hw_targets::work_list;
 use hw_targets::workload::{Op, Workload};
 use search::dense::{CostTables, DeviceCost};
@@ -24,24 +25,21 @@ use crate::error::AppError;
 use crate::spaces;
 
 /// One line of `ofa target list`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TargetEntry {
     /// Its name.
     pub name: String,
     /// Whether it ships or is the user's own.
     pub origin: Origin,
-    /// The device in words, and what it can answer; or why it cannot be read.
-    pub state: Result<(String, Vec<Quantity>), String>,
+    /// It, or why it cannot be read.
+    pub state: Result<Target, String>,
 }
 
 /// Every target that can be named. One that cannot be read is listed with the reason.
 pub fn list() -> Vec<TargetEntry> {
     let library = TargetLibrary::of_user();
     let entry = |(name, origin): (String, Origin)| {
-        let state = match library.find(&name) {
-            Ok(target) => Ok((target.manifest().device.clone().unwrap_or_default(), target.known())),
-            Err(error) => Err(error.to_string()),
-        };
+        let state = library.find(&name).map_err(|error| error.to_string());
         TargetEntry { name, origin, state }
     };
     library.names().into_iter().map(entry).collect()
@@ -53,6 +51,28 @@ pub fn list() -> Vec<TargetEntry> {
 /// An unknown name, wrong content of its files.
 pub fn find(name: &str) -> Result<Target> {
     Ok(TargetLibrary::of_user().find(name)?)
+}
+
+/// `given` with the memories of `target` as ceilings, too; of two ceilings on one quantity the smaller one counts. Comes
+/// with a sentence for each memory that says what holds.
+///
+/// # Errors
+/// None for a budget and a target that were made by their own constructors.
+pub fn within_memory(given: Budget, target: &Target) -> Result<(Budget, Vec<String>), HwError> {
+    let mut budget = given;
+    let mut notes = Vec::new();
+    for quantity in Quantity::ALL {
+        let Some(Bytes(has)) = target.capacity(quantity) else { continue };
+        let (name, has) = (target.name(), has as f64);
+        let words = quantity.format(has);
+        notes.push(match given.limit(quantity).map(|limit| (limit, quantity.format(limit))) {
+            None => format!("{quantity} is kept within the {words} of {name}"),
+            Some((limit, given)) if limit <= has => format!("{quantity} is kept within {given}; {name} has {words}"),
+            Some((_, given)) => format!("{quantity} is kept within the {words} of {name}, below the {given} given"),
+        });
+        budget = budget.with(quantity, given.limit(quantity).map_or(has, |limit| limit.min(has)))?;
+    }
+    Ok((budget, notes))
 }
 
 /// What each subnet of a file costs on `target`, at any resolution of at least 16.
@@ -142,7 +162,7 @@ pub struct WorkList {
 pub fn work_list(space: &SearchSpace, target: Option<&Target>) -> Result<WorkList> {
     let all = operators(space)?;
     let lacks = |(op, resolution): &(Op, u32)| {
-        target.is_none_or(|target| !target.cost(op, *resolution).is_ok_and(|cost| !is_fitted(&cost)))
+        target.is_none_or(|target| !target.cost(op, *resolution).is_ok_and(|cost| is_measured(&cost)))
     };
     let missing: Vec<Op> = all.iter().filter(|pair| lacks(pair)).map(|(op, _)| *op).collect();
     let distinct = |ops: Vec<Op>| ops.iter().map(|op| OpKey::new(op, None)).collect::<BTreeSet<_>>().len();
@@ -151,8 +171,10 @@ pub fn work_list(space: &SearchSpace, target: Option<&Target>) -> Result<WorkLis
     Ok(WorkList { table, operators, missing: count })
 }
 
-fn is_fitted(cost: &OpCost) -> bool {
-    [cost.latency, cost.energy].into_iter().flatten().any(|estimate| estimate.fitted)
+/// A board that knows only its memory has nothing measured.
+fn is_measured(cost: &OpCost) -> bool {
+    let mut estimates = [cost.latency, cost.energy].into_iter().flatten().peekable();
+    estimates.peek().is_some() && estimates.all(|estimate| !estimate.fitted)
 }
 
 /// Two targets, operator by operator, in every quantity both know: over the operators of their tables, or of `space`.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::budget::Budget;
 use crate::cost::{Grade, Method, Scope};
-use crate::units::{Joules, Quantity};
+use crate::units::{Bytes, Joules, Quantity};
 use crate::workload::{Activation, Op, OpKind, Workload};
 
 const TABLE: &str = "op_type,in_h,in_w,in_c,out_h,out_w,out_c,kernel,stride,groups,mid_c,se,se_mid_c,activation,residual,latency_ms,latency_ms_std,energy_mJ,energy_method\n\
@@ -86,7 +86,9 @@ fn a_table_becomes_a_target_of_that_name() {
     assert_eq!(target.manifest().device.as_deref(), Some("My board"));
     assert_eq!(target.default_bundle_for("mcu-cifar"), Some("mcu-cifar"));
     let names: Vec<String> = home.library.names().into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, ["jetson-tx2", "note10", "pixel3", "board"]);
+    let shipped = SHIPPED.map(|(name, _)| name);
+    assert!(shipped.is_sorted());
+    assert_eq!(names, [&shipped[..], &["board"]].concat());
     // The same by path: the folder, its YAML, the table itself.
     let folder = home.path("home/targets/board");
     for path in [folder.clone(), folder.join("target.yaml"), home.path("board.csv")] {
@@ -192,10 +194,60 @@ fn shipped_targets_say_what_they_are() {
         let target = library.find(name).unwrap();
         assert_eq!(target.name(), name);
         assert!(target.manifest().source.is_some() && target.manifest().licence.is_some(), "{name}");
-        assert_eq!(target.default_bundles()[0].space, "fbnet-cifar");
-        assert_eq!(target.provenance(Quantity::Latency), Some((Method::Fitted, Scope::Inference, Grade::C)));
+        match target.capacity(Quantity::Flash) {
+            None => {
+                assert_eq!(target.default_bundles()[0].space, "fbnet-cifar");
+                let fitted = (Method::Fitted, Scope::Inference, Grade::C);
+                assert_eq!(target.provenance(Quantity::Latency), Some(fitted));
+            }
+            Some(_) => assert!(!target.knows(Quantity::Latency) && !target.knows(Quantity::Energy), "{name}"),
+        }
     }
     let explanation = |name: &str| library.find(name).unwrap().explanation(Quantity::Energy).unwrap().to_string();
     assert!(explanation("pixel3").ends_with("energy = latency × 1.2 W (vendor CPU power profile), factor ×/÷ 1.6"));
     assert!(explanation("jetson-tx2").contains("rail"));
+}
+
+/// The boards of MCUNet, where 1 kB is 1024 bytes.
+#[test]
+fn boards_have_the_memory_that_was_published() {
+    let library = TargetLibrary::new(None);
+    for (name, sram, flash) in
+        [("stm32f412", 256, 1024), ("stm32f746", 320, 1024), ("stm32f765", 512, 1024), ("stm32h743", 512, 2048)]
+    {
+        let board = library.find(name).unwrap();
+        assert_eq!(board.capacity(Quantity::PeakMemory), Some(Bytes(sram * 1024)), "{name}");
+        assert_eq!(board.capacity(Quantity::Flash), Some(Bytes(flash * 1024)), "{name}");
+        assert_eq!(board.capacity(Quantity::Params), None);
+        let cost = board.cost_of(&network()).unwrap();
+        assert!(cost.latency.is_none() && cost.energy.is_none() && cost.flash > Bytes(0), "{cost:?}");
+    }
+}
+
+#[test]
+fn a_memory_is_read_with_its_unit_and_kept() {
+    let home = home();
+    let read = |memory: &str| {
+        let path = home.path("own.yaml");
+        fs::write(&path, format!("schema: ofa.target/1\n{memory}\n")).unwrap();
+        home.library.find(path.to_str().unwrap())
+    };
+    let own = read("sram: 96 KiB").unwrap();
+    assert_eq!((own.capacity(Quantity::PeakMemory), own.capacity(Quantity::Flash)), (Some(Bytes(98_304)), None));
+    for (memory, words) in [
+        ("sram: 320", ["sram", "320KiB"]),
+        ("flash: 0 KiB", ["flash", "zero"]),
+        ("flash: 1 mJ", ["flash", "1 mJ"]),
+        ("flash: -1MiB", ["flash", "-1MiB"]),
+        ("ram: 1MiB", ["ram", "sram"]),
+        ("device: nothing is known of it", ["neither", "sram"]),
+    ] {
+        let error = read(memory).unwrap_err();
+        assert_eq!(error.kind().exit_code(), 3, "{memory}");
+        assert!(words.iter().all(|word| error.to_string().contains(word)), "{memory}: {error}");
+    }
+    // Beside a table it is kept with it.
+    home.manifest("flash: 2MiB\n");
+    home.add().unwrap();
+    assert_eq!(home.library.find("board").unwrap().capacity(Quantity::Flash), Some(Bytes(2 << 20)));
 }

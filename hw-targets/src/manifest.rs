@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cells::read_text;
 use crate::cost::{Grade, Method, Scope};
@@ -104,6 +105,12 @@ pub struct Manifest {
     /// Added once per network.
     #[serde(rename = "const_energy_mJ", skip_serializing_if = "Option::is_none")]
     pub const_energy_mj: Option<f64>,
+    /// Memory for activations and buffers, with its unit: `320KiB`. A ceiling on the peak memory of networks.
+    #[serde(deserialize_with = "text_of_scalar", skip_serializing_if = "Option::is_none")]
+    pub sram: Option<String>,
+    /// Memory for weights, with its unit: `1MiB`. A ceiling on the flash of networks.
+    #[serde(deserialize_with = "text_of_scalar", skip_serializing_if = "Option::is_none")]
+    pub flash: Option<String>,
     /// Bundles to use when none is named, the preferred one first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bundles: Vec<DefaultBundle>,
@@ -229,6 +236,16 @@ pub struct RangeEntry {
     pub mid_channels: [u32; 2],
     /// Kernel size.
     pub kernel: [u32; 2],
+}
+
+/// Text that YAML may take for a number: `320` is refused later for its missing unit, which says more than its type.
+fn text_of_scalar<'de, D: Deserializer<'de>>(file: D) -> Result<Option<String>, D::Error> {
+    match serde_yaml::Value::deserialize(file)? {
+        serde_yaml::Value::Null => Ok(None),
+        serde_yaml::Value::String(text) => Ok(Some(text)),
+        serde_yaml::Value::Number(number) => Ok(Some(number.to_string())),
+        _ => Err(D::Error::custom("is not a number with its unit, such as 320KiB")),
+    }
 }
 
 /// Six significant digits: more than any measurement here carries, and stable in a file.

@@ -2,7 +2,8 @@
 //!
 //! The cost of a network is the sum over its operators plus a constant, so a search may add up dense tables of
 //! [`Estimate`]s in a [`CostSum`] and ask [`Target::value_of`] for the whole. Energy that is latency × a power says so,
-//! and gives the latency that an energy amounts to.
+//! and gives the latency that an energy amounts to. A board may know nothing but its memory, which then limits
+//! what fits on it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::error::HwError;
 use crate::manifest::{DefaultBundle, Manifest, QuantityEntry, word};
 use crate::model::{CostModel, FirstOf, PowerModel, ScaledModel, TableModel};
 use crate::table::OpTable;
-use crate::units::{Joules, Quantity, Seconds};
+use crate::units::{Bytes, Joules, Quantity, Seconds};
 use crate::workload::{Op, Workload};
 
 /// Common error of a table whose manifest and rows state none: clock, temperature and instrument.
@@ -29,6 +30,8 @@ pub struct Target {
     bundles: Vec<DefaultBundle>,
     latency: Option<Answer>,
     energy: Option<Answer>,
+    sram: Option<Bytes>,
+    flash: Option<Bytes>,
     watts: Option<f64>,
     notes: Vec<String>,
     warnings: Vec<String>,
@@ -52,18 +55,23 @@ impl Target {
     /// A target called `name` out of its manifest and table; `path` (the manifest or the table) is for messages.
     ///
     /// # Errors
-    /// [`HwError::BadField`] for words and models that make no sense, or if neither latency nor energy can be answered.
+    /// [`HwError::BadField`] for words and models that make no sense, or if it states neither latency nor energy nor
+    /// the size of a memory.
     pub fn new(name: &str, manifest: Manifest, table: Option<OpTable>, path: &Path) -> Result<Self, HwError> {
         let notes = table.as_ref().map(|table| table.notes().to_vec()).unwrap_or_default();
         let table = table.map(Arc::new);
         let build = Builder { manifest: &manifest, table: table.as_ref(), path };
         let latency = build.latency()?;
         let energy = build.energy(latency.as_ref())?;
-        if latency.is_none() && energy.is_none() {
+        let sram = build.memory("sram", manifest.sram.as_deref())?;
+        let flash = build.memory("flash", manifest.flash.as_deref())?;
+        if latency.is_none() && energy.is_none() && sram.is_none() && flash.is_none() {
             return Err(HwError::BadField {
                 path: path.to_path_buf(),
                 field: "table".to_string(),
-                problem: "neither a table nor a fitted model answers for latency or energy".to_string(),
+                problem:
+                    "neither a table nor a fitted model answers for latency or energy, and no sram or flash is stated"
+                        .to_string(),
             });
         }
         let watts = manifest.energy.as_ref().and_then(|entry| entry.power_w);
@@ -80,6 +88,8 @@ impl Target {
             bundles,
             latency,
             energy,
+            sram,
+            flash,
             watts,
             notes,
             warnings: Vec::new(),
@@ -143,6 +153,16 @@ impl Target {
             Quantity::Latency => self.latency.is_some(),
             Quantity::Energy => self.energy.is_some(),
             _ => true,
+        }
+    }
+
+    /// How much of `quantity` the device has for a network, in bytes: its flash, and its SRAM for peak memory. `None`
+    /// where it is not stated, and for what is no memory.
+    pub fn capacity(&self, quantity: Quantity) -> Option<Bytes> {
+        match quantity {
+            Quantity::Flash => self.flash,
+            Quantity::PeakMemory => self.sram,
+            _ => None,
         }
     }
 
@@ -286,6 +306,16 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn bad(&self, field: &str, problem: &str) -> HwError {
         HwError::BadField { path: self.path.to_path_buf(), field: field.to_string(), problem: problem.to_string() }
+    }
+
+    /// A memory of the device. Without a unit, 320 could be bytes as well as kilobytes.
+    fn memory(&self, field: &str, text: Option<&str>) -> Result<Option<Bytes>, HwError> {
+        let Some(text) = text else { return Ok(None) };
+        match text.parse::<Bytes>() {
+            Ok(Bytes(0)) => Err(self.bad(field, "is zero: leave it out if it is not known")),
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) => Err(self.bad(field, &error.to_string())),
+        }
     }
 
     fn latency(&self) -> Result<Option<Answer>, HwError> {

@@ -105,10 +105,10 @@ pub(crate) struct BudgetArgs {
     /// Most parameters, for example 5M
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) params: Option<Params>,
-    /// Most flash for the weights of an int8 network, for example 1MiB
+    /// Most flash for the weights of an int8 network, for example 1MiB; a board has a ceiling of its own
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) flash: Option<Bytes>,
-    /// Most memory that one int8 inference may need at its peak, for example 320KiB
+    /// Most memory that one int8 inference may need at its peak, for example 320KiB; a board has a ceiling of its own
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) peak_memory: Option<Bytes>,
 }

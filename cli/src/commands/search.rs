@@ -11,7 +11,7 @@ use experiments::search_report::{AdditivePart, Found, SearchReport};
 use experiments::{spaces, targets};
 use hw_targets::cost::CostValue;
 use hw_targets::target::Target;
-use hw_targets::units::{Joules, Quantity};
+use hw_targets::units::{Bytes, Joules, Quantity};
 use search::arch::ArchSpec;
 use search::nsga2::Objective;
 
@@ -42,9 +42,12 @@ fn run_each(args: &SearchArgs, stop: &AtomicBool, output: &mut Output) -> Result
         let folder = args.out.as_ref().map(|out| out.join(name));
         match search(args, Some(target), folder.as_deref(), stop, output) {
             Ok((job, report)) if output.is_json() => print(&job, &report, output)?,
-            Ok((_, report)) => rows.extend(report.found.iter().map(|found| {
+            Ok((job, report)) => rows.extend(report.found.iter().map(|found| {
                 let device = |quantity: Quantity, cost: &Option<CostValue>| {
                     cost.as_ref().map_or("not known".to_owned(), |cost| quantity.format(cost.value))
+                };
+                let memory = |quantity: Quantity, bytes: Bytes| {
+                    job.budget.limit(quantity).map_or(String::new(), |_| bytes.to_string())
                 };
                 vec![
                     target.clone(),
@@ -54,6 +57,8 @@ fn run_each(args: &SearchArgs, stop: &AtomicBool, output: &mut Output) -> Result
                     device(Quantity::Latency, &found.cost.latency),
                     found.cost.macs.to_string(),
                     found.cost.params.to_string(),
+                    memory(Quantity::Flash, found.cost.flash),
+                    memory(Quantity::PeakMemory, found.cost.peak_memory),
                     format!("{} px", found.arch.resolution()),
                 ]
             })),
@@ -65,7 +70,18 @@ fn run_each(args: &SearchArgs, stop: &AtomicBool, output: &mut Output) -> Result
         }
     }
     if !rows.is_empty() {
-        let header = ["target", "top-1 predicted", "measured", "energy", "latency", "MACs", "parameters", "resolution"];
+        let header = [
+            "target",
+            "top-1 predicted",
+            "measured",
+            "energy",
+            "latency",
+            "MACs",
+            "parameters",
+            "flash",
+            "peak-memory",
+            "resolution",
+        ];
         // Nobody asked for what is nowhere known.
         let shown: Vec<usize> = (0..header.len()).filter(|&at| rows.iter().any(|row| !row[at].is_empty())).collect();
         let pick = |row: &Vec<String>| shown.iter().map(|&at| row[at].clone()).collect();
@@ -83,12 +99,15 @@ fn search(
     stop: &AtomicBool,
     output: &mut Output,
 ) -> Result<(SearchJob, SearchReport)> {
-    let limits = args.budget;
-    let budget = limits.budget()?;
+    let mut budget = args.budget.budget()?;
     let target = target.map(targets::find).transpose()?;
     // Before files are read: a budget on what the target does not know is wrong whatever they hold.
     if let Some(target) = &target {
         budget.check_known(target)?;
+        let (ceilings, notes) = targets::within_memory(budget, target)?;
+        budget = ceilings;
+        // Said before the search, which may end with nothing that fits.
+        notes.iter().for_each(|note| output.say(format!("note: {note}")));
     }
     let wish =
         Wish { supernet: args.supernet.as_deref(), space: args.space.as_deref(), predictor: args.predictor.as_deref() };
@@ -290,8 +309,8 @@ fn found_rows(job: &SearchJob, found: &Found) -> Vec<(String, String)> {
     rows.push(row("MACs", found.cost.macs.to_string()));
     rows.push(row("parameters", found.cost.params.to_string()));
     for (quantity, bytes) in [(Quantity::Flash, found.cost.flash), (Quantity::PeakMemory, found.cost.peak_memory)] {
-        if job.budget.limit(quantity).is_some() {
-            rows.push(row(quantity.name(), format!("{bytes} (int8)")));
+        if let Some(limit) = job.budget.limit(quantity) {
+            rows.push(row(quantity.name(), format!("{bytes} (int8) of {}", quantity.format(limit))));
         }
     }
     rows.push(row("resolution", format!("{} px", found.arch.resolution())));

@@ -75,22 +75,42 @@ fn list(output: &mut Output) -> Result<()> {
         return entries.iter().try_for_each(|entry| {
             let shipped = entry.origin == Origin::Shipped;
             output.json(&match &entry.state {
-                Ok((device, known)) => {
-                    json!({"name": entry.name, "shipped": shipped, "device": device, "knows": names(known)})
-                }
+                Ok(target) => json!({
+                    "name": entry.name, "shipped": shipped, "device": device(target), "knows": names(&target.known()),
+                    "memory": memory_json(target),
+                }),
                 Err(error) => json!({"name": entry.name, "shipped": shipped, "error": error}),
             })
         });
     }
     let row = |entry: &targets::TargetEntry| {
         let origin = if entry.origin == Origin::Shipped { "shipped" } else { "yours" };
-        let (knows, device) = match &entry.state {
-            Ok((device, known)) => (names(known).join(", "), device.clone()),
-            Err(error) => ("-".to_owned(), format!("cannot be read: {error}")),
+        let (knows, memory, device) = match &entry.state {
+            Ok(target) => (names(&target.known()).join(", "), memory_words(target), device(target)),
+            Err(error) => ("-".to_owned(), String::new(), format!("cannot be read: {error}")),
         };
-        vec![entry.name.clone(), origin.to_owned(), knows, device]
+        vec![entry.name.clone(), origin.to_owned(), knows, memory, device]
     };
-    output.table(&["target", "origin", "knows", "device"], entries.iter().map(row).collect())
+    output.table(&["target", "origin", "knows", "memory", "device"], entries.iter().map(row).collect())
+}
+
+fn device(target: &Target) -> String {
+    target.manifest().device.clone().unwrap_or_default()
+}
+
+/// What a device has for a network, by the quantity that it limits.
+const MEMORIES: [(Quantity, &str); 2] = [(Quantity::PeakMemory, "SRAM"), (Quantity::Flash, "flash")];
+
+/// `320 KiB SRAM, 1 MiB flash`; empty where neither is stated.
+fn memory_words(target: &Target) -> String {
+    let memories = MEMORIES.into_iter().filter_map(|(of, name)| Some(format!("{} {name}", target.capacity(of)?)));
+    memories.collect::<Vec<_>>().join(", ")
+}
+
+fn memory_json(target: &Target) -> Map<String, Value> {
+    let memories =
+        MEMORIES.into_iter().filter_map(|(of, _)| Some((of.json_key().to_owned(), target.capacity(of)?.0.into())));
+    memories.collect()
 }
 
 /// The fields of its manifest that a person wants to read, in order.
@@ -140,6 +160,7 @@ fn show(target: &Target, output: &mut Output) -> Result<()> {
             "answers": answers,
             "network_resolutions": target.network_resolutions(),
             "derived_power_w": target.derived_power(),
+            "memory": memory_json(target),
             "bundles": bundles,
             "notes": notes,
         }));
@@ -154,6 +175,10 @@ fn show(target: &Target, output: &mut Output) -> Result<()> {
             _ => "not known".to_owned(),
         };
         rows.push((quantity.name().to_owned(), answer));
+    }
+    let memory = memory_words(target);
+    if !memory.is_empty() {
+        rows.push(("memory".to_owned(), memory));
     }
     if let Some(sizes) = target.network_resolutions() {
         let sizes: Vec<String> = sizes.iter().map(u32::to_string).collect();

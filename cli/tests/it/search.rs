@@ -388,3 +388,43 @@ fn confidence_lowers_the_ceiling_by_the_errors() {
         &["0.95"],
     );
 }
+
+/// With no budget at all, the board's memory is the budget.
+#[test]
+fn a_board_limits_a_search_by_its_memory() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let found = |target: &str, more: &[&str]| {
+        let args = [&["--target", target, "--format", "json"], more].concat();
+        let run = sandbox.ok(&search(&predictor, &args));
+        (run.json().remove(0), run.stderr)
+    };
+    let value = |found: &Value, key: &str| found["costs"][key].as_u64().unwrap();
+    let (large, said) = found("stm32f746", &[]);
+    assert!(said.contains("peak-memory is kept within the 320 KiB of stm32f746"), "{said}");
+    assert!(said.contains("flash is kept within the 1 MiB of stm32f746"), "{said}");
+    assert_eq!(large["budgets"]["peak_memory_bytes"]["limit"], 320.0 * 1024.0);
+    assert_eq!(large["budgets"]["flash_bytes"]["limit"], 1024.0 * 1024.0);
+    assert!(large["costs"].get("latency_ms").is_none() && large["costs"].get("energy_mj").is_none(), "{large}");
+
+    // A board smaller than what is best without it.
+    let own = sandbox.file("tiny.yaml", "schema: ofa.target/1\nsram: 24KiB\nflash: 200kB\n");
+    let (small, _) = found(&own, &[]);
+    assert!(value(&large, "peak_memory_bytes") > 24 * 1024 && value(&large, "flash_bytes") > 200_000, "{large}");
+    assert!(value(&small, "peak_memory_bytes") <= 24 * 1024 && value(&small, "flash_bytes") <= 200_000, "{small}");
+    assert!(small["top1"].as_f64().unwrap() < large["top1"].as_f64().unwrap());
+
+    // Of two ceilings the smaller one counts.
+    let (both, said) = found(&own, &["--peak-memory", "20KiB", "--flash", "1MiB"]);
+    assert_eq!(both["budgets"]["peak_memory_bytes"]["limit"], 20.0 * 1024.0);
+    assert_eq!(both["budgets"]["flash_bytes"]["limit"], 200_000.0);
+    assert!(said.contains("within 20 KiB; tiny has 24 KiB") && said.contains("below the 1 MiB given"), "{said}");
+    let words = sandbox.ok(&search(&predictor, &["--target", &own])).stdout;
+    assert!(words.contains("KiB (int8) of 24 KiB"), "{words}");
+    let many = sandbox.ok(&search(&predictor, &["--targets", "stm32f412,pixel3", "--macs", "6M"])).stdout;
+    assert!(many.contains("peak-memory") && many.contains("not known"), "{many}");
+
+    sandbox.refused(&search(&predictor, &["--target", "stm32f746", "--energy", "1mJ"]), 2, &["stm32f746", "energy"]);
+    let none = sandbox.file("none.yaml", "schema: ofa.target/1\nsram: 1KiB\n");
+    sandbox.refused(&search(&predictor, &["--target", &none]), 4, &["peak-memory is at least", "1 KiB of none"]);
+}

@@ -163,3 +163,23 @@ fn a_work_list_becomes_a_target_that_is_validated_and_corrected() {
     refused(&["diff", "pixel3", "note10"], 2, &["--space"]);
     assert!(sandbox.ok(&["target", "diff", "pixel3", "note10", "--space", "mcu-cifar"]).stdout.contains("median"));
 }
+
+#[test]
+fn a_board_shows_its_memory_and_has_everything_else_to_be_measured() {
+    let sandbox = Sandbox::new();
+    let list = sandbox.ok(&["target", "list"]).stdout;
+    assert!(
+        list.lines().any(|line| line.starts_with("stm32f412") && line.contains("256 KiB SRAM, 1 MiB flash")),
+        "{list}"
+    );
+    let json = sandbox.ok(&["target", "list", "--format", "json"]).json();
+    let board = json.iter().find(|entry| entry["name"] == "stm32h743").unwrap();
+    assert_eq!(
+        (&board["memory"]["peak_memory_bytes"], &board["memory"]["flash_bytes"]),
+        (&524_288.into(), &2_097_152.into())
+    );
+    let shown = sandbox.ok(&["target", "show", "stm32f765"]).stdout;
+    assert!(shown.contains("512 KiB SRAM, 1 MiB flash") && shown.contains("not known"), "{shown}");
+    let all = sandbox.ok(&["target", "template", "mcu-cifar"]).stdout;
+    assert_eq!(sandbox.ok(&["target", "template", "mcu-cifar", "--target", "stm32f746"]).stdout, all);
+}
