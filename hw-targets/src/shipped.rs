@@ -10,11 +10,12 @@
 //!   1.08 W for one big core at 2.65 GHz, a bench of the same chip 1.00 W there and 1.30 W at 2.8 GHz.
 //! - `jetson-tx2`: latency and energy of the 153 ungrouped FBNet operators on an NVIDIA Jetson TX2 (HW-NAS-Bench), energy
 //!   metered on the board's input rail.
+//! - `raspberry-pi-4`: latency of the same 201 FBNet operators as pixel3 on a Raspberry Pi 4 (HW-NAS-Bench).
 //!
-//! FBNet has no squeeze-excite, no h-swish and no kernel 7: pixel3 and jetson-tx2 take those terms from note10 by the
-//! ratio of the devices on the plain blocks of note10's table.
+//! FBNet has no squeeze-excite, no h-swish and no kernel 7: the devices of HW-NAS-Bench take those terms from note10 by
+//! the ratio of the devices on the plain blocks of note10's table.
 //!
-//! The errors common to all networks of a target (5 % on note10, 10 % on the other two, 30 % for pixel3's energy) are
+//! The errors common to all networks of a target (5 % on note10, 10 % on the others, 30 % for pixel3's energy) are
 //! judgements from what the sources leave open (threads, clock, power), not measurements.
 
 use std::path::Path;
@@ -43,6 +44,7 @@ pub fn refit(data: &Path) -> Result<Vec<Manifest>, HwError> {
     let lut = data.join("hw-nas-bench-fbnet/fbnet_cached_metrics.json");
     let pixel3 = hw_nas_bench::read(&lut, hw_nas_bench::Device::Pixel3)?;
     let tx2 = hw_nas_bench::read(&lut, hw_nas_bench::Device::JetsonTx2)?;
+    let pi4 = hw_nas_bench::read(&lut, hw_nas_bench::Device::RaspberryPi4)?;
 
     let note10_latency = FittedModel::fit(&measured(&note10, Quantity::Latency, |_| true), 0.05)?;
     let plain: Vec<Op> = note10.rows().iter().map(|row| *row.key.op()).filter(is_plain_block).collect();
@@ -52,6 +54,7 @@ pub fn refit(data: &Path) -> Result<Vec<Manifest>, HwError> {
         Ok::<_, HwError>(model)
     };
     let pixel3_latency = fit(&pixel3.table, Quantity::Latency, |_| true)?;
+    let pi4_latency = fit(&pi4.table, Quantity::Latency, |_| true)?;
     let tx2_latency = fit(&tx2.table, Quantity::Latency, |op| op.groups == 1)?;
     let tx2_energy = fit(&tx2.table, Quantity::Energy, |op| op.groups == 1)?;
 
@@ -59,6 +62,7 @@ pub fn refit(data: &Path) -> Result<Vec<Manifest>, HwError> {
         jetson_tx2(&tx2, &tx2_latency, &tx2_energy),
         note10_manifest(&note10, &note10_latency),
         pixel3_manifest(&pixel3, &pixel3_latency),
+        raspberry_pi_4(&pi4, &pi4_latency),
     ])
 }
 
@@ -173,6 +177,34 @@ fn pixel3_manifest(source: &Imported, latency: &FittedModel) -> Manifest {
                 .to_string(),
             TRANSFERRED.to_string(),
         ],
+        ..Manifest::default()
+    }
+}
+
+fn raspberry_pi_4(source: &Imported, latency: &FittedModel) -> Manifest {
+    let mape = network_mape(&source.table, Quantity::Latency, latency, &fbnet_networks());
+    Manifest {
+        schema: TARGET_SCHEMA.to_string(),
+        name: text("raspberry-pi-4"),
+        device: text("Raspberry Pi 4 Model B"),
+        soc: text("Broadcom BCM2711"),
+        processing_unit: text("CPU; threads are not stated"),
+        runtime: text("TFLite"),
+        batch: Some(1),
+        measured_by: text("HW-NAS-Bench (Li et al., ICLR 2021)"),
+        source: text("HW-NAS-Bench v1.0, FBNet operators, via github.com/fracapuano/sim-is-more"),
+        commit: text("c8a9073b9d17d7e062b2cf8178c3084aa700af24"),
+        licence: text("MIT"),
+        composition: text("sum"),
+        bundles: bundles(),
+        latency: fitted(
+            "latency fitted to measured operators",
+            "measured",
+            "inference",
+            latency.common_rel,
+            FittedEntry::of(latency, Some(mape)),
+        ),
+        notes: vec![TRANSFERRED.to_string()],
         ..Manifest::default()
     }
 }
