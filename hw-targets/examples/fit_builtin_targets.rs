@@ -16,11 +16,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         manifest.write(&path)?;
         report(&name, &manifest);
     }
+    println!("platforms measured with whole networks, leave-one-out error of energy and latency (* = the target):");
+    for candidate in hw_targets::shipped_networks::candidates(&shared.join("data/hw"))? {
+        let (energy, latency) = (100.0 * candidate.energy.loo_mape, 100.0 * candidate.latency.loo_mape);
+        let (mark, target) = (if candidate.chosen { "*" } else { " " }, candidate.target());
+        println!("{mark} {target} {}: energy {energy:.2} %, latency {latency:.2} %", candidate.platform);
+    }
     Ok(())
 }
 
 fn report(name: &str, manifest: &Manifest) {
     for (quantity, entry) in [("latency", &manifest.latency), ("energy", &manifest.energy)] {
+        if let Some(fit) = entry.as_ref().and_then(|entry| entry.network_fit.as_ref()) {
+            let (networks, loo, rel) = (fit.networks, 100.0 * fit.loo_mape, 100.0 * fit.rel_error);
+            println!("{name} {quantity}: {networks} whole networks, leave-one-out {loo:.2} %, error of one {rel:.1} %");
+        }
         let Some(fitted) = entry.as_ref().and_then(|entry| entry.fitted.as_ref()) else { continue };
         let percent = |share: Option<f64>| share.map_or("-".to_string(), |share| format!("{:.2} %", 100.0 * share));
         println!("{name} {quantity}: network sums {}", percent(fitted.network_mape));

@@ -16,6 +16,7 @@ use crate::error::HwError;
 use crate::files::write_atomically;
 use crate::model::features::OpClass;
 use crate::model::fitted::{ClassFit, FittedModel, Range, Transfer};
+pub use crate::network_fit_file::NetworkFitEntry;
 
 /// Schema of a table's manifest.
 pub const TABLE_SCHEMA: &str = "ofa.table/1";
@@ -159,6 +160,9 @@ pub struct QuantityEntry {
     /// A fitted model; beside a table, it answers for operators that the table lacks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fitted: Option<FittedEntry>,
+    /// A model fitted to whole networks; it stands alone, or answers for operators that the table lacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_fit: Option<NetworkFitEntry>,
     /// What brings the sums closest to networks measured whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correction: Option<Correction>,
@@ -249,7 +253,7 @@ fn text_of_scalar<'de, D: Deserializer<'de>>(file: D) -> Result<Option<String>, 
 }
 
 /// Six significant digits: more than any measurement here carries, and stable in a file.
-fn six_digits(value: f64) -> f64 {
+pub(crate) fn six_digits(value: f64) -> f64 {
     format!("{value:.5e}").parse().unwrap_or(value)
 }
 

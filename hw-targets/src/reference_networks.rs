@@ -1,7 +1,9 @@
-//! Networks of the two published tables, operator by operator, to compare sums over a table with sums over its fit.
+//! Networks that published measurements are of, operator by operator.
 //!
 //! OFA's MobileNetV3 of width 1.2 (`once-for-all` §1.1) and the elastic form of FBNet (Wu et al. 2019, as in
-//! HW-NAS-Bench). The general way from a search space to operators is not this crate's.
+//! HW-NAS-Bench), to compare sums over a table with sums over its fit; MobileNet v1 (arXiv:1704.04861, Table 1) and v2
+//! (arXiv:1801.04381, Table 2) at any width and resolution, to fit to whole networks. The general way from a search
+//! space to operators is not this crate's.
 
 use crate::workload::{Activation, Op, OpKind, Workload};
 
@@ -140,6 +142,57 @@ pub(crate) fn fbnet(genome: &Genome, resolution: u32, imagenet: bool, classes: u
     Workload { resolution, ops: chain.ops }
 }
 
+fn plain_stage(width: u32, activation: Activation) -> Stage {
+    Stage { width, stride: 1, max_depth: 1, activation, squeeze_excite: false }
+}
+
+/// Outputs of the published MobileNets: ImageNet's classes and background.
+const MOBILENET_CLASSES: u32 = 1001;
+
+/// MobileNet v1 of `percent` of the full width. A depthwise convolution and the 1×1 convolution after it are one block.
+pub(crate) fn mobilenet_v1(percent: u32, resolution: u32) -> Workload {
+    let widths = [64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024];
+    let strides = [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1];
+    // No width is below 8 (depth_multiplier's min_depth).
+    let scaled = |width: u32| (width * percent / 100).max(8);
+    let mut chain = Chain { ops: Vec::new(), size: resolution, channels: 3 };
+    chain.conv(3, 2, scaled(32), Activation::Relu6, true);
+    for (width, stride) in widths.into_iter().zip(strides) {
+        let inside = chain.channels;
+        chain.block(&plain_stage(scaled(width), Activation::Relu6), stride, 3, 1, false);
+        if let Some(op) = chain.ops.last_mut() {
+            (op.mid_channels, op.residual) = (inside, false);
+        }
+    }
+    chain.pool();
+    chain.classifier(MOBILENET_CLASSES);
+    Workload { resolution, ops: chain.ops }
+}
+
+/// MobileNet v2 of `percent` of the full width; the last convolution is never narrower than 1280.
+pub(crate) fn mobilenet_v2(percent: u32, resolution: u32) -> Workload {
+    let stages =
+        [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
+    // make_divisible of width × percent / 100, in hundredths so that no fraction is lost.
+    let scaled = |width: u32| {
+        let hundredths = width * percent;
+        let rounded = ((hundredths + 400) / 800 * 8).max(8);
+        if 1000 * rounded < 9 * hundredths { rounded + 8 } else { rounded }
+    };
+    let mut chain = Chain { ops: Vec::new(), size: resolution, channels: 3 };
+    chain.conv(3, 2, scaled(32), Activation::Relu6, true);
+    for (expand, width, depth, stride) in stages {
+        for at in 0..depth {
+            let stage = plain_stage(scaled(width), Activation::Relu6);
+            chain.block(&stage, if at == 0 { stride } else { 1 }, 3, expand, false);
+        }
+    }
+    chain.conv(1, 1, scaled(1280).max(1280), Activation::Relu6, true);
+    chain.pool();
+    chain.classifier(MOBILENET_CLASSES);
+    Workload { resolution, ops: chain.ops }
+}
+
 /// SplitMix64 (Steele, Lea & Flood 2014): enough to pick networks, the same everywhere.
 pub(crate) struct Picker(pub(crate) u64);
 
@@ -171,6 +224,31 @@ impl Picker {
             kernels: (0..22).map(|_| self.pick(&[3, 5])).collect(),
             expands: (0..22).map(|_| self.pick(&[1, 3, 6])).collect(),
             depths: (0..7).map(|at| if at == 0 || at == 6 { 1 } else { self.pick(&[1, 2, 3, 4]) }).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Millions of MACs as published for 1000 classes (arXiv:1704.04861, Tables 6 and 7; arXiv:1801.04381, Table 4 and
+    /// the model list of its authors).
+    #[test]
+    fn mobilenets_count_the_published_macs() {
+        let published = [
+            (mobilenet_v1(100, 224), 569.0),
+            (mobilenet_v1(75, 224), 325.0),
+            (mobilenet_v1(50, 160), 76.0),
+            (mobilenet_v1(25, 128), 14.0),
+            (mobilenet_v2(100, 224), 300.0),
+            (mobilenet_v2(140, 224), 582.0),
+            (mobilenet_v2(75, 160), 107.0),
+            (mobilenet_v2(35, 224), 59.0),
+        ];
+        for (network, millions) in published {
+            let macs = network.macs().0 as f64 / 1e6;
+            assert!((macs - millions).abs() <= 0.6 + 0.005 * millions, "{macs} {millions}");
         }
     }
 }

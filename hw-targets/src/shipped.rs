@@ -10,7 +10,9 @@
 //!   1.08 W for one big core at 2.65 GHz, a bench of the same chip 1.00 W there and 1.30 W at 2.8 GHz.
 //! - `jetson-tx2`: latency and energy of the 153 ungrouped FBNet operators on an NVIDIA Jetson TX2 (HW-NAS-Bench), energy
 //!   metered on the board's input rail.
-//! - `raspberry-pi-4`: latency of the same 201 FBNet operators as pixel3 on a Raspberry Pi 4 (HW-NAS-Bench).
+//! - `raspberry-pi-4`: latency of the same 201 FBNet operators as pixel3 on a Raspberry Pi 4 (HW-NAS-Bench); energy
+//!   fitted to whole networks.
+//! - `jetson-agx-orin`, `jetson-agx-xavier`, `khadas-vim4`, `rk3588s`: [`crate::shipped_networks`].
 //!
 //! FBNet has no squeeze-excite, no h-swish and no kernel 7: the devices of HW-NAS-Bench take those terms from note10 by
 //! the ratio of the devices on the plain blocks of note10's table.
@@ -26,6 +28,7 @@ use crate::import::{Imported, hw_nas_bench, ofa_yaml};
 use crate::manifest::{DefaultBundle, FittedEntry, Manifest, QuantityEntry, TARGET_SCHEMA};
 use crate::model::{CostModel, FittedModel, TableModel};
 use crate::reference_networks::{Picker, fbnet, mbv3};
+use crate::shipped_networks;
 use crate::table::{OpTable, Row};
 use crate::units::Quantity;
 use crate::workload::{Activation, Op, OpKind, Workload};
@@ -35,7 +38,8 @@ const PIXEL3_WATTS: f64 = 1.2;
 /// Random networks that sums are compared on.
 const NETWORKS: usize = 1000;
 
-/// Fits all shipped targets to the measurements under `data` (`hw-nas-bench-fbnet/`, `ofa-note10/`).
+/// Fits all shipped targets to the measurements under `data` (`hw-nas-bench-fbnet/`, `ofa-note10/`,
+/// `mlperf-inference-edge-power/`); they come in alphabetical order.
 ///
 /// # Errors
 /// Those of reading and fitting.
@@ -58,12 +62,16 @@ pub fn refit(data: &Path) -> Result<Vec<Manifest>, HwError> {
     let tx2_latency = fit(&tx2.table, Quantity::Latency, |op| op.groups == 1)?;
     let tx2_energy = fit(&tx2.table, Quantity::Energy, |op| op.groups == 1)?;
 
-    Ok(vec![
+    let whole = shipped_networks::refit(data)?;
+    let mut manifests = vec![
         jetson_tx2(&tx2, &tx2_latency, &tx2_energy),
         note10_manifest(&note10, &note10_latency),
         pixel3_manifest(&pixel3, &pixel3_latency),
-        raspberry_pi_4(&pi4, &pi4_latency),
-    ])
+        raspberry_pi_4(&pi4, &pi4_latency, whole.raspberry_pi_4),
+    ];
+    manifests.extend(whole.manifests);
+    manifests.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(manifests)
 }
 
 /// Operators and values in SI units of one quantity of a table. FBNet's skips are left out: elastic spaces have none,
@@ -110,11 +118,11 @@ fn mbv3_networks() -> Vec<Workload> {
     (0..NETWORKS).map(|_| mbv3(&picker.mbv3(), picker.pick(&[160, 176, 192, 208, 224]))).collect()
 }
 
-fn text(words: &str) -> Option<String> {
+pub(crate) fn text(words: &str) -> Option<String> {
     Some(words.to_string())
 }
 
-fn bundles() -> Vec<DefaultBundle> {
+pub(crate) fn bundles() -> Vec<DefaultBundle> {
     ["fbnet-cifar", "mcu-cifar"]
         .map(|name| DefaultBundle { space: name.to_string(), bundle: name.to_string() })
         .to_vec()
@@ -181,21 +189,32 @@ fn pixel3_manifest(source: &Imported, latency: &FittedModel) -> Manifest {
     }
 }
 
-fn raspberry_pi_4(source: &Imported, latency: &FittedModel) -> Manifest {
+/// Latency from operators, energy from whole networks: two sources under different conditions.
+fn raspberry_pi_4(source: &Imported, latency: &FittedModel, whole: Manifest) -> Manifest {
     let mape = network_mape(&source.table, Quantity::Latency, latency, &fbnet_networks());
+    let said = |latency: &str, energy: Option<String>| Some(format!("latency: {latency}; energy: {}", energy?));
+    let Manifest { runtime, clock, measured_by, source, commit, licence, const_energy_mj, energy, .. } = whole;
+    let mut notes = vec![
+        "latency and energy come from different boards, runtimes and threads: their ratio is not the power of either"
+            .to_string(),
+        format!("latency: {TRANSFERRED}"),
+    ];
+    notes.extend(whole.notes.into_iter().map(|note| format!("energy: {note}")));
     Manifest {
         schema: TARGET_SCHEMA.to_string(),
         name: text("raspberry-pi-4"),
         device: text("Raspberry Pi 4 Model B"),
         soc: text("Broadcom BCM2711"),
-        processing_unit: text("CPU; threads are not stated"),
-        runtime: text("TFLite"),
+        processing_unit: text("CPU, Arm Cortex-A72; the threads of the latencies are not stated"),
+        runtime: said("TFLite", runtime),
         batch: Some(1),
-        measured_by: text("HW-NAS-Bench (Li et al., ICLR 2021)"),
-        source: text("HW-NAS-Bench v1.0, FBNet operators, via github.com/fracapuano/sim-is-more"),
-        commit: text("c8a9073b9d17d7e062b2cf8178c3084aa700af24"),
-        licence: text("MIT"),
-        composition: text("sum"),
+        clock: clock.map(|clock| format!("energy: {clock}")),
+        measured_by: said("HW-NAS-Bench (Li et al., ICLR 2021)", measured_by),
+        source: said("HW-NAS-Bench v1.0, FBNet operators, via github.com/fracapuano/sim-is-more", source),
+        commit: said("c8a9073b9d17d7e062b2cf8178c3084aa700af24", commit),
+        licence: said("MIT", licence),
+        composition: text("sum+const"),
+        const_energy_mj,
         bundles: bundles(),
         latency: fitted(
             "latency fitted to measured operators",
@@ -204,7 +223,8 @@ fn raspberry_pi_4(source: &Imported, latency: &FittedModel) -> Manifest {
             latency.common_rel,
             FittedEntry::of(latency, Some(mape)),
         ),
-        notes: vec![TRANSFERRED.to_string()],
+        energy,
+        notes,
         ..Manifest::default()
     }
 }

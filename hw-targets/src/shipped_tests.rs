@@ -42,8 +42,24 @@ fn shipped_targets_are_what_the_measurements_give() {
         }
     };
     for fresh in &refitted {
-        let kept = manifest(fresh.name.as_deref().unwrap());
+        let name = fresh.name.as_deref().unwrap();
+        let kept = manifest(name);
+        assert_eq!(
+            (fresh.const_latency_ms, fresh.const_energy_mj, &fresh.clock),
+            (kept.const_latency_ms, kept.const_energy_mj, &kept.clock)
+        );
         for (fresh, kept) in [(&fresh.latency, &kept.latency), (&fresh.energy, &kept.energy)] {
+            let network_fit =
+                |entry: &Option<QuantityEntry>| entry.as_ref().and_then(|entry| entry.network_fit.clone());
+            assert_eq!(network_fit(fresh).is_some(), network_fit(kept).is_some());
+            if let Some((fresh, kept)) = network_fit(fresh).zip(network_fit(kept)) {
+                assert_eq!((fresh.networks, &fresh.ranges), (kept.networks, &kept.ranges));
+                assert!((fresh.loo_mape - kept.loo_mape).abs() < 1e-5);
+                for (term, value) in &fresh.coefficients {
+                    let gap = (value - kept.coefficients[term]).abs();
+                    assert!(gap <= 1e-4 * value.abs(), "{name} {term}");
+                }
+            }
             let pair = fresh.as_ref().zip(kept.as_ref());
             let Some((fresh, kept)) = pair.and_then(|(a, b)| a.fitted.as_ref().zip(b.fitted.as_ref())) else {
                 continue;

@@ -48,6 +48,8 @@ struct Answer {
     factor: Option<f64>,
     constant: f64,
     common_rel: f64,
+    /// Standard deviation of a whole network on top of its operators', as a fraction: of a model fitted to networks.
+    network_rel: f64,
     explanation: String,
 }
 
@@ -254,7 +256,7 @@ impl Target {
         let common = sum.common + answer.common_rel * answer.constant;
         CostValue {
             value,
-            std: sum.variance.sqrt(),
+            std: sum.variance.sqrt().hypot(answer.network_rel * value),
             common_rel: if value > 0.0 { common / value } else { 0.0 },
             method: answer.method,
             basis: answer.basis,
@@ -323,10 +325,7 @@ impl Builder<'_> {
         if entry.power_w.is_some() {
             return Err(self.bad("latency.power_W", "only an energy is derived from a power"));
         }
-        let mut answer = self.measured_or_fitted(Quantity::Latency, &entry, Method::Measured, Scope::Inference)?;
-        if let Some(answer) = &mut answer {
-            answer.constant = self.manifest.const_latency_ms.unwrap_or(0.0) * 1e-3;
-        }
+        let answer = self.measured_or_fitted(Quantity::Latency, &entry, Method::Measured, Scope::Inference)?;
         self.answered(Quantity::Latency, self.manifest.latency.is_some(), answer)
     }
 
@@ -338,13 +337,11 @@ impl Builder<'_> {
         let scope = scope.or_else(|| self.table?.energy_scope()).unwrap_or(Scope::Unstated);
         let Some(watts) = entry.power_w else {
             let method = self.table.and_then(|table| table.energy_method()).unwrap_or(Method::Unstated);
-            let mut answer = self.measured_or_fitted(Quantity::Energy, &entry, method, scope)?;
-            if let Some(answer) = &mut answer {
-                answer.constant = constant;
-            }
+            let answer = self.measured_or_fitted(Quantity::Energy, &entry, method, scope)?;
             return self.answered(Quantity::Energy, self.manifest.energy.is_some(), answer);
         };
-        if entry.fitted.is_some() || self.table.is_some_and(|table| table.has(Quantity::Energy)) {
+        let is_fitted = entry.fitted.is_some() || entry.network_fit.is_some();
+        if is_fitted || self.table.is_some_and(|table| table.has(Quantity::Energy)) {
             return Err(self.bad("energy.power_W", "stands beside measured or fitted energies: keep one of them"));
         }
         let latency = latency.ok_or_else(|| self.bad("energy.power_W", "needs a latency to multiply"))?;
@@ -359,6 +356,7 @@ impl Builder<'_> {
             factor: entry.factor,
             constant: latency.constant * watts + constant,
             common_rel,
+            network_rel: latency.network_rel,
             explanation: entry.explanation.unwrap_or(made),
         };
         Ok(Some(self.corrected(Quantity::Energy, answer)))
@@ -379,10 +377,22 @@ impl Builder<'_> {
             Some(table) if table.has(quantity) => Some(Arc::new(TableModel::new(table.clone(), quantity, common_rel))),
             _ => None,
         };
-        let fitted: Option<Arc<dyn CostModel>> = match &entry.fitted {
-            Some(fitted) => Some(Arc::new(fitted.model(self.path, field, common_rel)?)),
-            None => None,
+        let constant = match quantity {
+            Quantity::Latency => self.manifest.const_latency_ms,
+            _ => self.manifest.const_energy_mj,
         };
+        let constant = constant.unwrap_or(0.0) * 1e-3;
+        let fitted: Option<Arc<dyn CostModel>> = match (&entry.fitted, &entry.network_fit) {
+            (Some(_), Some(_)) => {
+                return Err(self.bad(&format!("{field}.network_fit"), "stands beside fitted: keep one"));
+            }
+            (Some(fitted), None) => Some(Arc::new(fitted.model(self.path, field, common_rel)?)),
+            (None, Some(fit)) => Some(Arc::new(fit.model(self.path, field, constant, common_rel)?)),
+            (None, None) => None,
+        };
+        // Beside a table the model answers for a part of a network only, whose share of the error is its operators'.
+        let alone = entry.network_fit.as_ref().filter(|_| table.is_none());
+        let network_rel = alone.map_or(0.0, |fit| fit.rel_error);
         let (model, method, made) = match (table, fitted) {
             (Some(first), Some(second)) => {
                 let model: Arc<dyn CostModel> = Arc::new(FirstOf { first, second });
@@ -404,8 +414,9 @@ impl Builder<'_> {
             scope: entry.scope(self.path, field)?.unwrap_or(scope),
             grade,
             factor: entry.factor,
-            constant: 0.0,
+            constant,
             common_rel,
+            network_rel,
             explanation: entry.explanation.clone().unwrap_or_else(|| format!("{field} = sum over {made} ({method})")),
         }))
     }

@@ -5,6 +5,7 @@ pub mod hw_nas_bench;
 mod json_entries;
 mod layer_key;
 mod layer_yaml;
+pub(crate) mod mlperf_power;
 pub mod netadapt;
 pub mod ofa_yaml;
 pub mod ort_profile;

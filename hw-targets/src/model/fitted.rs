@@ -39,7 +39,7 @@ pub struct Range {
 }
 
 impl Range {
-    fn of<'a>(ops: impl Iterator<Item = &'a Op> + Clone) -> Self {
+    pub(crate) fn of<'a>(ops: impl Iterator<Item = &'a Op> + Clone) -> Self {
         let pair = |field: fn(&Op) -> u32| {
             let values = ops.clone().map(field);
             [values.clone().min().unwrap_or(0), values.max().unwrap_or(0)]

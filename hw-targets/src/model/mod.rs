@@ -4,9 +4,11 @@ pub mod features;
 pub mod fit;
 pub mod fitted;
 pub mod lookup;
+pub mod network_fit;
 
 pub use fitted::FittedModel;
 pub use lookup::{FirstOf, PowerModel, ScaledModel, TableModel};
+pub use network_fit::NetworkFit;
 
 use std::fmt::Debug;
 

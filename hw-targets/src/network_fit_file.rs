@@ -1,0 +1,123 @@
+//! A model fitted to whole networks as a target's file holds it (`network_fit` of a quantity).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::HwError;
+use crate::manifest::{RangeEntry, six_digits};
+use crate::model::features::OpClass;
+use crate::model::fitted::Range;
+use crate::model::network_fit::{NETWORK_FEATURES, NetworkFit};
+
+/// A model fitted to networks measured whole, on file; the constant of a network is the target's `const_latency_ms` or
+/// `const_energy_mJ`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkFitEntry {
+    /// Networks it was fitted to.
+    pub networks: usize,
+    /// Mean absolute relative error of a network when fitted without it.
+    pub loo_mape: f64,
+    /// Standard deviation of a network, as a fraction.
+    pub rel_error: f64,
+    /// Seconds or joules per count.
+    pub coefficients: BTreeMap<String, f64>,
+    /// Smallest and largest shapes in the networks, by class of operator.
+    pub ranges: BTreeMap<String, RangeEntry>,
+}
+
+impl NetworkFitEntry {
+    /// For a file, with six significant digits.
+    pub fn of(model: &NetworkFit) -> Self {
+        let range = |(class, range): (&OpClass, &Range)| {
+            let Range { in_size, in_channels, out_channels, mid_channels, kernel } = range.clone();
+            (class.name().to_string(), RangeEntry { in_size, in_channels, out_channels, mid_channels, kernel })
+        };
+        Self {
+            networks: model.networks,
+            loo_mape: six_digits(model.loo_mape),
+            rel_error: six_digits(model.rel_error),
+            coefficients: model.coefficients.iter().map(|(name, w)| (name.clone(), six_digits(*w))).collect(),
+            ranges: model.ranges.iter().map(range).collect(),
+        }
+    }
+
+    /// The model it describes, its constant in SI units beside it; `field` and `path` are for the message.
+    pub(crate) fn model(
+        &self,
+        path: &Path,
+        field: &str,
+        constant: f64,
+        common_rel: f64,
+    ) -> Result<NetworkFit, HwError> {
+        let bad = |problem: String| HwError::BadField {
+            path: path.to_path_buf(),
+            field: format!("{field}.network_fit"),
+            problem,
+        };
+        for (term, value) in &self.coefficients {
+            if !NETWORK_FEATURES.contains(&term.as_str()) {
+                return Err(bad(format!("there is no term {term:?}; the terms: {}", NETWORK_FEATURES.join(", "))));
+            }
+            if !(value.is_finite() && *value >= 0.0) {
+                return Err(bad(format!("the coefficient of {term} is {value}, and must be at or above zero")));
+            }
+        }
+        for (name, value) in [("loo_mape", self.loo_mape), ("rel_error", self.rel_error)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(bad(format!("{name} is {value}, and must be at or above zero")));
+            }
+        }
+        let mut ranges = BTreeMap::new();
+        for (name, entry) in &self.ranges {
+            let class = OpClass::parse(name).ok_or_else(|| bad(format!("there is no class of operators {name:?}")))?;
+            let RangeEntry { in_size, in_channels, out_channels, mid_channels, kernel } = *entry;
+            ranges.insert(class, Range { in_size, in_channels, out_channels, mid_channels, kernel });
+        }
+        Ok(NetworkFit {
+            coefficients: self.coefficients.clone(),
+            constant,
+            networks: self.networks,
+            loo_mape: self.loo_mape,
+            rel_error: self.rel_error,
+            ranges,
+            common_rel,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference_networks::{mobilenet_v1, mobilenet_v2};
+
+    fn entry() -> NetworkFitEntry {
+        let sizes = [96, 128, 160, 192, 224, 256];
+        let networks = sizes.iter().flat_map(|&size| [mobilenet_v1(50, size), mobilenet_v2(100, size)]);
+        let costed: Vec<_> = networks.map(|network| (network.clone(), network.macs().0 as f64 * 1e-11)).collect();
+        NetworkFitEntry::of(&NetworkFit::fit(&costed, 0.1).unwrap())
+    }
+
+    #[test]
+    fn a_model_survives_its_file() {
+        let kept = entry();
+        let model = kept.model(Path::new("t.yaml"), "energy", 0.0, 0.1).unwrap();
+        assert_eq!(NetworkFitEntry::of(&model), kept);
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        let check = |change: fn(&mut NetworkFitEntry), words: &str| {
+            let mut entry = entry();
+            change(&mut entry);
+            let error = entry.model(Path::new("t.yaml"), "energy", 0.0, 0.1).unwrap_err().to_string();
+            assert!(error.contains("energy.network_fit") && error.contains(words), "{error}");
+        };
+        check(|entry| entry.coefficients.extend([("flops".to_string(), 1.0)]), "flops");
+        check(|entry| entry.coefficients.extend([("layers".to_string(), -1.0)]), "layers");
+        check(|entry| entry.rel_error = f64::NAN, "rel_error");
+        check(|entry| entry.ranges.extend([("lstm".to_string(), entry.ranges["block"].clone())]), "lstm");
+    }
+}
