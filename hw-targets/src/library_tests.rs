@@ -145,6 +145,9 @@ fn what_is_wrong_is_refused_before_anything_is_written() {
         "latency: {power_W: 2}\n",
         "latency: {grade: E}\n",
         "energy: {fitted: {classes: {block: {rows: 1, rel_error: 0.1, range: {in_size: [1, 2], in_channels: [1, 2], out_channels: [1, 2], mid_channels: [1, 2], kernel: [1, 2]}, coefficients: {constant: -1}}}}}\n",
+        "latency: {network_fit: {networks: 12, loo_mape: 0.1, rel_error: 0.1, coefficients: {layers: -1}, ranges: {}}}\n",
+        "latency: {fitted: {classes: {}}, network_fit: {networks: 12, loo_mape: 0.1, rel_error: 0.1, coefficients: {layers: 1}, ranges: {}}}\n",
+        "energy: {power_W: 2, network_fit: {networks: 12, loo_mape: 0.1, rel_error: 0.1, coefficients: {layers: 1}, ranges: {}}}\n",
         "schema: other\n",
         "[",
     ] {
