@@ -53,8 +53,8 @@ pub fn find(name: &str) -> Result<Target> {
     Ok(TargetLibrary::of_user().find(name)?)
 }
 
-/// `given` with the memories of `target` as ceilings, too; of two ceilings on one quantity the smaller one counts. Comes
-/// with a sentence for each memory that says what holds.
+/// `given` with the memories of `target` as ceilings, too; of two ceilings on one quantity the smaller one counts. With
+/// it comes a sentence for each memory that says what holds.
 ///
 /// # Errors
 /// None for a budget and a target that were made by their own constructors.

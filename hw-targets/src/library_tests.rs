@@ -197,13 +197,17 @@ fn shipped_targets_say_what_they_are() {
         let target = library.find(name).unwrap();
         assert_eq!(target.name(), name);
         assert!(target.manifest().source.is_some() && target.manifest().licence.is_some(), "{name}");
-        match target.capacity(Quantity::Flash) {
-            None => {
-                assert_eq!(target.default_bundles()[0].space, "fbnet-cifar");
-                let fitted = (Method::Fitted, Scope::Inference, Grade::C);
-                assert_eq!(target.provenance(Quantity::Latency), Some(fitted));
-            }
-            Some(_) => assert!(!target.knows(Quantity::Latency) && !target.knows(Quantity::Energy), "{name}"),
+        if target.capacity(Quantity::Flash).is_some() {
+            assert!(!target.knows(Quantity::Latency) && !target.knows(Quantity::Energy), "{name}");
+        } else if name == "eyeriss" {
+            let counted = (Method::Simulated, Scope::Chip, Grade::D);
+            assert_eq!(
+                (target.provenance(Quantity::Latency), target.provenance(Quantity::Energy)),
+                (None, Some(counted))
+            );
+        } else {
+            assert_eq!(target.default_bundles()[0].space, "fbnet-cifar");
+            assert_eq!(target.provenance(Quantity::Latency), Some((Method::Fitted, Scope::Inference, Grade::C)));
         }
     }
     let explanation = |name: &str| library.find(name).unwrap().explanation(Quantity::Energy).unwrap().to_string();
@@ -253,4 +257,28 @@ fn a_memory_is_read_with_its_unit_and_kept() {
     home.manifest("flash: 2MiB\n");
     home.add().unwrap();
     assert_eq!(home.library.find("board").unwrap().capacity(Quantity::Flash), Some(Bytes(2 << 20)));
+}
+
+#[test]
+fn an_accelerator_is_named_by_an_energy_alone() {
+    let home = home();
+    let read = |entry: &str| {
+        let path = home.path("own.yaml");
+        fs::write(&path, format!("schema: ofa.target/1\n{entry}\n")).unwrap();
+        home.library.find(path.to_str().unwrap())
+    };
+    let own = read("energy: {accelerator: eyeriss}").unwrap();
+    assert_eq!(own.provenance(Quantity::Energy), Some((Method::Simulated, Scope::Chip, Grade::D)));
+    assert!(own.explanation(Quantity::Energy).unwrap().contains("4.400 pJ"));
+    for (entry, word) in [
+        ("energy: {accelerator: eyeris}", "eyeriss-isca16"),
+        ("energy: {accelerator: eyeriss-isca16}", "unit_pJ"),
+        ("energy: {accelerator: eyeriss, power_W: 2}", "beside"),
+        ("latency: {accelerator: eyeriss}", "latency.accelerator"),
+    ] {
+        let error = read(entry).unwrap_err();
+        assert!(error.to_string().contains(word), "{entry}: {error}");
+    }
+    home.manifest("energy: {accelerator: eyeriss}\n");
+    assert!(home.add().unwrap_err().to_string().contains("beside"));
 }

@@ -157,6 +157,9 @@ pub struct QuantityEntry {
     /// Energy = latency × this power in watts.
     #[serde(rename = "power_W", skip_serializing_if = "Option::is_none")]
     pub power_w: Option<f64>,
+    /// Energy counted on a shipped accelerator description of this name, which must state its `unit_pJ`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accelerator: Option<String>,
     /// A fitted model; beside a table, it answers for operators that the table lacks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fitted: Option<FittedEntry>,

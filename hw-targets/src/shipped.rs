@@ -1,4 +1,4 @@
-//! How the shipped targets are made: fitted to published measurements, which themselves are not shipped.
+//! How the fitted targets that ship are made: from published measurements, which themselves are not shipped.
 //!
 //! `examples/fit_builtin_targets.rs` runs [`refit`] and writes `targets/*.yaml`; a test runs it where the measurements
 //! are and compares. Sources:

@@ -8,10 +8,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::accelerator::Accelerator;
 use crate::cost::{CostSum, CostValue, Estimate, Grade, Method, NetworkCost, OpCost, Scope};
 use crate::error::HwError;
 use crate::manifest::{DefaultBundle, Manifest, QuantityEntry, word};
-use crate::model::{CostModel, FirstOf, PowerModel, ScaledModel, TableModel};
+use crate::model::{AcceleratorModel, CostModel, FirstOf, PowerModel, ScaledModel, TableModel};
 use crate::table::OpTable;
 use crate::units::{Bytes, Joules, Quantity, Seconds};
 use crate::workload::{Op, Workload};
@@ -325,6 +326,9 @@ impl Builder<'_> {
         if entry.power_w.is_some() {
             return Err(self.bad("latency.power_W", "only an energy is derived from a power"));
         }
+        if entry.accelerator.is_some() {
+            return Err(self.bad("latency.accelerator", "only an energy is counted on an accelerator"));
+        }
         let answer = self.measured_or_fitted(Quantity::Latency, &entry, Method::Measured, Scope::Inference)?;
         self.answered(Quantity::Latency, self.manifest.latency.is_some(), answer)
     }
@@ -335,6 +339,10 @@ impl Builder<'_> {
         let scope = self.manifest.energy_scope.as_deref();
         let scope = word(self.path, "energy_scope", scope, Scope::parse, Scope::WORDS)?;
         let scope = scope.or_else(|| self.table?.energy_scope()).unwrap_or(Scope::Unstated);
+        if let Some(name) = &entry.accelerator {
+            let answer = Answer { constant, ..self.counted(name, &entry)? };
+            return Ok(Some(self.corrected(Quantity::Energy, answer)));
+        }
         let Some(watts) = entry.power_w else {
             let method = self.table.and_then(|table| table.energy_method()).unwrap_or(Method::Unstated);
             let answer = self.measured_or_fitted(Quantity::Energy, &entry, method, scope)?;
@@ -360,6 +368,34 @@ impl Builder<'_> {
             explanation: entry.explanation.unwrap_or(made),
         };
         Ok(Some(self.corrected(Quantity::Energy, answer)))
+    }
+
+    /// Energy counted on an accelerator; nothing else may answer for it.
+    fn counted(&self, name: &str, entry: &QuantityEntry) -> Result<Answer, HwError> {
+        let field = "energy.accelerator";
+        let others = entry.fitted.is_some() || entry.network_fit.is_some() || entry.power_w.is_some();
+        if others || self.table.is_some_and(|table| table.has(Quantity::Energy)) {
+            return Err(self.bad(field, "stands beside measured, fitted or derived energies: keep one of them"));
+        }
+        let known = || format!("{name:?} is none of: {}", Accelerator::builtin_names().join(", "));
+        let accelerator = Accelerator::builtin(name).map_err(|_| self.bad(field, &known()))?;
+        let unit = accelerator.unit_joules();
+        let unit = unit.ok_or_else(|| self.bad(field, "has no unit_pJ, so that it counts no joules"))?;
+        let common_rel = entry.common_rel.unwrap_or(UNSTATED_POWER_REL);
+        let made = format!("energy counted on {name}, {:.3} pJ a 16-bit multiply-accumulate", unit * 1e12);
+        let method = entry.method(self.path, "energy")?.unwrap_or(Method::Simulated);
+        Ok(Answer {
+            model: Arc::new(AcceleratorModel::new(accelerator, unit, common_rel)),
+            method,
+            basis: entry.basis(self.path, "energy")?.unwrap_or(method),
+            scope: entry.scope(self.path, "energy")?.unwrap_or(Scope::Chip),
+            grade: entry.grade(self.path, "energy")?.unwrap_or(Grade::D),
+            factor: entry.factor,
+            constant: 0.0,
+            common_rel,
+            network_rel: 0.0,
+            explanation: entry.explanation.clone().unwrap_or(made),
+        })
     }
 
     /// The answer of a table, of a fitted model, or of the table first and the model for what it lacks.

@@ -428,3 +428,33 @@ fn a_board_limits_a_search_by_its_memory() {
     let none = sandbox.file("none.yaml", "schema: ofa.target/1\nsram: 1KiB\n");
     sandbox.refused(&search(&predictor, &["--target", &none]), 4, &["peak-memory is at least", "1 KiB of none"]);
 }
+
+/// Energy that is counted on a description of an accelerator limits a search as a measured one does.
+#[test]
+fn an_accelerator_limits_a_search_by_its_energy() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let found = |energy: &str| {
+        let args = ["--target", "eyeriss", "--energy", energy, "--format", "json"];
+        sandbox.ok(&search(&predictor, &args)).json().remove(0)
+    };
+    let value = |found: &Value| found["costs"]["energy_mj"]["value"].as_f64().unwrap();
+    let (free, tight) = (found("1J"), found("1mJ"));
+    assert!(value(&tight) <= 1.0 && value(&tight) > 0.8 && value(&free) > 1.0, "{tight} {free}");
+    let energy = &tight["costs"]["energy_mj"];
+    assert_eq!(
+        (&energy["grade"], &energy["method"], &energy["scope"]),
+        (&"D".into(), &"simulated".into(), &"chip".into())
+    );
+    assert!(tight["costs"].get("latency_ms").is_none(), "{tight}");
+
+    // The same network counted by the verb that knows nothing of targets.
+    let file = sandbox.file("found.jsonl", &tight.to_string());
+    let args = ["target", "energy", "--space", "mcu-cifar", "--subnets", &file, "--format", "json"];
+    let counted = sandbox.ok(&args).json().remove(0)["energy_mj"].as_f64().unwrap();
+    assert!((counted / value(&tight) - 1.0).abs() < 1e-9, "{counted} {tight}");
+
+    let refused = |more: &[&str], code: i32, words: &[&str]| sandbox.refused(&search(&predictor, more), code, words);
+    refused(&["--target", "eyeriss", "--latency", "1ms"], 2, &["eyeriss knows energy", "not latency"]);
+    refused(&["--target", "eyeriss", "--energy", "1uJ"], 4, &["energy is at least"]);
+}

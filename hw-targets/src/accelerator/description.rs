@@ -286,7 +286,7 @@ mod tests {
         check("dram: 200", "dramm: 200", &["dramm", "dram"]);
         check("significance-map", "run-length", &["sparsity", "run-length", "significance-map"]);
         check("register_file_bytes", "register_bytes", &["register_bytes", "register_file_bytes"]);
-        check("register_file_bytes: 512", "unit_pJ: 0\nregister_file_bytes: 512", &["unit_pJ"]);
+        check("unit_pJ: 4.4", "unit_pJ: 0", &["unit_pJ", "above 0"]);
         check("schema:", "schema: [", &["ofa.accelerator/1"]);
     }
 

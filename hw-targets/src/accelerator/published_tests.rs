@@ -198,3 +198,36 @@ fn squeezenet_is_below_its_published_energy() {
     );
     assert!((found / 5.28e9 - 1.0 + 0.176).abs() < 0.005, "{found:e}");
 }
+
+/// The chip itself (JSSC 2017, Table V): its mean power and time on AlexNet's convolutions, a batch of 4, with the zeros
+/// that were found in the inputs. What it spent on one unit of the model's energy is the unit of the shipped description;
+/// DRAM is not on the chip.
+#[test]
+fn the_unit_is_what_the_measured_chip_spends() {
+    let Some(shared) = shared() else { return };
+    let path = shared.join("data/systems/eyeriss-energy/eyeriss-alexnet.csv");
+    let Ok(text) = fs::read_to_string(&path) else {
+        println!("SKIPPED: there is no {}", path.display());
+        return;
+    };
+    // Milliwatts, milliseconds, and the fraction of zeros of each layer; the network is the last row.
+    let row = |line: &str| {
+        let cell = |at: usize| line.split(',').nth(at).unwrap().trim().trim_end_matches('%').parse::<f64>().unwrap();
+        [cell(1), cell(2), cell(6) / 100.0]
+    };
+    let rows: Vec<[f64; 3]> = text.lines().skip(1).map(row).collect();
+    let [layers @ .., whole] = rows.as_slice() else { panic!("no rows") };
+    let densities = layers.iter().map(|[_, _, zeros]| [1.0, 1.0 - zeros]).collect();
+    let found = on("eyeriss", &network(&ALEXNET[..5], 4, &densities));
+    let picojoules = |[power, time, _]: &[f64; 3], layers: &[LayerEnergy]| {
+        let units: f64 = layers.iter().map(|layer| layer.total() - layer.levels().dram).sum();
+        1e6 * power * time / (4.0 * units)
+    };
+    let by_layer: Vec<f64> =
+        layers.iter().zip(&found.layers).map(|(row, layer)| picojoules(row, std::slice::from_ref(layer))).collect();
+    let whole = picojoules(whole, &found.layers);
+    println!("{by_layer:.2?}, all {whole:.3} pJ");
+    assert!(by_layer.len() == 5 && by_layer.iter().all(|unit| (3.0..7.2).contains(unit)), "{by_layer:?}");
+    let shipped = Accelerator::builtin("eyeriss").unwrap().unit_joules().unwrap();
+    assert!((whole * 1e-12 / shipped - 1.0).abs() < 0.01, "{whole}");
+}

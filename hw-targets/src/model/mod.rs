@@ -1,11 +1,13 @@
 //! Ways to answer "what does this operator cost", one file each.
 
+pub mod accelerator;
 pub mod features;
 pub mod fit;
 pub mod fitted;
 pub mod lookup;
 pub mod network_fit;
 
+pub use accelerator::AcceleratorModel;
 pub use fitted::FittedModel;
 pub use lookup::{FirstOf, PowerModel, ScaledModel, TableModel};
 pub use network_fit::NetworkFit;
