@@ -49,7 +49,9 @@ impl Journal {
 
     pub(super) fn add(&mut self, work: usize, visit: Visit) -> Result<()> {
         let Visit { seconds, runs, joules } = visit;
-        let line = json!({"work": work, "seconds": seconds, "runs": runs, "joules": joules});
+        // As text: a JSON reader may round a number's last bit, and a resumed measurement is to end as an undisturbed one.
+        let joules = joules.map(|joules| joules.to_string());
+        let line = json!({"work": work, "seconds": seconds.to_string(), "runs": runs, "joules": joules});
         Ok(writeln!(self.file, "{line}").map_err(|source| cannot_write(&self.path, &source))?)
     }
 
@@ -65,6 +67,7 @@ fn cannot_write(path: &Path, source: &io::Error) -> AppError {
 fn parse(line: &str) -> Option<(usize, Visit)> {
     let value: Value = serde_json::from_str(line).ok()?;
     let work = usize::try_from(value["work"].as_u64()?).ok()?;
-    let seconds = value["seconds"].as_f64().filter(|seconds| *seconds > 0.0)?;
-    Some((work, Visit { seconds, runs: value["runs"].as_u64()?, joules: value["joules"].as_f64() }))
+    let number = |name: &str| value[name].as_str()?.parse::<f64>().ok();
+    let seconds = number("seconds").filter(|seconds| *seconds > 0.0)?;
+    Some((work, Visit { seconds, runs: value["runs"].as_u64()?, joules: number("joules") }))
 }

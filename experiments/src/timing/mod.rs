@@ -226,6 +226,19 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_gives_back_the_same_bits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        // A number that serde_json reads one bit off.
+        let visit = |seconds| Visit { seconds, runs: 3, joules: Some(seconds / 3.0) };
+        let visits: Vec<Visit> = (0..500).map(|at| visit(0.000_379_884_000_000_000_04 + f64::from(at) / 7e6)).collect();
+        let (mut journal, _) = Journal::open(&path, "a", 1).unwrap();
+        visits.iter().for_each(|&visit| journal.add(0, visit).unwrap());
+        let known = Journal::open(&path, "a", 1).unwrap().1;
+        assert!(known.iter().map(|(_, visit)| *visit).eq(visits));
+    }
+
+    #[test]
     fn one_slow_visit_does_not_count() {
         let visit = |seconds| Visit { seconds, runs: 1, joules: Some(2.0 * seconds) };
         let visits = [1.0, 1.01, 9.0, 0.99, 1.0].map(visit);
