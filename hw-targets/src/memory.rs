@@ -213,22 +213,8 @@ mod tests {
     use crate::workload::Activation;
 
     fn op(kind: OpKind, from: (u32, u32), to: (u32, u32)) -> Op {
-        Op {
-            kind,
-            in_size: from.0,
-            in_channels: from.1,
-            out_size: to.0,
-            out_channels: to.1,
-            kernel: 1,
-            stride: 1,
-            groups: 1,
-            mid_channels: 0,
-            expand_conv: false,
-            se_channels: 0,
-            activation: Activation::Relu6,
-            residual: false,
-            batch_norm: true,
-        }
+        let plain = Op::plain(kind, from.0, from.1, to.0, to.1);
+        Op { activation: Activation::Relu6, batch_norm: true, ..plain }
     }
 
     fn bottleneck(from: (u32, u32), width: u32, mid: u32, kernel: u32, stride: u32, residual: bool) -> Op {

@@ -115,6 +115,26 @@ pub struct Op {
 }
 
 impl Op {
+    /// An operator with these shapes and nothing else: 1×1, stride 1, one group, no activation, no batch norm.
+    pub fn plain(kind: OpKind, in_size: u32, in_channels: u32, out_size: u32, out_channels: u32) -> Op {
+        Op {
+            kind,
+            in_size,
+            in_channels,
+            out_size,
+            out_channels,
+            kernel: 1,
+            stride: 1,
+            groups: 1,
+            mid_channels: 0,
+            expand_conv: false,
+            se_channels: 0,
+            activation: Activation::None,
+            residual: false,
+            batch_norm: false,
+        }
+    }
+
     /// Multiply-accumulates: convolutions and linear layers; batch norm, activations, pooling and bias count 0.
     pub fn macs(&self) -> Macs {
         let u = u64::from;

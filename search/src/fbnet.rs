@@ -9,7 +9,7 @@ use hw_targets::workload::{Op, OpKind, Workload};
 
 use crate::arch_file::{ArchFile, ArchForm};
 use crate::error::SearchError;
-use crate::lower::{conv_op, plain_op, tail_ops};
+use crate::lower::{conv_op, tail_ops};
 use crate::space::{SearchSpace, make_divisible};
 
 /// Kernel size, expand ratio and groups of operator numbers 0…7; 8 skips.
@@ -58,14 +58,14 @@ impl SearchSpace {
                         activation: stage.activation,
                         residual: same,
                         batch_norm: true,
-                        ..plain_op(OpKind::MbConv, size, channels, out_size, stage.width)
+                        ..Op::plain(OpKind::MbConv, size, channels, out_size, stage.width)
                     },
                     None if number == SKIP && same => identity_op(size, channels),
                     None if number == SKIP => Op {
                         stride,
                         activation: stage.activation,
                         batch_norm: true,
-                        ..plain_op(OpKind::Conv, size, channels, out_size, stage.width)
+                        ..Op::plain(OpKind::Conv, size, channels, out_size, stage.width)
                     },
                     None => return Err(self.bad_field(field, format!("operator {number} is not between 0 and {SKIP}"))),
                 };
@@ -82,7 +82,7 @@ impl SearchSpace {
 /// A skipped layer that keeps its shape: average pooling over 1×1 windows, which computes the identity and costs no
 /// MACs. Some tables measured it as a copy.
 pub fn identity_op(size: u32, channels: u32) -> Op {
-    plain_op(OpKind::AvgPool, size, channels, size, channels)
+    Op::plain(OpKind::AvgPool, size, channels, size, channels)
 }
 
 #[cfg(test)]

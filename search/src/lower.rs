@@ -2,7 +2,7 @@
 //!
 //! Fields that a kind of operator does not use are 0 or 1, so that equal operators are equal keys.
 
-use hw_targets::workload::{Activation, Op, OpKind, Workload};
+use hw_targets::workload::{Op, OpKind, Workload};
 
 use crate::arch::ArchSpec;
 use crate::space::SearchSpace;
@@ -29,26 +29,6 @@ impl SearchSpace {
     }
 }
 
-/// A plain operator: 1×1, no groups, nothing inside or around it.
-pub(crate) fn plain_op(kind: OpKind, in_size: u32, in_channels: u32, out_size: u32, out_channels: u32) -> Op {
-    Op {
-        kind,
-        in_size,
-        in_channels,
-        out_size,
-        out_channels,
-        kernel: 1,
-        stride: 1,
-        groups: 1,
-        mid_channels: 0,
-        expand_conv: false,
-        se_channels: 0,
-        activation: Activation::None,
-        residual: false,
-        batch_norm: false,
-    }
-}
-
 /// A dense convolution.
 pub fn conv_op(conv: &ConvShape) -> Op {
     Op {
@@ -56,7 +36,7 @@ pub fn conv_op(conv: &ConvShape) -> Op {
         stride: conv.stride,
         activation: conv.activation,
         batch_norm: conv.batch_norm,
-        ..plain_op(OpKind::Conv, conv.in_size, conv.in_channels, conv.out_size, conv.out_channels)
+        ..Op::plain(OpKind::Conv, conv.in_size, conv.in_channels, conv.out_size, conv.out_channels)
     }
 }
 
@@ -71,7 +51,7 @@ pub fn block_op(block: &BlockShape) -> Op {
         activation: block.activation,
         residual: block.residual,
         batch_norm: true,
-        ..plain_op(OpKind::MbConv, block.in_size, block.in_channels, block.out_size, block.out_channels)
+        ..Op::plain(OpKind::MbConv, block.in_size, block.in_channels, block.out_size, block.out_channels)
     }
 }
 
@@ -80,8 +60,8 @@ pub(crate) fn tail_ops(head: &[ConvShape], size: u32, channels: u32, features: u
     let before = head.iter().take_while(|layer| layer.before_pool).count();
     let mut ops: Vec<Op> = head[..before].iter().map(conv_op).collect();
     let pooled = ops.last().map_or(channels, |op| op.out_channels);
-    ops.push(plain_op(OpKind::AvgPool, size, pooled, 1, pooled));
+    ops.push(Op::plain(OpKind::AvgPool, size, pooled, 1, pooled));
     ops.extend(head[before..].iter().map(conv_op));
-    ops.push(plain_op(OpKind::Linear, 1, features, 1, classes));
+    ops.push(Op::plain(OpKind::Linear, 1, features, 1, classes));
     ops
 }

@@ -132,22 +132,9 @@ fn op_of(key: &str) -> Result<Op, String> {
     let field = |name: &str| fields.get(name).copied().filter(|n| *n > 0).ok_or(format!("the key has no {name}"));
     let in_size = if kind == "FC" { 1 } else { field("H")? };
     let stride = if fields.contains_key("stride") { field("stride")? } else { 1 };
-    let plain = Op {
-        kind: OpKind::Conv,
-        in_size,
-        in_channels: field("Cin")?,
-        out_size: (in_size - 1) / stride + 1,
-        out_channels: field("Cout")?,
-        kernel: 1,
-        stride: 1,
-        groups: 1,
-        mid_channels: 0,
-        expand_conv: false,
-        se_channels: 0,
-        activation: Activation::None,
-        residual: false,
-        batch_norm: true,
-    };
+    let (in_channels, out_channels) = (field("Cin")?, field("Cout")?);
+    let out_size = (in_size - 1) / stride + 1;
+    let plain = Op { batch_norm: true, ..Op::plain(OpKind::Conv, in_size, in_channels, out_size, out_channels) };
     match kind {
         "ConvBlock" => Ok(Op {
             kind: OpKind::MbConv,

@@ -3,7 +3,7 @@
 //! The published once-for-all and ProxylessNAS tables share this grammar: a kind, then `name:value` fields. They differ
 //! in what `expand` means, and so in how a key becomes an operator.
 
-use crate::workload::{Activation, Op, OpKind};
+use crate::workload::{Op, OpKind};
 
 /// Why a key is no operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,22 +59,7 @@ impl<'a> LayerKey<'a> {
         if in_size.max(out_size) > 65_535 || in_channels.max(out_channels) > 1_000_000 {
             return Err("its shape is beyond any network".to_string());
         }
-        Ok(Op {
-            kind: OpKind::Conv,
-            in_size,
-            in_channels,
-            out_size,
-            out_channels,
-            kernel: 1,
-            stride: 1,
-            groups: 1,
-            mid_channels: 0,
-            expand_conv: false,
-            se_channels: 0,
-            activation: Activation::None,
-            residual: false,
-            batch_norm: true,
-        })
+        Ok(Op { batch_norm: true, ..Op::plain(OpKind::Conv, in_size, in_channels, out_size, out_channels) })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::import::repeats::merged;
 use crate::import::{Imported, files_in};
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{Measurement, OpKey, OpTable, Row};
-use crate::workload::{Activation, Op, OpKind};
+use crate::workload::{Op, OpKind};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -150,20 +150,11 @@ impl Shape {
             return Err(format!("{groups} groups do not divide the channels"));
         }
         Ok(Op {
-            kind,
-            in_size: self.in_size,
-            in_channels: input,
-            out_size: self.out_size,
-            out_channels: output,
             kernel: self.kernel,
             stride: self.stride,
             groups,
-            mid_channels: 0,
-            expand_conv: false,
-            se_channels: 0,
-            activation: Activation::None,
-            residual: false,
             batch_norm: true,
+            ..Op::plain(kind, self.in_size, input, self.out_size, output)
         })
     }
 }

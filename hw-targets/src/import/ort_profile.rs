@@ -230,20 +230,8 @@ fn op_of(node: &Node) -> Result<(Op, u32), String> {
         return Err("a shape is empty or beyond any network".to_string());
     }
     let op = |kind, in_size: u32, in_channels, out_size: u32, out_channels| Op {
-        kind,
-        in_size,
-        in_channels,
-        out_size,
-        out_channels,
-        kernel: 1,
-        stride: 1,
-        groups: 1,
-        mid_channels: 0,
-        expand_conv: false,
-        se_channels: 0,
-        activation: Activation::None,
-        residual: false,
         batch_norm: true,
+        ..Op::plain(kind, in_size, in_channels, out_size, out_channels)
     };
     match (node.op_name.as_str(), input.as_slice(), weights.as_slice(), output.as_slice()) {
         ("Conv" | "FusedConv", &[batch, c, h, w], &[o, i, kh, kw], &[_, oc, oh, ow]) => {
