@@ -141,6 +141,15 @@ fn fitted(explanation: &str, basis: &str, scope: &str, common_rel: f64, model: F
     })
 }
 
+/// `mape` is the error of sums over networks against the table's.
+fn fitted_latency(model: &FittedModel, mape: f64) -> Option<QuantityEntry> {
+    let entry = FittedEntry::of(model, Some(mape));
+    fitted("latency fitted to measured operators", "measured", "inference", model.common_rel, entry)
+}
+
+const HW_NAS_BENCH: &str = "HW-NAS-Bench v1.0, FBNet operators, via github.com/fracapuano/sim-is-more";
+const HW_NAS_BENCH_COMMIT: &str = "c8a9073b9d17d7e062b2cf8178c3084aa700af24";
+
 const TRANSFERRED: &str = "squeeze-excite, h-swish and kernel 7 were never measured on this device: their terms come from \
                            note10 by the devices' ratio on plain blocks, and half of each counts as error";
 
@@ -155,18 +164,12 @@ fn pixel3_manifest(source: &Imported, latency: &FittedModel) -> Manifest {
         runtime: text("TFLite"),
         batch: Some(1),
         measured_by: text("HW-NAS-Bench (Li et al., ICLR 2021); power: Google's power_profile.xml for this phone"),
-        source: text("HW-NAS-Bench v1.0, FBNet operators, via github.com/fracapuano/sim-is-more"),
-        commit: text("c8a9073b9d17d7e062b2cf8178c3084aa700af24"),
+        source: text(HW_NAS_BENCH),
+        commit: text(HW_NAS_BENCH_COMMIT),
         licence: text("MIT (latencies), Apache-2.0 (power profile)"),
         composition: text("sum"),
         bundles: bundles(),
-        latency: fitted(
-            "latency fitted to measured operators",
-            "measured",
-            "inference",
-            latency.common_rel,
-            FittedEntry::of(latency, Some(mape)),
-        ),
+        latency: fitted_latency(latency, mape),
         energy: Some(QuantityEntry {
             explanation: text(
                 "latency fitted to measured operators, energy = latency × 1.2 W (vendor CPU power profile), factor ×/÷ 1.6",
@@ -210,19 +213,13 @@ fn raspberry_pi_4(source: &Imported, latency: &FittedModel, whole: Manifest) -> 
         batch: Some(1),
         clock: clock.map(|clock| format!("energy: {clock}")),
         measured_by: said("HW-NAS-Bench (Li et al., ICLR 2021)", measured_by),
-        source: said("HW-NAS-Bench v1.0, FBNet operators, via github.com/fracapuano/sim-is-more", source),
-        commit: said("c8a9073b9d17d7e062b2cf8178c3084aa700af24", commit),
+        source: said(HW_NAS_BENCH, source),
+        commit: said(HW_NAS_BENCH_COMMIT, commit),
         licence: said("MIT", licence),
         composition: text("sum+const"),
         const_energy_mj,
         bundles: bundles(),
-        latency: fitted(
-            "latency fitted to measured operators",
-            "measured",
-            "inference",
-            latency.common_rel,
-            FittedEntry::of(latency, Some(mape)),
-        ),
+        latency: fitted_latency(latency, mape),
         energy,
         notes,
         ..Manifest::default()
@@ -241,8 +238,8 @@ fn jetson_tx2(source: &Imported, latency: &FittedModel, energy: &FittedModel) ->
         runtime: text("TensorRT"),
         batch: Some(1),
         measured_by: text("HW-NAS-Bench (Li et al., ICLR 2021); mean of 50 runs after 3 s of warm-up"),
-        source: text("HW-NAS-Bench v1.0, FBNet operators, via github.com/fracapuano/sim-is-more"),
-        commit: text("c8a9073b9d17d7e062b2cf8178c3084aa700af24"),
+        source: text(HW_NAS_BENCH),
+        commit: text(HW_NAS_BENCH_COMMIT),
         licence: text("MIT"),
         composition: text("sum"),
         bundles: bundles(),
@@ -284,13 +281,7 @@ fn note10_manifest(table: &OpTable, latency: &FittedModel) -> Manifest {
         licence: text("none stated for the tables, which are not part of this file"),
         composition: text("sum"),
         bundles: bundles(),
-        latency: fitted(
-            "latency fitted to measured operators",
-            "measured",
-            "inference",
-            latency.common_rel,
-            FittedEntry::of(latency, Some(mape)),
-        ),
+        latency: fitted_latency(latency, mape),
         notes: vec!["import the published tables with ofa-yaml to use the measured operators themselves".to_string()],
         ..Manifest::default()
     }
