@@ -146,6 +146,10 @@ impl CostTables {
         for (column, quantity) in SUMMED.into_iter().enumerate().filter(|(_, quantity)| !quantity.is_exact()) {
             let Some(range) = self.range(quantity).filter(|range| range.max > 0.0) else { continue };
             let unit = (range.max.log2().ceil() - 52.0).exp2();
+            if !unit.is_normal() {
+                // So near to nothing at all that there is no such unit; sums are as they come.
+                continue;
+            }
             for at in &mut self.at {
                 for row in at.stages.iter_mut().flatten().flatten().chain([&mut at.fixed]) {
                     row[column] = (row[column] / unit).round() * unit;
@@ -405,6 +409,15 @@ mod tests {
                 assert!((latency / sum(|cost| cost.latency) - 1.0).abs() < 1e-9);
             }
         }
+    }
+
+    #[test]
+    fn costs_next_to_nothing_stay_numbers() {
+        let space = SearchSpace::builtin("mcu-cifar").unwrap();
+        let tiny = |_: &Op, _| Ok(DeviceCost { energy: Some(1e-316), latency: Some(1e-3) });
+        let tables = CostTables::compile(&space, space.resolutions(), DeviceCost::default(), tiny).unwrap();
+        let energy = tables.cost(&space.largest(32).unwrap()).get(Quantity::Energy).unwrap();
+        assert!(energy > 0.0 && energy < 1e-310, "{energy}");
     }
 
     #[test]
