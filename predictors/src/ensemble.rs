@@ -221,7 +221,8 @@ impl AccuracyPredictor {
     /// Share of the differences between measured and predicted top-1 that would be measured again on other images, if
     /// the predictor was fitted here to pairs with halves ([`crate::diagnostics::repeatable`]).
     pub fn repeatable(&self) -> Option<f64> {
-        self.provenance().get("report")?.get("repeatable")?.as_f64()
+        let share = self.provenance().get("report")?.get("repeatable")?.as_f64()?;
+        (0.0..=1.0).contains(&share).then_some(share)
     }
 
     /// Whether there is nothing but an additive part.
@@ -300,6 +301,20 @@ mod tests {
                 assert!((scores.score(&tables, arch) - top1).abs() < 1e-12);
             }
         }
+    }
+
+    #[test]
+    fn a_repeatable_share_is_a_share() {
+        let mcu = space("mcu-cifar");
+        let encoder = ArchEncoder::new(Layout::Blocks, &mcu, &[32]).unwrap();
+        let member = random_mlp(encoder.width(), &[4, 1], 1);
+        let predictor = AccuracyPredictor::new(encoder, LabelScale::UNIT, None, vec![member]);
+        for (said, expected) in [(0.5, Some(0.5)), (0.0, Some(0.0)), (-0.1, None), (7.0, None)] {
+            let report = serde_json::json!({"report": {"repeatable": said}});
+            let predictor = predictor.clone().with_provenance(report.as_object().unwrap().clone());
+            assert_eq!(predictor.repeatable(), expected);
+        }
+        assert_eq!(predictor.repeatable(), None);
     }
 
     #[test]
