@@ -125,9 +125,11 @@ pub fn time<F: Fn()>(
     let settled = |visits: &[Visit]| {
         visits.len() >= settings.visits.1 || Timing::new(visits, settings).is_some_and(|timing| timing.is_settled)
     };
+    let mut is_settled: Vec<bool> = visits.iter().map(|visits| settled(visits)).collect();
+    let mut all: usize = visits.iter().map(Vec::len).sum();
     for round in 0..settings.visits.1 {
         let mut order: Vec<usize> =
-            (0..works).filter(|&work| visits[work].len() <= round && !settled(&visits[work])).collect();
+            (0..works).filter(|&work| visits[work].len() <= round && !is_settled[work]).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(settings.seed.wrapping_add(round as u64)));
         for work in order {
             if stop.load(Ordering::Relaxed) {
@@ -136,8 +138,9 @@ pub fn time<F: Fn()>(
             let visit = visit(&prepare(work), counters.as_ref());
             journal.add(work, visit)?;
             visits[work].push(visit);
-            let all = visits.iter().map(Vec::len).sum();
-            progress(all, visits.iter().filter(|visits| settled(visits)).count());
+            is_settled[work] = settled(&visits[work]);
+            all += 1;
+            progress(all, is_settled.iter().filter(|&&is_settled| is_settled).count());
         }
         journal.sync()?;
     }
@@ -172,7 +175,8 @@ fn visit(run: &impl Fn(), counters: Option<&Rapl>) -> Visit {
         let (before, began) = (counters.read()?, Instant::now());
         let one = repeat(ENERGY);
         let all = counters.joules(&before, &counters.read()?);
-        Some(all * one / began.elapsed().as_secs_f64())
+        // A counter that stands still counts nothing here, as on some virtual machines.
+        (all > 0.0).then(|| all * one / began.elapsed().as_secs_f64())
     });
     Visit { seconds: median(samples.into_iter()).expect("samples were taken"), runs: timed, joules }
 }
