@@ -251,7 +251,8 @@ fn simd() -> String {
     name.to_string()
 }
 
-fn processor_name() -> String {
+/// The processor in words; its architecture where the system does not say more.
+pub(crate) fn processor_name() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name));
     name.map_or_else(|| env::consts::ARCH.to_string(), |name| name.trim().to_string())

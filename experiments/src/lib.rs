@@ -11,6 +11,8 @@ pub mod collect;
 pub mod confidence;
 #[cfg(feature = "torch")]
 pub mod deploy;
+#[cfg(feature = "torch")]
+mod digest;
 pub mod doctor;
 pub mod error;
 #[cfg(feature = "torch")]

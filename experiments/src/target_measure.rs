@@ -24,6 +24,8 @@ use search::space::SearchSpace;
 use supernet::runtime::Runnable;
 use tch::Device;
 
+use crate::digest::fnv1a;
+use crate::doctor::processor_name;
 use crate::error::AppError;
 use crate::targets;
 use crate::timing::{Timing, TimingSettings, time};
@@ -92,7 +94,7 @@ pub fn measure(
     let all = operators.len() + workloads.len();
     let header = format!("{all} works of {}: {operators:?} {archs:?} on {device}, {:?}", job.space.id(), job.timing);
     // The operators by themselves would make a line of many pages.
-    let header = format!("{} {device} {:016x}", job.space.id(), digest(&header));
+    let header = format!("{} {device} {:016x}", job.space.id(), fnv1a(header.bytes().map(u64::from)));
     let prepare = |work: usize| {
         let runnable = match operators.get(work) {
             Some(op) => Runnable::new(std::slice::from_ref(op), job.device),
@@ -116,7 +118,7 @@ pub fn measure(
     let rows = operators.iter().zip(of_operators).enumerate().map(row).collect();
     let manifest = Manifest {
         schema: TABLE_SCHEMA.to_owned(),
-        device: processor(),
+        device: Some(processor_name()),
         processing_unit: Some(device),
         runtime: Some("LibTorch, batch norm folded, channels last".to_owned()),
         runtime_version: Some(supernet::device::LIBTORCH_VERSION.to_owned()),
@@ -166,16 +168,4 @@ fn networks(space: &SearchSpace, resolutions: &[u32], count: usize, seed: u64) -
 
 fn threads(count: usize) -> String {
     if count == 1 { "1 thread".to_owned() } else { format!("{count} threads") }
-}
-
-/// FNV-1a, to tell measurements apart.
-fn digest(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// The processor's name, where the system says it.
-fn processor() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
 }

@@ -17,6 +17,7 @@ use supernet::train::{Epoch, Observer, Position, Step, Trainer};
 use tch::Device;
 
 use crate::collect::tilted_subnets;
+use crate::digest::fnv1a;
 use crate::measure::{CalibrationImages, Exam, measure};
 use crate::recipe::Recipe;
 use crate::run_dir::{Metrics, RunDir};
@@ -211,7 +212,7 @@ fn final_report(
     Ok(run.write("report.json", &format!("{}\n", serde_json::to_string_pretty(&rows)?))?)
 }
 
-/// FNV-1a over labels and pixels: enough to notice that a run goes on with other images.
+/// Over labels and pixels: enough to notice that a run goes on with other images.
 fn fingerprint(set: &ImageSet) -> u64 {
     let labels = set.labels().iter().map(|label| *label as u64);
     let pixels = set.images().chunks(8).map(|chunk| {
@@ -219,5 +220,5 @@ fn fingerprint(set: &ImageSet) -> u64 {
         word[..chunk.len()].copy_from_slice(chunk);
         u64::from_le_bytes(word)
     });
-    labels.chain(pixels).fold(0xcbf2_9ce4_8422_2325, |hash, word| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3))
+    fnv1a(labels.chain(pixels))
 }

@@ -141,8 +141,8 @@ pub(crate) struct MeasureArgs {
     #[arg(long, value_delimiter = ',', value_name = "R,…")]
     pub(crate) resolutions: Vec<u32>,
     /// Random networks that are timed whole and compared with the sums of their operators
-    #[arg(long, default_value_t = 20, value_name = "N")]
-    pub(crate) networks: usize,
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(..=10_000))]
+    pub(crate) networks: u32,
     /// Relative standard error at which a time is settled
     #[arg(long, default_value_t = 0.01, value_parser = parse_precision)]
     pub(crate) precision: f64,

@@ -1,14 +1,10 @@
 //! One file per verb: arguments in, a function of `experiments` called, results out.
 
-mod compare;
 mod doctor;
 mod predictor;
 mod search;
 mod space;
 mod target;
-mod target_energy;
-#[cfg(feature = "torch")]
-mod target_measure;
 
 #[cfg(feature = "torch")]
 mod calibration;

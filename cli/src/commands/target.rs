@@ -1,5 +1,10 @@
 //! `ofa target`.
 
+mod compare;
+mod energy;
+#[cfg(feature = "torch")]
+mod measure;
+
 use std::path::Path;
 
 use anyhow::Result;
@@ -11,7 +16,6 @@ use hw_targets::units::Quantity;
 use serde_json::{Map, Value, json};
 
 use crate::args::TargetCommand;
-use crate::commands::{compare, target_energy};
 use crate::output::Output;
 
 pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
@@ -38,12 +42,12 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
             explain(&target, output);
             Ok(())
         }
-        TargetCommand::Energy(args) => target_energy::run(&args, output),
+        TargetCommand::Energy(args) => energy::run(&args, output),
         TargetCommand::Add { table, name, manifest } => {
             kept(&targets::add(&table, &name, manifest.as_deref())?, output)
         }
         #[cfg(feature = "torch")]
-        TargetCommand::Measure(args) => super::target_measure::run(&args, output),
+        TargetCommand::Measure(args) => measure::run(&args, output),
         #[cfg(not(feature = "torch"))]
         TargetCommand::Measure(_) => super::no_torch("timing operators"),
         TargetCommand::Import { layout, path, name, device } => {
@@ -198,9 +202,14 @@ fn explain(target: &Target, output: &Output) {
     }
 }
 
-fn kept(target: &Target, output: &mut Output) -> Result<()> {
+/// What reading the target's files had to say.
+fn remarks(target: &Target, output: &Output) {
     target.notes().iter().for_each(|note| output.say(format!("note: {note}")));
     target.warnings().iter().for_each(|warning| output.say(format!("warning: {warning}")));
+}
+
+fn kept(target: &Target, output: &mut Output) -> Result<()> {
+    remarks(target, output);
     let known: Vec<&str> = target.known().into_iter().map(Quantity::name).collect();
     if output.is_json() {
         let (notes, warnings) = (target.notes(), target.warnings());

@@ -19,7 +19,7 @@ pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<()> {
         name: &args.name,
         space: &space,
         resolutions: args.resolutions.clone(),
-        networks: args.networks,
+        networks: args.networks as usize,
         device: choice.resolve()?,
         threads,
         timing: TimingSettings { precision: args.precision, seed: args.seed, ..TimingSettings::default() },
@@ -37,6 +37,7 @@ pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<()> {
             measured.unsettled
         ));
     }
+    super::remarks(&measured.target, output);
     let folder = measured.folder.display();
     output.say(format!("target {} with {} operators, in {folder}", args.name, measured.operators));
     match &measured.networks {
