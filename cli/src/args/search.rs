@@ -65,7 +65,8 @@ pub(crate) struct SearchArgs {
     /// Write the weights in this form, too
     #[arg(long, value_enum, requires = "out", default_value_t = WeightsForm::Safetensors)]
     pub(crate) to: WeightsForm,
-    /// Measure this many of the best on held-out images of --data and put the truly best first
+    /// Measure this many of the best on held-out images of --data; first comes what prediction and measurement together
+    /// say is best
     #[arg(long, value_name = "K", requires = "data", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(crate) verify: Option<u64>,
     /// Real images: to verify with, and to calibrate the weights with instead of the bundle's own images
