@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
-use hw_targets::cost::{Method, Scope, Statistic};
+use hw_targets::cost::{Method, Statistic};
 use hw_targets::error::Place;
 use hw_targets::library::TargetLibrary;
 use hw_targets::manifest::{Manifest, TABLE_SCHEMA};
@@ -28,6 +28,7 @@ use crate::digest::fnv1a;
 use crate::doctor::processor_name;
 use crate::error::AppError;
 use crate::targets;
+use crate::timing::energy::counter_of;
 use crate::timing::{Timing, TimingSettings, time};
 
 /// What to measure.
@@ -102,16 +103,18 @@ pub fn measure(
         };
         move || runnable.run()
     };
+    let counter = counter_of(job.device);
     let journal = folder.join("measuring.jsonl");
     let mut told = |visits, settled| progress(visits, settled, all);
-    let timings = time(all, prepare, &job.timing, (&journal, &header), stop, &mut told)?;
+    let timings = time(all, prepare, &job.timing, counter.as_deref(), (&journal, &header), stop, &mut told)?;
     let (of_operators, of_networks) = timings.split_at(operators.len());
+    let scope = counter.as_ref().map(|counter| counter.scope());
     let row = |(at, (op, timing)): (usize, (&Op, &Timing))| Row {
         key: OpKey::new(op, None),
         latency: Some(measurement(timing.seconds, Some(timing.std), timing)),
         energy: timing.joules.map(|joules| measurement(joules, None, timing)),
         energy_method: timing.joules.map(|_| Method::Measured),
-        energy_scope: timing.joules.map(|_| Scope::Chip),
+        energy_scope: scope.filter(|_| timing.joules.is_some()),
         source_key: None,
         place: Place::Row(at as u64 + 1),
     };

@@ -4,7 +4,9 @@
 //! order drawn anew for each round, and what counts is the median of its visits. A work is settled once the standard
 //! error of that median is small; the others are visited on.
 
+pub mod energy;
 mod journal;
+pub mod nvml;
 pub mod rapl;
 
 use std::path::Path;
@@ -17,8 +19,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::AppError;
+use energy::EnergyCounter;
 use journal::Journal;
-use rapl::Rapl;
 
 /// How to time.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,8 +44,6 @@ const WARM_UP: Duration = Duration::from_millis(3);
 const SAMPLE: Duration = Duration::from_micros(200);
 const VISIT: Duration = Duration::from_millis(12);
 const SAMPLES: usize = 9;
-/// Least time over which energy is counted, many times the millisecond in which the counters move.
-const ENERGY: Duration = Duration::from_millis(100);
 
 /// One visit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -105,7 +105,8 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     }
 }
 
-/// Times `works` things, of which `prepare` makes one ready to run. `journal` keeps the visits as they come; one that a
+/// Times `works` things, of which `prepare` makes one ready to run, and counts their energy where there is a `counter`.
+/// `journal` keeps the visits as they come; one that a
 /// killed run with the same `header` left is gone on with. `progress` is told the visits so far and the works settled.
 ///
 /// # Errors
@@ -114,6 +115,7 @@ pub fn time<F: Fn()>(
     works: usize,
     prepare: impl Fn(usize) -> F,
     settings: &TimingSettings,
+    counter: Option<&dyn EnergyCounter>,
     (journal, header): (&Path, &str),
     stop: &AtomicBool,
     progress: &mut dyn FnMut(usize, usize),
@@ -121,7 +123,6 @@ pub fn time<F: Fn()>(
     let (mut journal, known) = Journal::open(journal, header, works)?;
     let mut visits: Vec<Vec<Visit>> = vec![Vec::new(); works];
     known.into_iter().for_each(|(work, visit)| visits[work].push(visit));
-    let counters = Rapl::find(Path::new(rapl::ROOT));
     let settled = |visits: &[Visit]| {
         visits.len() >= settings.visits.1 || Timing::new(visits, settings).is_some_and(|timing| timing.is_settled)
     };
@@ -135,7 +136,7 @@ pub fn time<F: Fn()>(
             if stop.load(Ordering::Relaxed) {
                 return Err(AppError::Interrupted.into());
             }
-            let visit = visit(&prepare(work), counters.as_ref());
+            let visit = visit(&prepare(work), counter);
             journal.add(work, visit)?;
             visits[work].push(visit);
             is_settled[work] = settled(&visits[work]);
@@ -148,7 +149,7 @@ pub fn time<F: Fn()>(
     Ok(timings.unwrap_or_default())
 }
 
-fn visit(run: &impl Fn(), counters: Option<&Rapl>) -> Visit {
+fn visit(run: &impl Fn(), counter: Option<&dyn EnergyCounter>) -> Visit {
     let repeat = |least: Duration| {
         let (began, mut runs) = (Instant::now(), 0_u64);
         loop {
@@ -171,10 +172,10 @@ fn visit(run: &impl Fn(), counters: Option<&Rapl>) -> Visit {
         samples.push(sample.elapsed().as_secs_f64() / runs as f64);
     }
     let timed = runs * samples.len() as u64;
-    let joules = counters.and_then(|counters| {
-        let (before, began) = (counters.read()?, Instant::now());
-        let one = repeat(ENERGY);
-        let all = counters.joules(&before, &counters.read()?);
+    let joules = counter.and_then(|counter| {
+        let (before, began) = (counter.read()?, Instant::now());
+        let one = repeat(counter.window());
+        let all = counter.joules(&before, &counter.read()?);
         // A counter that stands still counts nothing here, as on some virtual machines.
         (all > 0.0).then(|| all * one / began.elapsed().as_secs_f64())
     });
@@ -197,13 +198,13 @@ mod tests {
         let journal = folder.path().join("journal.jsonl");
         let work = |work: usize| move || std::thread::sleep(Duration::from_micros(300 + 2_700 * work as u64));
         let never = AtomicBool::new(false);
-        let run = |header: &str| time(2, work, &quick(), (&journal, header), &never, &mut |_, _| ());
+        let run = |header: &str| time(2, work, &quick(), None, (&journal, header), &never, &mut |_, _| ());
         let timings = run("a").unwrap();
         assert!(timings[0].seconds >= 0.0003 && timings[1].seconds >= 0.003, "{timings:?}");
         assert!(timings[1].seconds > 2.0 * timings[0].seconds && timings[0].runs > timings[1].runs, "{timings:?}");
         // All visits are known: nothing is run any more.
         let none = |_: usize| || panic!("known already");
-        assert_eq!(time(2, none, &quick(), (&journal, "a"), &never, &mut |_, _| ()).unwrap(), timings);
+        assert_eq!(time(2, none, &quick(), None, (&journal, "a"), &never, &mut |_, _| ()).unwrap(), timings);
         assert!(run("b").is_err());
     }
 
@@ -218,11 +219,11 @@ mod tests {
         };
         let stop = AtomicBool::new(false);
         let mut after_three = |visits: usize, _: usize| stop.store(visits == 3, Ordering::Relaxed);
-        assert!(time(4, work, &quick(), (&journal, "a"), &stop, &mut after_three).is_err());
+        assert!(time(4, work, &quick(), None, (&journal, "a"), &stop, &mut after_three).is_err());
         // As a kill in the middle of writing leaves it.
         let text = std::fs::read_to_string(&journal).unwrap();
         std::fs::write(&journal, format!("{text}{{\"work\": 1, \"sec")).unwrap();
-        let timings = time(4, work, &quick(), (&journal, "a"), &AtomicBool::new(false), &mut |_, _| ()).unwrap();
+        let timings = time(4, work, &quick(), None, (&journal, "a"), &AtomicBool::new(false), &mut |_, _| ()).unwrap();
         assert!(timings.iter().all(|timing| timing.visits >= 2));
         let mut first_round: Vec<usize> = seen.borrow()[..4].to_vec();
         first_round.sort_unstable();
@@ -240,6 +241,38 @@ mod tests {
         visits.iter().for_each(|&visit| journal.add(0, visit).unwrap());
         let known = Journal::open(&path, "a", 1).unwrap().1;
         assert!(known.iter().map(|(_, visit)| *visit).eq(visits));
+    }
+
+    /// Says that so many joules passed between any two readings; `None` = it cannot be read.
+    struct Meter(Option<f64>);
+
+    impl EnergyCounter for Meter {
+        fn read(&self) -> Option<Vec<u64>> {
+            self.0.map(|_| vec![0])
+        }
+
+        fn joules(&self, _before: &[u64], _after: &[u64]) -> f64 {
+            self.0.unwrap()
+        }
+
+        fn window(&self) -> Duration {
+            Duration::from_millis(4)
+        }
+
+        fn scope(&self) -> hw_targets::cost::Scope {
+            hw_targets::cost::Scope::Chip
+        }
+    }
+
+    #[test]
+    fn energy_is_of_one_run_and_what_is_not_counted_is_not_zero() {
+        let work = || std::thread::sleep(Duration::from_millis(1));
+        let joules = |counted| visit(&work, Some(&Meter(counted))).joules;
+        // Hardly more than four runs fit into the window, and sleeping may take longer.
+        let one = joules(Some(8.0)).unwrap();
+        assert!((1.6..=8.0).contains(&one), "{one}");
+        assert_eq!(joules(Some(0.0)), None);
+        assert_eq!(joules(None), None);
     }
 
     #[test]

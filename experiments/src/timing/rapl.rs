@@ -6,6 +6,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hw_targets::cost::Scope;
+
+use crate::timing::energy::EnergyCounter;
 
 /// Where Linux shows them.
 pub const ROOT: &str = "/sys/class/powercap";
@@ -36,20 +41,29 @@ impl Rapl {
         packages.sort();
         (!packages.is_empty()).then_some(Rapl { packages })
     }
+}
 
-    /// Where the counters stand.
-    pub(crate) fn read(&self) -> Option<Vec<u64>> {
+impl EnergyCounter for Rapl {
+    fn read(&self) -> Option<Vec<u64>> {
         self.packages.iter().map(|(file, _)| number(file)).collect()
     }
 
-    /// Joules from one reading to the next, if no counter went round twice.
-    pub(crate) fn joules(&self, before: &[u64], after: &[u64]) -> f64 {
+    fn joules(&self, before: &[u64], after: &[u64]) -> f64 {
         let counts = before.iter().zip(after).zip(&self.packages);
         let passed = counts.map(|((&before, &after), (_, range))| match after.checked_sub(before) {
             Some(passed) => passed,
             None => range.saturating_sub(before) + after,
         });
         passed.sum::<u64>() as f64 * 1e-6
+    }
+
+    fn window(&self) -> Duration {
+        // Many times the millisecond in which the counters move.
+        Duration::from_millis(100)
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Chip
     }
 }
 
