@@ -36,6 +36,7 @@ mod network_fit_file;
 pub mod networks;
 mod quantity;
 mod reference_networks;
+pub mod schema;
 pub mod shipped;
 pub mod shipped_networks;
 pub mod table;

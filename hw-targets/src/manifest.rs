@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -24,7 +25,7 @@ pub const TABLE_SCHEMA: &str = "ofa.table/1";
 pub const TARGET_SCHEMA: &str = "ofa.target/1";
 
 /// A bundle that a target uses when none is named.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DefaultBundle {
     /// The search space.
@@ -34,7 +35,7 @@ pub struct DefaultBundle {
 }
 
 /// A measured device, as its file says. Every text field may be absent.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Manifest {
     /// `ofa.table/1` or `ofa.target/1`.
@@ -108,9 +109,11 @@ pub struct Manifest {
     pub const_energy_mj: Option<f64>,
     /// Memory for activations and buffers, with its unit: `320KiB`. A ceiling on the peak memory of networks.
     #[serde(deserialize_with = "text_of_scalar", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub sram: Option<String>,
     /// Memory for weights, with its unit: `1MiB`. A ceiling on the flash of networks.
     #[serde(deserialize_with = "text_of_scalar", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub flash: Option<String>,
     /// Bundles to use when none is named, the preferred one first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -130,7 +133,7 @@ pub struct Manifest {
 }
 
 /// How one quantity is answered.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuantityEntry {
     /// One sentence that is printed with every number.
@@ -172,7 +175,7 @@ pub struct QuantityEntry {
 }
 
 /// network = scale × (sum and constant) + offset, fitted to networks measured whole.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Correction {
     /// Without unit, above zero.
@@ -186,7 +189,7 @@ pub struct Correction {
 }
 
 /// A fitted model on file: coefficients in seconds or joules per count.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FittedEntry {
     /// Mean absolute relative difference of network sums from the table's own, over the operators it was fitted to: how
@@ -201,7 +204,7 @@ pub struct FittedEntry {
 }
 
 /// Terms taken over from another device, on file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TransferEntry {
     /// The other target.
@@ -213,7 +216,7 @@ pub struct TransferEntry {
 }
 
 /// One class of operators on file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClassEntry {
     /// Measured operators it was fitted to.
@@ -230,7 +233,7 @@ pub struct ClassEntry {
 }
 
 /// Smallest and largest shapes fitted, on file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RangeEntry {
     /// Height and width of the input.

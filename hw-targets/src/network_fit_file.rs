@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::HwError;
@@ -13,7 +14,7 @@ use crate::model::network_fit::{NETWORK_FEATURES, NetworkFit};
 
 /// A model fitted to networks measured whole, on file; the constant of a network is the target's `const_latency_ms` or
 /// `const_energy_mJ`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkFitEntry {
     /// Networks it was fitted to.

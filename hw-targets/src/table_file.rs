@@ -19,7 +19,8 @@ use crate::table::{Measurement, OpKey, OpTable, Row};
 use crate::table_parquet::parquet_cells;
 use crate::workload::{Activation, Op, OpKind};
 
-const KEY_COLUMNS: [&str; 15] = [
+/// What an operator is found by.
+pub(crate) const KEY_COLUMNS: [&str; 15] = [
     "op_type",
     "in_h",
     "in_w",
@@ -36,7 +37,8 @@ const KEY_COLUMNS: [&str; 15] = [
     "activation",
     "residual",
 ];
-const OTHER_COLUMNS: [&str; 20] = [
+/// What else a row may say.
+pub(crate) const OTHER_COLUMNS: [&str; 20] = [
     "network_resolution",
     "expand_conv",
     "expand_ratio",

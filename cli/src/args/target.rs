@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 const IMPORT_FORMATS: &str = "\
 Formats:
@@ -94,6 +94,12 @@ pub(crate) enum TargetCommand {
         #[arg(long)]
         space: Option<String>,
     },
+    /// The JSON Schema of a table's rows, or of the YAML beside a table
+    Schema {
+        /// What to describe
+        #[arg(value_enum)]
+        of: SchemaOf,
+    },
     /// The work list of a space: every operator it can produce, once, as a table to fill in for `target add`
     Template {
         /// A shipped space, or the path of one
@@ -104,7 +110,19 @@ pub(crate) enum TargetCommand {
         /// Write the list to a file, not to standard output
         #[arg(long, value_name = "FILE.csv")]
         out: Option<PathBuf>,
+        /// Write the list and one ONNX model per operator into a folder, to time them elsewhere and import the profiles
+        #[arg(long, value_name = "FOLDER", conflicts_with = "out")]
+        models: Option<PathBuf>,
     },
+}
+
+/// What `ofa target schema` describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SchemaOf {
+    /// One row of a table of operators.
+    Row,
+    /// The YAML beside a table, and that of a target.
+    Manifest,
 }
 
 /// `ofa target energy`.

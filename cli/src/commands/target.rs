@@ -4,6 +4,7 @@ mod compare;
 mod energy;
 #[cfg(feature = "torch")]
 mod measure;
+mod template;
 
 use std::path::Path;
 
@@ -11,11 +12,12 @@ use anyhow::Result;
 use experiments::{spaces, targets};
 use hw_targets::library::{Kept, Origin};
 use hw_targets::networks::Networks;
+use hw_targets::schema;
 use hw_targets::target::Target;
 use hw_targets::units::Quantity;
 use serde_json::{Map, Value, json};
 
-use crate::args::TargetCommand;
+use crate::args::{SchemaOf, TargetCommand};
 use crate::output::Output;
 
 pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
@@ -65,9 +67,13 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
             let space = space.map(|space| spaces::find(&space)).transpose()?;
             compare::diff(&targets::find(&a)?, &targets::find(&b)?, space.as_ref(), output)
         }
-        TargetCommand::Template { space, target, out } => {
+        TargetCommand::Template { space, target, out, models } => {
             let target = target.map(|target| targets::find(&target)).transpose()?;
-            compare::template(&spaces::find(&space)?, target.as_ref(), out.as_deref(), output)
+            template::run(&spaces::find(&space)?, target.as_ref(), (out.as_deref(), models.as_deref()), output)
+        }
+        TargetCommand::Schema { of } => {
+            let schema = if of == SchemaOf::Row { schema::table_row() } else { schema::manifest() };
+            output.line(format!("{schema:#}"))
         }
     }
 }

@@ -90,6 +90,15 @@ fn defects_are_said_when_a_table_is_added() {
 }
 
 #[test]
+fn the_formats_have_schemas() {
+    let sandbox = Sandbox::new();
+    for (of, field) in [("row", "latency_ms"), ("manifest", "energy_scope")] {
+        let schema: serde_json::Value = serde_json::from_str(&sandbox.ok(&["target", "schema", of]).stdout).unwrap();
+        assert!(schema["properties"][field]["description"].is_string(), "{of}");
+    }
+}
+
+#[test]
 fn a_work_list_becomes_a_target_that_is_validated_and_corrected() {
     let sandbox = Sandbox::new();
     let list = sandbox.path("operators.csv").to_str().unwrap().to_owned();
@@ -115,6 +124,12 @@ fn a_work_list_becomes_a_target_that_is_validated_and_corrected() {
     let args = ["target", "template", "mcu-cifar", "--target", "some", "--format", "json"];
     let missing = sandbox.ok(&args).json().remove(0)["missing"].as_u64().unwrap();
     assert_eq!(missing, made["operators"].as_u64().unwrap() - 100);
+    // The rest as models, to be timed elsewhere.
+    let models = sandbox.path("models");
+    sandbox.ok(&["target", "template", "mcu-cifar", "--target", "some", "--models", models.to_str().unwrap()]);
+    let names = fs::read_dir(&models).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.ends_with(".onnx")).count() as u64, missing);
+    assert_eq!(fs::read_to_string(models.join("operators.csv")).unwrap().lines().count() as u64, 1 + missing);
     let all = sandbox.file("all.csv", &filled(usize::MAX));
     sandbox.ok(&["target", "add", &all, "--name", "board"]);
     assert_eq!(sandbox.ok(&["target", "template", "mcu-cifar", "--target", "board"]).stdout, "nothing is missing\n");

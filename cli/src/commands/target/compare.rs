@@ -1,6 +1,4 @@
-//! `ofa target validate`, `diff` and `template`: targets against measurements, each other, and a space.
-
-use std::path::Path;
+//! `ofa target validate` and `diff`: targets against measurements, and against each other.
 
 use anyhow::Result;
 use experiments::agreement::{self, Affine, Agreement, Validation};
@@ -179,39 +177,4 @@ fn difference_rows(a: &Target, b: &Target, difference: &Difference) -> Vec<(Stri
         (format!("ratio {:.3}", pair.ratio()), format!("{}{network}: {a} and {b}", pair.op))
     }));
     rows
-}
-
-pub(crate) fn template(
-    space: &SearchSpace,
-    target: Option<&Target>,
-    out: Option<&Path>,
-    output: &mut Output,
-) -> Result<()> {
-    let list = targets::work_list(space, target)?;
-    let (operators, missing) = (list.operators, list.missing);
-    if let Some(target) = target {
-        let measured = operators - missing;
-        output.say(format!(
-            "{} has measured values of {measured} of the {operators} operators of {}",
-            target.name(),
-            space.id()
-        ));
-    }
-    if let (Some(table), Some(out)) = (&list.table, out) {
-        table.write_csv(out)?;
-    }
-    if output.is_json() {
-        let path = out.filter(|_| missing > 0).map(|out| out.display().to_string());
-        return output
-            .json(&json!({"space": space.id().to_string(), "operators": operators, "missing": missing, "path": path}));
-    }
-    match (&list.table, out) {
-        (None, _) => output.line("nothing is missing"),
-        (Some(_), Some(out)) => output.line(format!("{missing} operators to measure are in {}", out.display())),
-        (Some(table), None) => {
-            let mut text = Vec::new();
-            table.write_rows(&mut text)?;
-            output.line(String::from_utf8_lossy(&text).trim_end())
-        }
-    }
 }

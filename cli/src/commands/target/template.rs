@@ -1,0 +1,52 @@
+//! `ofa target template`.
+
+use std::path::Path;
+
+use anyhow::Result;
+use experiments::{operator_models, targets};
+use hw_targets::target::Target;
+use search::space::SearchSpace;
+use serde_json::json;
+
+use crate::output::Output;
+
+/// `out` is the file for the list, or the folder for the list and a model per operator.
+pub(crate) fn run(
+    space: &SearchSpace,
+    target: Option<&Target>,
+    (file, models): (Option<&Path>, Option<&Path>),
+    output: &mut Output,
+) -> Result<()> {
+    let list = targets::work_list(space, target)?;
+    let (operators, missing) = (list.operators, list.missing);
+    if let Some(target) = target {
+        let measured = operators - missing;
+        output.say(format!(
+            "{} has measured values of {measured} of the {operators} operators of {}",
+            target.name(),
+            space.id()
+        ));
+    }
+    if let Some(table) = &list.table {
+        file.map(|file| table.write_csv(file)).transpose()?;
+        models.map(|folder| operator_models::write(table, folder)).transpose()?;
+    }
+    let out = file.or(models);
+    if output.is_json() {
+        let path = out.filter(|_| missing > 0).map(|out| out.display().to_string());
+        return output
+            .json(&json!({"space": space.id().to_string(), "operators": operators, "missing": missing, "path": path}));
+    }
+    match (&list.table, out) {
+        (None, _) => output.line("nothing is missing"),
+        (Some(_), Some(out)) => {
+            let with = if models.is_some() { ", each with a model" } else { "" };
+            output.line(format!("{missing} operators to measure are in {}{with}", out.display()))
+        }
+        (Some(table), None) => {
+            let mut text = Vec::new();
+            table.write_rows(&mut text)?;
+            output.line(String::from_utf8_lossy(&text).trim_end())
+        }
+    }
+}

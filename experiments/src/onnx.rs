@@ -1,0 +1,249 @@
+//! The part of the ONNX format that networks of this project need: a graph of nodes with fp32 weights.
+//!
+//! Field numbers are those of the published `onnx.proto` (ir_version 8, operator set 15).
+
+use prost::Message;
+
+const IR_VERSION: i64 = 8;
+const OPERATOR_SET: i64 = 15;
+const FLOAT: i32 = 1;
+
+#[derive(Clone, PartialEq, Message)]
+struct ModelProto {
+    #[prost(int64, tag = "1")]
+    ir_version: i64,
+    #[prost(string, tag = "2")]
+    producer_name: String,
+    #[prost(string, tag = "3")]
+    producer_version: String,
+    #[prost(message, optional, tag = "7")]
+    graph: Option<GraphProto>,
+    #[prost(message, repeated, tag = "8")]
+    opset_import: Vec<OperatorSetIdProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OperatorSetIdProto {
+    #[prost(string, tag = "1")]
+    domain: String,
+    #[prost(int64, tag = "2")]
+    version: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct GraphProto {
+    #[prost(message, repeated, tag = "1")]
+    node: Vec<NodeProto>,
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(message, repeated, tag = "5")]
+    initializer: Vec<TensorProto>,
+    #[prost(message, repeated, tag = "11")]
+    input: Vec<ValueInfoProto>,
+    #[prost(message, repeated, tag = "12")]
+    output: Vec<ValueInfoProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct NodeProto {
+    #[prost(string, repeated, tag = "1")]
+    input: Vec<String>,
+    #[prost(string, repeated, tag = "2")]
+    output: Vec<String>,
+    #[prost(string, tag = "3")]
+    name: String,
+    #[prost(string, tag = "4")]
+    op_type: String,
+    #[prost(message, repeated, tag = "5")]
+    attribute: Vec<AttributeProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AttributeProto {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(float, tag = "2")]
+    f: f32,
+    #[prost(int64, tag = "3")]
+    i: i64,
+    #[prost(int64, repeated, tag = "8")]
+    ints: Vec<i64>,
+    #[prost(int32, tag = "20")]
+    kind: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TensorProto {
+    #[prost(int64, repeated, tag = "1")]
+    dims: Vec<i64>,
+    #[prost(int32, tag = "2")]
+    data_type: i32,
+    #[prost(string, tag = "8")]
+    name: String,
+    #[prost(bytes = "vec", tag = "9")]
+    raw_data: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ValueInfoProto {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(message, optional, tag = "2")]
+    kind: Option<TypeProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TypeProto {
+    #[prost(message, optional, tag = "1")]
+    tensor_type: Option<TensorTypeProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TensorTypeProto {
+    #[prost(int32, tag = "1")]
+    elem_type: i32,
+    #[prost(message, optional, tag = "2")]
+    shape: Option<ShapeProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ShapeProto {
+    #[prost(message, repeated, tag = "1")]
+    dim: Vec<DimProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DimProto {
+    #[prost(int64, tag = "1")]
+    dim_value: i64,
+}
+
+/// A setting of a node.
+pub(crate) enum Attribute {
+    /// Whole numbers.
+    Ints(Vec<i64>),
+    /// One whole number.
+    Int(i64),
+    /// One number.
+    Float(f32),
+}
+
+/// A graph under construction; values are named by the node that makes them.
+pub(crate) struct Graph {
+    graph: GraphProto,
+}
+
+impl Graph {
+    /// A graph with one input, `input`, of shape `shape`.
+    pub(crate) fn new(name: &str, shape: &[i64]) -> Graph {
+        let input = vec![value("input", shape)];
+        Graph { graph: GraphProto { name: name.to_owned(), input, ..GraphProto::default() } }
+    }
+
+    /// Adds weights, and gives the name they go by.
+    pub(crate) fn weights(&mut self, shape: &[i64], values: &[f32]) -> String {
+        let name = format!("weights{}", self.graph.initializer.len());
+        let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let tensor = TensorProto { dims: shape.to_vec(), data_type: FLOAT, name: name.clone(), raw_data };
+        self.graph.initializer.push(tensor);
+        name
+    }
+
+    /// Adds a node, and gives the name of its output.
+    pub(crate) fn node(&mut self, op_type: &str, inputs: &[&str], attributes: Vec<(&str, Attribute)>) -> String {
+        let name = format!("{}{}", op_type.to_lowercase(), self.graph.node.len());
+        let attribute = |(name, attribute): (&str, Attribute)| {
+            let plain = AttributeProto { name: name.to_owned(), ..AttributeProto::default() };
+            match attribute {
+                Attribute::Float(f) => AttributeProto { f, kind: 1, ..plain },
+                Attribute::Int(i) => AttributeProto { i, kind: 2, ..plain },
+                Attribute::Ints(ints) => AttributeProto { ints, kind: 7, ..plain },
+            }
+        };
+        self.graph.node.push(NodeProto {
+            input: inputs.iter().map(|input| (*input).to_owned()).collect(),
+            output: vec![name.clone()],
+            name: name.clone(),
+            op_type: op_type.to_owned(),
+            attribute: attributes.into_iter().map(attribute).collect(),
+        });
+        name
+    }
+
+    /// The file's bytes; the value `output` of shape `shape` is what the graph computes.
+    pub(crate) fn finish(mut self, output: &str, shape: &[i64]) -> Vec<u8> {
+        self.graph.output.push(value(output, shape));
+        let model = ModelProto {
+            ir_version: IR_VERSION,
+            producer_name: "ofa".to_owned(),
+            producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+            graph: Some(self.graph),
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPERATOR_SET }],
+        };
+        model.encode_to_vec()
+    }
+}
+
+fn value(name: &str, shape: &[i64]) -> ValueInfoProto {
+    let dim = shape.iter().map(|&dim_value| DimProto { dim_value }).collect();
+    let tensor_type = Some(TensorTypeProto { elem_type: FLOAT, shape: Some(ShapeProto { dim }) });
+    ValueInfoProto { name: name.to_owned(), kind: Some(TypeProto { tensor_type }) }
+}
+
+/// Walks a model as a runtime would: the shape of its output and the multiply-accumulates on the way.
+///
+/// # Panics
+/// If a node reads what nothing made, or its shapes do not fit.
+#[cfg(test)]
+pub(crate) fn walk(file: &[u8]) -> (Vec<i64>, u64) {
+    let graph = ModelProto::decode(file).unwrap().graph.unwrap();
+    let shape_of = |value: &ValueInfoProto| -> Vec<i64> {
+        let tensor = value.kind.clone().unwrap().tensor_type.unwrap();
+        tensor.shape.unwrap().dim.iter().map(|dim| dim.dim_value).collect()
+    };
+    let mut shapes: std::collections::HashMap<String, Vec<i64>> = Default::default();
+    for tensor in &graph.initializer {
+        assert_eq!(tensor.raw_data.len() as i64, 4 * tensor.dims.iter().product::<i64>());
+        shapes.insert(tensor.name.clone(), tensor.dims.clone());
+    }
+    graph.input.iter().for_each(|input| drop(shapes.insert(input.name.clone(), shape_of(input))));
+    let mut macs = 0;
+    for node in &graph.node {
+        let inputs: Vec<&Vec<i64>> = node.input.iter().map(|input| &shapes[input]).collect();
+        let whole = |name: &str| node.attribute.iter().find(|attribute| attribute.name == name).unwrap();
+        let output = match node.op_type.as_str() {
+            "Conv" => {
+                let (x, weight) = (inputs[0], inputs[1]);
+                assert_eq!(x[1], weight[1] * whole("group").i);
+                let out = |at: usize| {
+                    (x[at] + whole("pads").ints[at - 2] + whole("pads").ints[at] - weight[at])
+                        / whole("strides").ints[at - 2]
+                        + 1
+                };
+                let output = vec![x[0], weight[0], out(2), out(3)];
+                macs += (output.iter().product::<i64>() * weight[1..].iter().product::<i64>()) as u64;
+                output
+            }
+            "Gemm" => {
+                assert_eq!((inputs[0][1], whole("transB").i), (inputs[1][1], 1));
+                macs += (inputs[1][0] * inputs[1][1]) as u64;
+                vec![inputs[0][0], inputs[1][0]]
+            }
+            "GlobalAveragePool" => vec![inputs[0][0], inputs[0][1], 1, 1],
+            "Mul" => {
+                assert_eq!(inputs[0][..2], inputs[1][..2]);
+                inputs[0].clone()
+            }
+            "Add" => {
+                assert_eq!(inputs[0], inputs[1]);
+                inputs[0].clone()
+            }
+            "Relu" | "Clip" | "HardSwish" | "HardSigmoid" => inputs[0].clone(),
+            other => panic!("{other}"),
+        };
+        shapes.insert(node.output[0].clone(), output);
+    }
+    let output = shape_of(&graph.output[0]);
+    assert_eq!(shapes[&graph.output[0].name], output);
+    (output, macs)
+}
