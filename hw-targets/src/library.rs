@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use crate::cost::Grade;
 use crate::defects;
 use crate::error::HwError;
 use crate::import::{Content, Format, import};
@@ -208,7 +209,8 @@ impl TargetLibrary {
     }
 
     /// Keeps `target` as the user's own target `name` with corrections fitted on what it answers now; what corrects an
-    /// answer that is corrected already replaces both.
+    /// answer that is corrected already replaces both. A quantity that enough networks vouch for
+    /// ([`Correction::is_validation`]) is of grade A from then on.
     ///
     /// # Errors
     /// As [`TargetLibrary::add`].
@@ -233,6 +235,9 @@ impl TargetLibrary {
                 offset: correction.offset + before.map_or(0.0, |before| before.offset * correction.scale),
                 ..*correction
             });
+            if correction.is_validation() {
+                entry.grade = Some(Grade::A.name().to_string());
+            }
         }
         let corrected = Target::new(name, manifest.clone(), target.table().cloned(), &folder.join(TARGET_FILE))?;
         if let Some(table) = target.table() {

@@ -188,6 +188,22 @@ pub struct Correction {
     pub mape: f64,
 }
 
+impl Correction {
+    /// Fewest networks, and the largest error they may be off by, that validate a target end to end.
+    const VALIDATION: (usize, f64) = (20, 0.1);
+
+    /// Whether the networks behind it say that the corrected answers can be trusted: 20 of them, off by at most 10 % in
+    /// the mean when each is corrected by a fit to all others. The limits are a judgement.
+    pub fn is_validation(&self) -> bool {
+        self.networks >= Self::VALIDATION.0 && self.mape <= Self::VALIDATION.1
+    }
+
+    /// Standard deviation of one network, as a fraction: that of a normal distribution with this mean absolute error.
+    pub fn rel_error(&self) -> f64 {
+        (std::f64::consts::PI / 2.0).sqrt() * self.mape
+    }
+}
+
 /// A fitted model on file: coefficients in seconds or joules per count.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -394,6 +410,9 @@ impl Manifest {
             let Some(correction) = entry.as_ref().and_then(|entry| entry.correction) else { continue };
             if !(correction.scale.is_finite() && correction.scale > 0.0) {
                 return bad(&format!("{name}.correction.scale"), "must be above zero".to_string());
+            }
+            if !(correction.mape.is_finite() && correction.mape >= 0.0) {
+                return bad(&format!("{name}.correction.mape"), "must be at or above zero".to_string());
             }
             if !correction.offset.is_finite() {
                 return bad(&format!("{name}.correction.offset"), "is not finite".to_string());

@@ -472,6 +472,8 @@ impl Builder<'_> {
         Answer {
             model: Arc::new(ScaledModel { model: answer.model, scale }),
             constant: answer.constant * scale + correction.offset / 1e3,
+            // On top of the operators' own, and in place of what a fit to networks said before.
+            network_rel: correction.rel_error(),
             explanation: format!(
                 "{}, corrected on {networks} networks measured whole (× {scale:.4}, {:+.4} {}; error {mape:.2} %)",
                 answer.explanation,

@@ -156,7 +156,13 @@ fn a_work_list_becomes_a_target_that_is_validated_and_corrected() {
     assert!(number(&validate("corrected", &[]), "mape") < 1e-9);
     assert!(cost("corrected").iter().zip(&measured).all(|(got, want)| (got - want).abs() < 1e-9));
     let shown = sandbox.ok(&["target", "show", "corrected"]).stdout;
-    assert!(shown.contains("corrected on 40 networks"), "{shown}");
+    assert!(shown.contains("corrected on 40 networks") && shown.contains("grade A"), "{shown}");
+    assert!(sandbox.ok(&["target", "show", "board"]).stdout.contains("grade B"));
+    // Twelve are too few to vouch for it.
+    let few: String = fs::read_to_string(&networks).unwrap().lines().take(13).map(|line| format!("{line}\n")).collect();
+    let few = sandbox.file("few.csv", &few);
+    sandbox.ok(&["target", "validate", "board", "--networks", &few, "--correct", "--keep", "few"]);
+    assert!(sandbox.ok(&["target", "show", "few"]).stdout.contains("grade B"));
     let differ = sandbox.ok(&["target", "diff", "board", "corrected", "--format", "json"]).json().remove(0);
     assert!((number(&differ, "median_ratio") - 0.9).abs() < 1e-9 && number(&differ, "log_spread") < 1e-9, "{differ}");
     assert!(sandbox.ok(&["target", "diff", "board", "some"]).stdout.contains("100 operators both know"));
