@@ -381,6 +381,9 @@ impl HwError {
             Duplicate { .. } => "keep one of the two, or tell them apart by the column network_resolution".to_string(),
             Defect { .. } => "correct the row, or leave it out".to_string(),
             MissingOperator { near, .. } => near.clone(),
+            NoFit { .. } => {
+                "give it more measurements; `ofa target template SPACE` lists the operators of a space".to_string()
+            }
             Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "free some space on that disk".to_string()
             }
@@ -392,8 +395,7 @@ impl HwError {
             | BadField { .. }
             | EmptyTable { .. }
             | NotALayer { .. }
-            | NoNetworks { .. }
-            | NoFit { .. } => return None,
+            | NoNetworks { .. } => return None,
         })
     }
 }

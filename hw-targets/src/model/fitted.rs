@@ -114,7 +114,8 @@ impl FittedModel {
     /// Fits every class that `measured` (operator and cost in SI units) has rows of.
     ///
     /// # Errors
-    /// [`HwError::NoFit`] without any block: floor and h-swish come from those.
+    /// [`HwError::NoFit`] without any block, whose floor and h-swish the other classes share; with fewer blocks than
+    /// coefficients, which they leave open.
     pub fn fit(measured: &[(Op, f64)], common_rel: f64) -> Result<Self, HwError> {
         let mut model = Self { classes: BTreeMap::new(), transfer: None, common_rel };
         for class in OpClass::ALL {
@@ -128,7 +129,8 @@ impl FittedModel {
                     problem: "the table has no inverted-bottleneck block, whose floor they share".to_string(),
                 });
             }
-            model.classes.insert(class, model.fit_class(class, &rows));
+            let fit = model.fit_class(class, &rows)?;
+            model.classes.insert(class, fit);
         }
         if model.classes.is_empty() {
             return Err(HwError::NoFit {
@@ -139,10 +141,20 @@ impl FittedModel {
         Ok(model)
     }
 
-    fn fit_class(&self, class: OpClass, rows: &[&(Op, f64)]) -> ClassFit {
+    fn fit_class(&self, class: OpClass, rows: &[&(Op, f64)]) -> Result<ClassFit, HwError> {
         let all: Vec<Vec<f64>> = rows.iter().map(|(op, _)| counts(class, op)).collect();
         let names = class.features();
         let exercised: Vec<usize> = (0..names.len()).filter(|&at| all.iter().any(|row| row[at] > 0.0)).collect();
+        if class == OpClass::Block && rows.len() < exercised.len() {
+            return Err(HwError::NoFit {
+                what: format!("operators of class {}", class.name()),
+                problem: format!(
+                    "{} measured ones leave its {} coefficients open: measure at least as many of different shapes",
+                    rows.len(),
+                    exercised.len()
+                ),
+            });
+        }
         let features: Vec<Vec<f64>> = all.iter().map(|row| exercised.iter().map(|&at| row[at]).collect()).collect();
         let values: Vec<f64> = rows.iter().map(|(_, value)| *value).collect();
         let offsets: Vec<f64> = rows.iter().map(|(op, _)| self.shared(class, op).value).collect();
@@ -154,13 +166,13 @@ impl FittedModel {
         } else {
             root_mean_square(&fit.residuals).max(SPARSE_REL_ERROR)
         };
-        ClassFit {
+        Ok(ClassFit {
             coefficients: exercised.iter().zip(fit.coefficients).map(|(&at, w)| (names[at].to_string(), w)).collect(),
             rows: rows.len(),
             loo_mape: enough.then(|| mean_absolute(&fit.left_out)),
             rel_error,
             range: Range::of(rows.iter().map(|(op, _)| op)),
-        }
+        })
     }
 
     fn block_coefficient(&self, name: &str) -> Option<f64> {
