@@ -175,6 +175,51 @@ fn a_fitted_model_answers_for_what_the_table_lacks() {
 }
 
 #[test]
+fn a_limit_on_extrapolation_is_read_kept_and_lifted() {
+    let home = home();
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("targets/pixel3.yaml")).unwrap();
+    let pixel3 = Manifest::parse(Path::new("pixel3"), &text).unwrap();
+    let with = |extrapolation: Option<f64>| {
+        let mut latency = pixel3.latency.clone();
+        latency.as_mut().unwrap().fitted.as_mut().unwrap().extrapolation = extrapolation;
+        let manifest = Manifest { latency, ..Manifest { schema: TABLE_SCHEMA.into(), ..Manifest::default() } };
+        manifest.write(&home.path("board.yaml")).unwrap();
+        home.add()
+    };
+    // The stem has 3 input channels in the fit: 12 are two doublings, 48 are four.
+    let stem = |in_channels| Op { in_channels, ..network().ops[0] };
+    let ask = |target: &Target, in_channels| target.cost_in(Quantity::Latency, &stem(in_channels), 32);
+    let own = with(Some(1.5)).unwrap();
+    let error = ask(&own, 12).unwrap_err();
+    assert_eq!(error.kind().exit_code(), 3);
+    let hint = error.hint().unwrap();
+    for words in ["nearest operator of its table", "input channels 12", "outside the 3 that", "1.5 are allowed"] {
+        assert!(hint.contains(words), "{words}: {hint}");
+    }
+    assert!(ask(&home.library.find("board").unwrap(), 12).is_err(), "the limit is in its file");
+    assert!(ask(&own, 3).is_ok_and(|measured| !measured.fitted));
+    let lifted = own.clone().extrapolating();
+    assert!(ask(&lifted, 12).is_ok_and(|estimate| estimate.fitted && estimate.outside));
+    assert!(ask(&lifted, 3).is_ok_and(|measured| !measured.fitted), "the table still answers first");
+    assert_eq!(lifted.manifest(), own.manifest());
+
+    let default = with(None).unwrap();
+    assert!(ask(&default, 12).is_ok() && ask(&default, 48).is_err());
+    assert!(ask(&with(Some(4.0)).unwrap(), 48).is_ok());
+    for nonsense in [-1.0, f64::INFINITY, f64::NAN] {
+        let error = with(Some(nonsense)).unwrap_err();
+        assert!(error.to_string().contains("latency.fitted.extrapolation"), "{error}");
+        assert_eq!(error.kind().exit_code(), 3);
+    }
+    // Energy derived from the latency goes as far as the latency does.
+    let shipped = home.library.find("pixel3").unwrap();
+    assert!(
+        shipped.cost_in(Quantity::Energy, &stem(48), 32).unwrap_err().hint().unwrap().contains("input channels 48")
+    );
+    assert!(shipped.extrapolating().cost_in(Quantity::Energy, &stem(48), 32).is_ok());
+}
+
+#[test]
 fn unknown_names_and_quantities_are_usage_errors() {
     let library = TargetLibrary::new(None);
     let error = library.find("pixel4").unwrap_err();

@@ -212,6 +212,11 @@ pub struct FittedEntry {
     /// errors of operators cancel, not an error on unseen ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_mape: Option<f64>,
+    /// Doublings outside its ranges up to which the model answers; absent = [`DEFAULT_EXTRAPOLATION`].
+    ///
+    /// [`DEFAULT_EXTRAPOLATION`]: crate::model::limited::DEFAULT_EXTRAPOLATION
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extrapolation: Option<f64>,
     /// Terms taken over from another device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transferred: Option<TransferEntry>,
@@ -298,7 +303,12 @@ impl FittedEntry {
             ratio: six_digits(transfer.ratio),
             terms: transfer.terms.clone(),
         });
-        Self { network_mape: network_mape.map(six_digits), transferred, classes: classes.collect() }
+        Self {
+            network_mape: network_mape.map(six_digits),
+            extrapolation: None,
+            transferred,
+            classes: classes.collect(),
+        }
     }
 
     /// The model it describes; `field` and `path` are for the message.

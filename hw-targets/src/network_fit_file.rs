@@ -23,6 +23,11 @@ pub struct NetworkFitEntry {
     pub loo_mape: f64,
     /// Standard deviation of a network, as a fraction.
     pub rel_error: f64,
+    /// Doublings outside its ranges up to which the model answers; absent = [`DEFAULT_EXTRAPOLATION`].
+    ///
+    /// [`DEFAULT_EXTRAPOLATION`]: crate::model::limited::DEFAULT_EXTRAPOLATION
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extrapolation: Option<f64>,
     /// Seconds or joules per count.
     pub coefficients: BTreeMap<String, f64>,
     /// Smallest and largest shapes in the networks, by class of operator.
@@ -40,6 +45,7 @@ impl NetworkFitEntry {
             networks: model.networks,
             loo_mape: six_digits(model.loo_mape),
             rel_error: six_digits(model.rel_error),
+            extrapolation: None,
             coefficients: model.coefficients.iter().map(|(name, w)| (name.clone(), six_digits(*w))).collect(),
             ranges: model.ranges.iter().map(range).collect(),
         }

@@ -5,14 +5,18 @@
 //! and gives the latency that an energy amounts to. A board may know nothing but its memory, which then limits
 //! what fits on it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::accelerator::Accelerator;
 use crate::cost::{CostSum, CostValue, Estimate, Grade, Method, NetworkCost, OpCost, Scope};
 use crate::error::HwError;
-use crate::manifest::{DefaultBundle, Manifest, QuantityEntry, word};
-use crate::model::{AcceleratorModel, CostModel, FirstOf, PowerModel, ScaledModel, TableModel};
+use crate::manifest::{DefaultBundle, FittedEntry, Manifest, QuantityEntry, word};
+use crate::model::features::OpClass;
+use crate::model::fitted::Range;
+use crate::model::limited::{DEFAULT_EXTRAPOLATION, LimitedModel};
+use crate::model::{AcceleratorModel, CostModel, FirstOf, FittedModel, PowerModel, ScaledModel, TableModel};
 use crate::table::OpTable;
 use crate::units::{Bytes, Joules, Quantity, Seconds};
 use crate::workload::{Op, Workload};
@@ -133,6 +137,34 @@ impl Target {
     /// What was found odd when its table was added or imported, one sentence each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// The same answering for operators however far outside of what its models were fitted to, their errors growing with
+    /// the distance; without fitted models the same.
+    pub fn extrapolating(mut self) -> Self {
+        for answer in [&mut self.latency, &mut self.energy].into_iter().flatten() {
+            if let Some(lifted) = answer.model.without_limit() {
+                answer.model = lifted;
+            }
+        }
+        self
+    }
+
+    /// The model of `quantity` fitted to operators that its file states, if it does.
+    ///
+    /// # Errors
+    /// None for a target, whose models were read when it was made.
+    pub fn fitted_model(&self, quantity: Quantity) -> Result<Option<FittedModel>, HwError> {
+        let entry = match quantity {
+            Quantity::Latency => self.manifest.latency.as_ref(),
+            Quantity::Energy => self.manifest.energy.as_ref(),
+            _ => None,
+        };
+        let fitted = entry.and_then(|entry| Some((entry.fitted.as_ref()?, entry.common_rel)));
+        let model = |(fitted, common_rel): (&FittedEntry, Option<f64>)| {
+            fitted.model(Path::new(&self.name), quantity.name(), common_rel.unwrap_or(UNSTATED_COMMON_REL))
+        };
+        fitted.map(model).transpose()
     }
 
     /// Bundles to use when none is named, the preferred one first; never empty.
@@ -422,8 +454,16 @@ impl Builder<'_> {
             (Some(_), Some(_)) => {
                 return Err(self.bad(&format!("{field}.network_fit"), "stands beside fitted: keep one"));
             }
-            (Some(fitted), None) => Some(Arc::new(fitted.model(self.path, field, common_rel)?)),
-            (None, Some(fit)) => Some(Arc::new(fit.model(self.path, field, constant, common_rel)?)),
+            (Some(fitted), None) => {
+                let model = fitted.model(self.path, field, common_rel)?;
+                let ranges = model.classes.iter().map(|(class, fit)| (*class, fit.range.clone())).collect();
+                Some(self.limited(Arc::new(model), ranges, fitted.extrapolation, &format!("{field}.fitted"))?)
+            }
+            (None, Some(fit)) => {
+                let model = fit.model(self.path, field, constant, common_rel)?;
+                let ranges = model.ranges.clone();
+                Some(self.limited(Arc::new(model), ranges, fit.extrapolation, &format!("{field}.network_fit"))?)
+            }
             (None, None) => None,
         };
         // Beside a table the model answers for a part of a network only, whose share of the error is its operators'.
@@ -455,6 +495,23 @@ impl Builder<'_> {
             network_rel,
             explanation: entry.explanation.clone().unwrap_or_else(|| format!("{field} = sum over {made} ({method})")),
         }))
+    }
+
+    /// A fitted model with the limit that its entry states, or the default.
+    fn limited(
+        &self,
+        model: Arc<dyn CostModel>,
+        ranges: BTreeMap<OpClass, Range>,
+        stated: Option<f64>,
+        field: &str,
+    ) -> Result<Arc<dyn CostModel>, HwError> {
+        let limit = stated.unwrap_or(DEFAULT_EXTRAPOLATION);
+        if !(limit.is_finite() && limit >= 0.0) {
+            return Err(
+                self.bad(&format!("{field}.extrapolation"), &format!("is {limit}, and must be at or above zero"))
+            );
+        }
+        Ok(Arc::new(LimitedModel { model, ranges, limit }))
     }
 
     fn answered(&self, quantity: Quantity, asked: bool, answer: Option<Answer>) -> Result<Option<Answer>, HwError> {

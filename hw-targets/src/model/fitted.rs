@@ -3,9 +3,9 @@
 //! Cost = floor + h-swish·elements + Σ coefficient·count, the counts being those of the operator's class
 //! ([`crate::model::features`]); floor and h-swish come from the blocks. Each class keeps its leave-one-out error and
 //! the shapes it was fitted to. Outside of those an answer is flagged and its error grows: a doubling beyond the range
-//! makes it three times as wide. Terms that a device's table never exercised (squeeze-excite, h-swish, kernel 7) may be
-//! transferred from another device by the ratio of the two devices' speeds on plain blocks; half of such a term counts
-//! as error.
+//! makes it three times as wide; a target refuses what lies far outside ([`crate::model::limited`]). Terms that a
+//! device's table never exercised (squeeze-excite, h-swish, kernel 7) may be transferred from another device by the ratio
+//! of the two devices' speeds on plain blocks; half of such a term counts as error.
 
 use std::collections::BTreeMap;
 
@@ -55,16 +55,42 @@ impl Range {
 
     /// How far outside `op` lies, in doublings of the worst dimension; 0 inside.
     pub fn doublings_outside(&self, op: &Op) -> f64 {
-        let beyond = |[least, most]: [u32; 2], value: u32| {
-            let ratio = |a: u32, b: u32| (f64::from(a.max(1)) / f64::from(b.max(1))).log2();
-            ratio(least, value).max(ratio(value, most)).max(0.0)
-        };
-        beyond(self.in_size, op.in_size)
-            .max(beyond(self.in_channels, op.in_channels))
-            .max(beyond(self.out_channels, op.out_channels))
-            .max(beyond(self.mid_channels, op.mid_channels))
-            .max(beyond(self.kernel, op.kernel))
+        self.beyond(op).doublings
     }
+
+    /// The dimension in which `op` lies farthest outside; of equally far ones the first of the fields' order.
+    pub fn beyond(&self, op: &Op) -> Beyond {
+        let dimensions = [
+            ("input size", self.in_size, op.in_size),
+            ("input channels", self.in_channels, op.in_channels),
+            ("output channels", self.out_channels, op.out_channels),
+            ("inner channels", self.mid_channels, op.mid_channels),
+            ("kernel size", self.kernel, op.kernel),
+        ];
+        let ratio = |a: u32, b: u32| (f64::from(a.max(1)) / f64::from(b.max(1))).log2();
+        let beyond = |(dimension, range, value): (&'static str, [u32; 2], u32)| {
+            let doublings = ratio(range[0], value).max(ratio(value, range[1])).max(0.0);
+            Beyond { dimension, value, range, doublings }
+        };
+        let [first, others @ ..] = dimensions;
+        others
+            .into_iter()
+            .map(beyond)
+            .fold(beyond(first), |worst, next| if next.doublings > worst.doublings { next } else { worst })
+    }
+}
+
+/// One dimension of an operator against the range of it that was measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Beyond {
+    /// In words.
+    pub dimension: &'static str,
+    /// The operator's.
+    pub value: u32,
+    /// Smallest and largest measured.
+    pub range: [u32; 2],
+    /// log2 of the ratio to the nearer end; 0 inside.
+    pub doublings: f64,
 }
 
 /// Coefficients of one class and what is known about their error.

@@ -78,6 +78,10 @@ impl CostModel for PowerModel {
     fn network_resolutions(&self) -> Option<Vec<u32>> {
         self.latency.network_resolutions()
     }
+
+    fn without_limit(&self) -> Option<Arc<dyn CostModel>> {
+        Some(Arc::new(Self { latency: self.latency.without_limit()?, ..self.clone() }))
+    }
 }
 
 /// Another model's answers times a factor.
@@ -98,6 +102,10 @@ impl CostModel for ScaledModel {
     fn network_resolutions(&self) -> Option<Vec<u32>> {
         self.model.network_resolutions()
     }
+
+    fn without_limit(&self) -> Option<Arc<dyn CostModel>> {
+        Some(Arc::new(Self { model: self.model.without_limit()?, scale: self.scale }))
+    }
 }
 
 /// The first model's answer, else the second's: a table, and a fitted model for what it lacks.
@@ -111,12 +119,22 @@ pub struct FirstOf {
 
 impl CostModel for FirstOf {
     fn cost(&self, op: &Op, network_resolution: u32) -> Result<Estimate, Uncovered> {
-        self.first
-            .cost(op, network_resolution)
-            .or_else(|missing| self.second.cost(op, network_resolution).map_err(|_| missing))
+        self.first.cost(op, network_resolution).or_else(|missing| {
+            let both = |refused: Uncovered| Uncovered { near: format!("{}; {}", missing.near, refused.near) };
+            self.second.cost(op, network_resolution).map_err(both)
+        })
     }
 
     fn network_resolutions(&self) -> Option<Vec<u32>> {
         self.second.network_resolutions()
+    }
+
+    fn without_limit(&self) -> Option<Arc<dyn CostModel>> {
+        let (first, second) = (self.first.without_limit(), self.second.without_limit());
+        let lifted = first.is_some() || second.is_some();
+        let or = |lifted: Option<Arc<dyn CostModel>>, kept: &Arc<dyn CostModel>| lifted.unwrap_or_else(|| kept.clone());
+        lifted.then(|| -> Arc<dyn CostModel> {
+            Arc::new(Self { first: or(first, &self.first), second: or(second, &self.second) })
+        })
     }
 }

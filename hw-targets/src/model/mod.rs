@@ -4,15 +4,18 @@ pub mod accelerator;
 pub mod features;
 pub mod fit;
 pub mod fitted;
+pub mod limited;
 pub mod lookup;
 pub mod network_fit;
 
 pub use accelerator::AcceleratorModel;
 pub use fitted::FittedModel;
+pub use limited::LimitedModel;
 pub use lookup::{FirstOf, PowerModel, ScaledModel, TableModel};
 pub use network_fit::NetworkFit;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use crate::cost::Estimate;
 use crate::workload::Op;
@@ -27,6 +30,11 @@ pub trait CostModel: Debug + Send + Sync {
 
     /// Input sizes of networks that it is limited to; `None` = any.
     fn network_resolutions(&self) -> Option<Vec<u32>> {
+        None
+    }
+
+    /// The same without its limit on extrapolation; `None` = it has none.
+    fn without_limit(&self) -> Option<Arc<dyn CostModel>> {
         None
     }
 }
