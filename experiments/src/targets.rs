@@ -53,6 +53,15 @@ pub fn find(name: &str) -> Result<Target> {
     Ok(TargetLibrary::of_user().find(name)?)
 }
 
+/// The same; with `extrapolate`, its fitted models answer however far outside of what they were fitted to.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_reaching(name: &str, extrapolate: bool) -> Result<Target> {
+    let target = find(name)?;
+    Ok(if extrapolate { target.extrapolating() } else { target })
+}
+
 /// `given` with the memories of `target` as ceilings, too; of two ceilings on one quantity the smaller one counts. With
 /// it comes a sentence for each memory that says what holds.
 ///

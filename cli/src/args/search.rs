@@ -23,6 +23,9 @@ pub(crate) struct SearchArgs {
     /// Several targets, one search for each, as a table; --out gets a folder for each
     #[arg(long, value_name = "T,…", value_delimiter = ',', conflicts_with = "target")]
     pub(crate) targets: Vec<String>,
+    /// Let a target's fitted models answer however far outside of what they were fitted to
+    #[arg(long)]
+    pub(crate) extrapolate: bool,
     #[command(flatten)]
     pub(crate) budget: BudgetArgs,
     /// A bundle, by name or path; without it, the target's default

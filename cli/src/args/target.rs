@@ -34,6 +34,9 @@ pub(crate) enum TargetCommand {
         /// Subnets, one JSON object per line
         #[arg(long, value_name = "F.jsonl")]
         subnets: PathBuf,
+        /// Let fitted models answer however far outside of what they were fitted to
+        #[arg(long)]
+        extrapolate: bool,
     },
     /// Energy of layers or subnets on a row-stationary accelerator, from counted accesses
     Energy(EnergyArgs),

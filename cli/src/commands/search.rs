@@ -100,7 +100,7 @@ fn search(
     output: &mut Output,
 ) -> Result<(SearchJob, SearchReport)> {
     let mut budget = args.budget.budget()?;
-    let target = target.map(targets::find).transpose()?;
+    let target = target.map(|name| targets::find_reaching(name, args.extrapolate)).transpose()?;
     // Before files are read: a budget on what the target does not know is wrong whatever they hold.
     if let Some(target) = &target {
         budget.check_known(target)?;

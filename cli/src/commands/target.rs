@@ -24,8 +24,8 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
     match command {
         TargetCommand::List => list(output),
         TargetCommand::Show { target } => show(&targets::find(&target)?, output),
-        TargetCommand::Cost { target, space, subnets } => {
-            let target = targets::find(&target)?;
+        TargetCommand::Cost { target, space, subnets, extrapolate } => {
+            let target = targets::find_reaching(&target, extrapolate)?;
             let costs = targets::cost(&target, &spaces::find(&space)?, &subnets)?;
             if output.is_json() {
                 return costs.iter().try_for_each(|cost| output.json(&Value::Object(targets::cost_json(cost))));
