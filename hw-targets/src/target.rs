@@ -294,7 +294,8 @@ impl Target {
             method: answer.method,
             basis: answer.basis,
             scope: answer.scope,
-            grade: answer.grade,
+            // A sum of measured operators it is no more, whatever the grade of those.
+            grade: if sum.fitted > 0 && answer.grade == Grade::B { Grade::C } else { answer.grade },
             factor: answer.factor,
             fitted: sum.fitted > 0,
             outside: sum.outside,

@@ -9,7 +9,7 @@ use experiments::error::AppError;
 use experiments::search_job::{Algorithm, SearchJob};
 use experiments::search_report::{AdditivePart, Found, SearchReport};
 use experiments::{spaces, targets};
-use hw_targets::cost::CostValue;
+use hw_targets::cost::{CostValue, Method};
 use hw_targets::target::Target;
 use hw_targets::units::{Bytes, Joules, Quantity};
 use search::arch::ArchSpec;
@@ -321,7 +321,10 @@ fn found_rows(job: &SearchJob, found: &Found) -> Vec<(String, String)> {
 /// `49.2 mJ ± 23.1 mJ, ×/÷ 1.6 (derived_power on fitted, grade C, scope above_idle)`.
 fn cost_words(quantity: Quantity, cost: &CostValue) -> String {
     let factor = cost.factor.map_or(String::new(), |factor| format!(", ×/÷ {factor}"));
-    let basis = if cost.basis == cost.method { String::new() } else { format!(" on {}", cost.basis) };
+    let mut basis = if cost.basis == cost.method { String::new() } else { format!(" on {}", cost.basis) };
+    if cost.fitted && ![cost.method, cost.basis].contains(&Method::Fitted) {
+        basis.push_str(", in part fitted");
+    }
     let outside = match cost.outside {
         0 => String::new(),
         1 => "; 1 operator is outside the fitted range".to_owned(),

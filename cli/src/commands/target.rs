@@ -10,6 +10,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use experiments::{spaces, targets};
+use hw_targets::cost::{CostValue, NetworkCost};
 use hw_targets::library::{Kept, Origin};
 use hw_targets::networks::Networks;
 use hw_targets::schema;
@@ -42,6 +43,7 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
             });
             output.table(&header, rows.collect())?;
             explain(&target, output);
+            say_fitted(&costs, output);
             Ok(())
         }
         TargetCommand::Energy(args) => energy::run(&args, output),
@@ -204,6 +206,22 @@ fn explain(target: &Target, output: &Output) {
     for quantity in [Quantity::Energy, Quantity::Latency] {
         if let Some(words) = target.explanation(quantity) {
             output.say(words);
+        }
+    }
+}
+
+/// How many networks have costs that fitted models had a part in, and how many of those models left their ranges.
+fn say_fitted(costs: &[NetworkCost], output: &Output) {
+    for quantity in [Quantity::Energy, Quantity::Latency] {
+        let of = |cost: &NetworkCost| if quantity == Quantity::Energy { cost.energy } else { cost.latency };
+        let values: Vec<CostValue> = costs.iter().filter_map(of).collect();
+        let fitted = values.iter().filter(|value| value.fitted).count();
+        let outside = values.iter().filter(|value| value.outside > 0).count();
+        if fitted > 0 {
+            output.say(format!(
+                "note: {quantity} of {fitted} of {} networks is fitted, of {outside} outside of what was measured",
+                values.len()
+            ));
         }
     }
 }
