@@ -14,7 +14,7 @@ pub(crate) use self::predictor::{FitArgs, FrontArgs, ModelArg, PredictorCommand,
 pub(crate) use self::search::SearchArgs;
 #[cfg(feature = "torch")]
 pub(crate) use self::target::MeasureArgs;
-pub(crate) use self::target::{EnergyArgs, SchemaOf, TargetCommand};
+pub(crate) use self::target::{EnergyArgs, SchemaOf, TargetCommand, TargetFitArgs};
 
 /// Once-for-all architecture search: one supernet, one table per device, the best subnet within a budget.
 #[derive(Debug, Parser)]

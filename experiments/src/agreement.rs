@@ -7,6 +7,7 @@ use anyhow::Result;
 use hw_targets::networks::Networks;
 use hw_targets::target::Target;
 use hw_targets::units::Quantity;
+use hw_targets::workload::Workload;
 use predictors::rank::{kendall_tau_b, spearman};
 use search::arch_file::ArchFile;
 use search::error::SearchError;
@@ -75,24 +76,7 @@ pub fn validate(
         let path = networks.path().to_path_buf();
         return Err(AppError::OtherBatch { path, measured: networks.batch(), target: batch }.into());
     }
-    let mut known: HashMap<String, SearchSpace> = HashMap::new();
-    let mut workloads = Vec::with_capacity(networks.rows().len());
-    for row in networks.rows() {
-        let at = |problem: SearchError| AppError::in_file(networks.path(), problem.at(row.place.to_string()));
-        let file = ArchFile::from_json(&row.subnet).map_err(at)?;
-        let space = match (space, row.space.as_deref().or(file.space())) {
-            (Some(space), _) => space,
-            (None, Some(name)) => match known.entry(name.to_owned()) {
-                Entry::Occupied(entry) => entry.into_mut(),
-                Entry::Vacant(entry) => entry.insert(spaces::find(name)?),
-            },
-            (None, None) => {
-                let (path, place) = (networks.path().to_path_buf(), row.place.to_string());
-                return Err(AppError::NoSpace { path, place }.into());
-            }
-        };
-        workloads.push(space.parse_workload(&file).map_err(at)?);
-    }
+    let workloads = workloads(networks, space)?;
     let mut validations = Vec::new();
     for quantity in [Quantity::Latency, Quantity::Energy].into_iter().filter(|quantity| target.knows(*quantity)) {
         let (mut computed, mut measured) = (Vec::new(), Vec::new());
@@ -116,6 +100,32 @@ pub fn validate(
         return Err(AppError::NothingMeasured { path: networks.path().to_path_buf() }.into());
     }
     Ok(validations)
+}
+
+/// The networks of a file as operators, in its order. They are of `space`; without it, of the space that each row names.
+///
+/// # Errors
+/// A row without a space or of a network that is none of it, with its line.
+pub fn workloads(networks: &Networks, space: Option<&SearchSpace>) -> Result<Vec<Workload>> {
+    let mut known: HashMap<String, SearchSpace> = HashMap::new();
+    let mut workloads = Vec::with_capacity(networks.rows().len());
+    for row in networks.rows() {
+        let at = |problem: SearchError| AppError::in_file(networks.path(), problem.at(row.place.to_string()));
+        let file = ArchFile::from_json(&row.subnet).map_err(at)?;
+        let space = match (space, row.space.as_deref().or(file.space())) {
+            (Some(space), _) => space,
+            (None, Some(name)) => match known.entry(name.to_owned()) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(spaces::find(name)?),
+            },
+            (None, None) => {
+                let (path, place) = (networks.path().to_path_buf(), row.place.to_string());
+                return Err(AppError::NoSpace { path, place }.into());
+            }
+        };
+        workloads.push(space.parse_workload(&file).map_err(at)?);
+    }
+    Ok(workloads)
 }
 
 impl Agreement {

@@ -75,6 +75,10 @@ pub enum AppError {
     NothingMeasured { path: PathBuf },
     #[error("the measured networks leave the correction open")]
     NoCorrection,
+    #[error("{target} has no table of measured operators that a model could be fitted to")]
+    NoTable { target: String },
+    #[error("{target} has no model fitted to operators whose terms could be taken over")]
+    NothingToTransfer { target: String },
     #[error("neither {a} nor {b} has a table whose operators could be compared")]
     NoOperators { a: String, b: String },
     #[error("{a} and {b} have no operator and no quantity in common")]
@@ -105,6 +109,8 @@ impl AppError {
             | Self::NoCommonResolution { .. }
             | Self::NotOffered { .. }
             | Self::NoSpace { .. }
+            | Self::NoTable { .. }
+            | Self::NothingToTransfer { .. }
             | Self::NoOperators { .. }
             | Self::NothingInCommon { .. }
             | Self::NoTorch { .. } => FailureKind::Usage,
@@ -168,6 +174,10 @@ impl AppError {
             Self::OtherBatch { .. } => "state `batch` in the target's manifest, or give networks of its batch".into(),
             Self::NothingMeasured { .. } => "its columns are latency_ms and energy_mJ".into(),
             Self::NoCorrection => "it takes at least four networks whose computed costs differ".into(),
+            Self::NoTable { .. } => {
+                "`ofa target import`, `add` and `measure` make targets with tables; --networks fits networks measured whole".into()
+            }
+            Self::NothingToTransfer { .. } => "name another with --transfer, such as note10".into(),
             Self::NoOperators { .. } => "name a space whose operators are compared with --space".into(),
             Self::NothingInCommon { .. } => "`ofa target show` says what each one knows".into(),
             Self::Interrupted => "run the same command again: the same seed gives the same result".into(),

@@ -35,6 +35,7 @@ pub mod run_dir;
 pub mod search_job;
 pub mod search_report;
 pub mod spaces;
+pub mod target_fit;
 #[cfg(feature = "torch")]
 pub mod target_measure;
 pub mod targets;

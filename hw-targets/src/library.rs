@@ -12,7 +12,7 @@ use crate::cost::Grade;
 use crate::defects;
 use crate::error::HwError;
 use crate::import::{Content, Format, import};
-use crate::manifest::{Correction, Manifest, TABLE_SCHEMA, TARGET_SCHEMA};
+use crate::manifest::{Correction, FittedEntry, Manifest, QuantityEntry, TABLE_SCHEMA, TARGET_SCHEMA};
 use crate::names::nearest;
 use crate::networks::{MeasuredNetwork, Networks};
 use crate::table::OpTable;
@@ -220,15 +220,9 @@ impl TargetLibrary {
         name: &str,
         corrections: &[(Quantity, Correction)],
     ) -> Result<Target, HwError> {
-        self.check_name(name)?;
-        let folder = self.folder(name).ok_or(HwError::NoHome)?;
         let mut manifest = target.manifest().clone();
-        manifest.schema = TARGET_SCHEMA.to_string();
-        manifest.name = Some(name.to_string());
-        manifest.table = target.table().map(|_| TABLE_FILE.to_string());
         for (quantity, correction) in corrections {
-            let entry = if *quantity == Quantity::Latency { &mut manifest.latency } else { &mut manifest.energy };
-            let entry = entry.get_or_insert_default();
+            let entry = entry(&mut manifest, *quantity);
             let before = entry.correction;
             entry.correction = Some(Correction {
                 scale: correction.scale * before.map_or(1.0, |before| before.scale),
@@ -239,12 +233,48 @@ impl TargetLibrary {
                 entry.grade = Some(Grade::A.name().to_string());
             }
         }
-        let corrected = Target::new(name, manifest.clone(), target.table().cloned(), &folder.join(TARGET_FILE))?;
-        if let Some(table) = target.table() {
+        self.keep_described(name, manifest, target.table())
+    }
+
+    /// Keeps `target` as the user's own target `name` with fitted models: its table, if it has one, still answers first,
+    /// and a model for what the table lacks. A model of the same quantity that it had before is replaced.
+    ///
+    /// # Errors
+    /// As [`TargetLibrary::add`].
+    pub fn keep_fitted(
+        &self,
+        target: &Target,
+        name: &str,
+        models: &[(Quantity, FittedEntry)],
+    ) -> Result<Target, HwError> {
+        let mut manifest = target.manifest().clone();
+        for (quantity, model) in models {
+            let entry = entry(&mut manifest, *quantity);
+            (entry.fitted, entry.network_fit) = (Some(model.clone()), None);
+        }
+        self.keep_described(name, manifest, target.table())
+    }
+
+    /// Keeps what `manifest` describes as the user's own target `name`; a table is written beside it.
+    ///
+    /// # Errors
+    /// As [`TargetLibrary::add`].
+    pub fn keep_described(
+        &self,
+        name: &str,
+        mut manifest: Manifest,
+        table: Option<&OpTable>,
+    ) -> Result<Target, HwError> {
+        let folder = self.own_folder(name)?;
+        manifest.schema = TARGET_SCHEMA.to_string();
+        manifest.name = Some(name.to_string());
+        manifest.table = table.map(|_| TABLE_FILE.to_string());
+        let target = Target::new(name, manifest.clone(), table.cloned(), &folder.join(TARGET_FILE))?;
+        if let Some(table) = table {
             table.write_csv(&folder.join(TABLE_FILE))?;
         }
         manifest.write(&folder.join(TARGET_FILE))?;
-        Ok(corrected)
+        Ok(target)
     }
 
     fn keep(&self, name: &str, header: Manifest, table: OpTable, path: &Path) -> Result<Target, HwError> {
@@ -306,6 +336,12 @@ fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && name.len() <= 64
         && name.chars().all(plain)
+}
+
+/// How `quantity` (latency or energy) is answered; made where the manifest does not say.
+fn entry(manifest: &mut Manifest, quantity: Quantity) -> &mut QuantityEntry {
+    let entry = if quantity == Quantity::Latency { &mut manifest.latency } else { &mut manifest.energy };
+    entry.get_or_insert_default()
 }
 
 fn stem(path: &Path) -> String {

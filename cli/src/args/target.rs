@@ -15,6 +15,12 @@ Formats:
   tflite-benchmark  a folder: operators.csv of `target template`, a benchmark_model op profile per operator
   ort-profile       an ONNX Runtime profile (JSON), or a folder: operators.csv and a profile per operator";
 
+const FIT_NOTES: &str = "\
+A model fitted to a table answers for operators that the table lacks; with --keep, the table still answers first.
+Answers of a model are flagged as fitted, their error grows with every doubling outside the measured shapes, and beyond
+a limit (--extrapolate) there are none. A table and networks are fitted apart: they are measurements under different
+conditions, and make two targets; `target validate --correct` brings a table's sums closer to networks.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TargetCommand {
     /// All targets, shipped and your own
@@ -69,6 +75,9 @@ pub(crate) enum TargetCommand {
         #[arg(long)]
         device: Option<String>,
     },
+    /// Fit models to a target's table, or to networks measured whole, and say how far to trust them
+    #[command(after_help = FIT_NOTES)]
+    Fit(TargetFitArgs),
     /// Compare a target's sums with networks measured whole
     Validate {
         /// A target's name or path
@@ -146,6 +155,35 @@ pub(crate) struct EnergyArgs {
     /// Subnets, one JSON object per line
     #[arg(long, value_name = "F.jsonl", requires = "space")]
     pub(crate) subnets: Option<PathBuf>,
+}
+
+/// `ofa target fit`.
+#[derive(Debug, Args)]
+pub(crate) struct TargetFitArgs {
+    /// A target with a table of measured operators, by name or path
+    #[arg(required_unless_present = "networks", conflicts_with = "networks")]
+    pub(crate) target: Option<String>,
+    /// Networks measured whole instead of a table: a CSV as for `target validate`, or the name of an import
+    #[arg(long, value_name = "FILE.csv|NAME")]
+    pub(crate) networks: Option<String>,
+    /// The space of the networks; of a table, the space whose networks and operators the model is judged on
+    #[arg(long)]
+    pub(crate) space: Option<String>,
+    /// Take the terms that the table never exercised (squeeze-excite, h-swish, kernel 7) from this target's model, by
+    /// the ratio of the two on plain blocks; half of each counts as error
+    #[arg(long, value_name = "TARGET", conflicts_with = "networks")]
+    pub(crate) transfer: Option<String>,
+    /// Doublings outside the measured shapes up to which the model answers
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = parse_doublings)]
+    pub(crate) extrapolate: Option<f64>,
+    /// Keep the model as your own target of this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) keep: Option<String>,
+}
+
+fn parse_doublings(text: &str) -> Result<f64, String> {
+    let doublings: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=64.0).contains(&doublings) { Ok(doublings) } else { Err("give a number from 0 to 64".to_owned()) }
 }
 
 /// `ofa target measure`.

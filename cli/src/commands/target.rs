@@ -2,6 +2,7 @@
 
 mod compare;
 mod energy;
+mod fit;
 #[cfg(feature = "torch")]
 mod measure;
 mod template;
@@ -60,6 +61,7 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
                 Kept::Networks { file, networks } => kept_networks(&name, &file, &networks, output),
             }
         }
+        TargetCommand::Fit(args) => fit::run(&args, output),
         TargetCommand::Validate { target, networks, space, correct, keep } => {
             let space = space.map(|space| spaces::find(&space)).transpose()?;
             let networks = targets::networks(&networks)?;

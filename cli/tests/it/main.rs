@@ -3,6 +3,7 @@
 mod costs;
 mod energy;
 mod errors;
+mod fits;
 mod predictors;
 mod search;
 mod support;
