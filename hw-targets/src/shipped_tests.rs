@@ -32,7 +32,9 @@ fn shipped_targets_are_what_the_measurements_give() {
     let Some(shared) = shared() else { return };
     let refitted = refit(&shared.join("data/hw")).unwrap();
     let close = |a: &ClassEntry, b: &ClassEntry| {
-        assert_eq!((a.rows, &a.range), (b.rows, &b.range));
+        assert_eq!((a.rows, &a.range, a.loo_mape.is_some()), (b.rows, &b.range, b.loo_mape.is_some()));
+        let errors = [(a.loo_mape, b.loo_mape), (Some(a.rel_error), Some(b.rel_error))];
+        assert!(errors.into_iter().filter_map(|(a, b)| a.zip(b)).all(|(a, b)| (a - b).abs() < 1e-5));
         for (name, value) in &a.coefficients {
             assert!(
                 (value - b.coefficients[name]).abs() <= 1e-4 * value.abs(),
@@ -71,6 +73,7 @@ fn shipped_targets_are_what_the_measurements_give() {
                 continue;
             };
             assert_eq!(fresh.classes.len(), kept.classes.len());
+            assert!((fresh.network_mape.unwrap() - kept.network_mape.unwrap()).abs() < 1e-5, "{name}");
             fresh.classes.iter().for_each(|(class, entry)| close(entry, &kept.classes[class]));
         }
     }
@@ -79,6 +82,9 @@ fn shipped_targets_are_what_the_measurements_give() {
 #[test]
 fn leave_one_out_errors_are_as_small_as_claimed() {
     let [tx2, note10, pixel3, pi4] = ["jetson-tx2", "note10", "pixel3", "raspberry-pi-4"].map(manifest);
+    // Ungrouped blocks of both image sizes; all blocks of both, with groups.
+    let blocks = |entry: &Option<QuantityEntry>| entry.as_ref().unwrap().fitted.as_ref().unwrap().classes["block"].rows;
+    assert_eq!((blocks(&tx2.energy), blocks(&pixel3.latency)), (144, 192));
     assert!(loo(&note10, Quantity::Latency) <= 0.030);
     assert!(loo(&pixel3, Quantity::Latency) <= 0.075);
     assert!(loo(&tx2, Quantity::Energy) <= 0.09);
