@@ -34,6 +34,7 @@ pub mod model;
 pub mod names;
 mod network_fit_file;
 pub mod networks;
+mod per_mac_file;
 mod quantity;
 mod reference_networks;
 pub mod schema;

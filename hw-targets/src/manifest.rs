@@ -18,6 +18,7 @@ use crate::files::write_atomically;
 use crate::model::features::OpClass;
 use crate::model::fitted::{ClassFit, FittedModel, Range, Transfer};
 pub use crate::network_fit_file::NetworkFitEntry;
+pub use crate::per_mac_file::PerMacEntry;
 
 /// Schema of a table's manifest.
 pub const TABLE_SCHEMA: &str = "ofa.table/1";
@@ -169,6 +170,10 @@ pub struct QuantityEntry {
     /// A model fitted to whole networks; it stands alone, or answers for operators that the table lacks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_fit: Option<NetworkFitEntry>,
+    /// One number per multiply-accumulate, fitted to a handful of whole networks; it stands alone, or answers for
+    /// operators that the table lacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_mac: Option<PerMacEntry>,
     /// What brings the sums closest to networks measured whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correction: Option<Correction>,
@@ -352,6 +357,11 @@ impl FittedEntry {
 }
 
 impl QuantityEntry {
+    /// Whether a fitted model of any kind answers.
+    pub fn has_fit(&self) -> bool {
+        self.fitted.is_some() || self.network_fit.is_some() || self.per_mac.is_some()
+    }
+
     pub(crate) fn method(&self, path: &Path, field: &str) -> Result<Option<Method>, HwError> {
         word(path, &format!("{field}.method"), self.method.as_deref(), Method::parse, Method::WORDS)
     }

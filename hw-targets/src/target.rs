@@ -381,8 +381,7 @@ impl Builder<'_> {
             let answer = self.measured_or_fitted(Quantity::Energy, &entry, method, scope)?;
             return self.answered(Quantity::Energy, self.manifest.energy.is_some(), answer);
         };
-        let is_fitted = entry.fitted.is_some() || entry.network_fit.is_some();
-        if is_fitted || self.table.is_some_and(|table| table.has(Quantity::Energy)) {
+        if entry.has_fit() || self.table.is_some_and(|table| table.has(Quantity::Energy)) {
             return Err(self.bad("energy.power_W", "stands beside measured or fitted energies: keep one of them"));
         }
         let latency = latency.ok_or_else(|| self.bad("energy.power_W", "needs a latency to multiply"))?;
@@ -406,7 +405,7 @@ impl Builder<'_> {
     /// Energy counted on an accelerator; nothing else may answer for it.
     fn counted(&self, name: &str, entry: &QuantityEntry) -> Result<Answer, HwError> {
         let field = "energy.accelerator";
-        let others = entry.fitted.is_some() || entry.network_fit.is_some() || entry.power_w.is_some();
+        let others = entry.has_fit() || entry.power_w.is_some();
         if others || self.table.is_some_and(|table| table.has(Quantity::Energy)) {
             return Err(self.bad(field, "stands beside measured, fitted or derived energies: keep one of them"));
         }
@@ -467,9 +466,17 @@ impl Builder<'_> {
             }
             (None, None) => None,
         };
+        let fitted: Option<Arc<dyn CostModel>> = match (fitted, &entry.per_mac) {
+            (Some(_), Some(_)) => {
+                return Err(self.bad(&format!("{field}.per_mac"), "stands beside another fitted model: keep one"));
+            }
+            (None, Some(fit)) => Some(Arc::new(fit.model(self.path, field, constant, common_rel)?)),
+            (fitted, None) => fitted,
+        };
         // Beside a table the model answers for a part of a network only, whose share of the error is its operators'.
-        let alone = entry.network_fit.as_ref().filter(|_| table.is_none());
-        let network_rel = alone.map_or(0.0, |fit| fit.rel_error);
+        let per_mac = entry.per_mac.as_ref().map(|fit| fit.rel_error);
+        let of_networks = entry.network_fit.as_ref().map(|fit| fit.rel_error).or(per_mac);
+        let network_rel = of_networks.filter(|_| table.is_none()).unwrap_or(0.0);
         let (model, method, made) = match (table, fitted) {
             (Some(first), Some(second)) => {
                 let model: Arc<dyn CostModel> = Arc::new(FirstOf { first, second });

@@ -7,12 +7,14 @@ pub mod fitted;
 pub mod limited;
 pub mod lookup;
 pub mod network_fit;
+pub mod per_mac;
 
 pub use accelerator::AcceleratorModel;
 pub use fitted::FittedModel;
 pub use limited::LimitedModel;
 pub use lookup::{FirstOf, PowerModel, ScaledModel, TableModel};
 pub use network_fit::NetworkFit;
+pub use per_mac::PerMac;
 
 use std::fmt::Debug;
 use std::sync::Arc;
