@@ -31,6 +31,20 @@ fn report(name: &str, manifest: &Manifest) {
             let (networks, loo, rel) = (fit.networks, 100.0 * fit.loo_mape, 100.0 * fit.rel_error);
             println!("{name} {quantity}: {networks} whole networks, leave-one-out {loo:.2} %, error of one {rel:.1} %");
         }
+        if let Some(fit) = entry.as_ref().and_then(|entry| entry.per_mac.as_ref()) {
+            let (loo, rel) = (100.0 * fit.loo_mape, 100.0 * fit.rel_error);
+            println!(
+                "{name} {quantity}: {} whole networks, leave-one-out {loo:.1} %, between {rel:.1} %",
+                fit.left_out.len()
+            );
+        }
+        if let Some(correction) = entry.as_ref().and_then(|entry| entry.correction) {
+            let (scale, mape) = (correction.scale, 100.0 * correction.mape);
+            println!(
+                "{name} {quantity}: corrected on {} networks, × {scale:.3}, error {mape:.2} %",
+                correction.networks
+            );
+        }
         let Some(fitted) = entry.as_ref().and_then(|entry| entry.fitted.as_ref()) else { continue };
         let percent = |share: Option<f64>| share.map_or("-".to_string(), |share| format!("{:.2} %", 100.0 * share));
         println!("{name} {quantity}: network sums {}", percent(fitted.network_mape));

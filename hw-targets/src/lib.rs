@@ -40,6 +40,7 @@ mod reference_networks;
 pub mod schema;
 pub mod shipped;
 pub mod shipped_networks;
+mod shipped_pixel1;
 pub mod table;
 mod table_file;
 mod table_parquet;

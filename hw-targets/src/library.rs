@@ -21,13 +21,14 @@ use crate::units::Quantity;
 
 /// Shipped targets: name and YAML. `examples/fit_builtin_targets.rs` makes those with coefficients from published
 /// measurements; the microcontroller boards state the memory that MCUNet's authors give them; eyeriss is counted.
-pub const SHIPPED: [(&str, &str); 13] = [
+pub const SHIPPED: [(&str, &str); 14] = [
     ("eyeriss", include_str!("../targets/eyeriss.yaml")),
     ("jetson-agx-orin", include_str!("../targets/jetson-agx-orin.yaml")),
     ("jetson-agx-xavier", include_str!("../targets/jetson-agx-xavier.yaml")),
     ("jetson-tx2", include_str!("../targets/jetson-tx2.yaml")),
     ("khadas-vim4", include_str!("../targets/khadas-vim4.yaml")),
     ("note10", include_str!("../targets/note10.yaml")),
+    ("pixel1", include_str!("../targets/pixel1.yaml")),
     ("pixel3", include_str!("../targets/pixel3.yaml")),
     ("raspberry-pi-4", include_str!("../targets/raspberry-pi-4.yaml")),
     ("rk3588s", include_str!("../targets/rk3588s.yaml")),

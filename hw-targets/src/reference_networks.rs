@@ -1,6 +1,6 @@
 //! Networks that published measurements are of, operator by operator.
 //!
-//! OFA's MobileNetV3 of width 1.2 (`once-for-all` §1.1) and the elastic form of FBNet (Wu et al. 2019, as in
+//! OFA's MobileNetV3 (`once-for-all` §1.1; width 1.2 unless said) and the elastic form of FBNet (Wu et al. 2019, as in
 //! HW-NAS-Bench), to compare sums over a table with sums over its fit; MobileNet v1 (arXiv:1704.04861, Table 1) and v2
 //! (arXiv:1801.04381, Table 2) at any width and resolution, to fit to whole networks. The general way from a search
 //! space to operators is not this crate's.
@@ -24,9 +24,16 @@ struct Stage {
     squeeze_excite: bool,
 }
 
-fn make_divisible(width: u32) -> u32 {
+pub(crate) fn make_divisible(width: u32) -> u32 {
     let rounded = ((width + 4) / 8 * 8).max(8);
     if 10 * rounded < 9 * width { rounded + 8 } else { rounded }
+}
+
+/// [`make_divisible`] of width × percent / 100, in hundredths so that no fraction is lost.
+fn scaled(width: u32, percent: u32) -> u32 {
+    let hundredths = width * percent;
+    let rounded = ((hundredths + 400) / 800 * 8).max(8);
+    if 1000 * rounded < 9 * hundredths { rounded + 8 } else { rounded }
 }
 
 /// A network growing operator by operator.
@@ -96,23 +103,34 @@ impl Chain {
 
 /// OFA's MobileNetV3 of width 1.2 with 1000 classes.
 pub(crate) fn mbv3(genome: &Genome, resolution: u32) -> Workload {
+    mbv3_of_width(120, genome, resolution)
+}
+
+/// OFA's MobileNetV3 of `percent` of the full width with 1000 classes.
+pub(crate) fn mbv3_of_width(percent: u32, genome: &Genome, resolution: u32) -> Workload {
     use Activation::{HSwish, Relu};
-    let stage =
-        |width, stride, activation, squeeze_excite| Stage { width, stride, max_depth: 4, activation, squeeze_excite };
+    let scaled = |width| scaled(width, percent);
+    let stage = |width, stride, activation, squeeze_excite| Stage {
+        width: scaled(width),
+        stride,
+        max_depth: 4,
+        activation,
+        squeeze_excite,
+    };
     let stages = [
-        stage(32, 2, Relu, false),
-        stage(48, 2, Relu, true),
-        stage(96, 2, HSwish, false),
-        stage(136, 1, HSwish, true),
-        stage(192, 2, HSwish, true),
+        stage(24, 2, Relu, false),
+        stage(40, 2, Relu, true),
+        stage(80, 2, HSwish, false),
+        stage(112, 1, HSwish, true),
+        stage(160, 2, HSwish, true),
     ];
     let mut chain = Chain { ops: Vec::new(), size: resolution, channels: 3 };
-    chain.conv(3, 2, 24, HSwish, true);
-    chain.block(&stage(24, 1, Relu, false), 1, 3, 1, false);
+    chain.conv(3, 2, scaled(16), HSwish, true);
+    chain.block(&stage(16, 1, Relu, false), 1, 3, 1, false);
     chain.stages(&stages, genome, false);
-    chain.conv(1, 1, 1152, HSwish, true);
+    chain.conv(1, 1, scaled(960), HSwish, true);
     chain.pool();
-    chain.conv(1, 1, 1536, HSwish, false);
+    chain.conv(1, 1, scaled(1280), HSwish, false);
     chain.classifier(1000);
     Workload { resolution, ops: chain.ops }
 }
@@ -140,6 +158,27 @@ pub(crate) fn fbnet(genome: &Genome, resolution: u32, imagenet: bool, classes: u
     chain.pool();
     chain.classifier(classes);
     Workload { resolution, ops: chain.ops }
+}
+
+/// ProxylessNAS's network for mobile phones at 224 px (arXiv:1812.00332, as its latency table has it): pooling is in
+/// the classifier.
+pub(crate) fn proxyless(genome: &Genome) -> Workload {
+    let stage = |width, stride, max_depth| Stage {
+        width,
+        stride,
+        max_depth,
+        activation: Activation::Relu6,
+        squeeze_excite: false,
+    };
+    let stages = [(16, 1, 1), (24, 2, 4), (40, 2, 4), (80, 2, 4), (96, 1, 4), (192, 2, 4), (320, 1, 1)]
+        .map(|(w, s, d)| stage(w, s, d));
+    let mut chain = Chain { ops: Vec::new(), size: 224, channels: 3 };
+    chain.conv(3, 2, 32, Activation::Relu6, true);
+    chain.stages(&stages, genome, false);
+    chain.conv(1, 1, 1280, Activation::Relu6, true);
+    chain.size = 1;
+    chain.classifier(1000);
+    Workload { resolution: 224, ops: chain.ops }
 }
 
 fn plain_stage(width: u32, activation: Activation) -> Stage {
@@ -173,12 +212,7 @@ pub(crate) fn mobilenet_v1(percent: u32, resolution: u32) -> Workload {
 pub(crate) fn mobilenet_v2(percent: u32, resolution: u32) -> Workload {
     let stages =
         [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
-    // make_divisible of width × percent / 100, in hundredths so that no fraction is lost.
-    let scaled = |width: u32| {
-        let hundredths = width * percent;
-        let rounded = ((hundredths + 400) / 800 * 8).max(8);
-        if 1000 * rounded < 9 * hundredths { rounded + 8 } else { rounded }
-    };
+    let scaled = |width| scaled(width, percent);
     let mut chain = Chain { ops: Vec::new(), size: resolution, channels: 3 };
     chain.conv(3, 2, scaled(32), Activation::Relu6, true);
     for (expand, width, depth, stride) in stages {
@@ -215,6 +249,15 @@ impl Picker {
             kernels: (0..20).map(|_| self.pick(&[3, 5, 7])).collect(),
             expands: (0..20).map(|_| self.pick(&[3, 4, 6])).collect(),
             depths: (0..5).map(|_| self.pick(&[2, 3, 4])).collect(),
+        }
+    }
+
+    /// A random genome of [`proxyless`].
+    pub(crate) fn proxyless(&mut self) -> Genome {
+        Genome {
+            kernels: (0..22).map(|_| self.pick(&[3, 5, 7])).collect(),
+            expands: (0..22).map(|at| if at == 0 { 1 } else { self.pick(&[3, 6]) }).collect(),
+            depths: (0..7).map(|at| if at == 0 || at == 6 { 1 } else { self.pick(&[1, 2, 3, 4]) }).collect(),
         }
     }
 

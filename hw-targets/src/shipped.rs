@@ -12,6 +12,7 @@
 //!   metered on the board's input rail.
 //! - `raspberry-pi-4`: latency of the same 201 FBNet operators as pixel3 on a Raspberry Pi 4 (HW-NAS-Bench); energy
 //!   fitted to whole networks.
+//! - `pixel1`: [`crate::shipped_pixel1`].
 //! - `jetson-agx-orin`, `jetson-agx-xavier`, `khadas-vim4`, `rk3588s`: [`crate::shipped_networks`].
 //!
 //! FBNet has no squeeze-excite, no h-swish and no kernel 7: the devices of HW-NAS-Bench take those terms from note10 by
@@ -29,6 +30,7 @@ use crate::manifest::{DefaultBundle, FittedEntry, Manifest, QuantityEntry, TARGE
 use crate::model::{CostModel, FittedModel, TableModel};
 use crate::reference_networks::{Picker, fbnet, mbv3};
 use crate::shipped_networks;
+use crate::shipped_pixel1;
 use crate::table::{OpTable, Row};
 use crate::units::Quantity;
 use crate::workload::{Activation, Op, OpKind, Workload};
@@ -39,7 +41,7 @@ const PIXEL3_WATTS: f64 = 1.2;
 const NETWORKS: usize = 1000;
 
 /// Fits all shipped targets to the measurements under `data` (`hw-nas-bench-fbnet/`, `ofa-note10/`,
-/// `mlperf-inference-edge-power/`); they come in alphabetical order.
+/// `proxylessnas-pixel1/` and more: every module names its own); they come in alphabetical order.
 ///
 /// # Errors
 /// Those of reading and fitting.
@@ -66,6 +68,7 @@ pub fn refit(data: &Path) -> Result<Vec<Manifest>, HwError> {
     let mut manifests = vec![
         jetson_tx2(&tx2, &tx2_latency, &tx2_energy),
         note10_manifest(&note10, &note10_latency),
+        shipped_pixel1::refit(data, &note10_latency, &plain)?,
         pixel3_manifest(&pixel3, &pixel3_latency),
         raspberry_pi_4(&pi4, &pi4_latency, whole.raspberry_pi_4),
     ];
@@ -87,7 +90,7 @@ fn is_plain_block(op: &Op) -> bool {
 }
 
 /// Mean absolute relative difference between sums over the table and sums over the fit.
-fn network_mape(table: &OpTable, quantity: Quantity, model: &FittedModel, networks: &[Workload]) -> f64 {
+pub(crate) fn network_mape(table: &OpTable, quantity: Quantity, model: &FittedModel, networks: &[Workload]) -> f64 {
     let exact = TableModel::new(table.clone().into(), quantity, 0.0);
     let sum = |model: &dyn CostModel, network: &Workload| {
         let mut sum = CostSum::default();
@@ -128,7 +131,13 @@ pub(crate) fn bundles() -> Vec<DefaultBundle> {
         .to_vec()
 }
 
-fn fitted(explanation: &str, basis: &str, scope: &str, common_rel: f64, model: FittedEntry) -> Option<QuantityEntry> {
+pub(crate) fn fitted(
+    explanation: &str,
+    basis: &str,
+    scope: &str,
+    common_rel: f64,
+    model: FittedEntry,
+) -> Option<QuantityEntry> {
     Some(QuantityEntry {
         explanation: text(explanation),
         method: text("fitted"),

@@ -7,6 +7,7 @@ mod layer_key;
 mod layer_yaml;
 pub(crate) mod mlperf_power;
 pub mod netadapt;
+pub(crate) mod ofa_specialized;
 pub mod ofa_yaml;
 pub mod ort_profile;
 pub mod proxyless_yaml;
