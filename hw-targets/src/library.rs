@@ -20,8 +20,8 @@ use crate::target::Target;
 use crate::units::Quantity;
 
 /// Shipped targets: name and YAML. `examples/fit_builtin_targets.rs` makes those with coefficients from published
-/// measurements; the microcontroller boards state the memory that MCUNet's authors give them; eyeriss is counted.
-pub const SHIPPED: [(&str, &str); 14] = [
+/// measurements; the other microcontroller boards state the memory that MCUNet's authors give them; eyeriss is counted.
+pub const SHIPPED: [(&str, &str); 17] = [
     ("eyeriss", include_str!("../targets/eyeriss.yaml")),
     ("jetson-agx-orin", include_str!("../targets/jetson-agx-orin.yaml")),
     ("jetson-agx-xavier", include_str!("../targets/jetson-agx-xavier.yaml")),
@@ -36,6 +36,9 @@ pub const SHIPPED: [(&str, &str); 14] = [
     ("stm32f746", include_str!("../targets/stm32f746.yaml")),
     ("stm32f765", include_str!("../targets/stm32f765.yaml")),
     ("stm32h743", include_str!("../targets/stm32h743.yaml")),
+    ("stm32h7a3", include_str!("../targets/stm32h7a3.yaml")),
+    ("stm32l4r5", include_str!("../targets/stm32l4r5.yaml")),
+    ("stm32u575", include_str!("../targets/stm32u575.yaml")),
 ];
 
 const TARGET_FILE: &str = "target.yaml";

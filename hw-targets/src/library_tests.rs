@@ -242,7 +242,11 @@ fn shipped_targets_say_what_they_are() {
         let target = library.find(name).unwrap();
         assert_eq!(target.name(), name);
         assert!(target.manifest().source.is_some() && target.manifest().licence.is_some(), "{name}");
-        if target.capacity(Quantity::Flash).is_some() {
+        if target.manifest().energy.as_ref().is_some_and(|energy| energy.per_mac.is_some()) {
+            let [energy, latency] = [Quantity::Energy, Quantity::Latency].map(|quantity| target.provenance(quantity));
+            assert_eq!(energy, Some((Method::Fitted, Scope::Chip, Grade::C)), "{name}");
+            assert_eq!(latency, Some((Method::Fitted, Scope::Inference, Grade::C)), "{name}");
+        } else if target.capacity(Quantity::Flash).is_some() {
             assert!(!target.knows(Quantity::Latency) && !target.knows(Quantity::Energy), "{name}");
         } else if name == "eyeriss" {
             let counted = (Method::Simulated, Scope::Chip, Grade::D);

@@ -190,6 +190,11 @@ const MOBILENET_CLASSES: u32 = 1001;
 
 /// MobileNet v1 of `percent` of the full width. A depthwise convolution and the 1×1 convolution after it are one block.
 pub(crate) fn mobilenet_v1(percent: u32, resolution: u32) -> Workload {
+    mobilenet_v1_with(percent, resolution, MOBILENET_CLASSES)
+}
+
+/// The same with another number of outputs.
+pub(crate) fn mobilenet_v1_with(percent: u32, resolution: u32, classes: u32) -> Workload {
     let widths = [64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024];
     let strides = [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1];
     // No width is below 8 (depth_multiplier's min_depth).
@@ -204,7 +209,7 @@ pub(crate) fn mobilenet_v1(percent: u32, resolution: u32) -> Workload {
         }
     }
     chain.pool();
-    chain.classifier(MOBILENET_CLASSES);
+    chain.classifier(classes);
     Workload { resolution, ops: chain.ops }
 }
 

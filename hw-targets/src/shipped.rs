@@ -12,7 +12,8 @@
 //!   metered on the board's input rail.
 //! - `raspberry-pi-4`: latency of the same 201 FBNet operators as pixel3 on a Raspberry Pi 4 (HW-NAS-Bench); energy
 //!   fitted to whole networks.
-//! - `pixel1`: [`crate::shipped_pixel1`].
+//! - `pixel1`: `shipped_pixel1.rs`.
+//! - `stm32h7a3`, `stm32l4r5`, `stm32u575`: `shipped_boards.rs`.
 //! - `jetson-agx-orin`, `jetson-agx-xavier`, `khadas-vim4`, `rk3588s`: [`crate::shipped_networks`].
 //!
 //! FBNet has no squeeze-excite, no h-swish and no kernel 7: the devices of HW-NAS-Bench take those terms from note10 by
@@ -29,6 +30,7 @@ use crate::import::{Imported, hw_nas_bench, ofa_yaml};
 use crate::manifest::{DefaultBundle, FittedEntry, Manifest, QuantityEntry, TARGET_SCHEMA};
 use crate::model::{CostModel, FittedModel, TableModel};
 use crate::reference_networks::{Picker, fbnet, mbv3};
+use crate::shipped_boards;
 use crate::shipped_networks;
 use crate::shipped_pixel1;
 use crate::table::{OpTable, Row};
@@ -73,6 +75,7 @@ pub fn refit(data: &Path) -> Result<Vec<Manifest>, HwError> {
         raspberry_pi_4(&pi4, &pi4_latency, whole.raspberry_pi_4),
     ];
     manifests.extend(whole.manifests);
+    manifests.extend(shipped_boards::refit(data)?);
     manifests.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(manifests)
 }

@@ -6,6 +6,7 @@ mod json_entries;
 mod layer_key;
 mod layer_yaml;
 pub(crate) mod mlperf_power;
+pub(crate) mod mlperf_tiny;
 pub mod netadapt;
 pub(crate) mod ofa_specialized;
 pub mod ofa_yaml;
