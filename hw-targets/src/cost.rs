@@ -64,8 +64,10 @@ words! {
 words! {
     /// What a number includes. Energies of different scope are never ranked against each other.
     Scope {
-        /// The chip alone.
+        /// The chip alone, at its own supply.
         Chip = "chip",
+        /// The chip and the DRAM that it reads from and writes to.
+        ChipAndDram = "chip_and_dram",
         /// The rail of the cores.
         CoreRail = "core_rail",
         /// The whole board behind its supply.

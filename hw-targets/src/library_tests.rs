@@ -249,7 +249,7 @@ fn shipped_targets_say_what_they_are() {
         } else if target.capacity(Quantity::Flash).is_some() {
             assert!(!target.knows(Quantity::Latency) && !target.knows(Quantity::Energy), "{name}");
         } else if name == "eyeriss" {
-            let counted = (Method::Simulated, Scope::Chip, Grade::D);
+            let counted = (Method::Simulated, Scope::ChipAndDram, Grade::D);
             assert_eq!(
                 (target.provenance(Quantity::Latency), target.provenance(Quantity::Energy)),
                 (None, Some(counted))
@@ -317,7 +317,7 @@ fn an_accelerator_is_named_by_an_energy_alone() {
         home.library.find(path.to_str().unwrap())
     };
     let own = read("energy: {accelerator: eyeriss}").unwrap();
-    assert_eq!(own.provenance(Quantity::Energy), Some((Method::Simulated, Scope::Chip, Grade::D)));
+    assert_eq!(own.provenance(Quantity::Energy), Some((Method::Simulated, Scope::ChipAndDram, Grade::D)));
     assert!(own.explanation(Quantity::Energy).unwrap().contains("4.400 pJ"));
     for (entry, word) in [
         ("energy: {accelerator: eyeris}", "eyeriss-isca16"),

@@ -420,7 +420,7 @@ impl Builder<'_> {
             model: Arc::new(AcceleratorModel::new(accelerator, unit, common_rel)),
             method,
             basis: entry.basis(self.path, "energy")?.unwrap_or(method),
-            scope: entry.scope(self.path, "energy")?.unwrap_or(Scope::Chip),
+            scope: entry.scope(self.path, "energy")?.unwrap_or(Scope::ChipAndDram),
             grade: entry.grade(self.path, "energy")?.unwrap_or(Grade::D),
             factor: entry.factor,
             constant: 0.0,

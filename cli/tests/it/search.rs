@@ -444,7 +444,7 @@ fn an_accelerator_limits_a_search_by_its_energy() {
     let energy = &tight["costs"]["energy_mj"];
     assert_eq!(
         (&energy["grade"], &energy["method"], &energy["scope"]),
-        (&"D".into(), &"simulated".into(), &"chip".into())
+        (&"D".into(), &"simulated".into(), &"chip_and_dram".into())
     );
     assert!(tight["costs"].get("latency_ms").is_none(), "{tight}");
 
