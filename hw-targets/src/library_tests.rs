@@ -331,3 +331,66 @@ fn an_accelerator_is_named_by_an_energy_alone() {
     home.manifest("energy: {accelerator: eyeriss}\n");
     assert!(home.add().unwrap_err().to_string().contains("beside"));
 }
+
+const ACCELERATOR: &str = "schema: ofa.accelerator/1\nname: mine\ndataflow: row-stationary\nprocessing_elements: 64\n\
+    register_file_bytes: 256\nglobal_buffer_bytes: 65536\nsparsity: none\nunit_pJ: 2\n\
+    energy: {mac: 1, register_file: 1, array: 2, global_buffer: 6, dram: 200}\n";
+
+#[test]
+fn an_accelerator_of_ones_own_is_found_beside_the_file_and_kept_with_it() {
+    let home = home();
+    let described = home.path("chips/mine.yaml");
+    fs::create_dir(home.path("chips")).unwrap();
+    fs::write(&described, ACCELERATOR).unwrap();
+    let own = home.path("own.yaml");
+    fs::write(&own, "schema: ofa.target/1\nname: own\nenergy: {accelerator: chips/mine.yaml, scope: chip}\n").unwrap();
+    let target = home.library.find(own.to_str().unwrap()).unwrap();
+    let energy = target.cost_of(&network()).unwrap().energy.unwrap();
+    assert_eq!((energy.method, energy.scope, energy.grade), (Method::Simulated, Scope::Chip, Grade::D));
+    assert!(target.explanation(Quantity::Energy).unwrap().starts_with("energy counted on mine, 2.000 pJ"));
+    // What is counted is joules of one's own unit.
+    let dearer = home.path("chips/dearer.yaml");
+    fs::write(&dearer, ACCELERATOR.replace("unit_pJ: 2", "unit_pJ: 6")).unwrap();
+    fs::write(home.path("dearer.yaml"), "schema: ofa.target/1\nenergy: {accelerator: chips/dearer.yaml}\n").unwrap();
+    let dearer = home.library.find(home.path("dearer.yaml").to_str().unwrap()).unwrap();
+    let thrice = dearer.cost_of(&network()).unwrap().energy.unwrap();
+    assert!((thrice.value / energy.value - 3.0).abs() < 1e-9 && thrice.scope == Scope::ChipAndDram);
+
+    // Kept as one's own, with a correction or beside a table of latencies, it needs the file no more.
+    let correction = Correction { scale: 2.0, offset: 0.0, networks: 5, mape: 0.01 };
+    home.library.keep_corrected(&target, "kept", &[(Quantity::Energy, correction)]).unwrap();
+    let latencies: String =
+        TABLE.lines().map(|line| format!("{}\n", line.split(',').take(17).collect::<Vec<_>>().join(","))).collect();
+    fs::write(home.path("board.csv"), latencies).unwrap();
+    fs::create_dir(home.path("elsewhere")).unwrap();
+    let manifest = home.path("elsewhere/board.yaml");
+    fs::write(&manifest, "schema: ofa.table/1\nenergy: {accelerator: ../chips/mine.yaml}\n").unwrap();
+    home.library.add(&home.path("board.csv"), "board", Some(&manifest)).unwrap();
+    fs::remove_dir_all(home.path("chips")).unwrap();
+    let kept = home.library.find("kept").unwrap().cost_of(&network()).unwrap().energy.unwrap();
+    assert!((kept.value / energy.value - 2.0).abs() < 1e-9);
+    let board = home.library.find("board").unwrap().cost_of(&network()).unwrap();
+    assert!((board.energy.unwrap().value / energy.value - 1.0).abs() < 1e-9 && board.latency.is_some());
+    assert!(home.library.find(own.to_str().unwrap()).is_err());
+}
+
+#[test]
+fn what_is_wrong_with_an_accelerator_of_ones_own_is_said() {
+    let home = home();
+    let refused = |text: &str, entry: &str, words: &[&str]| {
+        fs::write(home.path("mine.yaml"), text).unwrap();
+        fs::write(home.path("own.yaml"), format!("schema: ofa.target/1\nenergy: {{accelerator: {entry}}}\n")).unwrap();
+        let error = home.library.find(home.path("own.yaml").to_str().unwrap()).unwrap_err();
+        assert_eq!(error.kind().exit_code(), 3, "{error}");
+        for word in words {
+            assert!(error.to_string().contains(word), "{word:?} is not in: {error}");
+        }
+    };
+    refused(ACCELERATOR, "absent.yaml", &["own.yaml", "energy.accelerator", "absent.yaml", "this file's folder"]);
+    refused(ACCELERATOR, "7", &["own.yaml", "not the name of an accelerator"]);
+    refused(&ACCELERATOR.replace("unit_pJ: 2\n", ""), "mine.yaml", &["own.yaml", "energy.accelerator", "unit_pJ"]);
+    refused(&ACCELERATOR.replace("sparsity", "sparse"), "mine.yaml", &["mine.yaml", "sparse"]);
+    refused(&ACCELERATOR.replace("bytes: 256", "bytes: 0"), "mine.yaml", &["mine.yaml", "register_file_bytes"]);
+    // In place, as a kept target has it.
+    refused("", "{schema: ofa.accelerator/1, name: mine}", &["own.yaml", "dataflow"]);
+}

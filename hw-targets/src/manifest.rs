@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::accelerator::AcceleratorEntry;
 use crate::cells::read_text;
 use crate::cost::{Grade, Method, Scope};
 use crate::error::HwError;
@@ -161,9 +162,10 @@ pub struct QuantityEntry {
     /// Energy = latency × this power in watts.
     #[serde(rename = "power_W", skip_serializing_if = "Option::is_none")]
     pub power_w: Option<f64>,
-    /// Energy counted on a shipped accelerator description of this name, which must state its `unit_pJ`.
+    /// Energy counted on an accelerator, whose description must state its `unit_pJ`: one that ships, by its name; one's
+    /// own, as a path from the manifest's folder, or in place.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub accelerator: Option<String>,
+    pub accelerator: Option<AcceleratorEntry>,
     /// A fitted model; beside a table, it answers for operators that the table lacks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fitted: Option<FittedEntry>,
@@ -458,12 +460,29 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Reads a YAML file.
+    /// Reads a YAML file. An accelerator that it gives by a path is read with it and stands in place of the path.
     ///
     /// # Errors
-    /// As [`Manifest::parse`], and those of reading the file.
+    /// As [`Manifest::parse`], those of reading the file, and those of the accelerator's file;
+    /// [`HwError::BadField`] if that one is not there.
     pub fn read(path: &Path) -> Result<Self, HwError> {
-        Self::parse(path, &read_text(path, "YAML")?)
+        let mut manifest = Self::parse(path, &read_text(path, "YAML")?)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        if let Some(energy) = &mut manifest.energy {
+            let resolved = energy.accelerator.take().map(|entry| entry.resolved(folder)).transpose();
+            energy.accelerator = resolved.map_err(|error| match error {
+                HwError::NotFound { path: absent } => HwError::BadField {
+                    path: path.to_path_buf(),
+                    field: "energy.accelerator".to_string(),
+                    problem: format!(
+                        "there is no file {}; its path is taken from this file's folder",
+                        absent.display()
+                    ),
+                },
+                other => other,
+            })?;
+        }
+        Ok(manifest)
     }
 
     /// The file's text.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::accelerator::Accelerator;
+use crate::accelerator::AcceleratorEntry;
 use crate::cost::{CostSum, CostValue, Estimate, Grade, Method, NetworkCost, OpCost, Scope};
 use crate::error::HwError;
 use crate::manifest::{DefaultBundle, FittedEntry, Manifest, QuantityEntry, word};
@@ -372,8 +372,8 @@ impl Builder<'_> {
         let scope = self.manifest.energy_scope.as_deref();
         let scope = word(self.path, "energy_scope", scope, Scope::parse, Scope::WORDS)?;
         let scope = scope.or_else(|| self.table?.energy_scope()).unwrap_or(Scope::Unstated);
-        if let Some(name) = &entry.accelerator {
-            let answer = Answer { constant, ..self.counted(name, &entry)? };
+        if let Some(accelerator) = &entry.accelerator {
+            let answer = Answer { constant, ..self.counted(accelerator, &entry)? };
             return Ok(Some(self.corrected(Quantity::Energy, answer)));
         }
         let Some(watts) = entry.power_w else {
@@ -403,17 +403,23 @@ impl Builder<'_> {
     }
 
     /// Energy counted on an accelerator; nothing else may answer for it.
-    fn counted(&self, name: &str, entry: &QuantityEntry) -> Result<Answer, HwError> {
+    fn counted(&self, named: &AcceleratorEntry, entry: &QuantityEntry) -> Result<Answer, HwError> {
         let field = "energy.accelerator";
         let others = entry.has_fit() || entry.power_w.is_some();
         if others || self.table.is_some_and(|table| table.has(Quantity::Energy)) {
             return Err(self.bad(field, "stands beside measured, fitted or derived energies: keep one of them"));
         }
-        let known = || format!("{name:?} is none of: {}", Accelerator::builtin_names().join(", "));
-        let accelerator = Accelerator::builtin(name).map_err(|_| self.bad(field, &known()))?;
+        let accelerator = named.accelerator(self.path).map_err(|error| match error {
+            HwError::UnknownAccelerator { name, known, .. } => {
+                let known = known.join(", ");
+                self.bad(field, &format!("{name:?} is none of: {known}; the path of one's own ends in .yaml"))
+            }
+            other => other,
+        })?;
         let unit = accelerator.unit_joules();
         let unit = unit.ok_or_else(|| self.bad(field, "has no unit_pJ, so that it counts no joules"))?;
         let common_rel = entry.common_rel.unwrap_or(UNSTATED_POWER_REL);
+        let name = accelerator.name();
         let made = format!("energy counted on {name}, {:.3} pJ a 16-bit multiply-accumulate", unit * 1e12);
         let method = entry.method(self.path, "energy")?.unwrap_or(Method::Simulated);
         Ok(Answer {

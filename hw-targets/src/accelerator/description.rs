@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cells::read_text;
 use crate::error::HwError;
@@ -53,6 +53,61 @@ pub(super) struct AccessEnergy {
     pub(super) array: f64,
     pub(super) global_buffer: f64,
     pub(super) dram: f64,
+}
+
+/// An accelerator as another file names it: one that ships, one's own by the path of its YAML, or the content of such a
+/// file in place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "not the name of an accelerator, the path of its description, or a description (ofa.accelerator/1)"
+)]
+pub enum AcceleratorEntry {
+    /// A name or, in a file that is not read yet, a path from that file's folder.
+    Named(String),
+    /// The description itself.
+    Described(serde_yaml::Mapping),
+}
+
+impl AcceleratorEntry {
+    /// The same without a path: the content of the file that a path names stands in its place, so that the whole can be
+    /// kept anywhere. `folder` is that of the file which names it.
+    ///
+    /// # Errors
+    /// [`HwError::NotFound`] for a file that is not there; those of [`Accelerator::parse`].
+    pub(crate) fn resolved(self, folder: &Path) -> Result<Self, HwError> {
+        let AcceleratorEntry::Named(name) = &self else { return Ok(self) };
+        let path = folder.join(name);
+        if Accelerator::builtin(name).is_ok() || !(path.is_file() || is_yaml(Path::new(name))) {
+            return Ok(self);
+        }
+        let text = read_text(&path, "YAML")?;
+        Accelerator::parse(&path, &text)?;
+        let mapping = serde_yaml::from_str(&text).map_err(|error| malformed(&path, &error))?;
+        Ok(AcceleratorEntry::Described(mapping))
+    }
+
+    /// The accelerator; `path` is that of the file with the entry, for errors about a description.
+    ///
+    /// # Errors
+    /// [`HwError::UnknownAccelerator`] for a name that does not ship; those of [`Accelerator::parse`].
+    pub(crate) fn accelerator(&self, path: &Path) -> Result<Accelerator, HwError> {
+        match self {
+            AcceleratorEntry::Named(name) => Accelerator::builtin(name),
+            AcceleratorEntry::Described(mapping) => {
+                let value = serde_yaml::Value::Mapping(mapping.clone());
+                Accelerator::of(path, serde_yaml::from_value(value).map_err(|error| malformed(path, &error))?)
+            }
+        }
+    }
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml")
+}
+
+fn malformed(path: &Path, error: &serde_yaml::Error) -> HwError {
+    HwError::Malformed { path: path.to_path_buf(), format: SCHEMA, problem: error.to_string() }
 }
 
 /// A row-stationary accelerator. Made by [`Accelerator::parse`], which checks it.
@@ -120,10 +175,9 @@ impl Accelerator {
     /// [`Accelerator::parse`].
     pub fn find(name: &str) -> Result<Self, HwError> {
         let path = Path::new(name);
-        let is_yaml = path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
         match Self::builtin(name) {
             Err(_) if path.is_file() => Self::parse(path, &read_text(path, "YAML")?),
-            Err(_) if is_yaml => Err(HwError::NotFound { path: path.to_path_buf() }),
+            Err(_) if is_yaml(path) => Err(HwError::NotFound { path: path.to_path_buf() }),
             found => found,
         }
     }
@@ -133,11 +187,10 @@ impl Accelerator {
     /// # Errors
     /// [`HwError::Malformed`] for what is not such a file, [`HwError::BadField`] for a value that makes no sense.
     pub fn parse(path: &Path, text: &str) -> Result<Self, HwError> {
-        let file: AcceleratorFile = serde_yaml::from_str(text).map_err(|error| HwError::Malformed {
-            path: path.to_path_buf(),
-            format: SCHEMA,
-            problem: error.to_string(),
-        })?;
+        Self::of(path, serde_yaml::from_str(text).map_err(|error| malformed(path, &error))?)
+    }
+
+    fn of(path: &Path, file: AcceleratorFile) -> Result<Self, HwError> {
         let bad = |field: &str, problem: String| HwError::BadField { path: path.into(), field: field.into(), problem };
         if file.schema != SCHEMA {
             return Err(bad("schema", format!("{:?} is not {SCHEMA}, which this program reads", file.schema)));

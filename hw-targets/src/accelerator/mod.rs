@@ -44,7 +44,7 @@ mod layer_file;
 mod lowering;
 mod mapping;
 
-pub use self::description::{Accelerator, PeArray, Sparsity};
+pub use self::description::{Accelerator, AcceleratorEntry, PeArray, Sparsity};
 pub use self::energy::{LayerEnergy, LevelEnergy, NetworkEnergy};
 pub use self::layer::{Layer, LayerShape, TensorShape};
 pub use self::lowering::layers_of;
