@@ -9,7 +9,7 @@ use experiments::error::AppError;
 use experiments::search_job::{Algorithm, SearchJob};
 use experiments::search_report::{AdditivePart, Found, SearchReport};
 use experiments::{spaces, targets};
-use hw_targets::cost::{CostValue, Method};
+use hw_targets::cost::{CostValue, Method, Scope};
 use hw_targets::target::Target;
 use hw_targets::units::{Bytes, Joules, Quantity};
 use search::arch::ArchSpec;
@@ -35,33 +35,22 @@ pub(crate) fn run(args: &SearchArgs, output: &mut Output) -> Result<()> {
 /// One search per target. One that fails does not keep the others from answering; its error comes last.
 fn run_each(args: &SearchArgs, stop: &AtomicBool, output: &mut Output) -> Result<()> {
     let mut rows = Vec::new();
+    let mut scopes: Vec<(&str, Scope)> = Vec::new();
     let mut failure = None;
     for target in &args.targets {
         // A target may be a path; its folder is under --out all the same.
         let name = Path::new(target).file_stem().unwrap_or(target.as_ref());
         let folder = args.out.as_ref().map(|out| out.join(name));
         match search(args, Some(target), folder.as_deref(), stop, output) {
-            Ok((job, report)) if output.is_json() => print(&job, &report, output)?,
-            Ok((job, report)) => rows.extend(report.found.iter().map(|found| {
-                let device = |quantity: Quantity, cost: &Option<CostValue>| {
-                    cost.as_ref().map_or("not known".to_owned(), |cost| quantity.format(cost.value))
-                };
-                let memory = |quantity: Quantity, bytes: Bytes| {
-                    job.budget.limit(quantity).map_or(String::new(), |_| bytes.to_string())
-                };
-                vec![
-                    target.clone(),
-                    percent(found.top1),
-                    found.verified.map_or(String::new(), |verified| percent(verified.top1)),
-                    device(Quantity::Energy, &found.cost.energy),
-                    device(Quantity::Latency, &found.cost.latency),
-                    found.cost.macs.to_string(),
-                    found.cost.params.to_string(),
-                    memory(Quantity::Flash, found.cost.flash),
-                    memory(Quantity::PeakMemory, found.cost.peak_memory),
-                    format!("{} px", found.arch.resolution()),
-                ]
-            })),
+            Ok((job, report)) => {
+                let energy = report.found.first().and_then(|found| found.cost.energy.as_ref());
+                scopes.extend(energy.map(|energy| (target.as_str(), energy.scope)));
+                if output.is_json() {
+                    print(&job, &report, output)?;
+                } else {
+                    rows.extend(report.found.iter().map(|found| row_of(target, &job, found)));
+                }
+            }
             Err(_) if stop.load(Ordering::Relaxed) => return Err(AppError::Interrupted.into()),
             Err(error) => {
                 output.say(format!("note: nothing for {target}"));
@@ -75,6 +64,7 @@ fn run_each(args: &SearchArgs, stop: &AtomicBool, output: &mut Output) -> Result
             "top-1 predicted",
             "measured",
             "energy",
+            "scope",
             "latency",
             "MACs",
             "parameters",
@@ -88,7 +78,39 @@ fn run_each(args: &SearchArgs, stop: &AtomicBool, output: &mut Output) -> Result
         let header: Vec<&str> = shown.iter().map(|&at| header[at]).collect();
         output.table(&header, rows.iter().map(pick).collect())?;
     }
+    say_scopes(&scopes, output);
     failure.map_or(Ok(()), Err)
+}
+
+/// What was found for one of several targets, as a row.
+fn row_of(target: &str, job: &SearchJob, found: &Found) -> Vec<String> {
+    let device = |quantity: Quantity, cost: &Option<CostValue>| {
+        cost.as_ref().map_or("not known".to_owned(), |cost| quantity.format(cost.value))
+    };
+    let memory =
+        |quantity: Quantity, bytes: Bytes| job.budget.limit(quantity).map_or(String::new(), |_| bytes.to_string());
+    vec![
+        target.to_owned(),
+        percent(found.top1),
+        found.verified.map_or(String::new(), |verified| percent(verified.top1)),
+        device(Quantity::Energy, &found.cost.energy),
+        found.cost.energy.as_ref().map_or(String::new(), |energy| energy.scope.to_string()),
+        device(Quantity::Latency, &found.cost.latency),
+        found.cost.macs.to_string(),
+        found.cost.params.to_string(),
+        memory(Quantity::Flash, found.cost.flash),
+        memory(Quantity::PeakMemory, found.cost.peak_memory),
+        format!("{} px", found.arch.resolution()),
+    ]
+}
+
+/// Energies of several targets stand beside each other, in the order that the targets were given in. Where they include
+/// different things, they must not be ranked.
+fn say_scopes(scopes: &[(&str, Scope)], output: &Output) {
+    if scopes.windows(2).any(|pair| pair[0].1 != pair[1].1) {
+        let words: Vec<String> = scopes.iter().map(|(target, scope)| format!("{scope} on {target}")).collect();
+        output.say(format!("note: energies of different scope are not comparable: {}", words.join(", ")));
+    }
 }
 
 /// Searches for one target and writes what was asked for.

@@ -255,6 +255,30 @@ fn several_targets_are_searched_in_one_run() {
     assert!(out.join("pixel3/subnet.json").is_file() && !out.join("jetson-tx2").exists());
 }
 
+/// They stand beside each other in the order given, each with its scope, and a word says that they are no ranking.
+#[test]
+fn energies_of_different_scope_are_not_ranked() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let run = |targets: &str| sandbox.ok(&search(&predictor, &["--targets", targets, "--macs", "6M"]));
+    let names = |stdout: &str| -> Vec<String> {
+        stdout.lines().skip(1).map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+    };
+    for targets in ["eyeriss,jetson-tx2", "jetson-tx2,eyeriss"] {
+        let run = run(targets);
+        assert_eq!(names(&run.stdout), targets.split(',').collect::<Vec<_>>(), "{}", run.stdout);
+        let row = |name: &str| run.stdout.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+        assert!(row("eyeriss").contains("chip_and_dram") && row("jetson-tx2").contains("board_dc"), "{}", run.stdout);
+        let words = ["different scope are not comparable", "chip_and_dram on eyeriss", "board_dc on jetson-tx2"];
+        assert!(words.iter().all(|word| run.stderr.contains(word)), "{}", run.stderr);
+    }
+    // A chip alone is not the chip and its DRAM; two boards metered alike are the same.
+    assert!(run("eyeriss,stm32u575").stderr.contains("different scope"));
+    assert!(!run("stm32l4r5,stm32u575").stderr.contains("different scope"));
+    let json = search(&predictor, &["--targets", "eyeriss,jetson-tx2", "--macs", "6M", "--format", "json"]);
+    assert!(sandbox.ok(&json).stderr.contains("different scope"));
+}
+
 #[test]
 fn objectives_that_do_not_go_together_are_refused() {
     let sandbox = Sandbox::new();
