@@ -88,3 +88,32 @@ fn bad_input_is_refused_with_its_place() {
     let damaged = sandbox.file("mine.yaml", "schema: ofa.accelerator/1\nname: mine\nregisters: 5\n");
     sandbox.refused(&["target", "energy", &good, "--accelerator", &damaged], 3, &["mine.yaml", "registers", "line 3"]);
 }
+
+/// The same accelerator by `target energy` and as the energy of a target whose file names it.
+#[test]
+fn a_target_counts_its_energy_on_an_accelerator_of_ones_own() {
+    let sandbox = Sandbox::new();
+    let own = "{schema: ofa.accelerator/1, name: mine, dataflow: row-stationary, processing_elements: 64, unit_pJ: 2,
+        register_file_bytes: 256, global_buffer_bytes: 65536, sparsity: none,
+        energy: {mac: 1, register_file: 1, array: 2, global_buffer: 6, dram: 200}}";
+    let own = sandbox.file("boards/chips/mine.yaml", own);
+    let target = sandbox.file(
+        "boards/my.yaml",
+        "schema: ofa.target/1\nname: my-board\nenergy: {accelerator: chips/mine.yaml, common_rel: 0.4}\n",
+    );
+    let space = SearchSpace::builtin("mcu-cifar").unwrap();
+    let subnets = sandbox.file("subnets.jsonl", &format!("{}\n", space.to_subnet_json(&space.largest(32).unwrap())));
+    let given = ["--space", "mcu-cifar", "--subnets", &subnets, "--format", "json"];
+    let counted = sandbox.ok(&[&["target", "energy", "--accelerator", &own], &given[..]].concat()).json().remove(0);
+    let cost = sandbox.ok(&[&["target", "cost", &target], &given[..]].concat()).json().remove(0);
+    let energy = &cost["energy_mj"];
+    assert!((number(&energy["value"]) / number(&counted["energy_mj"]) - 1.0).abs() < 1e-9, "{cost} {counted}");
+    assert_eq!((&energy["scope"], &energy["grade"]), (&"chip_and_dram".into(), &"D".into()), "{cost}");
+    assert!(cost.get("latency_ms").is_none());
+    let shown = sandbox.ok(&["target", "show", &target]).stdout;
+    assert!(shown.contains("my-board") && shown.contains("counted on mine, 2.000 pJ"), "{shown}");
+
+    let absent = sandbox.file("boards/absent.yaml", "schema: ofa.target/1\nenergy: {accelerator: no.yaml}\n");
+    let words = ["absent.yaml", "energy.accelerator", "no.yaml", "this file's folder"];
+    sandbox.refused(&["target", "cost", &absent, "--space", "mcu-cifar", "--subnets", &subnets], 3, &words);
+}
