@@ -42,6 +42,30 @@ pub struct Target {
     warnings: Vec<String>,
 }
 
+/// Where the numbers of one quantity come from and how far they may be off.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// How they came about.
+    pub method: Method,
+    /// What the method stands on.
+    pub basis: Method,
+    /// What they include.
+    pub scope: Scope,
+    /// How far to trust them.
+    pub grade: Grade,
+    /// Error common to all networks, one sigma, as a fraction.
+    pub common_rel: f64,
+    /// The same as a factor, where that says it better.
+    pub factor: Option<f64>,
+    /// Measured operators they rest on, fitted to or in a table.
+    pub operators: usize,
+    /// Networks measured whole that they rest on, fitted to or corrected with.
+    pub networks: usize,
+    /// Mean absolute relative error of what was fitted to when fitted without it: of a block, or of a network where
+    /// networks were fitted to.
+    pub left_out: Option<f64>,
+}
+
 /// How one quantity is answered, all words checked.
 #[derive(Clone, Debug)]
 struct Answer {
@@ -235,6 +259,44 @@ impl Target {
     /// Method, scope and grade of `quantity`, without a number.
     pub fn provenance(&self, quantity: Quantity) -> Option<(Method, Scope, Grade)> {
         self.answer(quantity).map(|answer| (answer.method, answer.scope, answer.grade))
+    }
+
+    /// Where the numbers of `quantity` come from and how far they may be off, without a number.
+    pub fn standing(&self, quantity: Quantity) -> Option<Standing> {
+        let answer = self.answer(quantity)?;
+        let entry = if quantity == Quantity::Latency { &self.manifest.latency } else { &self.manifest.energy };
+        let entry = entry.as_ref();
+        let fitted = entry.and_then(|entry| entry.fitted.as_ref());
+        let network_fit = entry.and_then(|entry| entry.network_fit.as_ref());
+        let per_mac = entry.and_then(|entry| entry.per_mac.as_ref());
+        let correction = entry.and_then(|entry| entry.correction);
+        let derived = entry.and_then(|entry| entry.power_w).is_some();
+        let tabled = self.table.iter().flat_map(|table| table.rows()).filter(|row| row.measurement(quantity).is_some());
+        let operators =
+            tabled.count() + fitted.iter().flat_map(|fit| fit.classes.values()).map(|class| class.rows).sum::<usize>();
+        let networks = network_fit.map(|fit| fit.networks).or(per_mac.map(|fit| fit.left_out.len()));
+        let networks = networks.unwrap_or(0) + correction.map_or(0, |correction| correction.networks);
+        let block = fitted.and_then(|fit| fit.classes.get(OpClass::Block.name())).and_then(|class| class.loo_mape);
+        let left_out = network_fit.map(|fit| fit.loo_mape).or(per_mac.map(|fit| fit.loo_mape)).or(block);
+        let own = Standing {
+            method: answer.method,
+            basis: answer.basis,
+            scope: answer.scope,
+            grade: answer.grade,
+            common_rel: answer.common_rel,
+            factor: answer.factor,
+            operators,
+            networks,
+            left_out,
+        };
+        // What an energy is derived from is what the latency stands on.
+        let latency = if derived { self.standing(Quantity::Latency) } else { None };
+        Some(latency.map_or(own, |latency| Standing {
+            operators: latency.operators,
+            networks: networks.max(latency.networks),
+            left_out: latency.left_out,
+            ..own
+        }))
     }
 
     fn answer(&self, quantity: Quantity) -> Option<&Answer> {

@@ -204,3 +204,48 @@ fn a_board_shows_its_memory_and_has_everything_else_to_be_measured() {
     let all = sandbox.ok(&["target", "template", "mcu-cifar"]).stdout;
     assert_eq!(sandbox.ok(&["target", "template", "mcu-cifar", "--target", "stm32f746"]).stdout, all);
 }
+
+/// One row for each quantity that stands on something, in the width of a terminal.
+#[test]
+fn the_list_says_where_every_number_comes_from() {
+    let sandbox = Sandbox::new();
+    let list = sandbox.ok(&["target", "list"]).stdout;
+    assert!(list.lines().all(|line| line.chars().count() <= 160), "{list}");
+    let has = |target: &str, words: &[&str]| {
+        let of_target = |line: &&str| line.split_whitespace().next() == Some(target);
+        let found = list.lines().filter(of_target).any(|line| words.iter().all(|word| line.contains(word)));
+        assert!(found, "{target} {words:?}: {list}");
+    };
+    has("pixel1", &["latency", "fitted on measured", "72 operators, 7 networks", "C", "5.7 %", "10 %", "ProxylessNAS"]);
+    has("pixel3", &["energy", "derived_power on fitted", "above_idle", "30 %, ×/÷ 1.6", "× 1.2 W", "HW-NAS-Bench"]);
+    has("stm32u575", &["energy", "fitted on measured_rail", "4 networks", "chip", "47.9 %", "STMicroelectronics"]);
+    has("eyeriss", &["energy", "simulated", "D", "chip_and_dram", "×/÷ 2"]);
+    has("raspberry-pi-4", &["energy", "measured_wall", "wall_ac", "CTuning"]);
+    has("stm32f412", &["memory", "256 KiB SRAM, 1 MiB flash", "sizes of the memories"]);
+    let json = sandbox.ok(&["target", "list", "--format", "json"]).json();
+    for target in &json {
+        let answers = target["answers"].as_object().unwrap();
+        assert!(!answers.is_empty() || !target["memory"].as_object().unwrap().is_empty(), "{target}");
+        assert!(target["source"].is_string() && target["licence"].is_string(), "{target}");
+        for answer in answers.values() {
+            assert!(["A", "B", "C", "D"].contains(&answer["grade"].as_str().unwrap()), "{target}");
+            assert!(number(answer, "common_rel") > 0.0 && answer["scope"] != "unstated", "{target}");
+            let simulated = answer["method"] == "simulated";
+            assert!(simulated || number(answer, "left_out") > 0.0, "{target}");
+            assert!(simulated || number(answer, "operators") + number(answer, "networks") > 0.0, "{target}");
+        }
+    }
+    let pixel1 = json.iter().find(|target| target["name"] == "pixel1").unwrap();
+    let correction = &pixel1["answers"]["latency"]["correction"];
+    assert!(correction["networks"] == 7 && number(correction, "left_out") < 0.02, "{pixel1}");
+    // One's own are marked, and one that cannot be read is listed with the reason.
+    let table = format!("{COLUMNS}\nconv,16,16,8,16,16,8,3,1,1,0,0,0,relu,0,1.5,2.5\n");
+    let table = sandbox.file("board.csv", &table);
+    sandbox.ok(&["target", "add", &table, "--name", "board"]);
+    let broken = sandbox.path("home/targets/broken");
+    fs::create_dir_all(&broken).unwrap();
+    fs::write(broken.join("target.yaml"), "schema: ofa.target/9\n").unwrap();
+    let list = sandbox.ok(&["target", "list"]).stdout;
+    assert!(list.contains("board (yours)") && list.contains("1 operator ") && list.contains("unstated"), "{list}");
+    assert!(list.contains("broken (yours)") && list.contains("cannot be read"), "{list}");
+}
