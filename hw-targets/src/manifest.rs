@@ -165,6 +165,7 @@ pub struct QuantityEntry {
     /// Energy counted on an accelerator, whose description must state its `unit_pJ`: one that ships, by its name; one's
     /// own, as a path from the manifest's folder, or in place.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<NameOrMapping>")]
     pub accelerator: Option<AcceleratorEntry>,
     /// A fitted model; beside a table, it answers for operators that the table lacks.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -193,6 +194,17 @@ pub struct Correction {
     pub networks: usize,
     /// Mean absolute relative error when each network is corrected by a fit to all others.
     pub mape: f64,
+}
+
+/// What a schema says of an accelerator, whose description is checked when it is read.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "stands for its schema")]
+enum NameOrMapping {
+    /// A shipped accelerator, or the path of a description.
+    Name(String),
+    /// A description.
+    Mapping(BTreeMap<String, serde_json::Value>),
 }
 
 impl Correction {

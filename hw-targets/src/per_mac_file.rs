@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::HwError;
@@ -11,7 +12,7 @@ use crate::model::PerMac;
 
 /// A model of one number per multiply-accumulate, on file; the constant of a network is the target's `const_latency_ms`
 /// or `const_energy_mJ`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PerMacEntry {
     /// Seconds or joules per multiply-accumulate; above zero.
