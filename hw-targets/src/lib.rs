@@ -16,6 +16,7 @@
 //! the answers come from, a measured [`table`] or a fitted [`model`], is the target's own business.
 
 pub mod accelerator;
+mod answer;
 pub mod budget;
 mod cells;
 pub mod cost;
@@ -24,6 +25,7 @@ pub mod diff;
 pub mod error;
 pub mod failure;
 pub mod files;
+mod fitted_file;
 pub mod import;
 pub mod library;
 #[cfg(test)]

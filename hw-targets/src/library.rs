@@ -12,7 +12,7 @@ use crate::cost::Grade;
 use crate::defects;
 use crate::error::HwError;
 use crate::import::{Content, Format, import};
-use crate::manifest::{Correction, FittedEntry, Manifest, QuantityEntry, TABLE_SCHEMA, TARGET_SCHEMA};
+use crate::manifest::{Correction, FittedEntry, Manifest, TABLE_SCHEMA, TARGET_SCHEMA};
 use crate::names::nearest;
 use crate::networks::{MeasuredNetwork, Networks};
 use crate::table::OpTable;
@@ -226,7 +226,7 @@ impl TargetLibrary {
     ) -> Result<Target, HwError> {
         let mut manifest = target.manifest().clone();
         for (quantity, correction) in corrections {
-            let entry = entry(&mut manifest, *quantity);
+            let entry = manifest.entry_mut(*quantity);
             let before = entry.correction;
             entry.correction = Some(Correction {
                 scale: correction.scale * before.map_or(1.0, |before| before.scale),
@@ -253,7 +253,7 @@ impl TargetLibrary {
     ) -> Result<Target, HwError> {
         let mut manifest = target.manifest().clone();
         for (quantity, model) in models {
-            let entry = entry(&mut manifest, *quantity);
+            let entry = manifest.entry_mut(*quantity);
             (entry.fitted, entry.network_fit) = (Some(model.clone()), None);
         }
         self.keep_described(name, manifest, target.table())
@@ -340,12 +340,6 @@ fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && name.len() <= 64
         && name.chars().all(plain)
-}
-
-/// How `quantity` (latency or energy) is answered; made where the manifest does not say.
-fn entry(manifest: &mut Manifest, quantity: Quantity) -> &mut QuantityEntry {
-    let entry = if quantity == Quantity::Latency { &mut manifest.latency } else { &mut manifest.energy };
-    entry.get_or_insert_default()
 }
 
 fn stem(path: &Path) -> String {

@@ -16,10 +16,10 @@ use crate::cells::read_text;
 use crate::cost::{Grade, Method, Scope};
 use crate::error::HwError;
 use crate::files::write_atomically;
-use crate::model::features::OpClass;
-use crate::model::fitted::{ClassFit, FittedModel, Range, Transfer};
+pub use crate::fitted_file::{ClassEntry, FittedEntry, RangeEntry, TransferEntry};
 pub use crate::network_fit_file::NetworkFitEntry;
 pub use crate::per_mac_file::PerMacEntry;
+use crate::units::Quantity;
 
 /// Schema of a table's manifest.
 pub const TABLE_SCHEMA: &str = "ofa.table/1";
@@ -223,71 +223,6 @@ impl Correction {
     }
 }
 
-/// A fitted model on file: coefficients in seconds or joules per count.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct FittedEntry {
-    /// Mean absolute relative difference of network sums from the table's own, over the operators it was fitted to: how
-    /// errors of operators cancel, not an error on unseen ones.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network_mape: Option<f64>,
-    /// Doublings outside its ranges up to which the model answers; absent = [`DEFAULT_EXTRAPOLATION`].
-    ///
-    /// [`DEFAULT_EXTRAPOLATION`]: crate::model::limited::DEFAULT_EXTRAPOLATION
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub extrapolation: Option<f64>,
-    /// Terms taken over from another device.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub transferred: Option<TransferEntry>,
-    /// Classes of operators.
-    pub classes: BTreeMap<String, ClassEntry>,
-}
-
-/// Terms taken over from another device, on file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TransferEntry {
-    /// The other target.
-    pub from: String,
-    /// Cost here per cost there.
-    pub ratio: f64,
-    /// Names of the terms.
-    pub terms: Vec<String>,
-}
-
-/// One class of operators on file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ClassEntry {
-    /// Measured operators it was fitted to.
-    pub rows: usize,
-    /// Leave-one-out mean absolute relative error.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loo_mape: Option<f64>,
-    /// Standard deviation of one answer, as a fraction.
-    pub rel_error: f64,
-    /// Smallest and largest shapes fitted.
-    pub range: RangeEntry,
-    /// Cost per count.
-    pub coefficients: BTreeMap<String, f64>,
-}
-
-/// Smallest and largest shapes fitted, on file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RangeEntry {
-    /// Height and width of the input.
-    pub in_size: [u32; 2],
-    /// Channels of the input.
-    pub in_channels: [u32; 2],
-    /// Channels of the output.
-    pub out_channels: [u32; 2],
-    /// Width inside a block.
-    pub mid_channels: [u32; 2],
-    /// Kernel size.
-    pub kernel: [u32; 2],
-}
-
 /// Text that YAML may take for a number: `320` is refused later for its missing unit, which says more than its type.
 fn text_of_scalar<'de, D: Deserializer<'de>>(file: D) -> Result<Option<String>, D::Error> {
     match serde_yaml::Value::deserialize(file)? {
@@ -301,73 +236,6 @@ fn text_of_scalar<'de, D: Deserializer<'de>>(file: D) -> Result<Option<String>, 
 /// Six significant digits: more than any measurement here carries, and stable in a file.
 pub(crate) fn six_digits(value: f64) -> f64 {
     format!("{value:.5e}").parse().unwrap_or(value)
-}
-
-impl FittedEntry {
-    /// For a file, with six significant digits.
-    pub fn of(model: &FittedModel, network_mape: Option<f64>) -> Self {
-        let classes = model.classes.iter().map(|(class, fit)| {
-            let Range { in_size, in_channels, out_channels, mid_channels, kernel } = fit.range.clone();
-            let entry = ClassEntry {
-                rows: fit.rows,
-                loo_mape: fit.loo_mape.map(six_digits),
-                rel_error: six_digits(fit.rel_error),
-                range: RangeEntry { in_size, in_channels, out_channels, mid_channels, kernel },
-                coefficients: fit.coefficients.iter().map(|(name, w)| (name.clone(), six_digits(*w))).collect(),
-            };
-            (class.name().to_string(), entry)
-        });
-        let transferred = model.transfer.as_ref().map(|transfer| TransferEntry {
-            from: transfer.from.clone(),
-            ratio: six_digits(transfer.ratio),
-            terms: transfer.terms.clone(),
-        });
-        Self {
-            network_mape: network_mape.map(six_digits),
-            extrapolation: None,
-            transferred,
-            classes: classes.collect(),
-        }
-    }
-
-    /// The model it describes; `field` and `path` are for the message.
-    pub(crate) fn model(&self, path: &Path, field: &str, common_rel: f64) -> Result<FittedModel, HwError> {
-        let bad =
-            |problem: String| HwError::BadField { path: path.to_path_buf(), field: format!("{field}.fitted"), problem };
-        let mut classes = BTreeMap::new();
-        for (name, entry) in &self.classes {
-            let class = OpClass::parse(name).ok_or_else(|| bad(format!("there is no class of operators {name:?}")))?;
-            for (term, value) in &entry.coefficients {
-                if !class.features().contains(&term.as_str()) {
-                    return Err(bad(format!(
-                        "class {name} has no term {term:?}; its terms: {}",
-                        class.features().join(", ")
-                    )));
-                }
-                if !(value.is_finite() && *value >= 0.0) {
-                    return Err(bad(format!("the coefficient of {term} is {value}, and must be at or above zero")));
-                }
-            }
-            if !(entry.rel_error.is_finite() && entry.rel_error >= 0.0) {
-                return Err(bad(format!("the rel_error of {name} is {}", entry.rel_error)));
-            }
-            let RangeEntry { in_size, in_channels, out_channels, mid_channels, kernel } = entry.range;
-            let fit = ClassFit {
-                coefficients: entry.coefficients.clone(),
-                rows: entry.rows,
-                loo_mape: entry.loo_mape,
-                rel_error: entry.rel_error,
-                range: Range { in_size, in_channels, out_channels, mid_channels, kernel },
-            };
-            classes.insert(class, fit);
-        }
-        let transfer = self.transferred.as_ref().map(|transferred| Transfer {
-            from: transferred.from.clone(),
-            ratio: transferred.ratio,
-            terms: transferred.terms.clone(),
-        });
-        Ok(FittedModel { classes, transfer, common_rel })
-    }
 }
 
 impl QuantityEntry {
@@ -410,6 +278,28 @@ pub(crate) fn word<T>(
 }
 
 impl Manifest {
+    /// How energy or latency is answered, if it says; `None` for any other quantity.
+    pub fn entry(&self, quantity: Quantity) -> Option<&QuantityEntry> {
+        match quantity {
+            Quantity::Latency => self.latency.as_ref(),
+            Quantity::Energy => self.energy.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The same to be changed; made where there is none.
+    ///
+    /// # Panics
+    /// For any quantity but energy and latency.
+    pub(crate) fn entry_mut(&mut self, quantity: Quantity) -> &mut QuantityEntry {
+        let entry = match quantity {
+            Quantity::Latency => &mut self.latency,
+            Quantity::Energy => &mut self.energy,
+            other => panic!("{other} has no entry"),
+        };
+        entry.get_or_insert_default()
+    }
+
     /// Reads YAML text; `path` is for the message.
     ///
     /// # Errors

@@ -23,8 +23,7 @@ fn manifest(name: &str) -> Manifest {
 }
 
 fn loo(manifest: &Manifest, quantity: Quantity) -> f64 {
-    let entry = if quantity == Quantity::Latency { &manifest.latency } else { &manifest.energy };
-    entry.as_ref().unwrap().fitted.as_ref().unwrap().classes["block"].loo_mape.unwrap()
+    manifest.entry(quantity).unwrap().fitted.as_ref().unwrap().classes["block"].loo_mape.unwrap()
 }
 
 #[test]

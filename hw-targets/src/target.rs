@@ -5,26 +5,18 @@
 //! and gives the latency that an energy amounts to. A board may know nothing but its memory, which then limits
 //! what fits on it.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::accelerator::AcceleratorEntry;
+use crate::answer::{Answer, Answers, UNSTATED_COMMON_REL};
 use crate::cost::{CostSum, CostValue, Estimate, Grade, Method, NetworkCost, OpCost, Scope};
 use crate::error::HwError;
-use crate::manifest::{DefaultBundle, FittedEntry, Manifest, QuantityEntry, word};
+use crate::manifest::{DefaultBundle, FittedEntry, Manifest};
+use crate::model::FittedModel;
 use crate::model::features::OpClass;
-use crate::model::fitted::Range;
-use crate::model::limited::{DEFAULT_EXTRAPOLATION, LimitedModel};
-use crate::model::{AcceleratorModel, CostModel, FirstOf, FittedModel, PowerModel, ScaledModel, TableModel};
 use crate::table::OpTable;
 use crate::units::{Bytes, Joules, Quantity, Seconds};
 use crate::workload::{Op, Workload};
-
-/// Common error of a table whose manifest and rows state none: clock, temperature and instrument.
-const UNSTATED_COMMON_REL: f64 = 0.05;
-/// Common error of an energy derived from a power whose manifest states none.
-const UNSTATED_POWER_REL: f64 = 0.3;
 
 /// A device that can say what an operator costs.
 #[derive(Clone, Debug)]
@@ -66,22 +58,6 @@ pub struct Standing {
     pub left_out: Option<f64>,
 }
 
-/// How one quantity is answered, all words checked.
-#[derive(Clone, Debug)]
-struct Answer {
-    model: Arc<dyn CostModel>,
-    method: Method,
-    basis: Method,
-    scope: Scope,
-    grade: Grade,
-    factor: Option<f64>,
-    constant: f64,
-    common_rel: f64,
-    /// Standard deviation of a whole network on top of its operators', as a fraction: of a model fitted to networks.
-    network_rel: f64,
-    explanation: String,
-}
-
 impl Target {
     /// A target called `name` out of its manifest and table; `path` (the manifest or the table) is for messages.
     ///
@@ -91,7 +67,7 @@ impl Target {
     pub fn new(name: &str, manifest: Manifest, table: Option<OpTable>, path: &Path) -> Result<Self, HwError> {
         let notes = table.as_ref().map(|table| table.notes().to_vec()).unwrap_or_default();
         let table = table.map(Arc::new);
-        let build = Builder { manifest: &manifest, table: table.as_ref(), path };
+        let build = Answers { manifest: &manifest, table: table.as_ref(), path };
         let latency = build.latency()?;
         let energy = build.energy(latency.as_ref())?;
         let sram = build.memory("sram", manifest.sram.as_deref())?;
@@ -264,8 +240,7 @@ impl Target {
     /// Where the numbers of `quantity` come from and how far they may be off, without a number.
     pub fn standing(&self, quantity: Quantity) -> Option<Standing> {
         let answer = self.answer(quantity)?;
-        let entry = if quantity == Quantity::Latency { &self.manifest.latency } else { &self.manifest.energy };
-        let entry = entry.as_ref();
+        let entry = self.manifest.entry(quantity);
         let fitted = entry.and_then(|entry| entry.fitted.as_ref());
         let network_fit = entry.and_then(|entry| entry.network_fit.as_ref());
         let per_mac = entry.and_then(|entry| entry.per_mac.as_ref());
@@ -356,8 +331,12 @@ impl Target {
             method: answer.method,
             basis: answer.basis,
             scope: answer.scope,
-            // A sum of measured operators it is no more, whatever the grade of those.
-            grade: if sum.fitted > 0 && answer.grade == Grade::B { Grade::C } else { answer.grade },
+            // With fitted operators it is no sum of measured ones, and outside of what was fitted nothing was validated.
+            grade: match answer.grade {
+                Grade::B if sum.fitted > 0 => Grade::C,
+                Grade::A if sum.outside > 0 => Grade::C,
+                grade => grade,
+            },
             factor: answer.factor,
             fitted: sum.fitted > 0,
             outside: sum.outside,
@@ -391,229 +370,5 @@ impl Target {
     /// The latency that `energy` amounts to, if energy is derived from latency.
     pub fn latency_equivalent(&self, energy: Joules) -> Option<Seconds> {
         self.watts.map(|watts| Seconds(energy.0 / watts))
-    }
-}
-
-/// Builds the answers of one target out of its manifest and table.
-struct Builder<'a> {
-    manifest: &'a Manifest,
-    table: Option<&'a Arc<OpTable>>,
-    path: &'a Path,
-}
-
-impl Builder<'_> {
-    fn bad(&self, field: &str, problem: &str) -> HwError {
-        HwError::BadField { path: self.path.to_path_buf(), field: field.to_string(), problem: problem.to_string() }
-    }
-
-    /// A memory of the device. Without a unit, 320 could be bytes as well as kilobytes.
-    fn memory(&self, field: &str, text: Option<&str>) -> Result<Option<Bytes>, HwError> {
-        let Some(text) = text else { return Ok(None) };
-        match text.parse::<Bytes>() {
-            Ok(Bytes(0)) => Err(self.bad(field, "is zero: leave it out if it is not known")),
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) => Err(self.bad(field, &error.to_string())),
-        }
-    }
-
-    fn latency(&self) -> Result<Option<Answer>, HwError> {
-        let entry = self.manifest.latency.clone().unwrap_or_default();
-        if entry.power_w.is_some() {
-            return Err(self.bad("latency.power_W", "only an energy is derived from a power"));
-        }
-        if entry.accelerator.is_some() {
-            return Err(self.bad("latency.accelerator", "only an energy is counted on an accelerator"));
-        }
-        let answer = self.measured_or_fitted(Quantity::Latency, &entry, Method::Measured, Scope::Inference)?;
-        self.answered(Quantity::Latency, self.manifest.latency.is_some(), answer)
-    }
-
-    fn energy(&self, latency: Option<&Answer>) -> Result<Option<Answer>, HwError> {
-        let entry = self.manifest.energy.clone().unwrap_or_default();
-        let constant = self.manifest.const_energy_mj.unwrap_or(0.0) * 1e-3;
-        let scope = self.manifest.energy_scope.as_deref();
-        let scope = word(self.path, "energy_scope", scope, Scope::parse, Scope::WORDS)?;
-        let scope = scope.or_else(|| self.table?.energy_scope()).unwrap_or(Scope::Unstated);
-        if let Some(accelerator) = &entry.accelerator {
-            let answer = Answer { constant, ..self.counted(accelerator, &entry)? };
-            return Ok(Some(self.corrected(Quantity::Energy, answer)));
-        }
-        let Some(watts) = entry.power_w else {
-            let method = self.table.and_then(|table| table.energy_method()).unwrap_or(Method::Unstated);
-            let answer = self.measured_or_fitted(Quantity::Energy, &entry, method, scope)?;
-            return self.answered(Quantity::Energy, self.manifest.energy.is_some(), answer);
-        };
-        if entry.has_fit() || self.table.is_some_and(|table| table.has(Quantity::Energy)) {
-            return Err(self.bad("energy.power_W", "stands beside measured or fitted energies: keep one of them"));
-        }
-        let latency = latency.ok_or_else(|| self.bad("energy.power_W", "needs a latency to multiply"))?;
-        let common_rel = entry.common_rel.unwrap_or(UNSTATED_POWER_REL).max(latency.common_rel);
-        let made = format!("energy = latency × {watts} W");
-        let answer = Answer {
-            model: Arc::new(PowerModel::new(latency.model.clone(), watts, common_rel)),
-            method: entry.method(self.path, "energy")?.unwrap_or(Method::DerivedPower),
-            basis: entry.basis(self.path, "energy")?.unwrap_or(latency.method),
-            scope: entry.scope(self.path, "energy")?.unwrap_or(scope),
-            grade: entry.grade(self.path, "energy")?.unwrap_or(Grade::C),
-            factor: entry.factor,
-            constant: latency.constant * watts + constant,
-            common_rel,
-            network_rel: latency.network_rel,
-            explanation: entry.explanation.unwrap_or(made),
-        };
-        Ok(Some(self.corrected(Quantity::Energy, answer)))
-    }
-
-    /// Energy counted on an accelerator; nothing else may answer for it.
-    fn counted(&self, named: &AcceleratorEntry, entry: &QuantityEntry) -> Result<Answer, HwError> {
-        let field = "energy.accelerator";
-        let others = entry.has_fit() || entry.power_w.is_some();
-        if others || self.table.is_some_and(|table| table.has(Quantity::Energy)) {
-            return Err(self.bad(field, "stands beside measured, fitted or derived energies: keep one of them"));
-        }
-        let accelerator = named.accelerator(self.path).map_err(|error| match error {
-            HwError::UnknownAccelerator { name, known, .. } => {
-                let known = known.join(", ");
-                self.bad(field, &format!("{name:?} is none of: {known}; the path of one's own ends in .yaml"))
-            }
-            other => other,
-        })?;
-        let unit = accelerator.unit_joules();
-        let unit = unit.ok_or_else(|| self.bad(field, "has no unit_pJ, so that it counts no joules"))?;
-        let common_rel = entry.common_rel.unwrap_or(UNSTATED_POWER_REL);
-        let name = accelerator.name();
-        let made = format!("energy counted on {name}, {:.3} pJ a 16-bit multiply-accumulate", unit * 1e12);
-        let method = entry.method(self.path, "energy")?.unwrap_or(Method::Simulated);
-        Ok(Answer {
-            model: Arc::new(AcceleratorModel::new(accelerator, unit, common_rel)),
-            method,
-            basis: entry.basis(self.path, "energy")?.unwrap_or(method),
-            scope: entry.scope(self.path, "energy")?.unwrap_or(Scope::ChipAndDram),
-            grade: entry.grade(self.path, "energy")?.unwrap_or(Grade::D),
-            factor: entry.factor,
-            constant: 0.0,
-            common_rel,
-            network_rel: 0.0,
-            explanation: entry.explanation.clone().unwrap_or(made),
-        })
-    }
-
-    /// The answer of a table, of a fitted model, or of the table first and the model for what it lacks.
-    fn measured_or_fitted(
-        &self,
-        quantity: Quantity,
-        entry: &QuantityEntry,
-        table_method: Method,
-        scope: Scope,
-    ) -> Result<Option<Answer>, HwError> {
-        let field = quantity.name();
-        let common_rel = entry.common_rel.unwrap_or(UNSTATED_COMMON_REL);
-        let stated = entry.method(self.path, field)?;
-        let table: Option<Arc<dyn CostModel>> = match self.table {
-            Some(table) if table.has(quantity) => Some(Arc::new(TableModel::new(table.clone(), quantity, common_rel))),
-            _ => None,
-        };
-        let constant = match quantity {
-            Quantity::Latency => self.manifest.const_latency_ms,
-            _ => self.manifest.const_energy_mj,
-        };
-        let constant = constant.unwrap_or(0.0) * 1e-3;
-        let fitted: Option<Arc<dyn CostModel>> = match (&entry.fitted, &entry.network_fit) {
-            (Some(_), Some(_)) => {
-                return Err(self.bad(&format!("{field}.network_fit"), "stands beside fitted: keep one"));
-            }
-            (Some(fitted), None) => {
-                let model = fitted.model(self.path, field, common_rel)?;
-                let ranges = model.classes.iter().map(|(class, fit)| (*class, fit.range.clone())).collect();
-                Some(self.limited(Arc::new(model), ranges, fitted.extrapolation, &format!("{field}.fitted"))?)
-            }
-            (None, Some(fit)) => {
-                let model = fit.model(self.path, field, constant, common_rel)?;
-                let ranges = model.ranges.clone();
-                Some(self.limited(Arc::new(model), ranges, fit.extrapolation, &format!("{field}.network_fit"))?)
-            }
-            (None, None) => None,
-        };
-        let fitted: Option<Arc<dyn CostModel>> = match (fitted, &entry.per_mac) {
-            (Some(_), Some(_)) => {
-                return Err(self.bad(&format!("{field}.per_mac"), "stands beside another fitted model: keep one"));
-            }
-            (None, Some(fit)) => Some(Arc::new(fit.model(self.path, field, constant, common_rel)?)),
-            (fitted, None) => fitted,
-        };
-        // Beside a table the model answers for a part of a network only, whose share of the error is its operators'.
-        let per_mac = entry.per_mac.as_ref().map(|fit| fit.rel_error);
-        let of_networks = entry.network_fit.as_ref().map(|fit| fit.rel_error).or(per_mac);
-        let network_rel = of_networks.filter(|_| table.is_none()).unwrap_or(0.0);
-        let (model, method, made) = match (table, fitted) {
-            (Some(first), Some(second)) => {
-                let model: Arc<dyn CostModel> = Arc::new(FirstOf { first, second });
-                (model, stated.unwrap_or(table_method), "measured operators, and a fitted model for the others")
-            }
-            (Some(table), None) => (table, stated.unwrap_or(table_method), "operators of a table"),
-            (None, Some(fitted)) => (fitted, stated.unwrap_or(Method::Fitted), "fitted operators"),
-            (None, None) => return Ok(None),
-        };
-        let grade = entry.grade(self.path, field)?.unwrap_or(match method {
-            Method::Measured | Method::MeasuredRail | Method::MeasuredWall | Method::MeasuredBattery => Grade::B,
-            Method::DerivedPower | Method::Fitted | Method::Unstated => Grade::C,
-            Method::Simulated => Grade::D,
-        });
-        Ok(Some(Answer {
-            model,
-            method,
-            basis: entry.basis(self.path, field)?.unwrap_or(method),
-            scope: entry.scope(self.path, field)?.unwrap_or(scope),
-            grade,
-            factor: entry.factor,
-            constant,
-            common_rel,
-            network_rel,
-            explanation: entry.explanation.clone().unwrap_or_else(|| format!("{field} = sum over {made} ({method})")),
-        }))
-    }
-
-    /// A fitted model with the limit that its entry states, or the default.
-    fn limited(
-        &self,
-        model: Arc<dyn CostModel>,
-        ranges: BTreeMap<OpClass, Range>,
-        stated: Option<f64>,
-        field: &str,
-    ) -> Result<Arc<dyn CostModel>, HwError> {
-        let limit = stated.unwrap_or(DEFAULT_EXTRAPOLATION);
-        if !(limit.is_finite() && limit >= 0.0) {
-            return Err(
-                self.bad(&format!("{field}.extrapolation"), &format!("is {limit}, and must be at or above zero"))
-            );
-        }
-        Ok(Arc::new(LimitedModel { model, ranges, limit }))
-    }
-
-    fn answered(&self, quantity: Quantity, asked: bool, answer: Option<Answer>) -> Result<Option<Answer>, HwError> {
-        match answer {
-            None if asked => Err(self.bad(quantity.name(), "neither a table column nor a model stands behind it")),
-            answer => Ok(answer.map(|answer| self.corrected(quantity, answer))),
-        }
-    }
-
-    /// The answer with the correction that its entry states, if it does.
-    fn corrected(&self, quantity: Quantity, answer: Answer) -> Answer {
-        let entry = if quantity == Quantity::Latency { &self.manifest.latency } else { &self.manifest.energy };
-        let Some(correction) = entry.as_ref().and_then(|entry| entry.correction) else { return answer };
-        let (scale, networks, mape) = (correction.scale, correction.networks, 100.0 * correction.mape);
-        Answer {
-            model: Arc::new(ScaledModel { model: answer.model, scale }),
-            constant: answer.constant * scale + correction.offset / 1e3,
-            // On top of the operators' own, and in place of what a fit to networks said before.
-            network_rel: correction.rel_error(),
-            explanation: format!(
-                "{}, corrected on {networks} networks measured whole (× {scale:.4}, {:+.4} {}; error {mape:.2} %)",
-                answer.explanation,
-                correction.offset,
-                if quantity == Quantity::Latency { "ms" } else { "mJ" },
-            ),
-            ..answer
-        }
     }
 }
