@@ -1,9 +1,10 @@
 //! Networks that published measurements are of, operator by operator.
 //!
-//! OFA's MobileNetV3 (`once-for-all` §1.1; width 1.2 unless said) and the elastic form of FBNet (Wu et al. 2019, as in
-//! HW-NAS-Bench), to compare sums over a table with sums over its fit; MobileNet v1 (arXiv:1704.04861, Table 1) and v2
+//! OFA's MobileNetV3 (`once-for-all` §1.1), to fit to whole networks of width 1.0 and, at width 1.2, to compare sums over
+//! a table with sums over its fit, for which FBNet (Wu et al. 2019, as in HW-NAS-Bench) stands in its elastic form;
+//! MobileNet v1 (arXiv:1704.04861, Table 1) and v2
 //! (arXiv:1801.04381, Table 2) at any width and resolution, to fit to whole networks. The general way from a search
-//! space to operators is not this crate's.
+//! space to operators is not this crate's; where both lower the same networks, a test of `search` compares them.
 
 use crate::workload::{Activation, Op, OpKind, Workload};
 
@@ -101,13 +102,8 @@ impl Chain {
     }
 }
 
-/// OFA's MobileNetV3 of width 1.2 with 1000 classes.
-pub(crate) fn mbv3(genome: &Genome, resolution: u32) -> Workload {
-    mbv3_of_width(120, genome, resolution)
-}
-
-/// OFA's MobileNetV3 of `percent` of the full width with 1000 classes.
-pub(crate) fn mbv3_of_width(percent: u32, genome: &Genome, resolution: u32) -> Workload {
+/// OFA's MobileNetV3 of `percent` of the full width, with 1000 classes.
+pub(crate) fn mbv3(genome: &Genome, resolution: u32, percent: u32) -> Workload {
     use Activation::{HSwish, Relu};
     let scaled = |width| scaled(width, percent);
     let stage = |width, stride, activation, squeeze_excite| Stage {
@@ -135,29 +131,34 @@ pub(crate) fn mbv3_of_width(percent: u32, genome: &Genome, resolution: u32) -> W
     Workload { resolution, ops: chain.ops }
 }
 
-/// FBNet: the ImageNet form (stem of stride 2, head of 1984) or the CIFAR form (stride 1, 1504).
-pub(crate) fn fbnet(genome: &Genome, resolution: u32, imagenet: bool, classes: u32) -> Workload {
+/// Stages of FBNet in its ImageNet or its CIFAR form.
+fn fbnet_stages(imagenet: bool) -> Vec<Stage> {
     let widths = [16, 24, 32, 64, 112, 184, 352];
     let strides = if imagenet { [1, 2, 2, 2, 1, 2, 1] } else { [1, 1, 2, 2, 1, 2, 1] };
-    let stages: Vec<Stage> = widths
-        .into_iter()
-        .zip(strides)
-        .enumerate()
-        .map(|(at, (width, stride))| Stage {
-            width,
-            stride,
-            max_depth: if at == 0 || at == 6 { 1 } else { 4 },
-            activation: Activation::Relu,
-            squeeze_excite: false,
-        })
-        .collect();
+    let stage = |(at, (width, stride))| Stage {
+        width,
+        stride,
+        max_depth: if at == 0 || at == 6 { 1 } else { 4 },
+        activation: Activation::Relu,
+        squeeze_excite: false,
+    };
+    widths.into_iter().zip(strides).enumerate().map(stage).collect()
+}
+
+/// FBNet around its blocks: the ImageNet form (stem of stride 2, head of 1984) or the CIFAR form (stride 1, 1504).
+fn fbnet_around(blocks: impl FnOnce(&mut Chain), resolution: u32, imagenet: bool, classes: u32) -> Workload {
     let mut chain = Chain { ops: Vec::new(), size: resolution, channels: 3 };
     chain.conv(3, if imagenet { 2 } else { 1 }, 16, Activation::Relu, true);
-    chain.stages(&stages, genome, true);
+    blocks(&mut chain);
     chain.conv(1, 1, if imagenet { 1984 } else { 1504 }, Activation::Relu, true);
     chain.pool();
     chain.classifier(classes);
     Workload { resolution, ops: chain.ops }
+}
+
+/// FBNet in elastic form.
+pub(crate) fn fbnet(genome: &Genome, resolution: u32, imagenet: bool, classes: u32) -> Workload {
+    fbnet_around(|chain| chain.stages(&fbnet_stages(imagenet), genome, true), resolution, imagenet, classes)
 }
 
 /// ProxylessNAS's network for mobile phones at 224 px (arXiv:1812.00332, as its latency table has it): pooling is in

@@ -121,7 +121,7 @@ fn fbnet_networks() -> Vec<Workload> {
 
 fn mbv3_networks() -> Vec<Workload> {
     let mut picker = Picker(2);
-    (0..NETWORKS).map(|_| mbv3(&picker.mbv3(), picker.pick(&[160, 176, 192, 208, 224]))).collect()
+    (0..NETWORKS).map(|_| mbv3(&picker.mbv3(), picker.pick(&[160, 176, 192, 208, 224]), 120)).collect()
 }
 
 pub(crate) fn text(words: &str) -> Option<String> {

@@ -125,7 +125,8 @@ mod tests {
     #[test]
     fn lowered_networks_keep_their_macs_and_map() {
         let mut picker = Picker(3);
-        let networks = [mbv3(&picker.mbv3(), 224), mbv3(&picker.mbv3(), 160), fbnet(&picker.fbnet(), 32, false, 100)];
+        let networks =
+            [mbv3(&picker.mbv3(), 224, 120), mbv3(&picker.mbv3(), 160, 120), fbnet(&picker.fbnet(), 32, false, 100)];
         for workload in networks {
             let layers = layers_of(&workload, 1).unwrap();
             let energy = estimate_network(&layers, &Accelerator::builtin("eyeriss").unwrap()).unwrap();
@@ -137,7 +138,7 @@ mod tests {
     #[test]
     fn a_depthwise_layer_has_no_partial_sums_between_channels() {
         let mut picker = Picker(3);
-        let layers = layers_of(&mbv3(&picker.mbv3(), 224), 1).unwrap();
+        let layers = layers_of(&mbv3(&picker.mbv3(), 224, 120), 1).unwrap();
         let depthwise = layers.iter().find(|layer| layer.name().ends_with("depthwise")).unwrap();
         assert_eq!((depthwise.channels, depthwise.filters), (1, 1));
         let energy = super::super::estimate(depthwise, &Accelerator::builtin("eyeriss").unwrap()).unwrap();

@@ -155,7 +155,7 @@ mod tests {
 
     use super::*;
     use crate::import::testing::refused;
-    use crate::reference_networks::{Genome, mbv3_of_width};
+    use crate::reference_networks::{Genome, mbv3};
     use crate::shipped::tests::shared;
 
     const INDEX: &str = "name,device,metric,value\nnet,phone,latency_ms,20\nnet,other,latency_ms,9\nnet,phone,macs,5\n";
@@ -218,7 +218,7 @@ mod tests {
             let genome = Genome { kernels: list("ks"), expands: list("e"), depths: list("d") };
             let percent = if golden["space"] == "mbv3-w1.2" { 120 } else { 100 };
             let resolution = golden["r"].as_u64().unwrap() as u32;
-            assert_eq!(network, &mbv3_of_width(percent, &genome, resolution), "{id}");
+            assert_eq!(network, &mbv3(&genome, resolution, percent), "{id}");
             let macs = network.macs().0 as f64 / 1e6 - golden["macs_m"].as_f64().unwrap();
             assert!(macs.abs() < 0.0051, "{id}: {macs}");
         }

@@ -32,7 +32,7 @@ fn note10_latencies_of_the_golden_architectures() {
     for arch in archs {
         let genome =
             Genome { kernels: numbers(&arch["ks"]), expands: numbers(&arch["e"]), depths: numbers(&arch["d"]) };
-        let network = mbv3(&genome, arch["r"].as_u64().unwrap() as u32);
+        let network = mbv3(&genome, arch["r"].as_u64().unwrap() as u32, 120);
         let cost = target.cost_of(&network).unwrap();
         let latency = cost.latency.unwrap();
         worst = worst.max((latency.value * 1e3 - arch["latency_ms"].as_f64().unwrap()).abs());
@@ -44,7 +44,7 @@ fn note10_latencies_of_the_golden_architectures() {
     println!("largest difference {worst:.1e} ms");
     assert!(worst < 1e-6, "{worst}");
 
-    let odd = mbv3(&Genome { kernels: vec![3; 20], expands: vec![3; 20], depths: vec![2; 5] }, 168);
+    let odd = mbv3(&Genome { kernels: vec![3; 20], expands: vec![3; 20], depths: vec![2; 5] }, 168, 120);
     let error = target.cost_of(&odd).unwrap_err();
     assert_eq!(error.kind().exit_code(), 3);
     assert!(error.to_string().contains("conv 168x168x3 -> 84x84x24"), "{error}");
