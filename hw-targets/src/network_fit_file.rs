@@ -10,7 +10,8 @@ use crate::error::HwError;
 use crate::manifest::{RangeEntry, six_digits};
 use crate::model::features::OpClass;
 use crate::model::fitted::Range;
-use crate::model::network_fit::{NETWORK_FEATURES, NetworkFit};
+use crate::model::network_features::NETWORK_FEATURES;
+use crate::model::network_fit::{Coefficients, NetworkFit};
 
 /// A model fitted to networks measured whole, on file; the constant of a network is the target's `const_latency_ms` or
 /// `const_energy_mJ`.
@@ -19,7 +20,7 @@ use crate::model::network_fit::{NETWORK_FEATURES, NetworkFit};
 pub struct NetworkFitEntry {
     /// Networks it was fitted to.
     pub networks: usize,
-    /// Mean absolute relative error of a network when fitted without it.
+    /// Mean absolute relative error of a network when fitted without it, or, among hundreds, without its tenth.
     pub loo_mape: f64,
     /// Standard deviation of a network, as a fraction.
     pub rel_error: f64,
@@ -29,7 +30,10 @@ pub struct NetworkFitEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extrapolation: Option<f64>,
     /// Seconds or joules per count.
-    pub coefficients: BTreeMap<String, f64>,
+    pub coefficients: Coefficients,
+    /// What comes on top at these input sizes of networks, and between them in proportion.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_input_size: BTreeMap<u32, Coefficients>,
     /// Smallest and largest shapes in the networks, by class of operator.
     pub ranges: BTreeMap<String, RangeEntry>,
 }
@@ -41,12 +45,14 @@ impl NetworkFitEntry {
             let Range { in_size, in_channels, out_channels, mid_channels, kernel } = range.clone();
             (class.name().to_string(), RangeEntry { in_size, in_channels, out_channels, mid_channels, kernel })
         };
+        let rounded = |set: &Coefficients| set.iter().map(|(name, w)| (name.clone(), six_digits(*w))).collect();
         Self {
             networks: model.networks,
             loo_mape: six_digits(model.loo_mape),
             rel_error: six_digits(model.rel_error),
             extrapolation: None,
-            coefficients: model.coefficients.iter().map(|(name, w)| (name.clone(), six_digits(*w))).collect(),
+            coefficients: rounded(&model.coefficients),
+            by_input_size: model.by_input_size.iter().map(|(size, set)| (*size, rounded(set))).collect(),
             ranges: model.ranges.iter().map(range).collect(),
         }
     }
@@ -64,7 +70,7 @@ impl NetworkFitEntry {
             field: format!("{field}.network_fit"),
             problem,
         };
-        for (term, value) in &self.coefficients {
+        for (term, value) in self.by_input_size.values().chain([&self.coefficients]).flatten() {
             if !NETWORK_FEATURES.contains(&term.as_str()) {
                 return Err(bad(format!("there is no term {term:?}; the terms: {}", NETWORK_FEATURES.join(", "))));
             }
@@ -85,6 +91,7 @@ impl NetworkFitEntry {
         }
         Ok(NetworkFit {
             coefficients: self.coefficients.clone(),
+            by_input_size: self.by_input_size.clone(),
             constant,
             networks: self.networks,
             loo_mape: self.loo_mape,
@@ -124,6 +131,10 @@ mod tests {
         };
         check(|entry| entry.coefficients.extend([("flops".to_string(), 1.0)]), "flops");
         check(|entry| entry.coefficients.extend([("layers".to_string(), -1.0)]), "layers");
+        let at_128 = |entry: &mut NetworkFitEntry| {
+            entry.by_input_size.insert(128, Coefficients::from([("flops".to_string(), 1.0)]));
+        };
+        check(at_128, "flops");
         check(|entry| entry.rel_error = f64::NAN, "rel_error");
         check(|entry| entry.ranges.extend([("lstm".to_string(), entry.ranges["block"].clone())]), "lstm");
     }

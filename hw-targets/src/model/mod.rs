@@ -6,6 +6,7 @@ pub mod fit;
 pub mod fitted;
 pub mod limited;
 pub mod lookup;
+pub mod network_features;
 pub mod network_fit;
 pub mod per_mac;
 

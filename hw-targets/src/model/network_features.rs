@@ -1,0 +1,285 @@
+//! What a model fitted to whole networks counts in an operator.
+//!
+//! Counts are sums over the layers of an operator (an inverted bottleneck has two or three, and four more in its
+//! squeeze-excite), so that a model of networks is a model of operators. There are two sets of them, chosen by how many
+//! networks there are to fit to, about ten for a coefficient.
+//!
+//! [`BASIC`], for a few dozen networks:
+//! - `macs_pointwise`: MACs of 1×1 convolutions, of convolutions without groups and of linear layers;
+//! - `macs_depthwise`: MACs of depthwise convolutions;
+//! - `elements`: outputs and weights of every layer, and what a pooling reads: memory traffic;
+//! - `pixels`: positions of the output of every layer, whatever its width: the part of a layer that narrow channels do
+//!   not fill. It lowers the leave-one-out error of energy on four of the five shipped boards, by a tenth to a third.
+//!   Positions of a depthwise convolution count in proportion to its taps, 1 for the kernel 3 of all networks measured
+//!   there: those networks leave open how its cost divides into MACs and positions, and no wider kernel may come free;
+//! - `layers`: what every layer costs before it computes anything.
+//!
+//! [`DETAILED`], for hundreds of networks: `macs_pointwise`, `layers` and
+//! - `dense_elements`: inputs and outputs of 1×1 and dense convolutions and of linear layers;
+//! - `depthwise_outputs`, `…_5`, `…_7`: outputs of depthwise convolutions of stride 1; of those from kernel 5 on; of
+//!   those from kernel 7 on, beyond 7 in proportion to the taps. What a wider kernel costs more is a coefficient of its
+//!   own, because GPUs run kernels 3, 5 and 7 by different code, and it cannot be negative;
+//! - `strided_outputs`, `…_5`, `…_7`: the same of those with a stride, which other code runs again;
+//! - `depthwise_channels`: channels of depthwise convolutions: phones and server CPUs go through them one by one, and
+//!   FBNet's maps are small;
+//! - `squeeze_excites`, `squeeze_excite_weights`; `hswishes`, `hswish_elements`; `residuals`: runs of their own on a GPU;
+//! - `grouped`, `grouped_elements`: 1×1 convolutions with groups, and what they read and write.
+//!
+//! Residuals count for blocks as well: in OFA's networks all blocks but five have one, so their number says the same.
+//!
+//! Each earns its place: on the first 2,000 networks of HELP's files, 1,400 to fit and 600 to judge, the geometric mean
+//! error over 13 settings rises without it by 19 to 20 % (`depthwise_outputs_5`, `…_7`), 12 and 9 % (`strided_outputs_7`,
+//! `…_5`), 11 % (`depthwise_channels`; on a server CPU it doubles), 8 % (`squeeze_excites`), 7 % (`grouped`), 3 %
+//! (`dense_elements`, `strided_outputs`), 2 % (`depthwise_outputs`), 1.4 % (`macs_pointwise`, `hswishes`,
+//! `hswish_elements`), 0.8 % (`squeeze_excite_weights`), 0.6 % (`residuals`), 0.3 % (`grouped_elements`). `layers` stay so
+//! that nothing is free. What was tried and takes off less than half a per cent: weights, channels in groups of 64,
+//! pixels, depthwise MACs, inputs, positions and layers, elements of squeeze-excites and of residuals.
+//! `scripts/compare-network-latency --ablation` prints what each is worth on networks that none of this has seen.
+
+use crate::model::features::hswish_elements;
+use crate::workload::{Activation, Op, OpKind, Workload};
+
+/// All names.
+pub const NETWORK_FEATURES: [&str; 20] = [
+    LAYERS,
+    "macs_pointwise",
+    "macs_depthwise",
+    "elements",
+    "pixels",
+    "dense_elements",
+    DEPTHWISE,
+    "depthwise_outputs_5",
+    "depthwise_outputs_7",
+    "strided_outputs",
+    "strided_outputs_5",
+    "strided_outputs_7",
+    "depthwise_channels",
+    SQUEEZE_EXCITES,
+    "squeeze_excite_weights",
+    HSWISHES,
+    "hswish_elements",
+    "residuals",
+    GROUPED,
+    "grouped_elements",
+];
+/// What every layer costs before it computes anything.
+pub const LAYERS: &str = "layers";
+const DEPTHWISE: &str = "depthwise_outputs";
+const SQUEEZE_EXCITES: &str = "squeeze_excites";
+const HSWISHES: &str = "hswishes";
+/// 1×1 convolutions with groups.
+pub const GROUPED: &str = "grouped";
+
+/// For a few dozen networks.
+pub const BASIC: [&str; 5] = ["macs_pointwise", "macs_depthwise", "elements", "pixels", LAYERS];
+/// For hundreds of networks.
+pub const DETAILED: [&str; 17] = [
+    "macs_pointwise",
+    "dense_elements",
+    DEPTHWISE,
+    "depthwise_outputs_5",
+    "depthwise_outputs_7",
+    "strided_outputs",
+    "strided_outputs_5",
+    "strided_outputs_7",
+    "depthwise_channels",
+    SQUEEZE_EXCITES,
+    "squeeze_excite_weights",
+    HSWISHES,
+    "hswish_elements",
+    "residuals",
+    LAYERS,
+    GROUPED,
+    "grouped_elements",
+];
+
+/// Taps of every depthwise convolution in the networks of few that [`BASIC`] is for.
+const MEASURED_TAPS: f64 = 9.0;
+/// Taps of the widest kernel of HELP's networks.
+const WIDEST_TAPS: f64 = 49.0;
+
+/// One value per name, in the order of [`NETWORK_FEATURES`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Counts([f64; NETWORK_FEATURES.len()]);
+
+impl Counts {
+    fn count(&mut self, name: &str, count: f64) {
+        if let Some(at) = NETWORK_FEATURES.iter().position(|known| *known == name) {
+            self.0[at] += count;
+        }
+    }
+
+    /// The value of a name, 0 for an unknown one.
+    pub(crate) fn get(&self, name: &str) -> f64 {
+        NETWORK_FEATURES.iter().position(|known| *known == name).map_or(0.0, |at| self.0[at])
+    }
+
+    pub(crate) fn add(&mut self, other: &Counts) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, other)| *sum += other);
+    }
+
+    /// Counts with their names.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
+        NETWORK_FEATURES.into_iter().zip(self.0)
+    }
+
+    /// A convolution or linear layer of `weights` weights with outputs of `area` positions × `channels`, which reads
+    /// `inputs` elements.
+    fn dense(&mut self, inputs: f64, area: f64, channels: f64, weights: f64, groups: u32) {
+        self.count("macs_pointwise", area * weights);
+        self.count("elements", area * channels + weights);
+        self.count("pixels", area);
+        self.count(LAYERS, 1.0);
+        self.count("dense_elements", inputs + area * channels);
+        if groups > 1 {
+            self.count(GROUPED, 1.0);
+            self.count("grouped_elements", inputs + area * channels);
+        }
+    }
+
+    fn depthwise(&mut self, area: f64, channels: f64, kernel: u32, stride: u32) {
+        let (taps, outputs) = (f64::from(kernel).powi(2), area * channels);
+        self.count("macs_depthwise", outputs * taps);
+        self.count("elements", outputs + channels * taps);
+        self.count("pixels", area * taps / MEASURED_TAPS);
+        self.count(LAYERS, 1.0);
+        self.count("depthwise_channels", channels);
+        let names = match stride {
+            1 => [DEPTHWISE, "depthwise_outputs_5", "depthwise_outputs_7"],
+            _ => ["strided_outputs", "strided_outputs_5", "strided_outputs_7"],
+        };
+        self.count(names[0], outputs);
+        if kernel >= 5 {
+            self.count(names[1], outputs);
+        }
+        if kernel >= 7 {
+            self.count(names[2], outputs * taps / WIDEST_TAPS);
+        }
+    }
+}
+
+/// Counts of an operator but for squeeze-excite and h-swish.
+pub(crate) fn plain(op: &Op) -> Counts {
+    let f = f64::from;
+    let (in_area, out_area) = (f(op.in_size).powi(2), f(op.out_size).powi(2));
+    let (cin, cout, mid, groups) = (f(op.in_channels), f(op.out_channels), f(op.mid_channels), f(op.groups));
+    let mut sum = Counts::default();
+    match op.kind {
+        OpKind::Conv => {
+            sum.dense(in_area * cin, out_area, cout, cin * cout * f(op.kernel).powi(2) / groups, op.groups);
+        }
+        OpKind::Linear => sum.dense(cin, 1.0, cout, cin * cout, 1),
+        OpKind::AvgPool => {
+            sum.count("elements", in_area * cin);
+            sum.count("pixels", 1.0);
+            sum.count(LAYERS, 1.0);
+        }
+        OpKind::MbConv => {
+            if op.expand_conv {
+                sum.dense(in_area * cin, in_area, mid, cin * mid / groups, op.groups);
+            }
+            sum.depthwise(out_area, mid, op.kernel, op.stride);
+            sum.dense(out_area * mid, out_area, cout, mid * cout / groups, op.groups);
+        }
+    }
+    if op.residual {
+        sum.count("residuals", 1.0);
+    }
+    sum
+}
+
+/// Squeeze-excite and h-swish of an operator by their own names.
+pub(crate) fn extras(op: &Op) -> Counts {
+    let mut sum = Counts::default();
+    if op.se_channels > 0 {
+        sum.count(SQUEEZE_EXCITES, 1.0);
+        sum.count("squeeze_excite_weights", 2.0 * f64::from(op.mid_channels) * f64::from(op.se_channels));
+    }
+    if op.activation == Activation::HSwish && op.kind != OpKind::AvgPool {
+        let passes = if op.kind == OpKind::MbConv && op.expand_conv { 2.0 } else { 1.0 };
+        sum.count(HSWISHES, passes);
+        sum.count("hswish_elements", hswish_elements(op));
+    }
+    sum
+}
+
+/// Sums over the operators of a network, in the order of [`DETAILED`].
+pub fn detailed_counts(network: &Workload) -> Vec<f64> {
+    let mut sum = Counts::default();
+    for op in &network.ops {
+        sum.add(&plain(op));
+        sum.add(&extras(op));
+    }
+    DETAILED.iter().map(|name| sum.get(name)).collect()
+}
+
+/// What stands for squeeze-excite and h-swish where no measured network has them: an h-swish is one more pass over its
+/// elements; a squeeze-excite is a pooling of what the depthwise convolution wrote, two linear layers, and a pass that
+/// scales it. A pass counts as `elements`, and as a 3×3 depthwise convolution, which reads and writes as much, where
+/// those are not counted.
+pub(crate) fn stand_ins(op: &Op, is_measured: impl Fn(&str) -> bool) -> Counts {
+    let f = f64::from;
+    let mut sum = Counts::default();
+    let pass = |sum: &mut Counts, elements: f64| {
+        sum.count("elements", elements);
+        sum.count(DEPTHWISE, elements);
+    };
+    if !is_measured(HSWISHES) {
+        pass(&mut sum, hswish_elements(op));
+    }
+    if op.se_channels > 0 && !is_measured(SQUEEZE_EXCITES) {
+        let (mid, se, area) = (f(op.mid_channels), f(op.se_channels), f(op.out_size).powi(2));
+        pass(&mut sum, 2.0 * area * mid);
+        sum.count(LAYERS, 2.0);
+        sum.dense(mid, 1.0, se, mid * se, 1);
+        sum.dense(se, 1.0, mid, mid * se, 1);
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference_networks::{mobilenet_v1, mobilenet_v2};
+
+    #[test]
+    fn counts_agree_with_the_macs_of_the_operators() {
+        for network in [mobilenet_v1(100, 224), mobilenet_v2(35, 96)] {
+            let macs = |op: &Op| plain(op).get("macs_pointwise") + plain(op).get("macs_depthwise");
+            assert_eq!(network.ops.iter().map(macs).sum::<f64>(), network.macs().0 as f64);
+        }
+    }
+
+    #[test]
+    fn every_named_count_is_counted_once() {
+        for set in [&BASIC[..], &DETAILED[..]] {
+            assert!(set.iter().all(|name| NETWORK_FEATURES.contains(name)), "{set:?}");
+        }
+        let block = mobilenet_v2(100, 224).ops[4];
+        let rich = Op {
+            stride: 1,
+            se_channels: 24,
+            activation: Activation::HSwish,
+            groups: 2,
+            kernel: 7,
+            residual: true,
+            ..block
+        };
+        let mut sum = plain(&rich);
+        sum.add(&extras(&rich));
+        sum.add(&plain(&Op { stride: 2, ..rich }));
+        assert!(sum.named().all(|(_, count)| count > 0.0), "{sum:?}");
+        assert_eq!(sum.get("squeeze_excite_weights"), 2.0 * f64::from(block.mid_channels) * 24.0);
+        assert_eq!(sum.get("flops"), 0.0);
+    }
+
+    #[test]
+    fn a_wider_kernel_counts_no_less_of_anything() {
+        let block = mobilenet_v2(100, 224).ops[4];
+        let of = |kernel| plain(&Op { kernel, stride: 1, ..block });
+        for (narrow, wide) in [(3, 5), (5, 7), (7, 9), (9, 13)] {
+            assert!(of(narrow).named().zip(of(wide).named()).all(|((_, a), (_, b))| a <= b), "{narrow} {wide}");
+        }
+        assert!(of(9).get("depthwise_outputs_7") > of(7).get("depthwise_outputs_7"));
+    }
+}
