@@ -9,7 +9,7 @@
 //! On a GPU the cost of small inputs is that of launching layers and the cost of large ones that of computing them, the
 //! larger of two sums, which is no sum. With many networks of several input sizes the coefficients may therefore
 //! depend on the network's input size: three sets, at the smallest, the middle and the largest, and in between what
-//! lies between them. They are kept where that takes a quarter off the error on held-out networks; they hold
+//! lies between them. They are kept where that takes a tenth off the error on held-out networks; they hold
 //! for these sizes only, beyond which the nearest set answers with a wider error.
 //!
 //! What is known is the error of a network, not how it divides over its operators: [`NetworkFit::rel_error`] is added
@@ -36,8 +36,10 @@ pub const DETAILED_NETWORKS: usize = 10 * (DETAILED.len() + 1);
 const SETS: usize = 3;
 /// Networks from which on coefficients may depend on the input size: ten a coefficient.
 const BY_SIZE_NETWORKS: usize = 10 * (SETS * DETAILED.len() + 1);
-/// Error that is left, at most, where they do.
-const BY_SIZE_GAIN: f64 = 0.75;
+/// Error that is left, at most, where they do, as a part of what it was.
+const BY_SIZE_GAIN: f64 = 0.9;
+/// And by how much it is smaller at least: less is no error to speak of.
+const LEAST_GAIN: f64 = 5e-4;
 /// What a layer costs at least, of the mean cost of a layer.
 const LEAST_LAYER: f64 = 0.01;
 
@@ -204,7 +206,8 @@ impl NetworkFit {
         let (same, mut sets, constant) = rows.detailed(&[]);
         if let Some(sizes) = rows.three_sizes().filter(|_| rows.values.len() >= BY_SIZE_NETWORKS) {
             let (by_size, sets, constant) = rows.detailed(&sizes);
-            if mean_absolute(&by_size.left_out) <= BY_SIZE_GAIN * mean_absolute(&same.left_out) {
+            let (before, after) = (mean_absolute(&same.left_out), mean_absolute(&by_size.left_out));
+            if after <= BY_SIZE_GAIN * before && after <= before - LEAST_GAIN {
                 let everywhere = BTreeMap::from([(LAYERS.to_string(), least)]);
                 return (by_size, everywhere, sizes.into_iter().zip(sets).collect(), constant);
             }
