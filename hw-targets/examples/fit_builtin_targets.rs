@@ -29,7 +29,7 @@ fn report(name: &str, manifest: &Manifest) {
     for (quantity, entry) in [("latency", &manifest.latency), ("energy", &manifest.energy)] {
         if let Some(fit) = entry.as_ref().and_then(|entry| entry.network_fit.as_ref()) {
             let (networks, loo, rel) = (fit.networks, 100.0 * fit.loo_mape, 100.0 * fit.rel_error);
-            println!("{name} {quantity}: {networks} whole networks, leave-one-out {loo:.2} %, error of one {rel:.1} %");
+            println!("{name} {quantity}: {networks} whole networks, held out {loo:.2} %, error of one {rel:.1} %");
         }
         if let Some(fit) = entry.as_ref().and_then(|entry| entry.per_mac.as_ref()) {
             let (loo, rel) = (100.0 * fit.loo_mape, 100.0 * fit.rel_error);

@@ -42,6 +42,7 @@ mod reference_networks;
 pub mod schema;
 pub mod shipped;
 mod shipped_boards;
+pub mod shipped_help;
 pub mod shipped_networks;
 mod shipped_pixel1;
 pub mod table;

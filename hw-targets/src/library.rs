@@ -21,7 +21,9 @@ use crate::units::Quantity;
 
 /// Shipped targets: name and YAML. `examples/fit_builtin_targets.rs` makes those with coefficients from published
 /// measurements; the other microcontroller boards state the memory that MCUNet's authors give them; eyeriss is counted.
-pub const SHIPPED: [(&str, &str); 17] = [
+pub const SHIPPED: [(&str, &str); 23] = [
+    ("2080ti", include_str!("../targets/2080ti.yaml")),
+    ("essential-ph1", include_str!("../targets/essential-ph1.yaml")),
     ("eyeriss", include_str!("../targets/eyeriss.yaml")),
     ("jetson-agx-orin", include_str!("../targets/jetson-agx-orin.yaml")),
     ("jetson-agx-xavier", include_str!("../targets/jetson-agx-xavier.yaml")),
@@ -29,9 +31,12 @@ pub const SHIPPED: [(&str, &str); 17] = [
     ("khadas-vim4", include_str!("../targets/khadas-vim4.yaml")),
     ("note10", include_str!("../targets/note10.yaml")),
     ("pixel1", include_str!("../targets/pixel1.yaml")),
+    ("pixel2", include_str!("../targets/pixel2.yaml")),
     ("pixel3", include_str!("../targets/pixel3.yaml")),
     ("raspberry-pi-4", include_str!("../targets/raspberry-pi-4.yaml")),
     ("rk3588s", include_str!("../targets/rk3588s.yaml")),
+    ("samsung-a50", include_str!("../targets/samsung-a50.yaml")),
+    ("samsung-s7", include_str!("../targets/samsung-s7.yaml")),
     ("stm32f412", include_str!("../targets/stm32f412.yaml")),
     ("stm32f746", include_str!("../targets/stm32f746.yaml")),
     ("stm32f765", include_str!("../targets/stm32f765.yaml")),
@@ -39,6 +44,7 @@ pub const SHIPPED: [(&str, &str); 17] = [
     ("stm32h7a3", include_str!("../targets/stm32h7a3.yaml")),
     ("stm32l4r5", include_str!("../targets/stm32l4r5.yaml")),
     ("stm32u575", include_str!("../targets/stm32u575.yaml")),
+    ("v100", include_str!("../targets/v100.yaml")),
 ];
 
 const TARGET_FILE: &str = "target.yaml";

@@ -1,8 +1,8 @@
 //! Networks that published measurements are of, operator by operator.
 //!
 //! OFA's MobileNetV3 (`once-for-all` §1.1), to fit to whole networks of width 1.0 and, at width 1.2, to compare sums over
-//! a table with sums over its fit, for which FBNet (Wu et al. 2019, as in HW-NAS-Bench) stands in its elastic form;
-//! MobileNet v1 (arXiv:1704.04861, Table 1) and v2
+//! a table with sums over its fit; FBNet (Wu et al. 2019, as in HW-NAS-Bench) for both, as lists of operators and in its
+//! elastic form; MobileNet v1 (arXiv:1704.04861, Table 1) and v2
 //! (arXiv:1801.04381, Table 2) at any width and resolution, to fit to whole networks. The general way from a search
 //! space to operators is not this crate's; where both lower the same networks, a test of `search` compares them.
 
@@ -180,6 +180,32 @@ pub(crate) fn proxyless(genome: &Genome) -> Workload {
     chain.size = 1;
     chain.classifier(1000);
     Workload { resolution: 224, ops: chain.ops }
+}
+
+/// FBNet of 22 operator numbers in the CIFAR form: 0…8 = k3e1, k3e1 with two groups, k3e3, k3e6, k5e1, k5e1 with two
+/// groups, k5e3, k5e6, skip. A skip is an identity (an average pooling over single positions), or, where it must change
+/// width or size, a 1×1 convolution.
+pub(crate) fn fbnet_operators(numbers: &[u32], resolution: u32, classes: u32) -> Workload {
+    let choices = [(3, 1, 1), (3, 1, 2), (3, 3, 1), (3, 6, 1), (5, 1, 1), (5, 1, 2), (5, 3, 1), (5, 6, 1)];
+    let blocks = |chain: &mut Chain| {
+        let stages = fbnet_stages(false);
+        let places = stages.iter().flat_map(|stage| (0..stage.max_depth).map(move |index| (stage, index)));
+        for ((stage, index), number) in places.zip(numbers) {
+            let stride = if index == 0 { stage.stride } else { 1 };
+            match choices.get(*number as usize) {
+                Some(&(kernel, expand, groups)) => {
+                    chain.block(stage, stride, kernel, expand, true);
+                    chain.ops.last_mut().expect("block pushed one").groups = groups;
+                }
+                None if stride == 1 && chain.channels == stage.width => {
+                    let (size, channels) = (chain.size, chain.channels);
+                    chain.ops.push(Op::plain(OpKind::AvgPool, size, channels, size, channels));
+                }
+                None => chain.conv(1, stride, stage.width, Activation::Relu, true),
+            }
+        }
+    };
+    fbnet_around(blocks, resolution, false, classes)
 }
 
 fn plain_stage(width: u32, activation: Activation) -> Stage {

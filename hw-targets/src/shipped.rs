@@ -15,6 +15,7 @@
 //! - `pixel1`: `shipped_pixel1.rs`.
 //! - `stm32h7a3`, `stm32l4r5`, `stm32u575`: `shipped_boards.rs`.
 //! - `jetson-agx-orin`, `jetson-agx-xavier`, `khadas-vim4`, `rk3588s`: [`crate::shipped_networks`].
+//! - `2080ti`, `essential-ph1`, `pixel2`, `samsung-a50`, `samsung-s7`, `v100`: [`crate::shipped_help`].
 //!
 //! FBNet has no squeeze-excite, no h-swish and no kernel 7: the devices of HW-NAS-Bench take those terms from note10 by
 //! the ratio of the devices on the plain blocks of note10's table.
@@ -31,6 +32,7 @@ use crate::manifest::{DefaultBundle, FittedEntry, Manifest, QuantityEntry, TARGE
 use crate::model::{CostModel, FittedModel, TableModel};
 use crate::reference_networks::{Picker, fbnet, mbv3};
 use crate::shipped_boards;
+use crate::shipped_help;
 use crate::shipped_networks;
 use crate::shipped_pixel1;
 use crate::table::{OpTable, Row};
@@ -76,6 +78,7 @@ pub fn refit(data: &Path) -> Result<Vec<Manifest>, HwError> {
     ];
     manifests.extend(whole.manifests);
     manifests.extend(shipped_boards::refit(data)?);
+    manifests.extend(shipped_help::refit(data)?);
     manifests.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(manifests)
 }

@@ -60,9 +60,13 @@ fn shipped_targets_are_what_the_measurements_give() {
             if let Some((fresh, kept)) = network_fit(fresh).zip(network_fit(kept)) {
                 assert_eq!((fresh.networks, &fresh.ranges), (kept.networks, &kept.ranges));
                 assert!((fresh.loo_mape - kept.loo_mape).abs() < 1e-5);
-                for (term, value) in &fresh.coefficients {
-                    let gap = (value - kept.coefficients[term]).abs();
-                    assert!(gap <= 1e-4 * value.abs(), "{name} {term}");
+                assert!(fresh.by_input_size.keys().eq(kept.by_input_size.keys()), "{name}");
+                let sets = kept.by_input_size.values().chain([&kept.coefficients]);
+                for (fresh, kept) in fresh.by_input_size.values().chain([&fresh.coefficients]).zip(sets) {
+                    assert!(fresh.keys().eq(kept.keys()), "{name}");
+                    for (term, value) in fresh {
+                        assert!((value - kept[term]).abs() <= 1e-4 * value.abs(), "{name} {term}");
+                    }
                 }
             }
             let pair = fresh.as_ref().zip(kept.as_ref());
