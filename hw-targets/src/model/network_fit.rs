@@ -150,7 +150,7 @@ impl NetworkFit {
         Self::fit_without(measured, common_rel, &[])
     }
 
-    /// The same without some of the detailed counts, to see what they are worth.
+    /// The same with nothing for some of the detailed counts, to see what they are worth.
     ///
     /// # Errors
     /// As [`NetworkFit::fit`].
@@ -182,8 +182,13 @@ impl NetworkFit {
             sizes: measured.iter().map(|(network, _)| network.resolution).collect(),
             values: measured.iter().map(|(_, value)| *value).collect(),
         };
-        let (fit, coefficients, by_input_size, constant) =
+        let (fit, mut coefficients, by_input_size, constant) =
             if is_detailed { Self::detailed(&rows) } else { Self::basic(&rows) };
+        // Measured all the same: nothing stands in for them.
+        let is_there = |name: &&&str| rows.counts.iter().any(|counts| counts.get(name) > 0.0);
+        for name in left_out.iter().filter(is_there) {
+            coefficients.entry(name.to_string()).or_insert(0.0);
+        }
         Ok(Self {
             constant,
             coefficients,
@@ -359,7 +364,12 @@ mod tests {
         assert!(fit.cost(&Op { groups: 2, ..block }, 160).unwrap_err().near.contains("groups"));
         assert!(!fit.cost(&block, 160).unwrap().outside, "h-swish and squeeze-excite were measured");
         let without = NetworkFit::fit_without(&networks, 0.0, &["squeeze_excites"]).unwrap();
-        assert!(without.loo_mape > 10.0 * fit.loo_mape && !without.coefficients.contains_key("squeeze_excites"));
+        assert!(without.loo_mape > 10.0 * fit.loo_mape && without.coefficients["squeeze_excites"] == 0.0);
+        let (network, cost) = &networks[0];
+        assert!(
+            (without.predict(network).unwrap() / cost - 1.0).abs() < 0.1,
+            "nothing stands in for what was measured"
+        );
     }
 
     #[test]
