@@ -1,7 +1,7 @@
 //! Every reader on damaged files: it reads them or refuses them, and neither panics nor hangs.
 //!
 //! Inputs are random bytes and mutations of small valid files, from a seed, so that a failure can be repeated. The
-//! variable `OFA_MALFORMED_INPUTS` sets how many each reader gets: with 100000, they get more than a million together.
+//! variable `OFA_MALFORMED_INPUTS` sets how many each reader gets: with 100000, they get 1.5 million together.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,11 +14,13 @@ use crate::error::HwError;
 use crate::import::{
     help, hw_nas_bench, netadapt, ofa_yaml, ort_profile, proxyless_yaml, single_path_nas, tflite_benchmark,
 };
+use crate::library::SHIPPED;
 use crate::manifest::Manifest;
 use crate::networks::Networks;
-use crate::reference_networks::Picker;
+use crate::reference_networks::{Picker, mobilenet_v2};
 use crate::table::OpTable;
 use crate::table_file::from_cells;
+use crate::target::Target;
 
 /// Longest that one small input may take: thousands of times what it needs.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -82,6 +84,9 @@ const ORT: &str = r#"[{"cat":"Session","dur":9,"name":"model_run","args":{}},
 const MANIFEST: &str = "schema: ofa.table/1\ndevice: x\nbatch: 1\nenergy: {power_W: 2, scope: wall_ac}\n\
     latency:\n  correction: {scale: 1, offset: -2, networks: 4, mape: 0.1}\n";
 
+/// An accelerator described in place follows.
+const COUNTED: &str = "schema: ofa.target/1\nenergy:\n  accelerator:\n    ";
+
 fn single_path_nas_file() -> String {
     let layer = |layer: usize| format!("\"{layer}\": {{\"0\": 1.5, \"1\": 3, \"2\": 2, \"3\": 4.25}}");
     format!("{{{}}}", (0..22).map(layer).collect::<Vec<_>>().join(", "))
@@ -97,7 +102,22 @@ fn readers() -> Vec<Reader> {
     fn checked(path: &Path, table: &OpTable) -> Result<(), HwError> {
         defects::check(table, path).map(|_| ())
     }
-    let all: [Reader; 11] = [
+    /// A target without a table, asked for the cost of a network.
+    fn target(path: &Path, text: &str) -> Result<(), HwError> {
+        let target = Target::new("damaged", Manifest::parse(path, text)?, None, path)?;
+        let _ = target.cost_of(&mobilenet_v2(35, 96));
+        Ok(())
+    }
+    let shipped = |name: &str| SHIPPED.iter().find(|(shipped, _)| *shipped == name).unwrap().1.to_string();
+    let all: [Reader; 15] = [
+        ("fitted target", shipped("pixel3"), target),
+        ("target fitted to networks", shipped("v100"), target),
+        ("target per MAC", shipped("stm32l4r5"), target),
+        (
+            "counted target",
+            format!("{COUNTED}{}", include_str!("../accelerators/eyeriss.yaml").replace('\n', "\n    ")),
+            target,
+        ),
         ("table", TABLE.to_string(), table),
         ("networks", NETWORKS.to_string(), |path, text| Networks::parse(path, text).map(|_| ())),
         ("manifest", MANIFEST.to_string(), |path, text| Manifest::parse(path, text).map(|_| ())),
