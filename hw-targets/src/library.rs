@@ -188,25 +188,26 @@ impl TargetLibrary {
         Some(home.join("networks").join(format!("{name}.csv")))
     }
 
-    /// Keeps operators measured here as the user's own target `name`.
+    /// Keeps operators measured here as the user's own target `name`, and gives it as it will be found from now on: a
+    /// file's milliseconds may be one bit off the seconds.
     ///
     /// # Errors
     /// As [`TargetLibrary::add`].
     pub fn add_measured(&self, name: &str, manifest: Manifest, table: OpTable) -> Result<Target, HwError> {
         let folder = self.own_folder(name)?;
-        self.keep(name, manifest, table, &folder.join(TABLE_FILE))
+        let kept = self.keep(name, manifest, table, &folder.join(TABLE_FILE))?;
+        Ok(self.find(name)?.with_warnings(kept.warnings().to_vec()))
     }
 
-    /// Keeps networks measured here under the name `name`.
+    /// Keeps networks measured here under the name `name`, and gives them as they will be found from now on.
     ///
     /// # Errors
     /// As [`TargetLibrary::add`]; [`HwError::NoNetworks`].
     pub fn add_networks(&self, name: &str, rows: Vec<MeasuredNetwork>) -> Result<Networks, HwError> {
         self.check_name(name)?;
         let file = self.networks_file(name).ok_or(HwError::NoHome)?;
-        let networks = Networks::measured(&file, rows)?;
-        networks.write_csv(&file)?;
-        Ok(networks)
+        Networks::measured(&file, rows)?.write_csv(&file)?;
+        Networks::read(&file)
     }
 
     /// Where the user's own target `name` is kept, or would be.

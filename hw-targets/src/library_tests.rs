@@ -394,3 +394,44 @@ fn what_is_wrong_with_an_accelerator_of_ones_own_is_said() {
     // In place, as a kept target has it.
     refused("", "{schema: ofa.accelerator/1, name: mine}", &["own.yaml", "dataflow"]);
 }
+
+#[test]
+fn what_is_measured_here_is_given_as_it_will_be_found() {
+    use crate::error::Place;
+    use crate::table::{Measurement, OpKey, Row};
+    let home = home();
+    let measured = |at: u32| Measurement { std: None, ..Measurement::of(1e-4 + f64::from(at) / 7e6) };
+    let op = |at: u32| Op { batch_norm: true, ..Op::plain(OpKind::Linear, 1, 8, 1, at) };
+    let row = |at: u32| Row {
+        key: OpKey::new(&op(at), None),
+        latency: Some(measured(at)),
+        energy: None,
+        energy_method: None,
+        energy_scope: None,
+        source_key: None,
+        place: Place::Row(u64::from(at)),
+    };
+    let table = OpTable::from_rows(Path::new("here"), (1..500).map(row).collect()).unwrap();
+    let manifest = Manifest { schema: TABLE_SCHEMA.to_string(), ..Manifest::default() };
+    let given = home.library.add_measured("here", manifest, table.clone()).unwrap();
+    let found = home.library.find("here").unwrap();
+    let bits = |target: &Target| -> Vec<u64> {
+        (1..500).map(|at| target.cost_in(Quantity::Latency, &op(at), 32).unwrap().value.to_bits()).collect()
+    };
+    assert_eq!(bits(&given), bits(&found));
+    // Some of them are not what was measured, to the last bit, or the test says nothing.
+    assert!(bits(&found) != (1..500).map(|at| measured(at).value.to_bits()).collect::<Vec<_>>());
+
+    let network = |at: u32| MeasuredNetwork {
+        place: Place::Row(u64::from(at)),
+        subnet: "{}".to_string(),
+        space: None,
+        latency: Some(measured(at)),
+        energy: None,
+    };
+    let given = home.library.add_networks("here", (1..500).map(network).collect()).unwrap();
+    let seconds = |networks: &Networks| -> Vec<f64> {
+        networks.rows().iter().map(|row| row.measurement(Quantity::Latency).unwrap().value).collect()
+    };
+    assert_eq!(seconds(&given), seconds(&home.library.networks("here").unwrap()));
+}
