@@ -219,13 +219,13 @@ fn require_file(path: &Path) -> Result<(), AppError> {
 /// What a network costs in one quantity (energy or latency) that the target knows.
 ///
 /// # Errors
-/// [`HwError::MissingOperator`].
+/// [`HwError::MissingOperator`], [`HwError::NoCost`].
 pub fn value_in(target: &Target, quantity: Quantity, workload: &Workload) -> Result<CostValue, HwError> {
     let mut sum = CostSum::default();
     for op in &workload.ops {
         sum.add(&target.cost_in(quantity, op, workload.resolution)?);
     }
-    Ok(target.value_of(quantity, &sum))
+    target.value_of(quantity, &sum)
 }
 
 /// Costs as the commands print them: `energy_mj` and `latency_ms` as objects, left out where not known; `macs`, `params`,

@@ -34,6 +34,10 @@ pub(crate) struct Answer {
     /// Standard deviation of a whole network on top of its operators', as a fraction: of a model fitted to networks.
     pub(crate) network_rel: f64,
     pub(crate) explanation: String,
+    /// Whether a table of measured operators is asked first.
+    pub(crate) is_tabled: bool,
+    /// Sums over operators, in SI units, of the networks that it was fitted to: the least and the largest.
+    pub(crate) sums: Option<[f64; 2]>,
 }
 
 /// Makes the answers of one target out of its manifest and table.
@@ -61,6 +65,10 @@ impl Answers<'_> {
 
     /// What answers for latency; `None` if nothing does.
     pub(crate) fn latency(&self) -> Result<Option<Answer>, HwError> {
+        Ok(self.uncorrected_latency()?.map(|answer| self.corrected(Quantity::Latency, answer)))
+    }
+
+    fn uncorrected_latency(&self) -> Result<Option<Answer>, HwError> {
         let entry = self.manifest.latency.clone().unwrap_or_default();
         if entry.power_w.is_some() {
             return Err(self.bad("latency.power_W", "only an energy is derived from a power"));
@@ -72,8 +80,9 @@ impl Answers<'_> {
         self.answered(Quantity::Latency, self.manifest.latency.is_some(), answer)
     }
 
-    /// What answers for energy, which may be derived from latency; `None` if nothing does.
-    pub(crate) fn energy(&self, latency: Option<&Answer>) -> Result<Option<Answer>, HwError> {
+    /// What answers for energy; `None` if nothing does. An energy derived from latency and corrected itself is derived
+    /// from the latency before that one's own correction, or both would be in it.
+    pub(crate) fn energy(&self) -> Result<Option<Answer>, HwError> {
         let entry = self.manifest.energy.clone().unwrap_or_default();
         let constant = self.manifest.const_energy_mj.unwrap_or(0.0) * 1e-3;
         let scope = self.manifest.energy_scope.as_deref();
@@ -86,11 +95,13 @@ impl Answers<'_> {
         let Some(watts) = entry.power_w else {
             let method = self.table.and_then(|table| table.energy_method()).unwrap_or(Method::Unstated);
             let answer = self.measured_or_fitted(Quantity::Energy, &entry, method, scope)?;
-            return self.answered(Quantity::Energy, self.manifest.energy.is_some(), answer);
+            let answer = self.answered(Quantity::Energy, self.manifest.energy.is_some(), answer)?;
+            return Ok(answer.map(|answer| self.corrected(Quantity::Energy, answer)));
         };
         if entry.has_fit() || self.table.is_some_and(|table| table.has(Quantity::Energy)) {
             return Err(self.bad("energy.power_W", "stands beside measured or fitted energies: keep one of them"));
         }
+        let latency = if entry.correction.is_some() { self.uncorrected_latency()? } else { self.latency()? };
         let latency = latency.ok_or_else(|| self.bad("energy.power_W", "needs a latency to multiply"))?;
         let common_rel = entry.common_rel.unwrap_or(UNSTATED_POWER_REL).max(latency.common_rel);
         let made = format!("energy = latency × {watts} W");
@@ -105,6 +116,8 @@ impl Answers<'_> {
             common_rel,
             network_rel: latency.network_rel,
             explanation: entry.explanation.unwrap_or(made),
+            is_tabled: latency.is_tabled,
+            sums: latency.sums.map(|sums| sums.map(|sum| sum * watts)),
         };
         Ok(Some(self.corrected(Quantity::Energy, answer)))
     }
@@ -140,6 +153,8 @@ impl Answers<'_> {
             common_rel,
             network_rel: 0.0,
             explanation: entry.explanation.clone().unwrap_or(made),
+            is_tabled: false,
+            sums: None,
         })
     }
 
@@ -190,6 +205,9 @@ impl Answers<'_> {
         let per_mac = entry.per_mac.as_ref().map(|fit| fit.rel_error);
         let of_networks = entry.network_fit.as_ref().map(|fit| fit.rel_error).or(per_mac);
         let network_rel = of_networks.filter(|_| table.is_none()).unwrap_or(0.0);
+        let per_mac = entry.per_mac.as_ref().filter(|_| table.is_none());
+        let sums = per_mac.map(|fit| fit.macs.map(|macs| macs as f64 * fit.per_mac));
+        let is_tabled = table.is_some();
         let (model, method, made) = match (table, fitted) {
             (Some(first), Some(second)) => {
                 let model: Arc<dyn CostModel> = Arc::new(FirstOf { first, second });
@@ -215,6 +233,8 @@ impl Answers<'_> {
             common_rel,
             network_rel,
             explanation: entry.explanation.clone().unwrap_or_else(|| format!("{field} = sum over {made} ({method})")),
+            is_tabled,
+            sums,
         }))
     }
 
@@ -238,19 +258,25 @@ impl Answers<'_> {
     fn answered(&self, quantity: Quantity, asked: bool, answer: Option<Answer>) -> Result<Option<Answer>, HwError> {
         match answer {
             None if asked => Err(self.bad(quantity.name(), "neither a table column nor a model stands behind it")),
-            answer => Ok(answer.map(|answer| self.corrected(quantity, answer))),
+            answer => Ok(answer),
         }
     }
 
-    /// The answer with the correction that its entry states, if it does.
+    /// The answer with the correction that its entry states, if it does. Networks that vouch for it make it grade A, unless
+    /// nothing but networks stands behind it, which may be the same ones.
     fn corrected(&self, quantity: Quantity, answer: Answer) -> Answer {
         let Some(correction) = self.manifest.entry(quantity).and_then(|entry| entry.correction) else { return answer };
         let (scale, networks, mape) = (correction.scale, correction.networks, 100.0 * correction.mape);
+        let entry = self.manifest.entry(quantity);
+        let of_networks = entry.is_some_and(|entry| entry.network_fit.is_some() || entry.per_mac.is_some());
+        let is_validated = correction.is_validation() && (answer.is_tabled || !of_networks);
         Answer {
             model: Arc::new(ScaledModel { model: answer.model, scale }),
             constant: answer.constant * scale + correction.offset / 1e3,
             // On top of the operators' own, and in place of what a fit to networks said before.
             network_rel: correction.rel_error(),
+            grade: if is_validated { Grade::A } else { answer.grade },
+            sums: answer.sums.map(|sums| sums.map(|sum| sum * scale)),
             explanation: format!(
                 "{}, corrected on {networks} networks measured whole (× {scale:.4}, {:+.4} {}; error {mape:.2} %)",
                 answer.explanation,

@@ -294,6 +294,16 @@ pub enum HwError {
         /// Why, or what is near.
         near: String,
     },
+    /// A network that comes out at no cost, or at none that is a number.
+    #[error("on {target} a network has {quantity} {value}")]
+    NoCost {
+        /// The target.
+        target: String,
+        /// What was asked.
+        quantity: Quantity,
+        /// What came out, in words.
+        value: String,
+    },
     /// Measurements that no model can be fitted to.
     #[error("no model can be fitted to {what}: {problem}")]
     NoFit {
@@ -346,6 +356,7 @@ impl HwError {
             | Unmappable { .. }
             | NoNetworks { .. }
             | MissingOperator { .. }
+            | NoCost { .. }
             | NoFit { .. } => FailureKind::Content,
         }
     }
@@ -381,6 +392,9 @@ impl HwError {
             Duplicate { .. } => "keep one of the two, or tell them apart by the column network_resolution".to_string(),
             Defect { .. } => "correct the row, or leave it out".to_string(),
             MissingOperator { near, .. } => near.clone(),
+            NoCost { .. } => {
+                "its correction takes off more than the operators cost: it was fitted to other networks".to_string()
+            }
             NoFit { .. } => {
                 "give it more measurements; `ofa target template SPACE` lists the operators of a space".to_string()
             }

@@ -5,10 +5,10 @@
 //! target may also be given as a path: to such a folder, to its YAML, or to a CSV or Parquet table, beside which a
 //! manifest of the same name and `.yaml` is read if there is one. Shipped names are reserved.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use crate::cost::Grade;
 use crate::defects;
 use crate::error::HwError;
 use crate::import::{Content, Format, import};
@@ -48,7 +48,8 @@ pub const SHIPPED: [(&str, &str); 23] = [
 ];
 
 const TARGET_FILE: &str = "target.yaml";
-const TABLE_FILE: &str = "table.csv";
+/// A table is replaced by one of the other name.
+const TABLE_FILES: [&str; 2] = ["table.csv", "table-2.csv"];
 
 /// Where a target comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,7 +196,7 @@ impl TargetLibrary {
     /// As [`TargetLibrary::add`].
     pub fn add_measured(&self, name: &str, manifest: Manifest, table: OpTable) -> Result<Target, HwError> {
         let folder = self.own_folder(name)?;
-        let kept = self.keep(name, manifest, table, &folder.join(TABLE_FILE))?;
+        let kept = self.keep(name, manifest, table, &folder.join(TABLE_FILES[0]))?;
         Ok(self.find(name)?.with_warnings(kept.warnings().to_vec()))
     }
 
@@ -220,8 +221,7 @@ impl TargetLibrary {
     }
 
     /// Keeps `target` as the user's own target `name` with corrections fitted on what it answers now; what corrects an
-    /// answer that is corrected already replaces both. A quantity that enough networks vouch for
-    /// ([`Correction::is_validation`]) is of grade A from then on.
+    /// answer that is corrected already replaces both. Enough networks ([`Correction::is_validation`]) make it grade A.
     ///
     /// # Errors
     /// As [`TargetLibrary::add`].
@@ -232,17 +232,22 @@ impl TargetLibrary {
         corrections: &[(Quantity, Correction)],
     ) -> Result<Target, HwError> {
         let mut manifest = target.manifest().clone();
+        let latency = target.manifest().entry(Quantity::Latency).and_then(|entry| entry.correction);
         for (quantity, correction) in corrections {
             let entry = manifest.entry_mut(*quantity);
-            let before = entry.correction;
+            // An energy that follows a corrected latency has that correction in it, and from now on one of its own.
+            let derived = entry.power_w.and_then(|watts| Some((watts, latency?)));
+            let constant = target.manifest().const_energy_mj.unwrap_or(0.0);
+            let derived = derived.map(|(watts, latency)| {
+                let offset = watts * latency.offset + constant * (1.0 - latency.scale);
+                Correction { offset, ..latency }
+            });
+            let before = entry.correction.or(derived);
             entry.correction = Some(Correction {
                 scale: correction.scale * before.map_or(1.0, |before| before.scale),
                 offset: correction.offset + before.map_or(0.0, |before| before.offset * correction.scale),
                 ..*correction
             });
-            if correction.is_validation() {
-                entry.grade = Some(Grade::A.name().to_string());
-            }
         }
         self.keep_described(name, manifest, target.table())
     }
@@ -261,7 +266,7 @@ impl TargetLibrary {
         let mut manifest = target.manifest().clone();
         for (quantity, model) in models {
             let entry = manifest.entry_mut(*quantity);
-            (entry.fitted, entry.network_fit) = (Some(model.clone()), None);
+            (entry.fitted, entry.network_fit, entry.per_mac) = (Some(model.clone()), None, None);
         }
         self.keep_described(name, manifest, target.table())
     }
@@ -279,12 +284,9 @@ impl TargetLibrary {
         let folder = self.own_folder(name)?;
         manifest.schema = TARGET_SCHEMA.to_string();
         manifest.name = Some(name.to_string());
-        manifest.table = table.map(|_| TABLE_FILE.to_string());
+        manifest.table = table.map(|_| free_table(&folder));
         let target = Target::new(name, manifest.clone(), table.cloned(), &folder.join(TARGET_FILE))?;
-        if let Some(table) = table {
-            table.write_csv(&folder.join(TABLE_FILE))?;
-        }
-        manifest.write(&folder.join(TARGET_FILE))?;
+        write_target(&folder, &manifest, table)?;
         Ok(target)
     }
 
@@ -294,12 +296,11 @@ impl TargetLibrary {
         let manifest = Manifest {
             schema: TARGET_SCHEMA.to_string(),
             name: Some(name.to_string()),
-            table: Some(TABLE_FILE.to_string()),
+            table: Some(free_table(&folder)),
             ..header
         };
         let target = Target::new(name, manifest.clone(), Some(table.clone()), path)?;
-        table.write_csv(&folder.join(TABLE_FILE))?;
-        manifest.write(&folder.join(TARGET_FILE))?;
+        write_target(&folder, &manifest, Some(&table))?;
         Ok(target.with_warnings(warnings))
     }
 
@@ -320,6 +321,29 @@ impl TargetLibrary {
         let home = self.home.as_ref().filter(|_| is_name(name))?;
         Some(home.join("targets").join(name))
     }
+}
+
+/// Writes a target's files. The table goes beside the one that is in use, and the manifest decides: a kill at any moment
+/// leaves the old target whole, or the new one.
+fn write_target(folder: &Path, manifest: &Manifest, table: Option<&OpTable>) -> Result<(), HwError> {
+    if let (Some(table), Some(name)) = (table, &manifest.table) {
+        table.write_csv(&folder.join(name))?;
+    }
+    manifest.write(&folder.join(TARGET_FILE))?;
+    for name in TABLE_FILES.iter().filter(|name| manifest.table.as_deref() != Some(**name)) {
+        let path = folder.join(name);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != ErrorKind::NotFound => return Err(HwError::Io { path, source }),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The name for a new table in `folder`: that which the target there does not use.
+fn free_table(folder: &Path) -> String {
+    let used = Manifest::read(&folder.join(TARGET_FILE)).ok().and_then(|manifest| manifest.table);
+    TABLE_FILES[usize::from(used.as_deref() == Some(TABLE_FILES[0]))].to_string()
 }
 
 /// Where a user's own targets live: `OFA_HOME`, else `ofa/` in the platform's data folder; `None` if neither is known.

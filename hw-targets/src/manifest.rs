@@ -335,6 +335,9 @@ impl Manifest {
             if !(correction.scale.is_finite() && correction.scale > 0.0) {
                 return bad(&format!("{name}.correction.scale"), "must be above zero".to_string());
             }
+            if correction.networks == 0 {
+                return bad(&format!("{name}.correction.networks"), "must be at least one".to_string());
+            }
             if !(correction.mape.is_finite() && correction.mape >= 0.0) {
                 return bad(&format!("{name}.correction.mape"), "must be at or above zero".to_string());
             }

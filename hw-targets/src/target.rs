@@ -69,7 +69,7 @@ impl Target {
         let table = table.map(Arc::new);
         let build = Answers { manifest: &manifest, table: table.as_ref(), path };
         let latency = build.latency()?;
-        let energy = build.energy(latency.as_ref())?;
+        let energy = build.energy()?;
         let sram = build.memory("sram", manifest.sram.as_deref())?;
         let flash = build.memory("flash", manifest.flash.as_deref())?;
         if latency.is_none() && energy.is_none() && sram.is_none() && flash.is_none() {
@@ -247,10 +247,12 @@ impl Target {
         let correction = entry.and_then(|entry| entry.correction);
         let derived = entry.and_then(|entry| entry.power_w).is_some();
         let tabled = self.table.iter().flat_map(|table| table.rows()).filter(|row| row.measurement(quantity).is_some());
-        let operators =
-            tabled.count() + fitted.iter().flat_map(|fit| fit.classes.values()).map(|class| class.rows).sum::<usize>();
+        let fitted_rows = fitted.iter().flat_map(|fit| fit.classes.values()).map(|class| class.rows).sum();
+        // A model beside a table is most often fitted to that table.
+        let operators = Some(tabled.count()).filter(|rows| *rows > 0).unwrap_or(fitted_rows);
         let networks = network_fit.map(|fit| fit.networks).or(per_mac.map(|fit| fit.left_out.len()));
-        let networks = networks.unwrap_or(0) + correction.map_or(0, |correction| correction.networks);
+        // Those that it is corrected on may be those that it was fitted to.
+        let networks = networks.unwrap_or(0).max(correction.map_or(0, |correction| correction.networks));
         let block = fitted.and_then(|fit| fit.classes.get(OpClass::Block.name())).and_then(|class| class.loo_mape);
         let left_out = network_fit.map(|fit| fit.loo_mape).or(per_mac.map(|fit| fit.loo_mape)).or(block);
         let own = Standing {
@@ -318,35 +320,45 @@ impl Target {
 
     /// The whole network's cost in `quantity` out of the sum over its operators; the constant is added here.
     ///
+    /// # Errors
+    /// [`HwError::NoCost`] where that is not above zero, which a correction can bring about.
+    ///
     /// # Panics
     /// For counts and quantities that the target does not know, which have no sums of estimates.
-    pub fn value_of(&self, quantity: Quantity, sum: &CostSum) -> CostValue {
+    pub fn value_of(&self, quantity: Quantity, sum: &CostSum) -> Result<CostValue, HwError> {
         let answer = self.answer(quantity).unwrap_or_else(|| panic!("{} has no sums of {quantity}", self.name));
         let value = sum.value + answer.constant;
+        if !(value.is_finite() && value > 0.0) {
+            let (target, value) = (self.name.clone(), quantity.format(value));
+            return Err(HwError::NoCost { target, quantity, value });
+        }
         let common = sum.common + answer.common_rel * answer.constant;
-        CostValue {
+        // As with shapes outside their range: twice the error more for each doubling.
+        let beyond = answer.sums.map_or(0.0, |[least, most]| (least / sum.value).max(sum.value / most).log2().max(0.0));
+        let network_rel = answer.network_rel * (1.0 + 2.0 * beyond);
+        Ok(CostValue {
             value,
-            std: sum.variance.sqrt().hypot(answer.network_rel * value),
-            common_rel: if value > 0.0 { common / value } else { 0.0 },
+            std: sum.variance.sqrt().hypot(network_rel * value),
+            common_rel: common / value,
             method: answer.method,
             basis: answer.basis,
             scope: answer.scope,
-            // With fitted operators it is no sum of measured ones, and outside of what was fitted nothing was validated.
+            // With fitted operators among a table's it is no sum of measured ones, and nobody vouches for what lies outside
+            // of a fit.
             grade: match answer.grade {
-                Grade::B if sum.fitted > 0 => Grade::C,
-                Grade::A if sum.outside > 0 => Grade::C,
+                Grade::A | Grade::B if answer.is_tabled && sum.fitted > 0 || sum.outside > 0 => Grade::C,
                 grade => grade,
             },
             factor: answer.factor,
             fitted: sum.fitted > 0,
-            outside: sum.outside,
-        }
+            outside: if beyond > 0.0 { sum.fitted } else { sum.outside },
+        })
     }
 
     /// What a network costs in every quantity the target knows.
     ///
     /// # Errors
-    /// [`HwError::MissingOperator`], as [`Target::cost`].
+    /// [`HwError::MissingOperator`], as [`Target::cost`]; [`HwError::NoCost`].
     pub fn cost_of(&self, workload: &Workload) -> Result<NetworkCost, HwError> {
         let mut sums = [CostSum::default(); 2];
         for op in &workload.ops {
@@ -354,10 +366,10 @@ impl Target {
             cost.latency.iter().for_each(|estimate| sums[0].add(estimate));
             cost.energy.iter().for_each(|estimate| sums[1].add(estimate));
         }
-        let whole = |quantity, sum| self.knows(quantity).then(|| self.value_of(quantity, sum));
+        let whole = |quantity, sum| self.knows(quantity).then(|| self.value_of(quantity, sum)).transpose();
         Ok(NetworkCost {
-            latency: whole(Quantity::Latency, &sums[0]),
-            energy: whole(Quantity::Energy, &sums[1]),
+            latency: whole(Quantity::Latency, &sums[0])?,
+            energy: whole(Quantity::Energy, &sums[1])?,
             ..NetworkCost::exact(workload)
         })
     }
@@ -367,8 +379,22 @@ impl Target {
         self.watts
     }
 
-    /// The latency that `energy` amounts to, if energy is derived from latency.
+    /// The latency that `energy` amounts to, if energy is derived from latency: both as they are answered, with their
+    /// constants and corrections.
     pub fn latency_equivalent(&self, energy: Joules) -> Option<Seconds> {
-        self.watts.map(|watts| Seconds(energy.0 / watts))
+        let watts = self.watts?;
+        let line = |quantity| {
+            let correction = self.manifest.entry(quantity).and_then(|entry| entry.correction);
+            correction.map(|correction| (correction.scale, correction.offset * 1e-3))
+        };
+        let constant = self.manifest.const_energy_mj.unwrap_or(0.0) * 1e-3;
+        Some(Seconds(match line(Quantity::Energy) {
+            None => (energy.0 - constant) / watts,
+            Some((scale, offset)) => {
+                let uncorrected = ((energy.0 - offset) / scale - constant) / watts;
+                let (scale, offset) = line(Quantity::Latency).unwrap_or((1.0, 0.0));
+                scale * uncorrected + offset
+            }
+        }))
     }
 }
