@@ -76,14 +76,14 @@ pub fn validate(
         let path = networks.path().to_path_buf();
         return Err(AppError::OtherBatch { path, measured: networks.batch(), target: batch }.into());
     }
-    let workloads = workloads(networks, space)?;
+    let distinct = distinct(networks, space)?;
     let mut validations = Vec::new();
     for quantity in [Quantity::Latency, Quantity::Energy].into_iter().filter(|quantity| target.knows(*quantity)) {
         let (mut computed, mut measured) = (Vec::new(), Vec::new());
-        for (workload, row) in workloads.iter().zip(networks.rows()) {
-            let Some(value) = row.measurement(quantity) else { continue };
-            computed.push(targets::value_in(target, quantity, workload)?.value);
-            measured.push(value.value);
+        for network in &distinct {
+            let Some(value) = network.measured(quantity) else { continue };
+            computed.push(targets::value_in(target, quantity, &network.workload)?.value);
+            measured.push(value);
         }
         if measured.is_empty() {
             continue;
@@ -102,11 +102,54 @@ pub fn validate(
     Ok(validations)
 }
 
+/// A network with what was measured of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DistinctNetwork {
+    /// The network as operators.
+    pub workload: Workload,
+    /// Every latency that was measured, in seconds.
+    latencies: Vec<f64>,
+    /// Every energy, in joules.
+    energies: Vec<f64>,
+}
+
+impl DistinctNetwork {
+    /// Mean of what was measured in `quantity`, in SI units.
+    pub fn measured(&self, quantity: Quantity) -> Option<f64> {
+        let values = match quantity {
+            Quantity::Latency => &self.latencies,
+            Quantity::Energy => &self.energies,
+            _ => return None,
+        };
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    }
+}
+
+/// The different networks of a file, in order of appearance: one that was measured again counts once, with the mean, or
+/// leaving it out would leave it in.
+///
+/// # Errors
+/// A row without a space or of a network that is none of it, with its line.
+pub fn distinct(networks: &Networks, space: Option<&SearchSpace>) -> Result<Vec<DistinctNetwork>> {
+    let mut places: HashMap<Workload, usize> = HashMap::new();
+    let mut distinct: Vec<DistinctNetwork> = Vec::new();
+    for (workload, row) in workloads(networks, space)?.into_iter().zip(networks.rows()) {
+        let place = *places.entry(workload).or_insert_with_key(|workload| {
+            let workload = workload.clone();
+            distinct.push(DistinctNetwork { workload, latencies: Vec::new(), energies: Vec::new() });
+            distinct.len() - 1
+        });
+        distinct[place].latencies.extend(row.latency.map(|latency| latency.value));
+        distinct[place].energies.extend(row.energy.map(|energy| energy.value));
+    }
+    Ok(distinct)
+}
+
 /// The networks of a file as operators, in its order. They are of `space`; without it, of the space that each row names.
 ///
 /// # Errors
 /// A row without a space or of a network that is none of it, with its line.
-pub fn workloads(networks: &Networks, space: Option<&SearchSpace>) -> Result<Vec<Workload>> {
+fn workloads(networks: &Networks, space: Option<&SearchSpace>) -> Result<Vec<Workload>> {
     let mut known: HashMap<String, SearchSpace> = HashMap::new();
     let mut workloads = Vec::with_capacity(networks.rows().len());
     for row in networks.rows() {

@@ -209,18 +209,19 @@ pub struct WholeFit {
 /// Fits every quantity that the networks have. They are of `space`; without it, of the space that each row names.
 ///
 /// # Errors
-/// As [`agreement::workloads`]; [`HwError::NoFit`] for too few networks or operators with groups.
+/// As [`agreement::distinct`]; [`HwError::NoFit`] for too few networks or operators with groups.
 pub fn fit_networks(
     networks: &Networks,
     space: Option<&SearchSpace>,
     extrapolation: Option<f64>,
 ) -> Result<Vec<WholeFit>> {
-    let workloads = agreement::workloads(networks, space)?;
+    let distinct = agreement::distinct(networks, space)?;
     let mut fits = Vec::new();
     for quantity in QUANTITIES {
-        let pairs = workloads.iter().zip(networks.rows());
-        let measured: Vec<(Workload, f64)> =
-            pairs.filter_map(|(network, row)| Some((network.clone(), row.measurement(quantity)?.value))).collect();
+        let measured: Vec<(Workload, f64)> = distinct
+            .iter()
+            .filter_map(|network| Some((network.workload.clone(), network.measured(quantity)?)))
+            .collect();
         if measured.is_empty() {
             continue;
         }

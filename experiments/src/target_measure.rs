@@ -29,6 +29,7 @@ use crate::doctor::processor_name;
 use crate::error::AppError;
 use crate::targets;
 use crate::timing::energy::counter_of;
+use crate::timing::nvml::Nvml;
 use crate::timing::{Timing, TimingSettings, time};
 
 /// What to measure.
@@ -121,7 +122,10 @@ pub fn measure(
     let rows = operators.iter().zip(of_operators).enumerate().map(row).collect();
     let manifest = Manifest {
         schema: TABLE_SCHEMA.to_owned(),
-        device: Some(processor_name()),
+        device: match job.device {
+            Device::Cuda(index) => Nvml::name(index),
+            _ => Some(processor_name()),
+        },
         processing_unit: Some(device),
         runtime: Some("LibTorch, batch norm folded, channels last".to_owned()),
         runtime_version: Some(supernet::device::LIBTORCH_VERSION.to_owned()),

@@ -158,6 +158,12 @@ fn a_work_list_becomes_a_target_that_is_validated_and_corrected() {
     let shown = sandbox.ok(&["target", "show", "corrected"]).stdout;
     assert!(shown.contains("corrected on 40 networks") && shown.contains("grade A"), "{shown}");
     assert!(sandbox.ok(&["target", "show", "board"]).stdout.contains("grade B"));
+    // Measured again, a network is no other network.
+    let again: String =
+        fs::read_to_string(&networks).unwrap().lines().skip(1).map(|line| format!("{line}\n")).collect();
+    let twice = sandbox.file("twice.csv", &format!("subnet,latency_ms\n{again}{again}"));
+    let args = ["target", "validate", "board", "--networks", &twice, "--format", "json"];
+    assert_eq!(sandbox.ok(&args).json()[0]["networks"], before["networks"]);
     // Twelve are too few to vouch for it.
     let few: String = fs::read_to_string(&networks).unwrap().lines().take(13).map(|line| format!("{line}\n")).collect();
     let few = sandbox.file("few.csv", &few);

@@ -17,14 +17,23 @@ pub struct Nvml {
 }
 
 impl Nvml {
-    /// The counter of the GPU that CUDA calls `index`; `None` if there is none, or it cannot be said which it is.
+    /// The GPU that CUDA calls `index`, if its energy is counted; `None` if there is none, or it cannot be said which it is.
     pub fn find(index: usize) -> Option<Nvml> {
+        Nvml::open(index).filter(|gpu| gpu.read().is_some())
+    }
+
+    /// The name of the GPU that CUDA calls `index`.
+    pub fn name(index: usize) -> Option<String> {
+        let gpu = Nvml::open(index)?;
+        gpu.library.device_by_index(gpu.index).ok()?.name().ok()
+    }
+
+    fn open(index: usize) -> Option<Nvml> {
         let library = nvml_wrapper::Nvml::init().ok()?;
         let variable = |name: &str| std::env::var(name).ok();
         let (order, visible) = (variable("CUDA_DEVICE_ORDER"), variable("CUDA_VISIBLE_DEVICES"));
         let index = driver_index(index, library.device_count().ok()?, order.as_deref(), visible.as_deref())?;
-        let counter = Nvml { library, index };
-        counter.read().is_some().then_some(counter)
+        Some(Nvml { library, index })
     }
 }
 
