@@ -245,8 +245,9 @@ pub fn keep_networks(networks: &Networks, name: &str, fits: &[WholeFit]) -> Resu
         let WholeFit { entry, .. } = of(quantity)?;
         Some(QuantityEntry {
             explanation: Some(format!(
-                "{quantity} fitted to {} networks measured whole (leave-one-out error {:.1} %)",
+                "{quantity} fitted to {} networks measured whole ({} {:.1} %)",
                 entry.networks,
+                NetworkFit::error_name(entry.networks),
                 100.0 * entry.loo_mape
             )),
             method: Some("fitted".to_owned()),

@@ -175,6 +175,31 @@ fn networks_measured_whole_become_a_target() {
     sandbox.refused(&["target", "fit", "--networks", "absent.csv"], 2, &["absent.csv"]);
 }
 
+/// From 180 networks on the error is that of tenths held out, and from more on coefficients may depend on the input size:
+/// then what is printed and emitted is the whole model.
+#[test]
+fn a_fit_to_many_networks_is_told_whole_and_its_error_by_its_name() {
+    let Some(shared) = shared() else { return };
+    let sandbox = Sandbox::new();
+    let help = shared.join("data/hw/help-latency/help_ofa_mbv3_latency_ms.csv.gz");
+    sandbox.ok(&["target", "import", "help", help.to_str().unwrap(), "--name", "sums", "--device", "v100_64"]);
+    let fit = ["target", "fit", "--networks", "sums", "--keep", "whole"];
+    let json = sandbox.ok(&[&fit[..], &["--format", "json"]].concat()).json().remove(0);
+    let sizes: Vec<&str> = json["by_input_size"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(json["error"], "error on held-out tenths", "{json}");
+    assert!(sizes.len() == 3 && json["coefficients"].as_object().unwrap().len() == 1, "{json}");
+    let yaml = std::fs::read_to_string(sandbox.path("home/targets/whole/target.yaml")).unwrap();
+    let kept = TargetLibrary::new(Some(sandbox.path("home"))).find("whole").unwrap();
+    let kept = kept.manifest().latency.clone().unwrap().network_fit.unwrap();
+    assert_eq!(json["by_input_size"], serde_json::to_value(&kept.by_input_size).unwrap());
+    assert!(yaml.contains("networks measured whole (error on held-out tenths"), "{yaml}");
+    let printed = sandbox.ok(&fit[..4]).stdout;
+    assert!(printed.contains("error on held-out tenths") && !printed.contains("leave-one-out"), "{printed}");
+    for size in sizes {
+        assert!(printed.contains(&format!(", at {size} px ")), "{size}: {printed}");
+    }
+}
+
 /// Only blocks of at most 8 px are measured: those of 28 and 32 px are about two doublings outside.
 #[test]
 fn far_extrapolation_is_refused_unless_told() {

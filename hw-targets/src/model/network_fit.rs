@@ -222,6 +222,11 @@ impl NetworkFit {
         (same, coefficients, BTreeMap::new(), constant)
     }
 
+    /// What [`NetworkFit::loo_mape`] is of a fit to so many networks.
+    pub fn error_name(networks: usize) -> &'static str {
+        if networks < DETAILED_NETWORKS { "leave-one-out error" } else { "error on held-out tenths" }
+    }
+
     /// What a network costs, in SI units; `None` if an operator of it is not covered.
     pub fn predict(&self, network: &Workload) -> Option<f64> {
         let costs = network.ops.iter().map(|op| self.cost(op, network.resolution).ok());

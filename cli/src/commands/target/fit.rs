@@ -4,6 +4,7 @@ use anyhow::Result;
 use experiments::target_fit::{self, Coverage, FitWishes, OperatorFit, WholeFit};
 use experiments::{spaces, targets};
 use hw_targets::manifest::RangeEntry;
+use hw_targets::model::NetworkFit;
 use hw_targets::model::features::OpClass;
 use hw_targets::model::fitted::{ClassFit, Range};
 use hw_targets::networks::Networks;
@@ -166,12 +167,22 @@ fn whole_rows(networks: &Networks, fit: &WholeFit) -> Vec<(String, String)> {
             quantity.name(),
             format!("fitted to {} networks measured whole, batch {}", entry.networks, networks.batch()),
         ),
-        row("leave-one-out", percent(entry.loo_mape)),
+        row(NetworkFit::error_name(entry.networks), percent(entry.loo_mape)),
         row("error of one", percent(entry.rel_error)),
         row("constant", format!("{} per network", quantity.format(fit.constant))),
     ];
     let unit = if quantity == Quantity::Latency { "s" } else { "J" };
-    rows.extend(entry.coefficients.iter().map(|(name, weight)| row(name, format!("{weight:.5e} {unit} per count"))));
+    let weight = |weight: &f64| format!("{weight:.5e} {unit} per count");
+    let sized = !entry.by_input_size.is_empty();
+    let of_any = |name: &str| if sized { format!("{name}, any size") } else { name.to_owned() };
+    rows.extend(entry.coefficients.iter().map(|(name, value)| row(&of_any(name), weight(value))));
+    if sized {
+        let words = "on top of those at any size; in proportion between these sizes, as at the nearest beyond them";
+        rows.push(row("by input size", words.to_owned()));
+    }
+    for (size, set) in &entry.by_input_size {
+        rows.extend(set.iter().map(|(name, value)| row(&format!("{name}, at {size} px"), weight(value))));
+    }
     rows
 }
 
@@ -183,9 +194,11 @@ fn whole_json(networks: &Networks, fit: &WholeFit, kept: Option<&Target>) -> Val
         "networks": entry.networks,
         "batch": networks.batch(),
         "loo_mape": entry.loo_mape,
+        "error": NetworkFit::error_name(entry.networks),
         "rel_error": entry.rel_error,
         "constant": fit.constant * fit.quantity.json_scale(),
         "coefficients": entry.coefficients,
+        "by_input_size": entry.by_input_size,
         "ranges": entry.ranges,
     });
     with_kept(value, kept)
