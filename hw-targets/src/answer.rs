@@ -248,9 +248,10 @@ impl Answers<'_> {
     ) -> Result<Arc<dyn CostModel>, HwError> {
         let limit = stated.unwrap_or(DEFAULT_EXTRAPOLATION);
         if !(limit.is_finite() && limit >= 0.0) {
-            return Err(
-                self.bad(&format!("{field}.extrapolation"), &format!("is {limit}, and must be at or above zero"))
-            );
+            return Err(self.bad(
+                &format!("{field}.extrapolation"),
+                &format!("is {limit}, and must be finite and at or above zero"),
+            ));
         }
         Ok(Arc::new(LimitedModel { model, ranges, limit }))
     }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::HwError;
+use crate::fitted_file::at_or_above_zero;
 use crate::manifest::{RangeEntry, six_digits};
 use crate::model::features::OpClass;
 use crate::model::fitted::Range;
@@ -24,9 +25,7 @@ pub struct NetworkFitEntry {
     pub loo_mape: f64,
     /// Standard deviation of a network, as a fraction.
     pub rel_error: f64,
-    /// Doublings outside its ranges up to which the model answers; absent = [`DEFAULT_EXTRAPOLATION`].
-    ///
-    /// [`DEFAULT_EXTRAPOLATION`]: crate::model::limited::DEFAULT_EXTRAPOLATION
+    /// Doublings outside its ranges up to which the model answers; absent = 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extrapolation: Option<f64>,
     /// Seconds or joules per count.
@@ -74,20 +73,15 @@ impl NetworkFitEntry {
             if !NETWORK_FEATURES.contains(&term.as_str()) {
                 return Err(bad(format!("there is no term {term:?}; the terms: {}", NETWORK_FEATURES.join(", "))));
             }
-            if !(value.is_finite() && *value >= 0.0) {
-                return Err(bad(format!("the coefficient of {term} is {value}, and must be at or above zero")));
-            }
+            at_or_above_zero(&format!("the coefficient of {term}"), *value).map_err(bad)?;
         }
         for (name, value) in [("loo_mape", self.loo_mape), ("rel_error", self.rel_error)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err(bad(format!("{name} is {value}, and must be at or above zero")));
-            }
+            at_or_above_zero(name, value).map_err(bad)?;
         }
         let mut ranges = BTreeMap::new();
         for (name, entry) in &self.ranges {
             let class = OpClass::parse(name).ok_or_else(|| bad(format!("there is no class of operators {name:?}")))?;
-            let RangeEntry { in_size, in_channels, out_channels, mid_channels, kernel } = *entry;
-            ranges.insert(class, Range { in_size, in_channels, out_channels, mid_channels, kernel });
+            ranges.insert(class, entry.range(name).map_err(bad)?);
         }
         Ok(NetworkFit {
             coefficients: self.coefficients.clone(),
@@ -136,6 +130,8 @@ mod tests {
         };
         check(at_128, "flops");
         check(|entry| entry.rel_error = f64::NAN, "rel_error");
+        check(|entry| entry.loo_mape = f64::INFINITY, "loo_mape is inf, and must be finite");
+        check(|entry| entry.ranges.get_mut("block").unwrap().kernel = [5, 3], "kernel of block goes from 5 to 3");
         check(|entry| entry.ranges.extend([("lstm".to_string(), entry.ranges["block"].clone())]), "lstm");
     }
 }
