@@ -141,16 +141,16 @@ pub struct QuantityEntry {
     /// One sentence that is printed with every number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<String>,
-    /// How the number came about ([`Method`]).
+    /// How the number came about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// What the method stands on ([`Method`]).
+    /// What the method stands on, itself a method.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub basis: Option<String>,
-    /// What it includes ([`Scope`]).
+    /// What it includes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
-    /// How far to trust it ([`Grade`]).
+    /// How far to trust it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grade: Option<String>,
     /// Error common to all networks, one sigma, as a fraction.

@@ -11,6 +11,17 @@ use crate::table_file::{KEY_COLUMNS, OTHER_COLUMNS};
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
+/// Other names that the reader takes for fields of a manifest.
+const ALIASES: [(&str, &str); 7] = [
+    ("schema_version", "schema"),
+    ("device_id", "name"),
+    ("device_name", "device"),
+    ("source_url", "source"),
+    ("license", "licence"),
+    ("power_mode", "clock"),
+    ("thermal", "ambient"),
+];
+
 /// One row of a table as an object: the column's name to its cell. An empty cell is `null`, or is not there.
 pub fn table_row() -> Value {
     let columns = KEY_COLUMNS.iter().chain(&OTHER_COLUMNS);
@@ -45,7 +56,7 @@ pub fn table_row() -> Value {
 /// The YAML beside a table, and that of a target.
 pub fn manifest() -> Value {
     let mut schema = schemars::schema_for!(Manifest).to_value();
-    schema["required"] = json!(["schema"]);
+    schema["anyOf"] = json!([{"required": ["schema"]}, {"required": ["schema_version"]}]);
     schema["title"] = json!(format!("{TABLE_SCHEMA} and {TARGET_SCHEMA}"));
     let properties = &mut schema["properties"];
     properties["schema"]["enum"] = json!([TABLE_SCHEMA, TARGET_SCHEMA]);
@@ -54,6 +65,13 @@ pub fn manifest() -> Value {
     let entry = &mut schema["$defs"]["QuantityEntry"]["properties"];
     let words = [("method", Method::WORDS), ("basis", Method::WORDS), ("scope", Scope::WORDS), ("grade", Grade::WORDS)];
     words.into_iter().for_each(|(field, words)| entry[field]["enum"] = or_null(words));
+    for (alias, name) in ALIASES {
+        let mut property = schema["properties"][name].clone();
+        property["description"] = json!(format!("Another name for `{name}`."));
+        schema["properties"][alias] = property;
+    }
+    // One thing under two names is refused.
+    schema["allOf"] = ALIASES.iter().map(|(alias, name)| json!({"not": {"required": [alias, name]}})).collect();
     schema
 }
 
@@ -172,6 +190,53 @@ mod tests {
         assert!(schema["properties"].as_object().unwrap().values().all(|column| column["description"].is_string()));
         let manifest = manifest();
         assert!(manifest["properties"].as_object().unwrap().values().all(|field| field["description"].is_string()));
+    }
+
+    /// They are written for rustdoc, but read in editors.
+    #[test]
+    fn descriptions_hold_no_links_of_rustdoc() {
+        fn descriptions(value: &Value, found: &mut Vec<String>) {
+            match value {
+                Value::Object(fields) => {
+                    found.extend(fields.get("description").and_then(Value::as_str).map(str::to_string));
+                    fields.values().for_each(|value| descriptions(value, found));
+                }
+                Value::Array(values) => values.iter().for_each(|value| descriptions(value, found)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        [table_row(), manifest()].iter().for_each(|schema| descriptions(schema, &mut found));
+        assert!(found.len() > 100, "{}", found.len());
+        for description in found {
+            assert!(!["crate::", "]: ", "[`"].iter().any(|odd| description.contains(odd)), "{description}");
+        }
+    }
+
+    /// In the reader's words, so that a new alias cannot be forgotten.
+    #[test]
+    fn other_names_of_fields_are_accepted_as_the_reader_does() {
+        let aliases: Vec<&str> =
+            include_str!("manifest.rs").split("alias = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(
+            aliases,
+            ["schema_version", "device_id", "device_name", "power_mode", "thermal", "source_url", "license"]
+        );
+        let schema = manifest();
+        let check = |instance: Value, good: bool| {
+            assert_eq!(accepts(&schema, &instance), good, "schema: {instance}");
+            let read = Manifest::parse(Path::new("t.yaml"), &serde_yaml::to_string(&instance).unwrap());
+            assert_eq!(read.is_ok(), good, "reader: {instance}");
+        };
+        check(json!({"schema_version": TABLE_SCHEMA}), true);
+        check(json!({"schema_version": "ofa.table/2"}), false);
+        for (alias, name) in ALIASES {
+            assert!(aliases.contains(&alias), "{alias}");
+            let words = if name == "schema" { TABLE_SCHEMA } else { "words" };
+            check(json!({"schema": TABLE_SCHEMA, alias: words}), alias != "schema_version");
+            check(json!({"schema": TABLE_SCHEMA, alias: words, name: words}), false);
+            check(json!({"schema": TABLE_SCHEMA, alias: [3]}), false);
+        }
     }
 
     #[test]
