@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Result;
-use hw_targets::cost::CostSum;
 use hw_targets::error::HwError;
 use hw_targets::library::TargetLibrary;
 use hw_targets::manifest::{FittedEntry, Manifest, NetworkFitEntry, QuantityEntry};
+use hw_targets::model::fitted::is_plain_block;
 use hw_targets::model::limited::{DEFAULT_EXTRAPOLATION, LimitedModel};
-use hw_targets::model::{CostModel, FittedModel, NetworkFit, TableModel};
+use hw_targets::model::{CostModel, FittedModel, NetworkFit, TableModel, difference_of_sums};
 use hw_targets::networks::Networks;
 use hw_targets::shipped::measured;
 use hw_targets::table::{OpKey, OpTable};
 use hw_targets::target::Target;
 use hw_targets::units::Quantity;
-use hw_targets::workload::{Activation, Op, OpKind, Workload};
+use hw_targets::workload::{Op, Workload};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use search::space::SearchSpace;
@@ -113,30 +113,21 @@ pub fn fit_operators(target: &Target, wishes: FitWishes<'_>) -> Result<Vec<Opera
         .collect()
 }
 
-/// A block that any device of a table may have measured: no squeeze-excite, h-swish, groups or kernel 7.
-fn is_plain_block(op: &Op) -> bool {
-    let plain = op.se_channels == 0 && op.activation != Activation::HSwish && op.groups == 1;
-    op.kind == OpKind::MbConv && plain && op.kernel <= 5
-}
-
 /// An energy takes its terms from the other target's energy, or else from its latency: the ratio of the two on plain
-/// blocks bridges that as it bridges the devices.
+/// blocks bridges that as it bridges the devices. The blocks are those of the other target's table, whose shapes its model
+/// knows best; where it has none, as the shipped targets, those of the table fitted to.
 fn transfer(model: &mut FittedModel, quantity: Quantity, other: &Target, rows: &[(Op, f64)]) -> Result<()> {
     let of_other = match other.fitted_model(quantity)? {
         Some(fitted) => Some(fitted),
         None => other.fitted_model(Quantity::Latency)?,
     };
     let of_other = of_other.ok_or_else(|| AppError::NothingToTransfer { target: other.name().to_owned() })?;
-    let plain: Vec<Op> = rows.iter().map(|(op, _)| *op).filter(is_plain_block).collect();
-    Ok(model.transfer_from(&of_other, other.name(), &plain)?)
-}
-
-fn sum(model: &dyn CostModel, network: &Workload) -> Option<f64> {
-    let mut sum = CostSum::default();
-    for op in &network.ops {
-        sum.add(&model.cost(op, network.resolution).ok()?);
+    let theirs = other.table().into_iter().flat_map(|table| table.rows()).map(|row| *row.key.op());
+    let mut plain: Vec<Op> = theirs.filter(is_plain_block).collect();
+    if plain.is_empty() {
+        plain = rows.iter().map(|(op, _)| *op).filter(is_plain_block).collect();
     }
-    Some(sum.value)
+    Ok(model.transfer_from(&of_other, other.name(), &plain)?)
 }
 
 /// Networks are drawn at the resolutions that the table knows; `None` if it covers none of them.
@@ -148,12 +139,9 @@ fn compare_sums(table: &OpTable, exact: &TableModel, model: &FittedModel, space:
         return Ok(None);
     }
     let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let errors: Vec<f64> = (0..NETWORKS)
-        .map(|at| space.lower(&space.sample_at(resolutions[at % resolutions.len()], &mut rng)))
-        .filter_map(|network| Some((sum(model, &network)? / sum(exact, &network)? - 1.0).abs()))
-        .collect();
-    let networks = errors.len();
-    Ok((networks > 0).then(|| Sums { networks, mape: errors.iter().sum::<f64>() / networks as f64 }))
+    let drawn = (0..NETWORKS).map(|at| space.lower(&space.sample_at(resolutions[at % resolutions.len()], &mut rng)));
+    let (networks, mape) = difference_of_sums(exact, model, drawn);
+    Ok((networks > 0).then_some(Sums { networks, mape }))
 }
 
 fn cover(

@@ -25,11 +25,11 @@
 
 use std::path::Path;
 
-use crate::cost::CostSum;
 use crate::error::HwError;
 use crate::import::{Imported, hw_nas_bench, ofa_yaml};
 use crate::manifest::{DefaultBundle, FittedEntry, Manifest, QuantityEntry, TARGET_SCHEMA};
-use crate::model::{CostModel, FittedModel, TableModel};
+use crate::model::fitted::is_plain_block;
+use crate::model::{FittedModel, TableModel, difference_of_sums};
 use crate::reference_networks::{Picker, fbnet, mbv3};
 use crate::shipped_boards;
 use crate::shipped_help;
@@ -37,7 +37,7 @@ use crate::shipped_networks;
 use crate::shipped_pixel1;
 use crate::table::{OpTable, Row};
 use crate::units::Quantity;
-use crate::workload::{Activation, Op, OpKind, Workload};
+use crate::workload::{Op, Workload};
 
 /// Vendor CPU power of the Pixel 3, watts above idle.
 const PIXEL3_WATTS: f64 = 1.2;
@@ -91,25 +91,10 @@ pub fn measured(table: &OpTable, quantity: Quantity, keep: impl Fn(&Op) -> bool)
     rows.filter_map(|row| Some((*row.key.op(), row.measurement(quantity)?.value))).collect()
 }
 
-fn is_plain_block(op: &Op) -> bool {
-    op.kind == OpKind::MbConv && op.se_channels == 0 && op.activation == Activation::Relu && op.kernel <= 5
-}
-
 /// Mean absolute relative difference between sums over the table and sums over the fit.
 pub(crate) fn network_mape(table: &OpTable, quantity: Quantity, model: &FittedModel, networks: &[Workload]) -> f64 {
     let exact = TableModel::new(table.clone().into(), quantity, 0.0);
-    let sum = |model: &dyn CostModel, network: &Workload| {
-        let mut sum = CostSum::default();
-        for op in &network.ops {
-            sum.add(&model.cost(op, network.resolution).ok()?);
-        }
-        Some(sum.value)
-    };
-    let errors: Vec<f64> = networks
-        .iter()
-        .filter_map(|network| Some((sum(model, network)? / sum(&exact, network)? - 1.0).abs()))
-        .collect();
-    errors.iter().sum::<f64>() / errors.len().max(1) as f64
+    difference_of_sums(&exact, model, networks).1
 }
 
 fn fbnet_networks() -> Vec<Workload> {

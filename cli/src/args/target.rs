@@ -170,7 +170,8 @@ pub(crate) struct TargetFitArgs {
     #[arg(long)]
     pub(crate) space: Option<String>,
     /// Take the terms that the table never exercised (squeeze-excite, h-swish, kernel 7) from this target's model, by
-    /// the ratio of the two on plain blocks; half of each counts as error
+    /// the ratio of the two on the plain blocks of its table, or of this one where it has no table, as shipped targets; half
+    /// of each counts as error
     #[arg(long, value_name = "TARGET", conflicts_with = "networks")]
     pub(crate) transfer: Option<String>,
     /// Doublings outside the measured shapes up to which the model answers

@@ -97,6 +97,28 @@ fn a_published_table_is_fitted_kept_and_still_answers_first() {
     assert!(run(&unknown("fitted")[..7]).stderr.contains("latency of 1 of 1 networks is fitted"));
 }
 
+/// The devices are compared on the plain blocks of the table that terms come from, as for the targets that ship; a shipped
+/// target has no table, and then those of the table fitted to have to do.
+#[test]
+fn terms_are_transferred_as_for_the_targets_that_ship() {
+    let Some(shared) = shared() else { return };
+    let sandbox = Sandbox::new();
+    let path = |name: &str| shared.join("data/hw").join(name).to_str().unwrap().to_owned();
+    sandbox.ok(&["target", "import", "ofa-yaml", &path("ofa-note10"), "--name", "note10-table"]);
+    sandbox.ok(&["target", "fit", "note10-table", "--keep", "note10-fitted"]);
+    let lut = path("hw-nas-bench-fbnet");
+    sandbox.ok(&["target", "import", "hw-nas-bench", &lut, "--name", "mine", "--device", "pixel3"]);
+    let ratio = |from: &str| {
+        let fit = sandbox.ok(&["target", "fit", "mine", "--transfer", from, "--format", "json"]).json().remove(0);
+        number(&fit["transferred"], "ratio")
+    };
+    let shipped = TargetLibrary::new(None::<PathBuf>).find("pixel3").unwrap();
+    let shipped = shipped.manifest().latency.clone().unwrap().fitted.unwrap().transferred.unwrap().ratio;
+    let (with_table, without) = (ratio("note10-fitted"), ratio("note10"));
+    assert!((with_table / shipped - 1.0).abs() < 1e-4, "{with_table} {shipped}");
+    assert!((without / shipped - 1.0).abs() < 0.05 && without != with_table, "{without} {shipped}");
+}
+
 #[test]
 fn a_fit_says_what_it_is_worth_and_what_it_lacks() {
     let sandbox = Sandbox::new();

@@ -16,7 +16,7 @@ use crate::model::features::{
 };
 use crate::model::fit::{fit_relative, mean_absolute, root_mean_square};
 use crate::model::{CostModel, Uncovered};
-use crate::workload::{Activation, Op};
+use crate::workload::{Activation, Op, OpKind};
 
 /// Relative error assumed (a judgement, not a measurement) at least for a class with too few rows to leave any out.
 pub const SPARSE_REL_ERROR: f64 = 0.2;
@@ -78,6 +78,13 @@ impl Range {
             .map(beyond)
             .fold(beyond(first), |worst, next| if next.doublings > worst.doublings { next } else { worst })
     }
+}
+
+/// A block that any device's table may hold, to compare two devices on: without squeeze-excite, h-swish, groups and kernel
+/// 7.
+pub fn is_plain_block(op: &Op) -> bool {
+    let plain = op.se_channels == 0 && op.activation != Activation::HSwish && op.groups == 1;
+    op.kind == OpKind::MbConv && plain && op.kernel <= 5
 }
 
 /// One dimension of an operator against the range of it that was measured.

@@ -17,11 +17,12 @@ pub use lookup::{FirstOf, PowerModel, ScaledModel, TableModel};
 pub use network_fit::NetworkFit;
 pub use per_mac::PerMac;
 
+use std::borrow::Borrow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::cost::Estimate;
-use crate::workload::Op;
+use crate::cost::{CostSum, Estimate};
+use crate::workload::{Op, Workload};
 
 /// Answers for one quantity of one operator.
 pub trait CostModel: Debug + Send + Sync {
@@ -40,6 +41,28 @@ pub trait CostModel: Debug + Send + Sync {
     fn without_limit(&self) -> Option<Arc<dyn CostModel>> {
         None
     }
+}
+
+/// How many of `networks` both models cover, and the mean absolute relative difference between the sums of `model` and
+/// those of `exact` over their operators; 0 where there are none.
+pub fn difference_of_sums<N: Borrow<Workload>>(
+    exact: &dyn CostModel,
+    model: &dyn CostModel,
+    networks: impl IntoIterator<Item = N>,
+) -> (usize, f64) {
+    let sum = |model: &dyn CostModel, network: &Workload| {
+        let mut sum = CostSum::default();
+        for op in &network.ops {
+            sum.add(&model.cost(op, network.resolution).ok()?);
+        }
+        Some(sum.value)
+    };
+    let difference = |network: N| {
+        let network = network.borrow();
+        Some((sum(model, network)? / sum(exact, network)? - 1.0).abs())
+    };
+    let errors: Vec<f64> = networks.into_iter().filter_map(difference).collect();
+    (errors.len(), errors.iter().sum::<f64>() / errors.len().max(1) as f64)
 }
 
 /// A model does not cover an operator.
