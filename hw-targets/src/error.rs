@@ -304,6 +304,16 @@ pub enum HwError {
         /// What came out, in words.
         value: String,
     },
+    /// Fewer networks than a model of whole networks needs.
+    #[error("no model can be fitted to {networks} whole networks: {problem}")]
+    TooFewNetworks {
+        /// Those there are.
+        networks: usize,
+        /// Those it takes.
+        least: usize,
+        /// Why.
+        problem: String,
+    },
     /// Measurements that no model can be fitted to.
     #[error("no model can be fitted to {what}: {problem}")]
     NoFit {
@@ -357,6 +367,7 @@ impl HwError {
             | NoNetworks { .. }
             | MissingOperator { .. }
             | NoCost { .. }
+            | TooFewNetworks { .. }
             | NoFit { .. } => FailureKind::Content,
         }
     }
@@ -381,7 +392,7 @@ impl HwError {
             BadLayer { hint, .. } => hint.clone(),
             EmptyLayers { .. } => "write one line of 25 numbers for each layer".to_string(),
             Unmappable { need, .. } => format!("the layer needs {need}; describe one in YAML for --accelerator"),
-            ReservedName { .. } => "choose another name with --name".to_string(),
+            ReservedName { .. } => "choose another name, with --name or, where a fit is kept, --keep".to_string(),
             BadName { .. } => "use lower-case letters, digits, '-', '_' and '.', starting with a letter".to_string(),
             UnknownFormat { known, .. } => format!("formats: {known}"),
             UnknownDevice { known, .. } if known.is_empty() => "leave --device out".to_string(),
@@ -395,6 +406,7 @@ impl HwError {
             NoCost { .. } => {
                 "its correction takes off more than the operators cost: it was fitted to other networks".to_string()
             }
+            TooFewNetworks { least, .. } => format!("measure more networks: at least {least} are needed"),
             NoFit { .. } => {
                 "give it more measurements; `ofa target template SPACE` lists the operators of a space".to_string()
             }

@@ -193,7 +193,7 @@ fn a_limit_on_extrapolation_is_read_kept_and_lifted() {
     let error = ask(&own, 12).unwrap_err();
     assert_eq!(error.kind().exit_code(), 3);
     let hint = error.hint().unwrap();
-    for words in ["nearest operator of its table", "input channels 12", "outside the 3 that", "1.5 are allowed"] {
+    for words in ["nearest operator of its table", "input channels (12) lie", "outside the 3 that", "1.5 are allowed"] {
         assert!(hint.contains(words), "{words}: {hint}");
     }
     assert!(ask(&home.library.find("board").unwrap(), 12).is_err(), "the limit is in its file");
@@ -209,12 +209,18 @@ fn a_limit_on_extrapolation_is_read_kept_and_lifted() {
     for nonsense in [-1.0, f64::INFINITY, f64::NAN] {
         let error = with(Some(nonsense)).unwrap_err();
         assert!(error.to_string().contains("latency.fitted.extrapolation"), "{error}");
+        assert!(error.to_string().contains("finite and at or above zero"), "{error}");
         assert_eq!(error.kind().exit_code(), 3);
     }
     // Energy derived from the latency goes as far as the latency does.
     let shipped = home.library.find("pixel3").unwrap();
     assert!(
-        shipped.cost_in(Quantity::Energy, &stem(48), 32).unwrap_err().hint().unwrap().contains("input channels 48")
+        shipped
+            .cost_in(Quantity::Energy, &stem(48), 32)
+            .unwrap_err()
+            .hint()
+            .unwrap()
+            .contains("input channels (48) lie")
     );
     assert!(shipped.extrapolating().cost_in(Quantity::Energy, &stem(48), 32).is_ok());
 }

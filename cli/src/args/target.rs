@@ -18,7 +18,7 @@ Formats:
 const FIT_NOTES: &str = "\
 A model fitted to a table answers for operators that the table lacks; with --keep, the table still answers first.
 Answers of a model are flagged as fitted, their error grows with every doubling outside the measured shapes, and beyond
-a limit (--extrapolate) there are none. A table and networks are fitted apart: they are measurements under different
+a limit (--extrapolation) there are none. A table and networks are fitted apart: they are measurements under different
 conditions, and make two targets; `target validate --correct` brings a table's sums closer to networks.";
 
 #[derive(Debug, Subcommand)]
@@ -170,13 +170,13 @@ pub(crate) struct TargetFitArgs {
     #[arg(long)]
     pub(crate) space: Option<String>,
     /// Take the terms that the table never exercised (squeeze-excite, h-swish, kernel 7) from this target's model, by
-    /// the ratio of the two on the plain blocks of its table, or of this one where it has no table, as shipped targets; half
-    /// of each counts as error
+    /// the ratio of the two on the plain blocks of its table, or of this one where it has no table, as shipped targets;
+    /// half of each counts as error
     #[arg(long, value_name = "TARGET", conflicts_with = "networks")]
     pub(crate) transfer: Option<String>,
     /// Doublings outside the measured shapes up to which the model answers
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = parse_doublings)]
-    pub(crate) extrapolate: Option<f64>,
+    pub(crate) extrapolation: Option<f64>,
     /// Keep the model as your own target of this name
     #[arg(long, value_name = "NAME")]
     pub(crate) keep: Option<String>,

@@ -14,8 +14,8 @@ fn number(value: &Value, key: &str) -> f64 {
     value[key].as_f64().unwrap_or_else(|| panic!("{key} is not in {value}"))
 }
 
-/// Keeps the operators of `mcu-cifar` that `keep` wants, by kind and input size, as target `name`: MACs and weights at a
-/// fixed speed and a floor, so that a fit finds them exactly.
+/// Keeps the operators of `mcu-cifar` that `keep` wants, by kind and input size, as target `name`: MACs and weights at
+/// a fixed speed and a floor, so that a fit finds them exactly.
 fn board(sandbox: &Sandbox, name: &str, keep: impl Fn(&str, u32) -> bool) -> usize {
     let list = sandbox.ok(&["target", "template", "mcu-cifar"]).stdout;
     let header: Vec<&str> = list.lines().next().unwrap().split(',').collect();
@@ -97,8 +97,8 @@ fn a_published_table_is_fitted_kept_and_still_answers_first() {
     assert!(run(&unknown("fitted")[..7]).stderr.contains("latency of 1 of 1 networks is fitted"));
 }
 
-/// The devices are compared on the plain blocks of the table that terms come from, as for the targets that ship; a shipped
-/// target has no table, and then those of the table fitted to have to do.
+/// The devices are compared on the plain blocks of the table that terms come from, as for the targets that ship; a
+/// shipped target has no table, and then those of the table fitted to have to do.
 #[test]
 fn terms_are_transferred_as_for_the_targets_that_ship() {
     let Some(shared) = shared() else { return };
@@ -150,8 +150,8 @@ fn a_fit_says_what_it_is_worth_and_what_it_lacks() {
     refused(&["none"], 3, &["the latency of none", "no inverted-bottleneck block"]);
     refused(&["pixel3"], 2, &["pixel3 has no table", "target import", "--networks"]);
     refused(&["board", "--transfer", "eyeriss"], 2, &["eyeriss has no model", "note10"]);
-    refused(&["board", "--keep", "pixel3"], 2, &["pixel3", "shipped"]);
-    refused(&["board", "--extrapolate", "-1"], 2, &["0 to 64"]);
+    refused(&["board", "--keep", "pixel3"], 2, &["pixel3", "shipped", "--keep"]);
+    refused(&["board", "--extrapolation", "-1"], 2, &["0 to 64"]);
     refused(&["board", "--networks", "n.csv"], 2, &["--networks", "cannot be used with"]);
     refused(&[], 2, &["TARGET"]);
 }
@@ -193,12 +193,18 @@ fn networks_measured_whole_become_a_target() {
     let printed = sandbox.ok(&["target", "fit", "--networks", &networks, "--space", "mcu-cifar"]).stdout;
     assert!(printed.contains("batch 4") && printed.contains("constant") && printed.contains("per count"), "{printed}");
     let few = file("few.csv", 3);
-    sandbox.refused(&["target", "fit", "--networks", &few], 3, &["few.csv", "too few"]);
+    sandbox.refused(
+        &["target", "fit", "--networks", &few],
+        3,
+        &["few.csv", "3 whole networks", "too few", "at least 12"],
+    );
+    let refused = sandbox.ofa(&["target", "fit", "--networks", &few]);
+    assert!(!refused.stderr.contains("template"), "{}", refused.stderr);
     sandbox.refused(&["target", "fit", "--networks", "absent.csv"], 2, &["absent.csv"]);
 }
 
-/// From 180 networks on the error is that of tenths held out, and from more on coefficients may depend on the input size:
-/// then what is printed and emitted is the whole model.
+/// From 180 networks on the error is that of tenths held out, and from more on coefficients may depend on the input
+/// size: then what is printed and emitted is the whole model.
 #[test]
 fn a_fit_to_many_networks_is_told_whole_and_its_error_by_its_name() {
     let Some(shared) = shared() else { return };
@@ -249,7 +255,7 @@ fn far_extrapolation_is_refused_unless_told() {
     ];
     let words = ["target near has no latency", "doublings outside the", "--extrapolate", "`extrapolation`"];
 
-    assert!(keep(&["--extrapolate", "1"])["refused"].as_u64().unwrap() > 0);
+    assert!(keep(&["--extrapolation", "1"])["refused"].as_u64().unwrap() > 0);
     let yaml = std::fs::read_to_string(sandbox.path("home/targets/near/target.yaml")).unwrap();
     assert!(yaml.contains("extrapolation: 1"), "{yaml}");
     sandbox.refused(&cost, 3, &words);
@@ -268,8 +274,8 @@ fn far_extrapolation_is_refused_unless_told() {
     sandbox.ok(&search);
 }
 
-/// What ships answers on every space that ships without a flag, but for phones that were measured with 100 classes at 32
-/// px: a classifier of 1000 is too far away.
+/// What ships answers on every space that ships without a flag, but for phones that were measured with 100 classes at
+/// 32 px: a classifier of 1000 is too far away.
 #[test]
 fn shipped_targets_reach_every_shipped_space() {
     let library = TargetLibrary::new(None::<PathBuf>);

@@ -2,8 +2,8 @@
 //!
 //! Its error grows with every doubling beyond the range of a class, and that growth is a guess which nothing checks. So
 //! there is a limit: an operator that lies more doublings outside, in its worst dimension, is not covered, and the
-//! message says which dimension, what was measured, and how to allow it. A target states its own limit as `extrapolation`
-//! in its `fitted` or `network_fit`; [`crate::target::Target::extrapolating`] lifts it for one use.
+//! message says which dimension, what was measured, and how to allow it. A target states its own limit as
+//! `extrapolation` in its `fitted` or `network_fit`; [`crate::target::Target::extrapolating`] lifts it for one use.
 //!
 //! Fewer outputs of a linear layer than measured do not count: they are the classes of the task (10 where 1000 were
 //! measured are 6.6 doublings), and cost between the floor of an operator, which is known, and the smallest measured
@@ -20,10 +20,10 @@ use crate::workload::Op;
 
 /// Doublings outside the range that a fitted model goes where its target states no limit of its own: a factor of eight.
 ///
-/// Chosen so that shipped targets answer for every shipped space at all of its resolutions, but for the four phones that
-/// were measured with 100 classes and are asked for 1000; the farthest any other is asked to go (but pixel1, which states
-/// 3.25 of its own) is 2.74 doublings (note10, fitted to stems of 160 to 224 px, for a stem of 24 px), in kernel size 1.22
-/// (3 to 7). `search/examples/extrapolation.rs` prints the table.
+/// Chosen so that shipped targets answer for every shipped space at all of its resolutions, but for the four phones
+/// that were measured with 100 classes and are asked for 1000; the farthest any other is asked to go (but pixel1, which
+/// states 3.25 of its own) is 2.74 doublings (note10, fitted to stems of 160 to 224 px, for a stem of 24 px), in kernel
+/// size 1.22 (3 to 7). `search/examples/extrapolation.rs` prints the table.
 pub const DEFAULT_EXTRAPOLATION: f64 = 3.0;
 
 /// A fitted model that refuses what lies too far outside the range of its class.
@@ -55,11 +55,12 @@ impl CostModel for LimitedModel {
         }
         let (Beyond { dimension, value, range: [least, most], doublings }, limit) = (beyond, self.limit);
         let measured = if least == most { format!("{least}") } else { format!("{least} to {most}") };
+        let lies = if dimension.ends_with("channels") { "lie" } else { "lies" };
         Err(Uncovered {
             near: format!(
-                "its {dimension} {value} lies {doublings:.1} doublings outside the {measured} that the fitted model of \
-                 class {} saw, and {limit} are allowed; --extrapolate of `ofa search` and `ofa target cost` lifts that, \
-                 `extrapolation` in the target's YAML raises it",
+                "its {dimension} ({value}) {lies} {doublings:.1} doublings outside the {measured} that the fitted \
+                 model of class {} saw, and {limit} are allowed; --extrapolate of `ofa search` and `ofa target cost` \
+                 lifts that, `extrapolation` in the target's YAML raises it",
                 class.name()
             ),
         })
@@ -107,15 +108,15 @@ mod tests {
         assert!(model.cost(&block(256, 3), 32).unwrap().outside, "two doublings are within the limit");
         let near = model.cost(&block(257, 3), 32).unwrap_err().near;
         for words in
-            ["input channels 257 lies 2.0 doublings", "8 to 64", "class block", "2 are allowed", "--extrapolate"]
+            ["its input channels (257) lie 2.0 doublings", "8 to 64", "class block", "2 are allowed", "--extrapolate"]
         {
             assert!(near.contains(words), "{words}: {near}");
         }
         // 3 to 15 is more than two doublings, and only one kernel was seen.
         let near = model.cost(&block(64, 15), 32).unwrap_err().near;
-        assert!(near.contains("kernel size 15 lies 2.3 doublings outside the 3 that"), "{near}");
+        assert!(near.contains("its kernel size (15) lies 2.3 doublings outside the 3 that"), "{near}");
         assert!(model.cost(&block(64, 7), 32).is_ok());
-        assert!(model.cost(&block(1, 3), 32).unwrap_err().near.contains("input channels 1 lies 3.0"));
+        assert!(model.cost(&block(1, 3), 32).unwrap_err().near.contains("its input channels (1) lie 3.0"));
     }
 
     #[test]
@@ -128,8 +129,8 @@ mod tests {
         let limited = LimitedModel { model: Arc::new(model), ranges, limit: 2.0 };
         let ten = limited.cost(&linear(256, 10), 32).unwrap();
         assert!(ten.outside && ten.value < limited.cost(&linear(256, 1000), 32).unwrap().value);
-        assert!(limited.cost(&linear(32, 10), 32).unwrap_err().near.contains("input channels 32"));
-        assert!(limited.cost(&linear(256, 9000), 32).unwrap_err().near.contains("output channels 9000"));
+        assert!(limited.cost(&linear(32, 10), 32).unwrap_err().near.contains("its input channels (32) lie"));
+        assert!(limited.cost(&linear(256, 9000), 32).unwrap_err().near.contains("its output channels (9000) lie"));
     }
 
     #[test]

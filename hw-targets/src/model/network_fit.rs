@@ -1,10 +1,10 @@
 //! A linear model of operator costs fitted to networks measured whole.
 //!
 //! Cost of a network = constant + Σ over its operators of coefficient·count ([`crate::model::network_features`]): a
-//! model of networks is a model of operators, and the constant is paid once per network. Up to [`DETAILED_NETWORKS`] networks
-//! are fitted with the basic counts by least squares, more with the detailed ones by [`fit_relative_robust`], in which
-//! every layer costs a hundredth of the mean cost of a layer at least: a launch is never free, and where the constant
-//! could stand for it nothing in the data says so.
+//! model of networks is a model of operators, and the constant is paid once per network. Up to [`DETAILED_NETWORKS`]
+//! networks are fitted with the basic counts by least squares, more with the detailed ones by [`fit_relative_robust`],
+//! in which every layer costs a hundredth of the mean cost of a layer at least: a launch is never free, and where the
+//! constant could stand for it nothing in the data says so.
 //!
 //! On a GPU the cost of small inputs is that of launching layers and the cost of large ones that of computing them, the
 //! larger of two sums, which is no sum. With many networks of several input sizes the coefficients may therefore
@@ -144,8 +144,8 @@ impl NetworkFit {
     /// Fits networks and their costs in SI units.
     ///
     /// # Errors
-    /// [`HwError::NoFit`] with fewer than 12 networks, with an operator in them that has no counts, and with 1×1
-    /// convolutions with groups among fewer than 180 networks.
+    /// [`HwError::TooFewNetworks`] with fewer than 12 networks, and with 1×1 convolutions with groups among fewer than
+    /// 180; [`HwError::NoFit`] with an operator in them that has no counts.
     pub fn fit(measured: &[(Workload, f64)], common_rel: f64) -> Result<Self, HwError> {
         Self::fit_without(measured, common_rel, &[])
     }
@@ -156,15 +156,18 @@ impl NetworkFit {
     /// As [`NetworkFit::fit`].
     pub fn fit_without(measured: &[(Workload, f64)], common_rel: f64, left_out: &[&str]) -> Result<Self, HwError> {
         let problem = |problem: String| HwError::NoFit { what: "whole networks".to_string(), problem };
+        let too_few = |least, problem: String| HwError::TooFewNetworks { networks: measured.len(), least, problem };
         if measured.len() < LEAST_NETWORKS {
-            let networks = measured.len();
-            return Err(problem(format!("{networks} networks are too few: at least {LEAST_NETWORKS} are needed")));
+            return Err(too_few(LEAST_NETWORKS, "they are too few".to_string()));
         }
         let is_detailed = measured.len() >= DETAILED_NETWORKS;
         let mut shapes: BTreeMap<OpClass, BTreeSet<&Op>> = BTreeMap::new();
         for op in measured.iter().flat_map(|(network, _)| &network.ops) {
-            let class = OpClass::of(op).filter(|_| op.groups == 1 || is_detailed);
-            shapes.entry(class.ok_or_else(|| problem(format!("{op} has groups")))?).or_default().insert(op);
+            let class = OpClass::of(op).ok_or_else(|| problem(format!("{op} has groups")))?;
+            if op.groups > 1 && !is_detailed {
+                return Err(too_few(DETAILED_NETWORKS, format!("{op} has groups, for which they are too few")));
+            }
+            shapes.entry(class).or_default().insert(op);
         }
         let counts = |network: &Workload| {
             let mut sum = Counts::default();
@@ -288,7 +291,7 @@ impl CostModel for NetworkFit {
 mod tests {
     use super::*;
     use crate::reference_networks::{Picker, mbv3, mobilenet_v1, mobilenet_v2};
-    use crate::workload::Activation;
+    use crate::workload::{Activation, OpKind};
 
     /// Of the basic counts.
     const WEIGHTS: [f64; 5] = [2e-12, 3e-11, 5e-12, 1e-9, 4e-6];
@@ -411,6 +414,12 @@ mod tests {
     #[test]
     fn too_few_networks_are_refused() {
         let error = NetworkFit::fit(&networks()[..11], 0.1).unwrap_err();
-        assert!(error.to_string().contains("at least 12"), "{error}");
+        assert!(error.to_string().contains("11 whole networks"), "{error}");
+        assert_eq!(error.hint().as_deref(), Some("measure more networks: at least 12 are needed"));
+        let mut grouped = networks();
+        let blocks = grouped.iter_mut().flat_map(|(network, _)| &mut network.ops);
+        blocks.filter(|op| op.kind == OpKind::MbConv).for_each(|op| op.groups = 2);
+        let error = NetworkFit::fit(&grouped, 0.1).unwrap_err();
+        assert!(error.hint().unwrap().contains("at least 180"), "{error}");
     }
 }

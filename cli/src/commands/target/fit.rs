@@ -28,7 +28,7 @@ pub(crate) fn run(args: &TargetFitArgs, output: &mut Output) -> Result<()> {
 
 fn operators(args: &TargetFitArgs, target: &Target, space: Option<&SearchSpace>, output: &mut Output) -> Result<()> {
     let transfer = args.transfer.as_deref().map(targets::find).transpose()?;
-    let wishes = FitWishes { space, transfer: transfer.as_ref(), extrapolation: args.extrapolate };
+    let wishes = FitWishes { space, transfer: transfer.as_ref(), extrapolation: args.extrapolation };
     let fits = target_fit::fit_operators(target, wishes)?;
     // Kept before anything is printed, so that a refused name leaves no half result.
     let kept = args.keep.as_deref().map(|name| target_fit::keep_operators(target, name, &fits)).transpose()?;
@@ -146,7 +146,7 @@ fn operators_json(target: &Target, fit: &OperatorFit, space: Option<&SearchSpace
 
 fn whole(args: &TargetFitArgs, networks: &Networks, space: Option<&SearchSpace>, output: &mut Output) -> Result<()> {
     networks.notes().iter().for_each(|note| output.say(format!("note: {note}")));
-    let fits = target_fit::fit_networks(networks, space, args.extrapolate)?;
+    let fits = target_fit::fit_networks(networks, space, args.extrapolation)?;
     let kept = args.keep.as_deref().map(|name| target_fit::keep_networks(networks, name, &fits)).transpose()?;
     for fit in &fits {
         if output.is_json() {
