@@ -1,7 +1,7 @@
 //! The energy counter of an NVIDIA GPU, through the driver's own library (NVML, which is loaded where there is one).
 //!
-//! It counts millijoules of the whole board since the driver was loaded, on Volta and later. Where the driver has no such
-//! counter, energy is unknown, never 0.
+//! It counts millijoules of the whole board since the driver was loaded, on Volta and later. Where the driver has no
+//! such counter, energy is unknown, never 0.
 
 use std::time::Duration;
 
@@ -93,7 +93,10 @@ mod tests {
     #[test]
     fn a_counter_in_millijoules() {
         // Only where there is a driver can the rest be tried.
-        let Some(counter) = Nvml::find(0) else { return };
+        let Some(counter) = Nvml::find(0) else {
+            eprintln!("SKIPPED: no NVIDIA driver with an energy counter is here");
+            return;
+        };
         let before = counter.read().unwrap();
         std::thread::sleep(counter.window());
         assert!(counter.joules(&before, &counter.read().unwrap()) > 0.0);
