@@ -114,8 +114,8 @@ pub fn fit_operators(target: &Target, wishes: FitWishes<'_>) -> Result<Vec<Opera
 }
 
 /// An energy takes its terms from the other target's energy, or else from its latency: the ratio of the two on plain
-/// blocks bridges that as it bridges the devices. The blocks are those of the other target's table, whose shapes its model
-/// knows best; where it has none, as the shipped targets, those of the table fitted to.
+/// blocks bridges that as it bridges the devices. The blocks are those of the other target's table, whose shapes its
+/// model knows best; where it has none, as the shipped targets, those of the table fitted to.
 fn transfer(model: &mut FittedModel, quantity: Quantity, other: &Target, rows: &[(Op, f64)]) -> Result<()> {
     let of_other = match other.fitted_model(quantity)? {
         Some(fitted) => Some(fitted),
@@ -197,7 +197,7 @@ pub struct WholeFit {
 /// Fits every quantity that the networks have. They are of `space`; without it, of the space that each row names.
 ///
 /// # Errors
-/// As [`agreement::distinct`]; [`HwError::NoFit`] for too few networks or operators with groups.
+/// As [`agreement::distinct`]; [`HwError::TooFewNetworks`]; [`HwError::NoFit`] for operators without a model.
 pub fn fit_networks(
     networks: &Networks,
     space: Option<&SearchSpace>,

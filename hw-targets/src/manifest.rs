@@ -1,4 +1,5 @@
-//! The YAML beside a table (`ofa.table/1`) and the YAML of a target (`ofa.target/1`): what was measured, where, by whom.
+//! The YAML beside a table (`ofa.table/1`) and the YAML of a target (`ofa.target/1`): what was measured, where, by
+//! whom.
 //!
 //! Both share one set of fields; a table's manifest needs none but `schema`, and a target adds its `table` or fitted
 //! models. Unknown fields are refused.

@@ -6,10 +6,10 @@
 //! - `note10`: latency of 480 operators inside OFA's MobileNetV3 on a Samsung Galaxy Note10, published with
 //!   once-for-all. No energy.
 //! - `pixel3`: latency of 201 FBNet operators on a Google Pixel 3 (HW-NAS-Bench), groups and both image sizes. No
-//!   measured energy of networks on this phone is known, so energy = latency × 1.2 W: the vendor's CPU power profile says
-//!   1.08 W for one big core at 2.65 GHz, a bench of the same chip 1.00 W there and 1.30 W at 2.8 GHz.
-//! - `jetson-tx2`: latency and energy of the 153 ungrouped FBNet operators on an NVIDIA Jetson TX2 (HW-NAS-Bench), energy
-//!   metered on the board's input rail.
+//!   measured energy of networks on this phone is known, so energy = latency × 1.2 W: the vendor's CPU power profile
+//!   says 1.08 W for one big core at 2.65 GHz, a bench of the same chip 1.00 W there and 1.30 W at 2.8 GHz.
+//! - `jetson-tx2`: latency and energy of the 153 ungrouped FBNet operators on an NVIDIA Jetson TX2 (HW-NAS-Bench),
+//!   energy metered on the board's input rail.
 //! - `raspberry-pi-4`: latency of the same 201 FBNet operators as pixel3 on a Raspberry Pi 4 (HW-NAS-Bench); energy
 //!   fitted to whole networks.
 //! - `pixel1`: `shipped_pixel1.rs`.

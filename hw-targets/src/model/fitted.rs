@@ -4,8 +4,8 @@
 //! ([`crate::model::features`]); floor and h-swish come from the blocks. Each class keeps its leave-one-out error and
 //! the shapes it was fitted to. Outside of those an answer is flagged and its error grows: a doubling beyond the range
 //! makes it three times as wide; a target refuses what lies far outside ([`crate::model::limited`]). Terms that a
-//! device's table never exercised (squeeze-excite, h-swish, kernel 7) may be transferred from another device by the ratio
-//! of the two devices' speeds on plain blocks; half of such a term counts as error.
+//! device's table never exercised (squeeze-excite, h-swish, kernel 7) may be transferred from another device by the
+//! ratio of the two devices' speeds on plain blocks; half of such a term counts as error.
 
 use std::collections::BTreeMap;
 
@@ -80,8 +80,8 @@ impl Range {
     }
 }
 
-/// A block that any device's table may hold, to compare two devices on: without squeeze-excite, h-swish, groups and kernel
-/// 7.
+/// A block that any device's table may hold, to compare two devices on: without squeeze-excite, h-swish, groups and
+/// kernel 7.
 pub fn is_plain_block(op: &Op) -> bool {
     let plain = op.se_channels == 0 && op.activation != Activation::HSwish && op.groups == 1;
     op.kind == OpKind::MbConv && plain && op.kernel <= 5
@@ -243,8 +243,8 @@ impl FittedModel {
         sum
     }
 
-    /// Takes the terms for squeeze-excite, h-swish and kernel 7 that were never measured here from `other`, scaled by the ratio
-    /// of the two devices on `plain` blocks (geometric mean, floors taken off).
+    /// Takes the terms for squeeze-excite, h-swish and kernel 7 that were never measured here from `other`, scaled by
+    /// the ratio of the two devices on `plain` blocks (geometric mean, floors taken off).
     ///
     /// # Errors
     /// [`HwError::NoFit`] if either model does not cover blocks, or `plain` is empty.
