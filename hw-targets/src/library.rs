@@ -399,5 +399,8 @@ fn read_table(path: &Path, manifest: Option<&Path>) -> Result<(Manifest, OpTable
 }
 
 #[cfg(test)]
+#[path = "kept_targets_tests.rs"]
+mod kept_tests;
+#[cfg(test)]
 #[path = "library_tests.rs"]
 mod tests;
