@@ -404,7 +404,7 @@ impl HwError {
             Defect { .. } => "correct the row, or leave it out".to_string(),
             MissingOperator { near, .. } => near.clone(),
             NoCost { .. } => {
-                "its correction takes off more than the operators cost: it was fitted to other networks".to_string()
+                "its correction or its model was made for other networks: see `ofa target show`".to_string()
             }
             TooFewNetworks { least, .. } => format!("measure more networks: at least {least} are needed"),
             NoFit { .. } => {

@@ -54,6 +54,12 @@ impl PerMacEntry {
                 return Err(bad(format!("{name} is {value}, and must be at or above zero")));
             }
         }
+        if let Some((name, error)) = self.left_out.iter().find(|(_, error)| !error.is_finite()) {
+            return Err(bad(format!("the error of {name} is {error}")));
+        }
+        if self.macs[0] == 0 {
+            return Err(bad("macs begins at 0, and no network has none".to_string()));
+        }
         if self.macs[0] > self.macs[1] {
             return Err(bad(format!(
                 "macs goes from {} to {}: write the smaller one first",
@@ -105,5 +111,7 @@ mod tests {
         check(|entry| entry.rel_error = -1.0, "rel_error");
         check(|entry| entry.loo_mape = f64::NAN, "loo_mape");
         check(|entry| entry.macs = [5, 1], "smaller one first");
+        check(|entry| entry.macs = [0, 1], "macs begins at 0");
+        check(|entry| entry.left_out.extend([("odd".to_string(), f64::NAN)]), "the error of odd");
     }
 }
