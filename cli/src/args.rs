@@ -151,6 +151,9 @@ pub(crate) struct TrainArgs {
     /// Longest time between two checkpoints, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) save_every: u64,
+    /// Epochs between two measurements on held-out images
+    #[arg(long, value_name = "EPOCHS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) measure_every: u64,
     #[command(flatten)]
     pub(crate) compute: Compute,
 }

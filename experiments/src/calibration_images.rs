@@ -365,7 +365,7 @@ mod tests {
     use hw_targets::failure::FailureKind;
 
     use super::*;
-    use crate::weights::save_supernet;
+    use crate::weights::{Stored, save_supernet};
 
     const RECIPE: &str = "
 schema: ofa.recipe/1
@@ -386,7 +386,7 @@ phases:
     /// A bundle with fresh weights.
     fn bundle() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        save_supernet(folder.path(), &Supernet::new(&space(), 1, Device::Cpu)).unwrap();
+        save_supernet(folder.path(), &Supernet::new(&space(), 1, Device::Cpu), Stored::Fp32).unwrap();
         let names: Vec<String> = (0..10).map(|class| class.to_string()).collect();
         Preprocessing::cifar10().describe(None, &names).write(&folder.path().join(Bundle::PREPROCESSING)).unwrap();
         fs::write(folder.path().join(Bundle::RECIPE), RECIPE).unwrap();

@@ -61,7 +61,7 @@ impl ImageSettings {
         let recipe = folder.join("recipe.yaml");
         let (held_out, seed, calibration) = if recipe.exists() {
             let recipe = Recipe::load(&recipe, &[])?;
-            (recipe.held_out, recipe.seed, recipe.plan().calibration)
+            (recipe.held_out, recipe.seed, recipe.calibration_size())
         } else {
             (5000, 0, (10, 200))
         };

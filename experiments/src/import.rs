@@ -9,7 +9,7 @@ use supernet::supernet::Supernet;
 use supernet::tensors::to_tensor;
 use tch::Device;
 
-use crate::weights::save_supernet;
+use crate::weights::{Stored, save_supernet};
 
 /// Reads `checkpoint` (tensors only) as weights of `space` and writes the bundle folder `out`.
 ///
@@ -19,6 +19,6 @@ pub fn import(checkpoint: &Path, space: &SearchSpace, out: &Path) -> Result<Supe
     let arrays = import_ofa_mbv3(checkpoint, space)?;
     let tensors = arrays.iter().map(|(name, array)| (name.clone(), to_tensor(array))).collect();
     let supernet = Supernet::from_tensors(space, tensors, Device::Cpu)?;
-    save_supernet(out, &supernet)?;
+    save_supernet(out, &supernet, Stored::Fp32)?;
     Ok(supernet)
 }

@@ -11,7 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 use supernet::data::{Augmentation, Preprocessing};
 use supernet::optim::SgdSettings;
-use supernet::train::{ShrinkingPhase, Teacher, TrainPlan};
+use supernet::train::{
+    Attentive, Divergence, EarlyBird, PlanError, Precision, Sampling, ShrinkingPhase, Teacher, TrainPlan,
+};
+use tch::Device;
+
+use crate::weights::Stored;
 
 /// What is wrong with a recipe.
 #[derive(Debug, thiserror::Error)]
@@ -70,12 +75,29 @@ pub struct Recipe {
     pub seed: u64,
     /// Images per step.
     pub batch_size: usize,
+    /// Number format of feature maps while training.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: PrecisionChoice,
     /// μ of Nesterov momentum.
     #[serde(default = "default_momentum")]
     pub momentum: f64,
     /// λ, on convolution and linear weights only.
     #[serde(default)]
     pub weight_decay: f64,
+    /// Largest norm of the gradient over all weights; a larger one is scaled down to it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clip_gradient: Option<f64>,
+    /// Whether blocks with a shortcut begin as the shortcut alone (the scale of their last batch norm is 0), which lets
+    /// deep networks start at a high learning rate.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub zero_init_residual: bool,
+    /// Whether small kernels are learned transforms of large ones (Cai et al. 2020), or else their centres.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub kernel_transforms: bool,
+    /// What an exponential moving average of the weights keeps at each step (0.999, say); the bundle then holds the
+    /// average.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub average: Option<f64>,
     /// ε of label smoothing.
     #[serde(default)]
     pub label_smoothing: f64,
@@ -88,8 +110,24 @@ pub struct Recipe {
     /// Images for batch-norm calibration.
     #[serde(default)]
     pub calibration: Calibration,
+    /// Number format of the finished weights in the bundle.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stored: Stored,
     /// Phases in order.
     pub phases: Vec<PhaseRecipe>,
+}
+
+/// Number format of feature maps while training, or whichever is faster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionChoice {
+    /// bfloat16 where the device computes with it faster, else float32.
+    #[default]
+    Auto,
+    /// float32.
+    Fp32,
+    /// bfloat16; weights, optimiser, batch-norm statistics and losses stay float32.
+    Bf16,
 }
 
 /// Per-channel constants.
@@ -159,11 +197,18 @@ pub struct PhaseRecipe {
     pub name: String,
     /// Passes over the training images.
     pub epochs: u64,
-    /// Peak learning rate.
-    pub learning_rate: f64,
+    /// Peak learning rate; left out in a phase that `continues`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
     /// Epochs of linear warm-up, part of `epochs`.
     #[serde(default)]
     pub warm_up_epochs: f64,
+    /// Whether the learning rate goes on along the cosine of the phase before, momentum kept.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub continues: bool,
+    /// Input resolutions that take part; all of the space's when left out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub resolutions: Vec<u32>,
     /// Kernel sizes that take part: `all`, or how many of the largest. Default 1, the largest alone.
     #[serde(default)]
     pub kernels: Levels,
@@ -176,6 +221,12 @@ pub struct PhaseRecipe {
     /// Subnets drawn at random per step.
     #[serde(default)]
     pub random_subnets: u64,
+    /// How they are drawn: `uniform` (the default) or `compound`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sampling: Sampling,
+    /// Draws several candidates for each and keeps the one with the best or worst loss.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub attentive: Option<Attentive>,
     /// Whether the largest subnet joins every step.
     #[serde(default)]
     pub with_largest: bool,
@@ -188,17 +239,37 @@ pub struct PhaseRecipe {
     /// Whose: `first_phase` (the default), or `largest`, the largest subnet of the same step.
     #[serde(default, skip_serializing_if = "is_default")]
     pub teacher: Teacher,
+    /// What distillation minimises: `kl` (the default) or `alpha`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub divergence: Divergence,
     /// Weight of the cross-entropy with the labels.
     #[serde(default = "one")]
     pub label_loss: f64,
+    /// Whether the losses of a step's subnets are summed; averaged otherwise.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sum_losses: bool,
+    /// Epochs over which the weight of all subnets but the largest rises from near zero (delayed ε-shrinking).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ramp_epochs: f64,
     /// Whether to sort channels by importance before the phase.
     #[serde(default)]
     pub sort_channels: bool,
+    /// Ends the phase when the order of channels has settled; `epochs` is then the most it takes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub early_bird: Option<EarlyBird>,
 }
 
 /// Left out, so that recipes written before there was a choice keep their text, which checkpoints are known by.
-fn is_default(teacher: &Teacher) -> bool {
-    *teacher == Teacher::default()
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 fn default_held_out() -> usize {
@@ -245,83 +316,88 @@ impl Recipe {
         if self.schema != "ofa.recipe/1" {
             return wrong("schema", format!("`{}`", self.schema), "but must be `ofa.recipe/1`");
         }
-        if self.batch_size == 0 {
-            return wrong("batch_size", "0".into(), "but must be at least 1");
-        }
-        if !(0.0..1.0).contains(&self.momentum) {
-            return wrong("momentum", self.momentum.to_string(), "but must be in [0, 1)");
-        }
-        if !(0.0..1.0).contains(&self.label_smoothing) {
-            return wrong("label_smoothing", self.label_smoothing.to_string(), "but must be in [0, 1)");
-        }
-        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return wrong("weight_decay", self.weight_decay.to_string(), "but must be 0 or more");
-        }
-        if self.calibration.batches == 0 || self.calibration.batch_size < 2 {
-            return wrong("calibration", format!("{:?}", self.calibration), "but needs a batch of two images");
-        }
-        if self.phases.is_empty() {
-            return wrong("phases", "empty".into(), "but at least one is needed");
-        }
         for (index, phase) in self.phases.iter().enumerate() {
-            let field = |name: &str| format!("phases.{index}.{name}");
-            if !(phase.learning_rate > 0.0 && phase.learning_rate.is_finite()) {
-                return wrong(&field("learning_rate"), phase.learning_rate.to_string(), "but must be above 0");
-            }
-            if !(phase.warm_up_epochs >= 0.0 && phase.warm_up_epochs <= phase.epochs as f64) {
-                return wrong(&field("warm_up_epochs"), phase.warm_up_epochs.to_string(), "but must be 0 to `epochs`");
-            }
-            if !(phase.distillation >= 0.0 && phase.label_loss >= 0.0 && phase.distillation + phase.label_loss > 0.0) {
-                return wrong(&field("distillation"), phase.distillation.to_string(), "but a loss must be left");
-            }
-            if index == 0 && phase.distillation > 0.0 && phase.teacher == Teacher::FirstPhase {
-                return wrong(
-                    &field("distillation"),
-                    phase.distillation.to_string(),
-                    "but the first phase makes the teacher",
-                );
-            }
-            if phase.teacher == Teacher::Largest && !(phase.with_largest && phase.distillation > 0.0) {
-                return wrong(&field("teacher"), "largest".into(), "which needs with_largest and distillation");
-            }
-            if phase.random_subnets == 0 && !phase.with_largest && !phase.with_smallest {
-                return wrong(&field("random_subnets"), "0".into(), "but a step needs a subnet");
+            let field = format!("phases.{index}.learning_rate");
+            match (phase.continues, phase.learning_rate) {
+                (false, None) => return wrong(&field, "left out".into(), "but the phase does not continue another"),
+                (true, Some(rate)) => {
+                    return wrong(&field, rate.to_string(), "but the phase continues another's cosine; leave it out");
+                }
+                (true, None) if phase.warm_up_epochs != 0.0 => {
+                    let (field, value) = (format!("phases.{index}.warm_up_epochs"), phase.warm_up_epochs.to_string());
+                    return wrong(&field, value, "but the phase continues another's cosine; leave it out");
+                }
+                _ => {}
             }
         }
+        self.plan(Precision::Fp32).check()?;
         Ok(())
     }
 
-    /// The run that this recipe describes.
-    pub fn plan(&self) -> TrainPlan {
+    /// The run that this recipe describes, feature maps in `precision` (see [`Recipe::precision_on`]).
+    pub fn plan(&self, precision: Precision) -> TrainPlan {
         let mut trained_expands = 1;
+        let mut learning_rate = 1.0;
         let phases = self.phases.iter().map(|phase| {
             let sort_channels = phase.sort_channels.then_some(trained_expands);
             trained_expands = trained_expands.max(phase.expands.count());
+            learning_rate = phase.learning_rate.unwrap_or(learning_rate);
             ShrinkingPhase {
                 name: phase.name.clone(),
                 epochs: phase.epochs,
-                learning_rate: phase.learning_rate,
+                learning_rate,
                 warm_up_epochs: phase.warm_up_epochs,
+                continues: phase.continues,
+                resolutions: phase.resolutions.clone(),
                 kernels: phase.kernels.count(),
                 depths: phase.depths.count(),
                 expands: phase.expands.count(),
                 random_subnets: phase.random_subnets,
+                sampling: phase.sampling,
+                attentive: phase.attentive,
                 with_largest: phase.with_largest,
                 with_smallest: phase.with_smallest,
                 distillation: phase.distillation,
                 teacher: phase.teacher,
+                divergence: phase.divergence,
                 label_loss: phase.label_loss,
+                sum_losses: phase.sum_losses,
+                ramp_epochs: phase.ramp_epochs,
                 sort_channels,
+                early_bird: phase.early_bird,
             }
         });
         TrainPlan {
             seed: self.seed,
             batch_size: self.batch_size,
-            sgd: SgdSettings { momentum: self.momentum, weight_decay: self.weight_decay },
+            precision,
+            sgd: SgdSettings {
+                momentum: self.momentum,
+                weight_decay: self.weight_decay,
+                clip_gradient: self.clip_gradient,
+            },
+            zero_init_residual: self.zero_init_residual,
+            kernel_transforms: self.kernel_transforms,
+            average: self.average,
             label_smoothing: self.label_smoothing,
             augmentation: self.augmentation.clone(),
-            calibration: (self.calibration.batches, self.calibration.batch_size),
+            calibration: self.calibration_size(),
             phases: phases.collect(),
+        }
+    }
+
+    /// Batches of training images that calibrate a subnet, and images in each.
+    pub fn calibration_size(&self) -> (usize, usize) {
+        (self.calibration.batches, self.calibration.batch_size)
+    }
+
+    /// The number format that the recipe means on `device`.
+    pub fn precision_on(&self, device: Device) -> Precision {
+        match self.precision {
+            PrecisionChoice::Fp32 => Precision::Fp32,
+            PrecisionChoice::Bf16 => Precision::Bf16,
+            PrecisionChoice::Auto if device.is_cuda() => Precision::Bf16,
+            PrecisionChoice::Auto => Precision::Fp32,
         }
     }
 
@@ -339,6 +415,12 @@ impl Recipe {
             Some(Normalisation { mean, std }) => Preprocessing { mean, std, ..measured },
             None => measured,
         }
+    }
+}
+
+impl From<PlanError> for RecipeError {
+    fn from(PlanError { field, value, reason }: PlanError) -> Self {
+        Self::Value { field, value, reason }
     }
 }
 
@@ -384,7 +466,7 @@ mod tests {
             let path = entry.unwrap().path();
             let recipe = Recipe::load(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
             SearchSpace::builtin(&recipe.space).unwrap();
-            let phases = recipe.plan().phases;
+            let phases = recipe.plan(Precision::Fp32).phases;
             assert_eq!(phases[0].distillation, 0.0, "the first phase makes the teacher");
             assert_eq!(
                 phases.last().unwrap().sort_channels,

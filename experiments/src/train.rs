@@ -13,7 +13,7 @@ use serde_json::json;
 use supernet::data::{DataSource, ImageSet, LoadOptions, Preprocessing};
 use supernet::error::SupernetError;
 use supernet::supernet::Supernet;
-use supernet::train::{Epoch, Observer, Position, Step, Trainer};
+use supernet::train::{Epoch, Observer, Position, Precision, Step, Trainer};
 use tch::Device;
 
 use crate::collect::tilted_subnets;
@@ -21,7 +21,7 @@ use crate::digest::fnv1a;
 use crate::measure::{CalibrationImages, Exam, measure};
 use crate::recipe::Recipe;
 use crate::run_dir::{Metrics, RunDir};
-use crate::weights::save_supernet;
+use crate::weights::{Stored, round_to, save_supernet};
 
 /// What to train and where to keep it.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct TrainJob {
     pub device: Device,
     /// Longest time between two checkpoints.
     pub save_every: Duration,
+    /// Epochs between two measurements on held-out images; the last epoch of a phase is measured in any case.
+    pub measure_every: u64,
 }
 
 /// Progress as a caller may want to show it.
@@ -60,6 +62,7 @@ struct Log<'p> {
     recipe: Recipe,
     stop: Arc<AtomicBool>,
     started: Instant,
+    measure_every: u64,
 }
 
 impl Observer for Log<'_> {
@@ -72,6 +75,9 @@ impl Observer for Log<'_> {
         let space = supernet.space();
         let resolutions = space.resolutions();
         let phase = &self.recipe.phases[epoch.phase];
+        if !epoch.epoch.is_multiple_of(self.measure_every) && epoch.epoch < phase.epochs {
+            return Ok(());
+        }
         let largest = space.largest(resolutions[resolutions.len() - 1]).expect("its own resolution");
         let largest = measure(supernet, &largest, &self.calibration, &self.exam);
         let smallest = space.smallest(resolutions[0]).expect("its own resolution");
@@ -118,12 +124,16 @@ pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress)
     let (train_set, held_out) = job.data.training(&options, Some(recipe.held_out), recipe.seed)?;
     let preprocessing = recipe.preprocessing(|| Preprocessing::measured(&train_set));
     let train_set = Arc::new(train_set);
-    let identity = format!("{}---\ndata: {:016x}\n", recipe.identity(space), fingerprint(&train_set));
+    let precision = recipe.precision_on(job.device);
+    let mut identity = format!("{}---\ndata: {:016x}\n", recipe.identity(space), fingerprint(&train_set));
+    if precision != Precision::Fp32 {
+        identity.push_str("precision: bf16\n");
+    }
     let run = RunDir::open(&job.out).with_context(|| format!("run folder {}", job.out.display()))?;
     if run.is_begun() && !job.resume {
         anyhow::bail!(crate::error::AppError::RunExists { path: job.out.clone() });
     }
-    let plan = recipe.plan();
+    let plan = recipe.plan(precision);
     let calibration = plan.calibration;
     let seed = plan.seed;
     let images = Arc::clone(&train_set);
@@ -148,11 +158,14 @@ pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress)
         recipe: recipe.clone(),
         stop,
         started: Instant::now(),
+        measure_every: job.measure_every.max(1),
     };
     trainer.run(&checkpoints, job.save_every, &mut log)?;
     let Log { calibration, progress, .. } = log;
-    let supernet = trainer.supernet();
-    write_bundle(&run, supernet, &calibration)?;
+    // What is reported on is what the bundle holds.
+    let supernet = trainer.supernet().duplicate();
+    round_to(&supernet, recipe.stored);
+    write_bundle(&run, &supernet, recipe.stored, &calibration)?;
     for name in ["recipe.yaml", "preprocessing.json"] {
         let text = std::fs::read(run.path().join(name))?;
         write_atomically(&run.bundle().join(name), |file| file.write_all(&text))?;
@@ -160,20 +173,20 @@ pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress)
     match job.data.test(&options) {
         Ok(test) => {
             let exam = Exam::new(&test, &preprocessing, space.resolutions(), job.device)?;
-            final_report(&run, supernet, &calibration, &exam, recipe.seed, progress)?;
+            final_report(&run, &supernet, &calibration, &exam, recipe.seed, progress)?;
         }
         // The bundle is written; not every source has a test set.
         Err(error) => progress.epoch(&format!("no report on a test set: {error}")),
     }
-    Ok(supernet.duplicate())
+    Ok(supernet)
 }
 
 /// The weights, with the statistics of the largest subnet stored in them.
-fn write_bundle(run: &RunDir, supernet: &Supernet, calibration: &CalibrationImages) -> Result<()> {
+fn write_bundle(run: &RunDir, supernet: &Supernet, stored: Stored, calibration: &CalibrationImages) -> Result<()> {
     let space = supernet.space();
     let largest = space.resolve(&space.largest(space.resolutions()[space.resolutions().len() - 1])?);
     supernet.store_statistics(&largest, &calibration.calibrate(&supernet.subnet(&largest)));
-    save_supernet(&run.bundle(), supernet)
+    save_supernet(&run.bundle(), supernet, stored)
 }
 
 /// Top-1 on the test set of the largest, the smallest and ten random subnets: `report.json`.

@@ -8,12 +8,14 @@ use anyhow::{Context, Result};
 use search::arch::ArchSpec;
 use search::arch_file::ArchFile;
 use search::space::SearchSpace;
+use serde::{Deserialize, Serialize};
 use supernet::data::PreprocessingFile;
 use supernet::extract::StaticSubnet;
 use supernet::supernet::Supernet;
 use supernet::tensors::{Metadata, load_safetensors, save_safetensors};
 use supernet::torchscript::save_torchscript;
-use tch::{Device, Tensor};
+use supernet::weights::{NamedWeight, Role};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::AppError;
 
@@ -30,16 +32,43 @@ pub fn load_supernet(folder: &Path, space: &SearchSpace, device: Device) -> Resu
     Supernet::from_tensors(space, tensors, device).with_context(|| path.display().to_string())
 }
 
+/// Number format of weights in a file; whoever reads them computes in float32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stored {
+    /// float32.
+    #[default]
+    Fp32,
+    /// Convolution and linear weights in float16, which halves the file; batch norm and biases in float32.
+    Fp16,
+}
+
+/// Rounds the weights to what a file in the format `stored` keeps of them.
+pub fn round_to(supernet: &Supernet, stored: Stored) {
+    if stored == Stored::Fp16 {
+        tch::no_grad(|| {
+            for weight in supernet.weights().iter().filter(|weight| weight.role == Role::Decayed) {
+                weight.tensor.shallow_clone().copy_(&weight.tensor.to_kind(Kind::Half));
+            }
+        });
+    }
+}
+
 /// Writes `folder/supernet.safetensors` and `folder/space.yaml`.
 ///
 /// # Errors
 /// A file cannot be written.
-pub fn save_supernet(folder: &Path, supernet: &Supernet) -> Result<()> {
+pub fn save_supernet(folder: &Path, supernet: &Supernet, stored: Stored) -> Result<()> {
     let metadata = Metadata::from([
         ("schema".into(), "ofa.supernet/1".into()),
         ("space".into(), supernet.space().id().to_string()),
     ]);
-    save(&folder.join("supernet.safetensors"), &supernet.tensors(), &metadata)?;
+    let as_stored = |weight: &NamedWeight| match (stored, weight.role) {
+        (Stored::Fp16, Role::Decayed) => weight.tensor.detach().to_kind(Kind::Half),
+        _ => weight.tensor.detach(),
+    };
+    let tensors = supernet.weights().iter().map(|weight| (weight.name.clone(), as_stored(weight))).collect();
+    save(&folder.join("supernet.safetensors"), &tensors, &metadata)?;
     write_text(&folder.join("space.yaml"), &supernet.space().to_yaml())
 }
 

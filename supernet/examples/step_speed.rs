@@ -18,7 +18,7 @@ fn main() {
     }
     let space = SearchSpace::builtin(&name).expect("a built-in space");
     let supernet = Supernet::new(&space, 1, Device::Cpu);
-    let mut sgd = Sgd::new(supernet.weights(), SgdSettings { momentum: 0.9, weight_decay: 1e-4 });
+    let mut sgd = Sgd::new(supernet.weights(), SgdSettings { momentum: 0.9, weight_decay: 1e-4, clip_gradient: None });
     println!("{name}: {} parameters", supernet.parameter_count());
     let resolutions = space.resolutions();
     let (low, high) = (resolutions[0], resolutions[resolutions.len() - 1]);

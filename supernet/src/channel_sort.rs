@@ -7,52 +7,83 @@
 
 use tch::{Kind, Tensor};
 
-use crate::elastic::{ElasticBlock, ElasticSqueezeExcite, permute_in_place};
+use crate::elastic::{ElasticBlock, permute_in_place};
 use crate::supernet::Supernet;
 use search::space::make_divisible;
+
+/// An order of the channels of every elastic block, and of the hidden units of its squeeze-excite.
+#[derive(Debug)]
+pub struct ChannelOrder {
+    blocks: Vec<Vec<(Tensor, Option<Tensor>)>>,
+}
 
 impl Supernet {
     /// Sorts every elastic block. `expand_levels` is how many of the largest expand ratios earlier phases trained (1 =
     /// only the widest): their widths are the boundaries that channels do not cross.
     pub fn sort_channels(&self, expand_levels: usize) {
-        for (stage_index, (stage, blocks)) in self.space().stages().iter().zip(&self.stages).enumerate() {
-            for (index, block) in blocks.iter().enumerate() {
+        self.reorder(&self.channel_order(expand_levels));
+    }
+
+    /// The order in which [`Supernet::sort_channels`] would put the channels.
+    pub fn channel_order(&self, expand_levels: usize) -> ChannelOrder {
+        let stages = self.space().stages().iter().zip(&self.stages).enumerate();
+        let blocks = stages.map(|(stage_index, (stage, blocks))| {
+            let order = |(index, block): (usize, &ElasticBlock)| {
                 let input = if index == 0 { self.space().stage_in_channels(stage_index) } else { stage.width };
                 let trained = stage.expands.iter().rev().take(expand_levels);
                 let boundaries: Vec<i64> =
                     trained.map(|expand| i64::from(make_divisible(f64::from(input * expand)))).collect();
-                tch::no_grad(|| sort_block(block, &boundaries));
-            }
-        }
+                tch::no_grad(|| order_of(block, &boundaries))
+            };
+            blocks.iter().enumerate().map(order).collect()
+        });
+        ChannelOrder { blocks: blocks.collect() }
+    }
+
+    /// Puts the channels into an order taken from a supernet of the same space: an average of weights, or what an
+    /// optimiser remembers of each, is moved along with the weights this way.
+    pub fn reorder(&self, order: &ChannelOrder) {
+        let blocks = self.stages.iter().flatten();
+        tch::no_grad(|| blocks.zip(order.blocks.iter().flatten()).for_each(|(block, order)| reorder(block, order)));
+    }
+
+    /// What sorting goes by, for the middle channels of each elastic block in order: L1 norms.
+    pub fn channel_importance(&self) -> Vec<Vec<f32>> {
+        let importance = |block: &ElasticBlock| {
+            let norms = tch::no_grad(|| l1_norm_of_inputs(&block.project.weight));
+            Vec::<f32>::try_from(norms).expect("a row of numbers")
+        };
+        self.stages.iter().flatten().map(importance).collect()
     }
 }
 
-fn sort_block(block: &ElasticBlock, boundaries: &[i64]) {
+fn order_of(block: &ElasticBlock, boundaries: &[i64]) -> (Tensor, Option<Tensor>) {
     let importance = l1_norm_of_inputs(&block.project.weight);
-    let order = segmented_descending(&importance, boundaries);
-    permute_in_place(&block.project.weight, 1, &order);
-    permute_in_place(&block.depthwise.weight, 0, &order);
-    block.depthwise.batch_norm.permute(&order);
-    if let Some(expand) = &block.expand {
-        permute_in_place(&expand.weight, 0, &order);
-        if let Some(norm) = &expand.batch_norm {
-            norm.permute(&order);
-        }
-    }
-    if let Some(layer) = &block.squeeze_excite {
-        sort_squeeze_excite(layer, &order);
-    }
+    let hidden = block.squeeze_excite.as_ref().map(|layer| {
+        let importance = l1_norm_of_inputs(&layer.expand.0);
+        segmented_descending(&importance, &[importance.size()[0]])
+    });
+    (segmented_descending(&importance, boundaries), hidden)
 }
 
-fn sort_squeeze_excite(layer: &ElasticSqueezeExcite, order: &Tensor) {
-    permute_in_place(&layer.expand.0, 0, order);
-    permute_in_place(&layer.expand.1, 0, order);
-    permute_in_place(&layer.reduce.0, 1, order);
-    let importance = l1_norm_of_inputs(&layer.expand.0);
-    let hidden = segmented_descending(&importance, &[importance.size()[0]]);
-    permute_in_place(&layer.expand.0, 1, &hidden);
-    permute_in_place(&layer.reduce.0, 0, &hidden);
-    permute_in_place(&layer.reduce.1, 0, &hidden);
+fn reorder(block: &ElasticBlock, (order, hidden): &(Tensor, Option<Tensor>)) {
+    permute_in_place(&block.project.weight, 1, order);
+    permute_in_place(&block.depthwise.weight, 0, order);
+    block.depthwise.batch_norm.permute(order);
+    if let Some(expand) = &block.expand {
+        permute_in_place(&expand.weight, 0, order);
+        if let Some(norm) = &expand.batch_norm {
+            norm.permute(order);
+        }
+    }
+    if let (Some(layer), Some(hidden)) = (&block.squeeze_excite, hidden) {
+        permute_in_place(&layer.expand.0, 0, order);
+        permute_in_place(&layer.expand.1, 0, order);
+        permute_in_place(&layer.reduce.0, 1, order);
+        permute_in_place(&layer.expand.0, 1, hidden);
+        permute_in_place(&layer.reduce.0, 0, hidden);
+        permute_in_place(&layer.reduce.1, 0, hidden);
+    }
 }
 
 /// Σ |w\[:, c\]| for every input channel c of `[out, in, k, k]`.

@@ -22,6 +22,8 @@ pub enum SupernetError {
     Diverged { phase: String, step: u64, loss: f64 },
     #[error("training stopped on request; the state is saved")]
     Interrupted,
+    #[error("the training plan's {0}")]
+    Plan(#[from] crate::train::PlanError),
     #[error(transparent)]
     Data(#[from] crate::data::DataError),
     #[error(transparent)]
@@ -40,7 +42,8 @@ impl SupernetError {
             | Self::WeightShape { .. }
             | Self::WeightNotFinite { .. }
             | Self::UnusedWeights { .. }
-            | Self::Checkpoint { .. } => FailureKind::Content,
+            | Self::Checkpoint { .. }
+            | Self::Plan(_) => FailureKind::Content,
             Self::Data(error) => error.kind(),
             Self::TensorFile(error) => error.kind(),
             Self::Diverged { .. } | Self::Interrupted | Self::Io(_) | Self::Torch(_) => FailureKind::Io,

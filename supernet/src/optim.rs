@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use tch::Tensor;
 
 use crate::error::SupernetError;
-use crate::weights::{NamedWeight, Role};
+use crate::weights::{NamedWeight, Role, join, padded};
 
 /// Constants of the optimiser.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub struct SgdSettings {
     pub momentum: f64,
     /// λ, for convolution and linear weights only.
     pub weight_decay: f64,
+    /// Largest Euclidean norm of the gradient over all weights; a larger one is scaled down to it.
+    pub clip_gradient: Option<f64>,
 }
 
 struct Slot {
@@ -27,14 +29,23 @@ struct Slot {
     decayed: bool,
 }
 
+/// All weights and velocities end to end, and λ for each: on a GPU one update of everything takes as long as one of a
+/// single weight, which is mostly the time to ask for it.
+struct Joined {
+    weights: Tensor,
+    velocities: Tensor,
+    decays: Tensor,
+}
+
 /// Nesterov SGD over the trainable weights of one supernet.
 pub struct Sgd {
     settings: SgdSettings,
     slots: Vec<Slot>,
+    joined: Option<Joined>,
 }
 
 impl Sgd {
-    /// Momentum zero.
+    /// Momentum zero. On a GPU the weights move into one block of memory.
     pub fn new(weights: &[NamedWeight], settings: SgdSettings) -> Self {
         let trained = weights.iter().filter(|weight| weight.role != Role::Statistic);
         let slots = trained.map(|weight| Slot {
@@ -43,16 +54,46 @@ impl Sgd {
             velocity: weight.tensor.detach().zeros_like(),
             decayed: weight.role == Role::Decayed,
         });
-        Self { settings, slots: slots.collect() }
+        let mut slots: Vec<Slot> = slots.collect();
+        let on_gpu = slots.first().is_some_and(|slot| slot.weight.device().is_cuda());
+        let joined = on_gpu.then(|| join_slots(weights, &mut slots, settings.weight_decay));
+        Self { settings, slots, joined }
     }
 
     /// One update with learning rate `rate`; gradients are dropped afterwards.
     pub fn step(&mut self, rate: f64) {
-        let SgdSettings { momentum, weight_decay } = self.settings;
+        let SgdSettings { momentum, weight_decay, clip_gradient } = self.settings;
         tch::no_grad(|| {
+            if let Some(joined) = &self.joined {
+                let gradient = |slot: &Slot| {
+                    let gradient = slot.weight.grad();
+                    padded(&if gradient.defined() { gradient } else { slot.velocity.zeros_like() })
+                };
+                let gradients: Vec<Tensor> = self.slots.iter().map(gradient).collect();
+                let mut update = Tensor::cat(&gradients, 0);
+                if let Some(limit) = clip_gradient {
+                    let scale = (limit / (update.norm() + 1e-6)).clamp_max(1.0);
+                    let _ = update.g_mul_(&scale);
+                }
+                let Joined { weights, velocities, decays } = joined;
+                let _ = update.addcmul_(weights, decays);
+                let _ = velocities.shallow_clone().g_mul_scalar_(momentum).g_add_(&update);
+                let _ = update.g_add_(&(velocities * momentum));
+                let _ = weights.shallow_clone().g_sub_(&(update * rate));
+                self.slots.iter_mut().for_each(|slot| slot.weight.zero_grad());
+                return;
+            }
+            let scale = clip_gradient.map(|limit| {
+                let squares = self.slots.iter().map(|slot| slot.weight.grad()).filter(Tensor::defined);
+                let norm = squares.map(|gradient| gradient.norm().double_value(&[]).powi(2)).sum::<f64>().sqrt();
+                (limit / (norm + 1e-6)).min(1.0)
+            });
             for slot in &mut self.slots {
                 let gradient = slot.weight.grad();
                 let mut update = if gradient.defined() { gradient.copy() } else { slot.velocity.zeros_like() };
+                if let Some(scale) = scale {
+                    let _ = update.g_mul_scalar_(scale);
+                }
                 if slot.decayed && weight_decay > 0.0 {
                     let _ = update.g_add_(&(&slot.weight * weight_decay));
                 }
@@ -63,6 +104,16 @@ impl Sgd {
                 slot.weight.zero_grad();
             }
         });
+    }
+
+    /// The weights end to end, where they are (on a GPU).
+    pub(crate) fn joined(&self) -> Option<&Tensor> {
+        self.joined.as_ref().map(|joined| &joined.weights)
+    }
+
+    /// Whether the weight of this name is one of those it trains.
+    pub(crate) fn trains(&self, name: &str) -> bool {
+        self.slots.iter().any(|slot| slot.name == name)
     }
 
     /// Drops all momentum (a new phase starts).
@@ -96,4 +147,21 @@ impl Sgd {
             None => Ok(()),
         }
     }
+}
+
+fn join_slots(weights: &[NamedWeight], slots: &mut [Slot], weight_decay: f64) -> Joined {
+    tch::no_grad(|| {
+        let joined = join(weights);
+        let velocities = joined.zeros_like();
+        let mut start = 0;
+        let mut decays = Vec::new();
+        for slot in slots {
+            slot.velocity = velocities.narrow(0, start, slot.weight.numel() as i64).view(slot.weight.size().as_slice());
+            let decay = if slot.decayed { weight_decay } else { 0.0 };
+            let decay = padded(&slot.velocity).full_like(decay);
+            start += decay.numel() as i64;
+            decays.push(decay);
+        }
+        Joined { weights: joined, velocities, decays: Tensor::cat(&decays, 0) }
+    })
 }

@@ -6,7 +6,7 @@
 
 use hw_targets::workload::Activation;
 use search::subnet::SubnetConfig;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::statistics::{BnStatistics, ChannelStatistics};
 
@@ -92,7 +92,8 @@ impl Subnet {
     }
 
     /// Runs the network: `images` is `[N, 3, R, R]` (normally R is the subnet's resolution), the result
-    /// `[N, classes]`.
+    /// `[N, classes]`, float32. Feature maps have the number format of the images; batch norm computes its statistics
+    /// in float32 whatever that is.
     pub fn forward(&self, images: &Tensor, mut mode: Mode<'_>) -> Tensor {
         let training = matches!(mode, Mode::Train);
         let mut pass = Pass { mode: &mut mode, next: 0, eps: self.bn_eps };
@@ -115,7 +116,7 @@ impl Subnet {
         if training && self.dropout > 0.0 {
             features = features.dropout(self.dropout, true);
         }
-        features.linear(&self.classifier.0, Some(&self.classifier.1))
+        features.to_kind(Kind::Float).linear(&self.classifier.0, Some(&self.classifier.1))
     }
 
     /// The running statistics stored with the weights. They describe the network only if someone calibrated it.
@@ -150,7 +151,8 @@ impl Subnet {
 impl Conv {
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_, '_>) -> Tensor {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        let x = x.conv2d(&self.weight, None::<&Tensor>, stride, padding, [1i64, 1], self.groups);
+        let weight = self.weight.to_kind(x.kind());
+        let x = x.conv2d(&weight, None::<&Tensor>, stride, padding, [1i64, 1], self.groups);
         let x = match &self.batch_norm {
             Some(norm) => pass.normalise(&x, norm),
             None => x,
@@ -174,7 +176,8 @@ impl Block {
 impl SqueezeExcite {
     fn forward(&self, x: &Tensor) -> Tensor {
         let conv = |x: &Tensor, (weight, bias): &(Tensor, Tensor)| {
-            x.conv2d(weight, Some(bias), [1i64, 1], [0i64, 0], [1i64, 1], 1)
+            let (weight, bias) = (weight.to_kind(x.kind()), bias.to_kind(x.kind()));
+            x.conv2d(&weight, Some(&bias), [1i64, 1], [0i64, 0], [1i64, 1], 1)
         };
         let pooled = x.mean_dim(&[2i64, 3][..], true, x.kind());
         let gate = conv(&conv(&pooled, &self.reduce).relu(), &self.expand).hardsigmoid();

@@ -98,6 +98,28 @@ impl Supernet {
         self.weights.iter().map(|weight| (weight.name.clone(), weight.tensor.detach())).collect()
     }
 
+    /// Makes every block that has a shortcut begin as the shortcut alone: the scale of its last batch norm becomes 0
+    /// (Goyal et al. 2017, arXiv:1706.02677, §5.1).
+    pub fn zero_residual_branches(&self) {
+        let largest = self.space.largest(self.space.resolutions()[0]).expect("its own resolution");
+        let config = self.space.resolve(&largest);
+        tch::no_grad(|| {
+            for block in self.subnet(&config).blocks.iter().filter(|block| block.residual) {
+                let norm = block.project.batch_norm.as_ref().expect("the projection is normalised");
+                let _ = norm.weight.shallow_clone().zero_();
+            }
+        });
+    }
+
+    /// Leaves the kernel transforms as they are from now on: fresh ones are the identity, so that a small kernel is the
+    /// centre of the large one.
+    pub fn freeze_kernel_transforms(&self) {
+        let transforms = self.weights.iter().filter(|weight| weight.role == Role::Transform);
+        transforms.for_each(|weight| {
+            let _ = weight.tensor.set_requires_grad(false);
+        });
+    }
+
     /// Trainable parameters, kernel transforms included.
     pub fn parameter_count(&self) -> i64 {
         let trained = self.weights.iter().filter(|weight| weight.role != Role::Statistic);

@@ -31,8 +31,10 @@ pub enum Init {
 pub enum Role {
     /// Trained, with weight decay.
     Decayed,
-    /// Trained, without weight decay: batch norm, biases and kernel transforms (decay would pull the identity to zero).
+    /// Trained, without weight decay: batch norm and biases.
     NotDecayed,
+    /// Kernel transforms: trained without weight decay (it would pull the identity to zero), or left as they are.
+    Transform,
     /// Running statistics: saved, never trained.
     Statistic,
 }
@@ -132,6 +134,32 @@ impl WeightBuilder {
     }
 }
 
+/// Elements between the beginnings of two joined weights are a multiple of this: convolutions on a GPU read 16 bytes at
+/// a time and fail on a weight that begins anywhere else.
+const ALIGNMENT: usize = 64;
+
+/// Moves all weights (statistics stay) into one block of memory, end to end in their order but for some zeros between
+/// them, and returns it; each is a view of its part from then on, for whoever holds it.
+pub(crate) fn join(weights: &[NamedWeight]) -> Tensor {
+    let trained = || weights.iter().filter(|weight| weight.role != Role::Statistic);
+    let values: Vec<Tensor> = trained().map(|weight| padded(&weight.tensor.detach())).collect();
+    let joined = Tensor::cat(&values, 0);
+    let mut start = 0;
+    for (weight, values) in trained().zip(&values) {
+        let part = joined.narrow(0, start, weight.tensor.numel() as i64).view(weight.tensor.size().as_slice());
+        weight.tensor.shallow_clone().set_data(&part);
+        start += values.numel() as i64;
+    }
+    joined
+}
+
+/// The elements of one weight as they lie in a joined block.
+pub(crate) fn padded(tensor: &Tensor) -> Tensor {
+    let missing = tensor.numel().next_multiple_of(ALIGNMENT) - tensor.numel();
+    let flat = tensor.flatten(0, -1);
+    if missing == 0 { flat } else { flat.constant_pad_nd([0, missing as i64]) }
+}
+
 fn fresh(shape: &[i64], init: Init, rng: &mut ChaCha8Rng) -> Tensor {
     let count = shape.iter().product::<i64>() as usize;
     let values: Vec<f32> = match init {
@@ -149,4 +177,36 @@ fn fresh(shape: &[i64], init: Init, rng: &mut ChaCha8Rng) -> Tensor {
         Init::Identity => return Tensor::eye(shape[0], (Kind::Float, Device::Cpu)),
     };
     Tensor::from_slice(&values).reshape(shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use search::space::SearchSpace;
+
+    use super::*;
+    use crate::supernet::Supernet;
+
+    #[test]
+    fn joined_weights_are_aligned_views_that_every_holder_sees() {
+        let space = SearchSpace::builtin("mcu-cifar").unwrap();
+        let supernet = Supernet::new(&space, 1, Device::Cpu);
+        let before = supernet.duplicate();
+        let joined = join(supernet.weights());
+        for (weight, before) in supernet.weights().iter().zip(before.weights()) {
+            assert!(weight.tensor.equal(&before.tensor), "{}", weight.name);
+            if weight.role != Role::Statistic {
+                let offset = weight.tensor.data_ptr() as usize - joined.data_ptr() as usize;
+                assert_eq!(offset % (4 * ALIGNMENT), 0, "{}", weight.name);
+                assert!(weight.tensor.requires_grad());
+            }
+        }
+        // A change of the block is a change of the network.
+        let images = Tensor::ones([2, 3, 24, 24], (Kind::Float, Device::Cpu));
+        let config = space.resolve(&space.largest(24).unwrap());
+        tch::no_grad(|| {
+            let _ = joined.shallow_clone().zero_();
+        });
+        let logits = supernet.forward(&images, &config, crate::subnet::Mode::Train);
+        assert_eq!(logits.abs().max().double_value(&[]), 0.0);
+    }
 }

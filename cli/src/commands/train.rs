@@ -32,6 +32,7 @@ pub(crate) fn run(args: TrainArgs, output: &mut Output) -> Result<()> {
         resume: args.resume,
         device,
         save_every: Duration::from_secs(args.save_every),
+        measure_every: args.measure_every,
     };
     let mut progress = TrainProgress::new(output);
     let supernet = train(&job, stop_flag(), &mut progress)?;

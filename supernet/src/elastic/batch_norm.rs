@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use super::prefix;
 use crate::error::SupernetError;
 use crate::subnet::BatchNorm;
 use crate::weights::{Init, Role, WeightBuilder};
@@ -31,7 +32,7 @@ impl ElasticBatchNorm {
 
     /// The first `channels` channels.
     pub fn slice(&self, channels: u32) -> BatchNorm {
-        let take = |tensor: &Tensor| tensor.narrow(0, 0, i64::from(channels));
+        let take = |tensor: &Tensor| prefix(tensor, 0, i64::from(channels));
         BatchNorm {
             weight: take(&self.weight),
             bias: take(&self.bias),

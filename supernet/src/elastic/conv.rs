@@ -3,7 +3,7 @@
 use hw_targets::workload::Activation;
 use tch::Tensor;
 
-use super::ElasticBatchNorm;
+use super::{ElasticBatchNorm, prefix};
 use crate::error::SupernetError;
 use crate::subnet::Conv;
 use crate::weights::{Init, Role, WeightBuilder};
@@ -36,7 +36,7 @@ impl ElasticConv2d {
 
     /// The convolution from the first `in_channels` to the first `out_channels`.
     pub fn slice(&self, in_channels: u32, out_channels: u32, stride: u32, activation: Activation) -> Conv {
-        let weight = self.weight.narrow(0, 0, i64::from(out_channels)).narrow(1, 0, i64::from(in_channels));
+        let weight = prefix(&prefix(&self.weight, 0, i64::from(out_channels)), 1, i64::from(in_channels));
         Conv {
             stride: i64::from(stride),
             padding: weight.size()[2] / 2,

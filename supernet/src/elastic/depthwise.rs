@@ -7,7 +7,7 @@
 use hw_targets::workload::Activation;
 use tch::Tensor;
 
-use super::ElasticBatchNorm;
+use super::{ElasticBatchNorm, prefix};
 use crate::error::SupernetError;
 use crate::subnet::Conv;
 use crate::weights::{Init, Role, WeightBuilder};
@@ -33,14 +33,14 @@ impl ElasticDepthwise {
             let (small, large) = (step[0], step[1]);
             let taps = i64::from(small * small);
             let name = format!("transform_{large}to{small}");
-            transforms.push((small, builder.weight(&name, &[taps, taps], Init::Identity, Role::NotDecayed)?));
+            transforms.push((small, builder.weight(&name, &[taps, taps], Init::Identity, Role::Transform)?));
         }
         Ok(Self { weight, transforms, batch_norm: ElasticBatchNorm::new(builder, channels)? })
     }
 
     /// The first `channels` filters at kernel size `kernel`: `[channels, 1, kernel, kernel]`.
     pub fn filters(&self, channels: u32, kernel: u32) -> Tensor {
-        let mut filters = self.weight.narrow(0, 0, i64::from(channels));
+        let mut filters = prefix(&self.weight, 0, i64::from(channels));
         for (small, transform) in &self.transforms {
             let size = filters.size()[2];
             if size == i64::from(kernel) {

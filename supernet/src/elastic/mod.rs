@@ -3,6 +3,8 @@
 //! Slicing is always a prefix (`once-for-all` §2.1–2.3); slices are views, so gradients flow into the prefix and the
 //! rest of a weight gets exactly zero.
 
+use tch::Tensor;
+
 mod batch_norm;
 mod block;
 mod conv;
@@ -17,3 +19,12 @@ pub use conv::ElasticConv2d;
 pub use depthwise::ElasticDepthwise;
 pub use linear::ElasticLinear;
 pub use squeeze_excite::ElasticSqueezeExcite;
+
+/// The first `count` of dimension `dim`: a view, and the tensor itself where that is all of it, since the gradient of a
+/// view has to be put into zeros of the whole.
+pub(crate) fn prefix(tensor: &Tensor, dim: i64, count: i64) -> Tensor {
+    match tensor.size()[dim as usize] == count {
+        true => tensor.shallow_clone(),
+        false => tensor.narrow(dim, 0, count),
+    }
+}

@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use super::prefix;
 use crate::error::SupernetError;
 use crate::subnet::SqueezeExcite;
 use crate::weights::{Init, Role, WeightBuilder};
@@ -30,7 +31,7 @@ impl ElasticSqueezeExcite {
     /// The layer at this width.
     pub fn slice(&self, channels: u32, squeezed: u32) -> SqueezeExcite {
         let take = |(weight, bias): &(Tensor, Tensor), from: u32, to: u32| {
-            (weight.narrow(0, 0, i64::from(to)).narrow(1, 0, i64::from(from)), bias.narrow(0, 0, i64::from(to)))
+            (prefix(&prefix(weight, 0, i64::from(to)), 1, i64::from(from)), prefix(bias, 0, i64::from(to)))
         };
         SqueezeExcite { reduce: take(&self.reduce, channels, squeezed), expand: take(&self.expand, squeezed, channels) }
     }

@@ -1,15 +1,30 @@
-//! Progressive shrinking: one supernet trained through all phases by one loop that can be killed at any moment.
+//! Training of a supernet: a plan of phases, run by one loop that can be killed at any moment.
 //!
-//! Follows Cai et al. 2020 (arXiv:1908.09791, §3.3): first the largest network, then ever smaller subnets join, each
-//! step distilling from the frozen largest network or, where the recipe says so, from the largest of the step.
-//! Departures: losses of the subnets in a step are averaged, not summed; the teacher runs with calibrated statistics;
-//! the sandwich rule (Yu & Huang 2019) may force the largest and the smallest subnet into every step; kernel transforms
-//! are not decayed.
+//! Recipes are options of a phase:
+//! - progressive shrinking (Cai et al. 2020, arXiv:1908.09791, §3.3): first the largest network, then ever smaller
+//!   subnets join, each step distilling from the frozen largest network;
+//! - the sandwich rule with in-place distillation (Yu & Huang 2019, arXiv:1903.05134): largest, smallest and random
+//!   subnets in every step, learning from the largest of the step;
+//! - delayed ε-shrinking (Venkatesha et al. 2024, arXiv:2407.06167): one cosine over a phase of the largest alone and one
+//!   of the sandwich, in which the others' weight rises from near zero;
+//! - α-divergence (Wang et al. 2021, arXiv:2102.07954), compound sampling (Sahni et al. 2021, arXiv:2104.12642),
+//!   attentive sampling by the loss of the step (Wang et al. 2021, arXiv:2011.09011);
+//! - phases that end when the order of channels has settled (You et al. 2020, arXiv:1909.11957).
+//!
+//! Departures from the published implementation of once-for-all: losses of the subnets in a step are averaged unless the
+//! plan says otherwise; the teacher runs with calibrated statistics; kernel transforms are not decayed.
 
-mod phase;
+mod average;
+mod early_bird;
+mod loss;
+mod plan;
+mod sampling;
 mod state;
 mod trainer;
 
-pub use phase::{ShrinkingPhase, Teacher, TrainPlan, cosine_rate};
+pub use early_bird::EarlyBird;
+pub use plan::{
+    Attentive, Divergence, Keep, PlanError, Precision, Sampling, ShrinkingPhase, Teacher, TrainPlan, cosine_rate,
+};
 pub use state::Position;
 pub use trainer::{Epoch, Observer, Step, Trainer};

@@ -1,8 +1,9 @@
 //! Everything that a training run needs to go on exactly where it was.
 //!
 //! A checkpoint is a folder `checkpoint-SSSSSSSSSS` (the global step) with `supernet.safetensors`,
-//! `momentum.safetensors`, `teacher.safetensors` (once there is a teacher) and `state.json`. It is written under a
-//! temporary name, synced, then renamed, so that a folder of that name is always whole. Random numbers are functions of
+//! `momentum.safetensors`, `teacher.safetensors` (once there is a teacher), `average.safetensors` (if weights are
+//! averaged), `masks.safetensors` (while a phase waits for its channels to settle) and `state.json`. It is written under
+//! a temporary name, synced, then renamed, so that a folder of that name is always whole. Random numbers are functions of
 //! the position, so there is no generator state to save.
 
 use std::collections::BTreeMap;
@@ -41,6 +42,8 @@ pub(crate) struct State {
     pub(crate) weights: BTreeMap<String, Tensor>,
     pub(crate) momentum: BTreeMap<String, Tensor>,
     pub(crate) teacher: Option<BTreeMap<String, Tensor>>,
+    pub(crate) average: Option<BTreeMap<String, Tensor>>,
+    pub(crate) masks: Option<BTreeMap<String, Tensor>>,
 }
 
 fn refused(path: &Path, reason: impl Into<String>) -> SupernetError {
@@ -56,7 +59,8 @@ impl State {
         fs::create_dir_all(&temporary)?;
         let no_metadata = BTreeMap::new();
         let mut files = vec![("supernet", &self.weights), ("momentum", &self.momentum)];
-        files.extend(self.teacher.as_ref().map(|teacher| ("teacher", teacher)));
+        let optional = [("teacher", &self.teacher), ("average", &self.average), ("masks", &self.masks)];
+        files.extend(optional.iter().filter_map(|(name, tensors)| Some((*name, tensors.as_ref()?))));
         for (name, tensors) in files {
             let tensors: Vec<(String, &Tensor)> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
             save_safetensors(&temporary.join(format!("{name}.safetensors")), &tensors, &no_metadata)?;
@@ -93,12 +97,14 @@ impl State {
             return Err(refused(&file, "the run was started with another recipe, data set or space"));
         }
         let read = |name: &str| load_safetensors(&path.join(name)).map(|(tensors, _)| tensors);
-        let teacher = path.join("teacher.safetensors").exists();
+        let optional = |name: &str| path.join(name).exists().then(|| read(name)).transpose();
         Ok(Some(State {
             position: state.position,
             weights: read("supernet.safetensors")?,
             momentum: read("momentum.safetensors")?,
-            teacher: teacher.then(|| read("teacher.safetensors")).transpose()?,
+            teacher: optional("teacher.safetensors")?,
+            average: optional("average.safetensors")?,
+            masks: optional("masks.safetensors")?,
         }))
     }
 }
@@ -146,7 +152,7 @@ mod tests {
     fn state(step: u64) -> State {
         let weights = BTreeMap::from([("w".to_owned(), Tensor::from_slice(&[step as f32]))]);
         let position = Position { phase: 0, step, global_step: step };
-        State { position, momentum: BTreeMap::new(), weights, teacher: None }
+        State { position, momentum: BTreeMap::new(), weights, teacher: None, average: None, masks: None }
     }
 
     #[test]

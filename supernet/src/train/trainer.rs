@@ -1,13 +1,18 @@
 //! The training loop.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use search::arch::ArchSpec;
 use search::space::SearchSpace;
 use tch::{Device, Kind, Tensor};
 
-use super::phase::{Teacher, TrainPlan, cosine_rate};
+use super::average::WeightAverage;
+use super::early_bird::{MaskQueue, mask};
+use super::loss::distillation_loss;
+use super::plan::{Keep, Precision, Teacher, TrainPlan};
 use super::state::{Position, State};
 use crate::calibrate::calibrate;
 use crate::data::{self, ImageSet, Preprocessing, TrainBatches, TrainLoader};
@@ -24,7 +29,7 @@ pub struct Step {
     pub position: Position,
     /// Steps in this phase.
     pub phase_steps: u64,
-    /// Mean loss over its subnets.
+    /// Loss over its subnets: their mean, or their weighted sum where the plan sums.
     pub loss: f64,
     /// Learning rate.
     pub rate: f64,
@@ -65,6 +70,8 @@ pub struct Trainer {
     plan_text: String,
     supernet: Supernet,
     sgd: Sgd,
+    average: Option<WeightAverage>,
+    masks: MaskQueue,
     teacher: Option<Supernet>,
     /// The teacher, calibrated, for each resolution of the space.
     teachers: Vec<StaticSubnet>,
@@ -80,7 +87,7 @@ impl Trainer {
     /// weights. `plan_text` identifies the plan and the data; a checkpoint of another one is refused.
     ///
     /// # Errors
-    /// A damaged or foreign checkpoint.
+    /// A plan that makes no sense in this space, a damaged or foreign checkpoint.
     #[allow(clippy::too_many_arguments, reason = "one call site; each is a different kind of thing")]
     pub fn new(
         space: &SearchSpace,
@@ -92,28 +99,47 @@ impl Trainer {
         checkpoints: &Path,
         resume: bool,
     ) -> Result<Self, SupernetError> {
+        plan.check()?;
+        plan.check_space(space)?;
         let saved = if resume { State::load_newest(checkpoints, &plan_text)? } else { None };
         let augmentation = plan.augmentation.clone();
         let loader = TrainLoader::new(images.clone(), &preprocessing, augmentation, plan.batch_size, plan.seed)?;
         let steps_per_epoch = loader.steps_per_epoch() as u64;
-        let (supernet, momentum, teacher, position) = match saved {
-            Some(state) => {
-                let supernet = Supernet::from_tensors(space, state.weights, device)?;
-                let teacher =
-                    state.teacher.map(|weights| Supernet::from_tensors(space, weights, device)).transpose()?;
-                (supernet, Some(state.momentum), teacher, state.position)
+        let supernet_of = |weights| Supernet::from_tensors(space, weights, device);
+        let mut saved = saved;
+        let supernet = match &mut saved {
+            Some(state) => supernet_of(std::mem::take(&mut state.weights))?,
+            None => {
+                let fresh = Supernet::new(space, plan.seed, device);
+                if plan.zero_init_residual {
+                    fresh.zero_residual_branches();
+                }
+                fresh
             }
-            None => (Supernet::new(space, plan.seed, device), None, None, Position::default()),
         };
+        if !plan.kernel_transforms {
+            supernet.freeze_kernel_transforms();
+        }
         let mut sgd = Sgd::new(supernet.weights(), plan.sgd);
-        if let Some(momentum) = momentum {
-            sgd.restore(momentum)?;
+        let mut average = plan.average.map(|kept| WeightAverage::new(kept, &supernet));
+        let (mut teacher, mut position, mut masks) = (None, Position::default(), MaskQueue::default());
+        if let Some(state) = saved {
+            sgd.restore(state.momentum)?;
+            teacher = state.teacher.map(supernet_of).transpose()?;
+            position = state.position;
+            masks =
+                state.masks.and_then(|tensors| tensors.get("masks").map(MaskQueue::from_tensor)).unwrap_or_default();
+            if let (Some(kept), Some(tensors)) = (plan.average, state.average) {
+                average = Some(WeightAverage::restore(kept, &supernet, tensors)?);
+            }
         }
         let mut trainer = Self {
             plan,
             plan_text,
             supernet,
             sgd,
+            average,
+            masks,
             teacher: None,
             teachers: Vec::new(),
             position,
@@ -134,12 +160,12 @@ impl Trainer {
         self.position
     }
 
-    /// The weights as they are.
+    /// The weights that the run is about: their average, where the plan has one.
     pub fn supernet(&self) -> &Supernet {
-        &self.supernet
+        self.average.as_ref().map_or(&self.supernet, WeightAverage::supernet)
     }
 
-    /// Steps of each phase.
+    /// Steps of each phase, the most where a phase ends on a signal.
     pub fn phase_steps(&self) -> Vec<u64> {
         self.plan.phases.iter().map(|phase| phase.epochs * self.steps_per_epoch).collect()
     }
@@ -160,10 +186,11 @@ impl Trainer {
         let (mut loss_sum, mut loss_count) = (0.0, 0u64);
         while let Some(phase) = self.plan.phases.get(self.position.phase) {
             let phase_steps = phase.epochs * per_epoch;
+            let mut ends = self.position.step >= phase_steps;
             if self.position.step == 0 {
-                self.begin_phase();
+                self.begin_phase()?;
             }
-            if self.position.step < phase_steps {
+            if !ends {
                 let step = self.step(phase_steps)?;
                 loss_sum += step.loss;
                 loss_count += 1;
@@ -175,15 +202,19 @@ impl Trainer {
                         epoch: self.position.step / per_epoch,
                         mean_loss: loss_sum / loss_count as f64,
                     };
-                    observer.epoch(&epoch, &self.supernet)?;
+                    observer.epoch(&epoch, self.supernet())?;
                     (loss_sum, loss_count) = (0.0, 0);
+                    ends = self.channels_have_settled();
+                }
+                ends |= self.position.step >= phase_steps;
+                if ends {
+                    self.end_phase()?;
                 }
                 if !go_on {
                     self.save(checkpoints, observer)?;
                     return Err(SupernetError::Interrupted);
                 }
-            }
-            if self.position.step >= phase_steps {
+            } else {
                 self.end_phase()?;
             }
             if saved_at.elapsed() >= save_every {
@@ -194,20 +225,44 @@ impl Trainer {
         self.save(checkpoints, observer)
     }
 
-    fn begin_phase(&mut self) {
-        if let Some(levels) = self.plan.phases[self.position.phase].sort_channels {
-            self.supernet.sort_channels(levels);
+    fn begin_phase(&mut self) -> Result<(), SupernetError> {
+        let phase = &self.plan.phases[self.position.phase];
+        if !phase.continues {
+            self.sgd.reset();
         }
-        self.sgd.reset();
+        if let Some(levels) = phase.sort_channels {
+            let order = self.supernet.channel_order(levels);
+            self.supernet.reorder(&order);
+            if let Some(average) = &self.average {
+                average.supernet().reorder(&order);
+            }
+            // Momentum has a value for each weight, under its name: sorted like them.
+            let mut tensors = self.supernet.tensors();
+            let mut state = self.sgd.state();
+            tensors.extend(state.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())));
+            let momentum = Supernet::from_tensors(self.supernet.space(), tensors, self.supernet.device())?;
+            momentum.reorder(&order);
+            state.extend(momentum.tensors().into_iter().filter(|(name, _)| self.sgd.trains(name)));
+            self.sgd.restore(state)?;
+        }
+        Ok(())
     }
 
     fn end_phase(&mut self) -> Result<(), SupernetError> {
-        if self.position.phase == 0 && self.plan.phases.len() > 1 {
-            let teacher = self.supernet.duplicate();
+        if self.position.phase == 0 && self.plan.needs_first_phase() {
+            let teacher = self.supernet().duplicate();
             self.set_teacher(Some(teacher))?;
         }
+        self.masks.clear();
         self.position = Position { phase: self.position.phase + 1, step: 0, ..self.position };
         Ok(())
+    }
+
+    /// At the end of an epoch: whether the phase waits for that, and it has come.
+    fn channels_have_settled(&mut self) -> bool {
+        let Some(signal) = self.plan.phases[self.position.phase].early_bird else { return false };
+        let furthest = self.masks.push(mask(&self.supernet, signal.pruned), signal.masks);
+        furthest.is_some_and(|distance| distance <= signal.distance)
     }
 
     /// Calibrates the teacher at every resolution. The images are chosen by the seed, so a resumed run finds the same
@@ -243,61 +298,100 @@ impl Trainer {
         let per_epoch = self.steps_per_epoch;
         let (_, batch) = self.batches.next().expect("batches without end");
         let space = self.supernet.space();
-        let archs = self.plan.subnets(space, position.phase, position.step);
-        let resolution = archs[0].resolution();
+        let subnets = self.plan.subnets(space, position.phase, position.step);
         let device = self.supernet.device();
-        let images = data::resize(&batch.images.to_device(device), i64::from(resolution));
+        // Resized and converted once for all subnets of the step.
+        let images = data::resize(&batch.images.to_device(device), i64::from(subnets.resolution));
+        let images = match self.plan.precision {
+            Precision::Fp32 => images,
+            Precision::Bf16 => images.to_kind(Kind::BFloat16),
+        };
         let labels = batch.labels.to_device(device);
         // Dropout draws from LibTorch's own generator; its seed is the place in the run.
         tch::manual_seed((self.plan.seed ^ (position.global_step << 20)) as i64);
 
         let in_place = phase.teacher == Teacher::Largest;
-        let mut distillation = if phase.distillation > 0.0 && !in_place {
-            let index = space.resolutions().iter().position(|r| *r == resolution).expect("a resolution of the space");
-            let teacher = &self.teachers[index];
-            Some(tch::no_grad(|| teacher.forward(&images).softmax(1, Kind::Float)))
-        } else {
-            None
+        let mut log_teacher = (phase.distillation > 0.0 && !in_place).then(|| {
+            let index = space.resolutions().iter().position(|r| *r == subnets.resolution);
+            let teacher = &self.teachers[index.expect("a resolution of the space")];
+            tch::no_grad(|| teacher.forward(&images).log_softmax(1, Kind::Float))
+        });
+        let label_loss = |logits: &Tensor| {
+            let smoothing = self.plan.label_smoothing;
+            logits.cross_entropy_loss::<Tensor>(&labels, None, tch::Reduction::Mean, -100, smoothing)
         };
-        let mut loss_sum = 0.0;
-        for (index, arch) in archs.iter().enumerate() {
-            let logits = self.supernet.forward(&images, &space.resolve(arch), Mode::Train);
-            // The largest comes first, so that whoever follows learns from it. It gets the weight of both losses.
-            let teaches = in_place && index == 0;
-            let label_loss = if teaches { phase.label_loss + phase.distillation } else { phase.label_loss };
-            let mut loss = logits.cross_entropy_loss::<Tensor>(
-                &labels,
-                None,
-                tch::Reduction::Mean,
-                -100,
-                self.plan.label_smoothing,
-            ) * label_loss;
-            if let Some(target) = &distillation {
-                let log_probabilities = logits.log_softmax(1, Kind::Float);
-                let cross_entropy = -(target * log_probabilities).sum(Kind::Float) / images.size()[0] as f64;
-                loss += cross_entropy * phase.distillation;
+        // The loss of a subnet that teaches nobody.
+        let loss_of = |logits: &Tensor, log_teacher: Option<&Tensor>| {
+            let distilled =
+                log_teacher.map(|teacher| distillation_loss(logits, teacher, phase.divergence) * phase.distillation);
+            match distilled {
+                Some(distilled) if phase.label_loss == 0.0 => distilled,
+                Some(distilled) => label_loss(logits) * phase.label_loss + distilled,
+                None => label_loss(logits) * phase.label_loss,
             }
-            if teaches {
-                distillation = Some(tch::no_grad(|| logits.softmax(1, Kind::Float)));
-            }
-            let loss = loss / archs.len() as f64;
+        };
+        let count =
+            subnets.random.len() + usize::from(subnets.largest.is_some()) + usize::from(subnets.smallest.is_some());
+        let share = if phase.sum_losses { 1.0 } else { 1.0 / count as f64 };
+        let others = share * self.plan.weight_of_others(position.phase, position.step, per_epoch);
+        // Summed where it is computed: asking for a number makes a GPU's queue run empty.
+        let mut loss_sum = Tensor::zeros([], (Kind::Float, device));
+        let mut learn = |loss: Tensor| {
             loss.backward();
-            loss_sum += loss.double_value(&[]);
+            let _ = loss_sum.g_add_(&loss.detach());
+        };
+        if let Some(largest) = &subnets.largest {
+            let logits = self.supernet.forward(&images, &space.resolve(largest), Mode::Train);
+            // A teacher learns from the labels alone, with the weight of both losses.
+            let loss = if in_place {
+                log_teacher = Some(logits.detach().log_softmax(1, Kind::Float));
+                label_loss(&logits) * (phase.label_loss + phase.distillation)
+            } else {
+                loss_of(&logits, log_teacher.as_ref())
+            };
+            learn(loss * share);
         }
+        let loss_of_arch = |arch: &ArchSpec| {
+            let logits = self.supernet.forward(&images, &space.resolve(arch), Mode::Train);
+            loss_of(&logits, log_teacher.as_ref())
+        };
+        if let Some(arch) = &subnets.smallest {
+            learn(loss_of_arch(arch) * others);
+        }
+        for candidates in &subnets.random {
+            let chosen = match phase.attentive {
+                Some(attentive) => {
+                    let losses = candidates.iter().map(|arch| tch::no_grad(|| loss_of_arch(arch)).double_value(&[]));
+                    let losses: Vec<f64> = losses.collect();
+                    let order = |a: &usize, b: &usize| losses[*a].total_cmp(&losses[*b]);
+                    let places = 0..candidates.len();
+                    match attentive.keep {
+                        Keep::Best => places.min_by(order),
+                        Keep::Worst => places.max_by(order),
+                    }
+                    .expect("candidates")
+                }
+                None => 0,
+            };
+            learn(loss_of_arch(&candidates[chosen]) * others);
+        }
+        let loss_sum = loss_sum.double_value(&[]);
         if !loss_sum.is_finite() {
             let (phase, step) = (phase.name.clone(), position.step);
             return Err(SupernetError::Diverged { phase, step, loss: loss_sum });
         }
-        let warm_up = (phase.warm_up_epochs * per_epoch as f64).round() as u64;
-        let rate = cosine_rate(phase.learning_rate, position.step, phase_steps, warm_up);
+        let rate = self.plan.rate(position.phase, position.step, per_epoch);
         self.sgd.step(rate);
+        if let Some(average) = &self.average {
+            average.update(&self.supernet, self.sgd.joined(), position.global_step);
+        }
         self.position = Position { step: position.step + 1, global_step: position.global_step + 1, ..position };
         Ok(Step {
             position,
             phase_steps,
             loss: loss_sum,
             rate,
-            resolution,
+            resolution: subnets.resolution,
             images: images.size()[0] as usize,
             seconds: started.elapsed().as_secs_f64(),
         })
@@ -309,6 +403,8 @@ impl Trainer {
             weights: self.supernet.tensors(),
             momentum: self.sgd.state(),
             teacher: self.teacher.as_ref().map(Supernet::tensors),
+            average: self.average.as_ref().map(|average| average.supernet().tensors()),
+            masks: self.masks.to_tensor().map(|masks| BTreeMap::from([("masks".to_owned(), masks)])),
         };
         state.save(checkpoints, &self.plan_text)?;
         observer.saved(self.position);
