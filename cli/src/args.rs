@@ -3,6 +3,7 @@
 mod predictor;
 mod search;
 mod target;
+mod training_energy;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub(crate) use self::search::SearchArgs;
 #[cfg(feature = "torch")]
 pub(crate) use self::target::MeasureArgs;
 pub(crate) use self::target::{EnergyArgs, SchemaOf, TargetCommand, TargetFitArgs};
+pub(crate) use self::training_energy::TrainingEnergyArgs;
 
 /// Once-for-all architecture search: one supernet, one table per device, the best subnet within a budget.
 #[derive(Debug, Parser)]
@@ -154,6 +156,8 @@ pub(crate) struct TrainArgs {
     /// Epochs between two measurements on held-out images
     #[arg(long, value_name = "EPOCHS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) measure_every: u64,
+    #[command(flatten)]
+    pub(crate) energy: TrainingEnergyArgs,
     #[command(flatten)]
     pub(crate) compute: Compute,
 }

@@ -9,6 +9,7 @@
 //! | `calibration/` | images for batch-norm statistics, made by the project itself |
 //! | `accuracy.parquet` | measured pairs that the predictor was fitted to |
 //! | `recipe.yaml`, `MODEL_CARD.md` | how it was made |
+//! | `energy.json` | what training it cost |
 //!
 //! A bundle is named by its folder, or by its name in a zoo: the user's (`$OFA_HOME/zoo`) or the one that ships.
 

@@ -45,6 +45,8 @@ pub mod timing;
 #[cfg(feature = "torch")]
 pub mod train;
 #[cfg(feature = "torch")]
+pub mod training_energy;
+#[cfg(feature = "torch")]
 pub mod verify;
 #[cfg(feature = "torch")]
 pub mod weights;

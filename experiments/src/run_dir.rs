@@ -1,7 +1,7 @@
 //! The folder of one training run: what was run, how it went, and where it stands.
 //!
 //! `recipe.yaml` (resolved), `run.json` (versions, device, threads, data), `metrics.jsonl` (one object per line),
-//! `checkpoints/`, and at the end `bundle/`. A run is identified by its recipe, space and data; going on with another
+//! `energy.json` (what it cost so far), `checkpoints/`, and at the end `bundle/`. A run is identified by its recipe, space and data; going on with another
 //! is refused.
 
 use std::fs;

@@ -21,6 +21,7 @@ use crate::digest::fnv1a;
 use crate::measure::{CalibrationImages, Exam, measure};
 use crate::recipe::Recipe;
 use crate::run_dir::{Metrics, RunDir};
+use crate::training_energy::{EnergyReport, EnergySettings, Meter, TrainingEnergy};
 use crate::weights::{Stored, round_to, save_supernet};
 
 /// What to train and where to keep it.
@@ -42,6 +43,8 @@ pub struct TrainJob {
     pub save_every: Duration,
     /// Epochs between two measurements on held-out images; the last epoch of a phase is measured in any case.
     pub measure_every: u64,
+    /// What to take for granted about energy.
+    pub energy: EnergySettings,
 }
 
 /// Progress as a caller may want to show it.
@@ -54,6 +57,15 @@ pub trait Progress {
     fn epoch(&mut self, line: &str);
 }
 
+/// What comes out of a run besides its folder.
+#[derive(Debug)]
+pub struct Trained {
+    /// The weights.
+    pub supernet: Supernet,
+    /// What they cost.
+    pub energy: EnergyReport,
+}
+
 struct Log<'p> {
     progress: &'p mut dyn Progress,
     metrics: Metrics,
@@ -63,15 +75,18 @@ struct Log<'p> {
     stop: Arc<AtomicBool>,
     started: Instant,
     measure_every: u64,
+    energy: TrainingEnergy,
 }
 
 impl Observer for Log<'_> {
     fn step(&mut self, step: &Step) -> bool {
+        self.energy.step(step.position.phase);
         self.progress.step(step);
         !self.stop.load(Ordering::Relaxed)
     }
 
     fn epoch(&mut self, epoch: &Epoch, supernet: &Supernet) -> Result<(), SupernetError> {
+        self.energy.begin_evaluation();
         let space = supernet.space();
         let resolutions = space.resolutions();
         let phase = &self.recipe.phases[epoch.phase];
@@ -82,6 +97,7 @@ impl Observer for Log<'_> {
         let largest = measure(supernet, &largest, &self.calibration, &self.exam);
         let smallest = space.smallest(resolutions[0]).expect("its own resolution");
         let smallest = measure(supernet, &smallest, &self.calibration, &self.exam);
+        let (energy_j, energy_method) = self.energy.end_evaluation(epoch.phase, epoch.epoch)?;
         self.metrics.add(&json!({
             "global_step": epoch.position.global_step,
             "phase": phase.name,
@@ -91,6 +107,8 @@ impl Observer for Log<'_> {
             "smallest_top1": smallest.top1,
             "held_out_images": largest.images,
             "seconds": self.started.elapsed().as_secs_f64(),
+            "energy_j": energy_j,
+            "energy_method": energy_method,
         }))?;
         self.progress.epoch(&format!(
             "{} {}/{}: loss {:.4}, held-out top-1 largest {:.2} %, smallest {:.2} %",
@@ -105,6 +123,9 @@ impl Observer for Log<'_> {
     }
 
     fn saved(&mut self, position: Position) {
+        if let Err(error) = self.energy.save() {
+            tracing::warn!(%error, "the energy spent so far was not written");
+        }
         tracing::debug!(global_step = position.global_step, "checkpoint written");
     }
 }
@@ -114,7 +135,8 @@ impl Observer for Log<'_> {
 /// # Errors
 /// Images or recipe that do not fit, a folder that holds another run, a stop on request
 /// ([`SupernetError::Interrupted`], state saved).
-pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Supernet> {
+pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Trained> {
+    let meter = Meter::start(job.device, &job.energy);
     let TrainJob { recipe, space, .. } = job;
     let options = LoadOptions {
         classes: Some(space.classes() as usize),
@@ -130,7 +152,8 @@ pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress)
         identity.push_str("precision: bf16\n");
     }
     let run = RunDir::open(&job.out).with_context(|| format!("run folder {}", job.out.display()))?;
-    if run.is_begun() && !job.resume {
+    let was_begun = run.is_begun();
+    if was_begun && !job.resume {
         anyhow::bail!(crate::error::AppError::RunExists { path: job.out.clone() });
     }
     let plan = recipe.plan(precision);
@@ -140,6 +163,7 @@ pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress)
     let checkpoints = run.checkpoints();
     let mut trainer =
         Trainer::new(space, plan, identity, images, preprocessing.clone(), job.device, &checkpoints, job.resume)?;
+    let energy = TrainingEnergy::keep(meter, run.path(), was_begun, &recipe.plan(), &trainer.phase_steps())?;
     run.write("recipe.yaml", &serde_yaml::to_string(recipe)?)?;
     run.write("space.yaml", &space.to_yaml())?;
     preprocessing.describe(None, train_set.class_names()).write(&run.path().join("preprocessing.json"))?;
@@ -159,9 +183,11 @@ pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress)
         stop,
         started: Instant::now(),
         measure_every: job.measure_every.max(1),
+        energy,
     };
     trainer.run(&checkpoints, job.save_every, &mut log)?;
-    let Log { calibration, progress, .. } = log;
+    let Log { calibration, progress, energy, .. } = log;
+    energy.begin_report();
     // What is reported on is what the bundle holds.
     let supernet = trainer.supernet().duplicate();
     round_to(&supernet, recipe.stored);
@@ -178,7 +204,7 @@ pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress)
         // The bundle is written; not every source has a test set.
         Err(error) => progress.epoch(&format!("no report on a test set: {error}")),
     }
-    Ok(supernet)
+    Ok(Trained { supernet, energy: energy.finish(&run.bundle())? })
 }
 
 /// The weights, with the statistics of the largest subnet stored in them.

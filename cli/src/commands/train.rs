@@ -6,7 +6,8 @@ use anyhow::Result;
 use experiments::error::AppError;
 use experiments::recipe::Recipe;
 use experiments::spaces;
-use experiments::train::{TrainJob, train};
+use experiments::train::{TrainJob, Trained, train};
+use experiments::training_energy::EnergySettings;
 use serde_json::json;
 use supernet::data::DataSource;
 
@@ -33,13 +34,20 @@ pub(crate) fn run(args: TrainArgs, output: &mut Output) -> Result<()> {
         device,
         save_every: Duration::from_secs(args.save_every),
         measure_every: args.measure_every,
+        energy: EnergySettings {
+            core_watts: args.energy.core_watts,
+            gpu_watts: args.energy.gpu_watts,
+            grid_intensity: args.energy.grid_intensity,
+            networks: args.energy.compare_networks,
+        },
     };
     let mut progress = TrainProgress::new(output);
-    let supernet = train(&job, stop_flag(), &mut progress)?;
+    let Trained { supernet, energy } = train(&job, stop_flag(), &mut progress)?;
     drop(progress);
     let out = job.out.display();
     if output.is_json() {
-        return output.json(&json!({"run": job.out, "parameters": supernet.parameter_count()}));
+        return output.json(&json!({"run": job.out, "parameters": supernet.parameter_count(), "energy": energy}));
     }
-    output.line(format!("trained; the run is in {out}"))
+    output.line(format!("trained; the run is in {out}"))?;
+    output.rows(&energy.rows())
 }

@@ -14,5 +14,7 @@ mod timing;
 #[cfg(feature = "torch")]
 mod training;
 #[cfg(feature = "torch")]
+mod training_energy;
+#[cfg(feature = "torch")]
 mod weights;
 mod zoo;

@@ -73,7 +73,7 @@ fn killed_at_three_moments_and_resumed_gives_the_same_bits() {
     finish(train(&recipe, &undisturbed, false));
 
     // The moments come from the clock, so they differ from run to run: anything may be half done.
-    let mut resume = false;
+    let (mut resume, mut joules) = (false, 0.0);
     for pause in [3, 17, 40] {
         let mut child = train(&recipe, &killed, resume);
         let before = checkpoints(&killed);
@@ -86,8 +86,14 @@ fn killed_at_three_moments_and_resumed_gives_the_same_bits() {
         child.kill().unwrap();
         child.wait().unwrap();
         resume = true;
+        // Each start adds to what the others spent, whatever they lost.
+        let energy = energy_of(&killed);
+        assert!(energy["energy_j"].as_f64().unwrap() >= joules && energy["energy_method"] != "nothing yet", "{energy}");
+        joules = energy["energy_j"].as_f64().unwrap();
     }
     finish(train(&recipe, &killed, true));
+    let energy = energy_of(&killed);
+    assert!(energy["energy_j"].as_f64().unwrap() > joules && energy["starts"] == 4, "{energy}");
 
     for file in ["bundle/supernet.safetensors", "recipe.yaml", "space.yaml", "preprocessing.json", "report.json"] {
         let [a, b] = [&undisturbed, &killed].map(|run| fs::read(run.join(file)).unwrap());
@@ -102,11 +108,16 @@ fn killed_at_three_moments_and_resumed_gives_the_same_bits() {
             // The mean loss of an epoch that was interrupted covers the steps since.
             fields.remove("seconds");
             fields.remove("loss");
+            assert!(fields.remove("energy_j").unwrap().as_f64().unwrap() > 0.0);
             record.to_string()
         });
         lines.collect::<Vec<_>>()
     });
     assert_eq!(a, b);
+}
+
+fn energy_of(run: &Path) -> serde_json::Value {
+    serde_json::from_str(&fs::read_to_string(run.join("energy.json")).unwrap()).unwrap()
 }
 
 /// A recipe of phases without epochs, and its finished run.

@@ -10,7 +10,7 @@ use crate::timing::nvml::Nvml;
 use crate::timing::rapl::{self, Rapl};
 
 /// Counts the energy of what is timed.
-pub trait EnergyCounter {
+pub trait EnergyCounter: Send {
     /// Where it stands; `None` where it cannot be read.
     fn read(&self) -> Option<Vec<u64>>;
 

@@ -28,6 +28,13 @@ impl Nvml {
         gpu.library.device_by_index(gpu.index).ok()?.name().ok()
     }
 
+    /// Watts that the board of the GPU that CUDA calls `index` is allowed to draw.
+    pub fn power_limit(index: usize) -> Option<f64> {
+        let gpu = Nvml::open(index)?;
+        let milliwatts = gpu.library.device_by_index(gpu.index).ok()?.enforced_power_limit().ok()?;
+        (milliwatts > 0).then_some(f64::from(milliwatts) * 1e-3)
+    }
+
     fn open(index: usize) -> Option<Nvml> {
         let library = nvml_wrapper::Nvml::init().ok()?;
         let variable = |name: &str| std::env::var(name).ok();

@@ -1,0 +1,48 @@
+//! What `ofa train` takes for granted about energy.
+
+use clap::Args;
+
+/// Powers where nothing measures, and what energy is converted into. The defaults are those of
+/// `experiments::training_energy`, which says where they come from; that module needs LibTorch, and these do not.
+#[derive(Clone, Copy, Debug, Args)]
+#[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "answered by an error without LibTorch"))]
+pub(crate) struct TrainingEnergyArgs {
+    /// Grams of CO2 per kilowatt-hour; without it 481, the world average of 2023 (Ember)
+    #[arg(long, value_name = "G", value_parser = above_zero)]
+    pub(crate) grid_intensity: Option<f64>,
+    /// Watts of a busy core, where the processor's counters cannot be read
+    #[arg(long, value_name = "W", default_value_t = 10.0, value_parser = above_zero)]
+    pub(crate) core_watts: f64,
+    /// Watts of the GPU where its counter cannot be read; without it, the limit its driver states, else 300
+    #[arg(long, value_name = "W", value_parser = above_zero)]
+    pub(crate) gpu_watts: Option<f64>,
+    /// With how many networks, trained one by one, the energy is compared
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) compare_networks: u64,
+}
+
+fn above_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
+        _ => Err("a number above 0 is wanted".to_owned()),
+    }
+}
+
+#[cfg(all(test, feature = "torch"))]
+mod tests {
+    use clap::Parser;
+    use experiments::training_energy::EnergySettings;
+
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn defaults_and_help_are_those_of_the_module_that_explains_them() {
+        let cli = Cli::try_parse_from(["ofa", "train", "recipe.yaml", "--out", "run"]).unwrap();
+        let Command::Train(args) = cli.command else { unreachable!() };
+        assert_eq!(args.energy.core_watts, EnergySettings::CORE_WATTS);
+        assert_eq!(args.energy.compare_networks, EnergySettings::NETWORKS);
+        let text = include_str!("training_energy.rs");
+        assert!(text.contains(&format!("without it {}, the world average", EnergySettings::WORLD_GRID)));
+        assert!(text.contains(&format!("its driver states, else {}\n", EnergySettings::GPU_WATTS)));
+    }
+}
