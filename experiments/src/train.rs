@@ -91,6 +91,7 @@ impl Observer for Log<'_> {
         let resolutions = space.resolutions();
         let phase = &self.recipe.phases[epoch.phase];
         if !epoch.epoch.is_multiple_of(self.measure_every) && epoch.epoch < phase.epochs {
+            self.energy.end_evaluation(epoch.phase, epoch.epoch)?;
             return Ok(());
         }
         let largest = space.largest(resolutions[resolutions.len() - 1]).expect("its own resolution");
@@ -162,8 +163,8 @@ pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress)
     let images = Arc::clone(&train_set);
     let checkpoints = run.checkpoints();
     let mut trainer =
-        Trainer::new(space, plan, identity, images, preprocessing.clone(), job.device, &checkpoints, job.resume)?;
-    let energy = TrainingEnergy::keep(meter, run.path(), was_begun, &recipe.plan(), &trainer.phase_steps())?;
+        Trainer::new(space, plan.clone(), identity, images, preprocessing.clone(), job.device, &checkpoints, job.resume)?;
+    let energy = TrainingEnergy::keep(meter, run.path(), was_begun, &plan, &trainer.phase_steps())?;
     run.write("recipe.yaml", &serde_yaml::to_string(recipe)?)?;
     run.write("space.yaml", &space.to_yaml())?;
     preprocessing.describe(None, train_set.class_names()).write(&run.path().join("preprocessing.json"))?;
