@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-fn main() {
+fn find_libtorch_at_run_time() {
     for name in ["LIBTORCH", "LIBTORCH_LIB"] {
         println!("cargo:rerun-if-env-changed={name}");
     }

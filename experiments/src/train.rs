@@ -162,8 +162,16 @@ pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress)
     let seed = plan.seed;
     let images = Arc::clone(&train_set);
     let checkpoints = run.checkpoints();
-    let mut trainer =
-        Trainer::new(space, plan.clone(), identity, images, preprocessing.clone(), job.device, &checkpoints, job.resume)?;
+    let mut trainer = Trainer::new(
+        space,
+        plan.clone(),
+        identity,
+        images,
+        preprocessing.clone(),
+        job.device,
+        &checkpoints,
+        job.resume,
+    )?;
     let energy = TrainingEnergy::keep(meter, run.path(), was_begun, &plan, &trainer.phase_steps())?;
     run.write("recipe.yaml", &serde_yaml::to_string(recipe)?)?;
     run.write("space.yaml", &space.to_yaml())?;

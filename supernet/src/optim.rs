@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::error::SupernetError;
+use crate::native::{self, SgdSlot};
 use crate::weights::{NamedWeight, Role, join, padded};
 
 /// Constants of the optimiser.
@@ -88,6 +89,15 @@ impl Sgd {
                 let norm = squares.map(|gradient| gradient.norm().double_value(&[]).powi(2)).sum::<f64>().sqrt();
                 (limit / (norm + 1e-6)).min(1.0)
             });
+            if self.slots.iter().all(|slot| slot.weight.device() == Device::Cpu) {
+                let slots = self.slots.iter().map(|slot| SgdSlot {
+                    weight: &slot.weight,
+                    velocity: &slot.velocity,
+                    decay: if slot.decayed { weight_decay } else { 0.0 },
+                });
+                native::sgd(slots, scale.unwrap_or(1.0), rate, momentum);
+                return;
+            }
             for slot in &mut self.slots {
                 let gradient = slot.weight.grad();
                 let mut update = if gradient.defined() { gradient.copy() } else { slot.velocity.zeros_like() };

@@ -6,8 +6,9 @@
 
 use hw_targets::workload::Activation;
 use search::subnet::SubnetConfig;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
+use crate::native::{self, Norm, Raw};
 use crate::statistics::{BnStatistics, ChannelStatistics};
 
 /// γ, β and the running statistics, `[C]` each.
@@ -96,19 +97,19 @@ impl Subnet {
     /// in float32 whatever that is.
     pub fn forward(&self, images: &Tensor, mut mode: Mode<'_>) -> Tensor {
         let training = matches!(mode, Mode::Train);
+        let fused = images.device() == Device::Cpu && matches!(mode, Mode::Train | Mode::Calibrate(_));
         let mut pass = Pass { mode: &mut mode, next: 0, eps: self.bn_eps };
         // On a GPU channels-last trains three times as fast, but the first depthwise convolution of each shape waits a
         // tenth of a second for its kernel: too long for networks that are run once.
         let images = if images.device().is_cuda() && !training { images.contiguous() } else { channels_last(images) };
-        let mut x = self.stem.forward(&images, &mut pass);
-        for block in &self.blocks {
-            x = block.forward(x, &mut pass);
-        }
         let mut head = self.head.iter().zip(&self.config.head).peekable();
-        while let Some((layer, _)) = head.next_if(|(_, shape)| shape.before_pool) {
-            x = layer.forward(&x, &mut pass);
-        }
-        x = x.mean_dim(&[2i64, 3][..], true, x.kind());
+        let before_pool = std::iter::from_fn(|| head.next_if(|(_, shape)| shape.before_pool));
+        let before_pool: Vec<&Conv> = before_pool.map(|(layer, _)| layer).collect();
+        let mut x = if fused {
+            self.fused_features(&images, &before_pool, &mut pass)
+        } else {
+            self.features(&images, &before_pool, &mut pass)
+        };
         for (layer, _) in head {
             x = layer.forward(&x, &mut pass);
         }
@@ -120,6 +121,38 @@ impl Subnet {
             features = features.dropout(self.dropout, true);
         }
         features.to_kind(Kind::Float).linear(&self.classifier.0, Some(&self.classifier.1))
+    }
+
+    /// Up to and including the pooling: `[N, C, 1, 1]`.
+    fn features(&self, images: &Tensor, before_pool: &[&Conv], pass: &mut Pass<'_, '_>) -> Tensor {
+        let mut x = self.stem.forward(images, pass);
+        for block in &self.blocks {
+            x = block.forward(x, pass);
+        }
+        for layer in before_pool {
+            x = layer.forward(&x, pass);
+        }
+        x.mean_dim(&[2i64, 3][..], true, x.kind())
+    }
+
+    /// The same on the CPU, normalising by the batch: each layer normalises and activates its input on the way in.
+    /// Pooled values are float32.
+    fn fused_features(&self, images: &Tensor, before_pool: &[&Conv], pass: &mut Pass<'_, '_>) -> Tensor {
+        let map = self.stem.convolve(images);
+        let statistics = native::statistics(&map);
+        let stem = pass.pending(Raw { map, statistics }, &self.stem);
+        let mut x = stem.normalised(None);
+        for block in &self.blocks {
+            x = block.fused_forward(x, pass);
+        }
+        for (index, layer) in before_pool.iter().enumerate() {
+            let last = pass.pending(native::pointwise(&x, None, None, &layer.weight), layer);
+            if index + 1 == before_pool.len() {
+                return native::average_pool(&last.raw.map, &last.norm());
+            }
+            x = last.normalised(None);
+        }
+        x.mean_dim(&[2i64, 3][..], true, Kind::Float)
     }
 
     /// The running statistics stored with the weights. They describe the network only if someone calibrated it.
@@ -153,14 +186,17 @@ impl Subnet {
 
 impl Conv {
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_, '_>) -> Tensor {
-        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        let weight = self.weight.to_kind(x.kind());
-        let x = x.conv2d(&weight, None::<&Tensor>, stride, padding, [1i64, 1], self.groups);
+        let x = self.convolve(x);
         let x = match &self.batch_norm {
             Some(norm) => pass.normalise(&x, norm),
             None => x,
         };
         activate(x, self.activation)
+    }
+
+    fn convolve(&self, x: &Tensor) -> Tensor {
+        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
+        x.conv2d(&self.weight.to_kind(x.kind()), None::<&Tensor>, stride, padding, [1i64, 1], self.groups)
     }
 }
 
@@ -173,6 +209,50 @@ impl Block {
         }
         let output = self.project.forward(&x, pass);
         if self.residual { output + input } else { output }
+    }
+}
+
+/// A convolution's result whose batch norm and activation are left to whoever reads it.
+struct Pending<'n> {
+    raw: Raw,
+    norm: &'n BatchNorm,
+    eps: f64,
+    activation: Activation,
+}
+
+impl Pending<'_> {
+    fn norm(&self) -> Norm<'_> {
+        Norm {
+            gamma: &self.norm.weight,
+            beta: &self.norm.bias,
+            statistics: &self.raw.statistics,
+            eps: self.eps,
+            activation: self.activation,
+        }
+    }
+
+    fn normalised(&self, residual: Option<&Tensor>) -> Tensor {
+        native::normalise(&self.raw.map, &self.norm(), residual)
+    }
+}
+
+impl Block {
+    fn fused_forward(&self, input: Tensor, pass: &mut Pass<'_, '_>) -> Tensor {
+        let (filters, stride) = (&self.depthwise.weight, self.depthwise.stride);
+        let raw = match &self.expand {
+            Some(expand) => {
+                let expanded = pass.pending(native::pointwise(&input, None, None, &expand.weight), expand);
+                native::depthwise(&expanded.raw.map, Some(&expanded.norm()), filters, stride)
+            }
+            None => native::depthwise(&input, None, filters, stride),
+        };
+        let filtered = pass.pending(raw, &self.depthwise);
+        let gate = self
+            .squeeze_excite
+            .as_ref()
+            .map(|SqueezeExcite { reduce, expand }| [&reduce.0, &reduce.1, &expand.0, &expand.1]);
+        let raw = native::pointwise(&filtered.raw.map, Some(&filtered.norm()), gate, &self.project.weight);
+        pass.pending(raw, &self.project).normalised(self.residual.then_some(&input))
     }
 }
 
@@ -189,6 +269,18 @@ impl SqueezeExcite {
 }
 
 impl Pass<'_, '_> {
+    /// Takes down the statistics of the next batch norm where they are wanted.
+    fn pending<'n>(&mut self, raw: Raw, conv: &'n Conv) -> Pending<'n> {
+        let index = self.next;
+        self.next += 1;
+        if let Mode::Calibrate(statistics) = self.mode {
+            let [mean, var] = [0, 1].map(|row| raw.statistics.get(row));
+            statistics.add(index, raw.map.size()[0], ChannelStatistics { mean, var });
+        }
+        let norm = conv.batch_norm.as_ref().expect("a convolution of a feature map has a batch norm");
+        Pending { raw, norm, eps: self.eps, activation: conv.activation }
+    }
+
     fn normalise(&mut self, x: &Tensor, norm: &BatchNorm) -> Tensor {
         let index = self.next;
         self.next += 1;
