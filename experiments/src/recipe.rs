@@ -70,6 +70,9 @@ pub struct Recipe {
     /// Training images kept apart for all decisions.
     #[serde(default = "default_held_out")]
     pub held_out: usize,
+    /// A bundle whose weights the run begins with, by name or path; fresh ones when left out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub weights: Option<String>,
     /// Seed of everything.
     #[serde(default)]
     pub seed: u64,
@@ -401,9 +404,11 @@ impl Recipe {
         }
     }
 
-    /// What a checkpoint belongs to: the recipe without the place of its data, and the space.
+    /// What a checkpoint belongs to: the recipe without the places of its data and weights, and the space.
     pub fn identity(&self, space: &SearchSpace) -> String {
-        let recipe = Recipe { data: None, ..self.clone() };
+        // Where weights lie says nothing about what they are.
+        let weights = self.weights.as_ref().map(|_| String::new());
+        let recipe = Recipe { data: None, weights, ..self.clone() };
         let recipe = serde_yaml::to_string(&recipe).expect("plain data");
         format!("{recipe}---\n{}", space.to_yaml())
     }

@@ -13,16 +13,17 @@ use serde_json::json;
 use supernet::data::{DataSource, ImageSet, LoadOptions, Preprocessing};
 use supernet::error::SupernetError;
 use supernet::supernet::Supernet;
-use supernet::train::{Epoch, Observer, Position, Precision, Step, Trainer};
+use supernet::train::{Epoch, Observer, Position, Precision, Start, Step, Trainer};
 use tch::Device;
 
+use crate::bundle::Bundle;
 use crate::collect::tilted_subnets;
 use crate::digest::fnv1a;
 use crate::measure::{CalibrationImages, Exam, measure};
 use crate::recipe::Recipe;
 use crate::run_dir::{Metrics, RunDir};
 use crate::training_energy::{EnergyReport, EnergySettings, Meter, TrainingEnergy};
-use crate::weights::{Stored, round_to, save_supernet};
+use crate::weights::{Stored, load_supernet, round_to, save_supernet};
 
 /// What to train and where to keep it.
 #[derive(Clone, Debug)]
@@ -152,6 +153,15 @@ pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress)
     if precision != Precision::Fp32 {
         identity.push_str("precision: bf16\n");
     }
+    let start = match &recipe.weights {
+        Some(name) => {
+            let bundle = Bundle::find(name)?;
+            let weights = load_supernet(bundle.folder(), space, job.device)?;
+            identity.push_str(&format!("weights: {:016x}\n", fingerprint_of_weights(&weights)));
+            Some(weights)
+        }
+        None => None,
+    };
     let run = RunDir::open(&job.out).with_context(|| format!("run folder {}", job.out.display()))?;
     let was_begun = run.is_begun();
     if was_begun && !job.resume {
@@ -168,7 +178,7 @@ pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress)
         identity,
         images,
         preprocessing.clone(),
-        job.device,
+        start.map_or(Start::Fresh(job.device), Start::From),
         &checkpoints,
         job.resume,
     )?;
@@ -258,6 +268,15 @@ fn final_report(
         }));
     }
     Ok(run.write("report.json", &format!("{}\n", serde_json::to_string_pretty(&rows)?))?)
+}
+
+/// Over the bits of all weights in order.
+fn fingerprint_of_weights(supernet: &Supernet) -> u64 {
+    let words = supernet.tensors().into_values().flat_map(|tensor| {
+        let values = Vec::<f32>::try_from(tensor.to_device(Device::Cpu).flatten(0, -1)).expect("float32 values");
+        values.into_iter().map(|value| u64::from(value.to_bits()))
+    });
+    fnv1a(words)
 }
 
 /// Over labels and pixels: enough to notice that a run goes on with other images.

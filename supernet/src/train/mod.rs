@@ -27,4 +27,4 @@ pub use plan::{
     Attentive, Divergence, Keep, PlanError, Precision, Sampling, ShrinkingPhase, Teacher, TrainPlan, cosine_rate,
 };
 pub use state::Position;
-pub use trainer::{Epoch, Observer, Step, Trainer};
+pub use trainer::{Epoch, Observer, Start, Step, Trainer};

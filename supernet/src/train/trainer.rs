@@ -64,6 +64,23 @@ pub trait Observer {
     fn saved(&mut self, position: Position);
 }
 
+/// What a run begins with, where there is no checkpoint to go on from.
+pub enum Start {
+    /// Fresh weights on this device.
+    Fresh(Device),
+    /// These, on the device where they are.
+    From(Supernet),
+}
+
+impl Start {
+    fn device(&self) -> Device {
+        match self {
+            Start::Fresh(device) => *device,
+            Start::From(weights) => weights.device(),
+        }
+    }
+}
+
 /// A run in progress.
 pub struct Trainer {
     plan: TrainPlan,
@@ -83,8 +100,8 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A run of `plan`: from the newest checkpoint in `checkpoints` if there is one and `resume` is set, else from fresh
-    /// weights. `plan_text` identifies the plan and the data; a checkpoint of another one is refused.
+    /// A run of `plan`: from the newest checkpoint in `checkpoints` if there is one and `resume` is set, else from
+    /// `start`. `plan_text` identifies the plan and the data; a checkpoint of another one is refused.
     ///
     /// # Errors
     /// A plan that makes no sense in this space, a damaged or foreign checkpoint.
@@ -95,7 +112,7 @@ impl Trainer {
         plan_text: String,
         images: Arc<ImageSet>,
         preprocessing: Preprocessing,
-        device: Device,
+        start: Start,
         checkpoints: &Path,
         resume: bool,
     ) -> Result<Self, SupernetError> {
@@ -105,11 +122,13 @@ impl Trainer {
         let augmentation = plan.augmentation.clone();
         let loader = TrainLoader::new(images.clone(), &preprocessing, augmentation, plan.batch_size, plan.seed)?;
         let steps_per_epoch = loader.steps_per_epoch() as u64;
+        let device = start.device();
         let supernet_of = |weights| Supernet::from_tensors(space, weights, device);
         let mut saved = saved;
-        let supernet = match &mut saved {
-            Some(state) => supernet_of(std::mem::take(&mut state.weights))?,
-            None => {
+        let supernet = match (&mut saved, start) {
+            (Some(state), _) => supernet_of(std::mem::take(&mut state.weights))?,
+            (None, Start::From(weights)) => weights,
+            (None, Start::Fresh(_)) => {
                 let fresh = Supernet::new(space, plan.seed, device);
                 if plan.zero_init_residual {
                     fresh.zero_residual_branches();
