@@ -16,6 +16,7 @@ pub(crate) enum Purpose {
     Calibration = 4,
     Synthetic = 5,
     Subnets = 6,
+    Mix = 7,
 }
 
 /// The generator of one place.

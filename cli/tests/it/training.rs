@@ -16,6 +16,7 @@ held_out: 40
 seed: 3
 batch_size: 20
 weight_decay: 1.0e-4
+augmentation: { rand_augment: {}, mixup: { alpha: 0.2, share: 0.5 }, cutmix: { alpha: 1.0, share: 0.5 } }
 calibration: { batches: 2, batch_size: 20 }
 phases:
   - { name: full, epochs: 2, learning_rate: 0.05, warm_up_epochs: 0.5, with_largest: true }

@@ -11,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 use super::augment::{Augmentation, normalise};
 use super::error::DataError;
 use super::image_set::ImageSet;
+use super::mix::Partners;
 use super::preprocess::{Preprocessing, resize};
 use crate::random::{Purpose, generator};
 
@@ -21,17 +22,21 @@ pub struct Batch {
     pub images: Tensor,
     /// int64 `[N]`.
     pub labels: Tensor,
+    /// What the images were mixed with, if they were.
+    pub partners: Option<Partners>,
 }
 
 impl Batch {
     /// The same batch on another device.
     pub fn to_device(&self, device: Device) -> Batch {
-        Batch { images: self.images.to_device(device), labels: self.labels.to_device(device) }
+        let partners = self.partners.as_ref().map(|partners| partners.to_device(device));
+        Batch { images: self.images.to_device(device), labels: self.labels.to_device(device), partners }
     }
 
     /// The same batch at another resolution.
     pub fn resize(&self, resolution: i64) -> Batch {
-        Batch { images: resize(&self.images, resolution), labels: self.labels.shallow_clone() }
+        let partners = self.partners.as_ref().map(Partners::shallow_clone);
+        Batch { images: resize(&self.images, resolution), labels: self.labels.shallow_clone(), partners }
     }
 
     /// A batch of these images of `set`, whose values (N×S×S×3, and the number of values per image) `fill` writes.
@@ -49,7 +54,7 @@ impl Batch {
         slice.fill(0.0);
         fill(slice, size * size * 3);
         let labels: Vec<i64> = indices.iter().map(|&index| set.labels()[index as usize]).collect();
-        Batch { images: images.permute([0, 3, 1, 2]), labels: Tensor::from_slice(&labels) }
+        Batch { images: images.permute([0, 3, 1, 2]), labels: Tensor::from_slice(&labels), partners: None }
     }
 }
 
@@ -149,10 +154,16 @@ impl TrainLoader {
     fn make(&self, order: &[u32], epoch: u64, step: usize) -> Batch {
         assert!(step < self.steps_per_epoch(), "step {step} of an epoch of {}", self.steps_per_epoch());
         let (size, indices) = (self.set.size(), &order[step * self.batch_size..(step + 1) * self.batch_size]);
-        Batch::fill(&self.set, indices, |images, bytes| {
+        let rng = |purpose: Purpose, place: usize| {
+            let mut rng = generator(self.seed, purpose, epoch, step as u64);
+            rng.set_stream(place as u64);
+            rng
+        };
+        let mixing = self.augmentation.mixing();
+        let mut weights = None;
+        let mut batch = Batch::fill(&self.set, indices, |images, bytes| {
             let one = |(place, (out, &index)): (usize, (&mut [f32], &u32))| {
-                let mut rng = generator(self.seed, Purpose::Augment, epoch, step as u64);
-                rng.set_stream(place as u64);
+                let mut rng = rng(Purpose::Augment, place);
                 self.augmentation.view(self.set.image(index as usize), size, &self.table, &mut rng, out);
             };
             if self.augmentation.is_heavy() {
@@ -160,7 +171,10 @@ impl TrainLoader {
             } else {
                 images.chunks_exact_mut(bytes).zip(indices).enumerate().for_each(one);
             }
-        })
+            weights = mixing.is_on().then(|| mixing.apply(images, size, |place| rng(Purpose::Mix, place)));
+        });
+        batch.partners = weights.map(|weights| Partners::next(&batch.labels, &weights));
+        batch
     }
 }
 

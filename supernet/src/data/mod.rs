@@ -6,6 +6,7 @@
 
 mod augment;
 mod cifar;
+mod colour;
 mod decode;
 mod error;
 mod folder;
@@ -13,8 +14,10 @@ mod guard;
 mod idx;
 mod image_set;
 mod loader;
+mod mix;
 mod parquet_images;
 mod preprocess;
+mod rand_augment;
 mod source;
 mod synthetic;
 #[cfg(test)]
@@ -23,9 +26,12 @@ mod test_images;
 mod tests;
 
 pub use augment::{Augmentation, Border, Crop};
+pub use colour::ColourJitter;
 pub use error::{DataError, Place};
 pub use image_set::{ImageSet, Splits};
 pub use loader::{Batch, EvalBatches, Position, TrainBatches, TrainLoader, calibration_batches, eval_batches};
+pub use mix::{Mix, Partners};
 pub use preprocess::{Interpolation, Preprocessing, PreprocessingFile, channels_last, resize};
+pub use rand_augment::RandAugment;
 pub use source::{DataSource, LoadOptions};
 pub use synthetic::Synthetic;

@@ -16,6 +16,7 @@
 
 mod average;
 mod early_bird;
+mod label_loss;
 mod loss;
 mod plan;
 mod sampling;
@@ -23,6 +24,7 @@ mod state;
 mod trainer;
 
 pub use early_bird::EarlyBird;
+pub use label_loss::label_loss;
 pub use plan::{
     Attentive, Divergence, Keep, PlanError, Precision, Sampling, ShrinkingPhase, Teacher, TrainPlan, cosine_rate,
 };

@@ -11,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::average::WeightAverage;
 use super::early_bird::{MaskQueue, mask};
+use super::label_loss::label_loss;
 use super::loss::distillation_loss;
 use super::plan::{Keep, Precision, Teacher, TrainPlan};
 use super::state::{Position, State};
@@ -319,13 +320,13 @@ impl Trainer {
         let space = self.supernet.space();
         let subnets = self.plan.subnets(space, position.phase, position.step);
         let device = self.supernet.device();
+        let batch = batch.to_device(device);
         // Resized and converted once for all subnets of the step.
-        let images = data::resize(&batch.images.to_device(device), i64::from(subnets.resolution));
+        let images = data::resize(&batch.images, i64::from(subnets.resolution));
         let images = match self.plan.precision {
             Precision::Fp32 => images,
             Precision::Bf16 => images.to_kind(Kind::BFloat16),
         };
-        let labels = batch.labels.to_device(device);
         // Dropout draws from LibTorch's own generator; its seed is the place in the run.
         tch::manual_seed((self.plan.seed ^ (position.global_step << 20)) as i64);
 
@@ -335,10 +336,7 @@ impl Trainer {
             let teacher = &self.teachers[index.expect("a resolution of the space")];
             tch::no_grad(|| teacher.forward(&images).log_softmax(1, Kind::Float))
         });
-        let label_loss = |logits: &Tensor| {
-            let smoothing = self.plan.label_smoothing;
-            logits.cross_entropy_loss::<Tensor>(&labels, None, tch::Reduction::Mean, -100, smoothing)
-        };
+        let label_loss = |logits: &Tensor| label_loss(logits, &batch, self.plan.label_smoothing);
         // The loss of a subnet that teaches nobody.
         let loss_of = |logits: &Tensor, log_teacher: Option<&Tensor>| {
             let distilled =

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::data::{
-    Augmentation, Batch, Border, Crop, DataSource, ImageSet, LoadOptions, Position, Preprocessing, PreprocessingFile,
-    TrainLoader, calibration_batches, channels_last, eval_batches, resize,
+    Augmentation, Batch, Border, ColourJitter, Crop, DataSource, ImageSet, LoadOptions, Mix, Position, Preprocessing,
+    PreprocessingFile, RandAugment, TrainLoader, calibration_batches, channels_last, eval_batches, resize,
 };
 
 fn synthetic(count: usize, size: usize) -> Arc<ImageSet> {
@@ -17,17 +17,39 @@ fn loader(set: &Arc<ImageSet>, augmentation: Augmentation, batch: usize, seed: u
     TrainLoader::new(set.clone(), &Preprocessing::measured(set), augmentation, batch, seed).unwrap()
 }
 
+/// Of images and, where they were mixed, of weights; classes, and those of partners.
 fn bits(batch: &Batch) -> (Vec<u32>, Vec<i64>) {
-    let images = Vec::<f32>::try_from(batch.images.contiguous().flatten(0, -1)).unwrap();
-    (images.iter().map(|value| value.to_bits()).collect(), Vec::<i64>::try_from(&batch.labels).unwrap())
+    let mut values = Vec::<f32>::try_from(batch.images.contiguous().flatten(0, -1)).unwrap();
+    let mut labels = Vec::<i64>::try_from(&batch.labels).unwrap();
+    if let Some(partners) = &batch.partners {
+        values.extend(Vec::<f32>::try_from(&partners.weights).unwrap());
+        labels.extend(Vec::<i64>::try_from(&partners.labels).unwrap());
+    }
+    (values.iter().map(|value| value.to_bits()).collect(), labels)
 }
 
 fn all_augmentations() -> Vec<Augmentation> {
     vec![
         Augmentation::default(),
-        Augmentation { crop: Crop::Padded { padding: 3, border: Border::Reflect }, flip: false, cutout: Some(5) },
+        Augmentation {
+            crop: Crop::Padded { padding: 3, border: Border::Reflect },
+            cutout: Some(5),
+            ..Augmentation::none()
+        },
         Augmentation::photographs(),
         Augmentation::none(),
+        Augmentation { rand_augment: Some(RandAugment::default()), ..Augmentation::default() },
+        Augmentation {
+            colour_jitter: Some(ColourJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 }),
+            cutout: Some(4),
+            ..Augmentation::default()
+        },
+        Augmentation {
+            mixup: Some(Mix { alpha: 0.2, share: 0.5 }),
+            cutmix: Some(Mix { alpha: 1.0, share: 0.5 }),
+            rand_augment: Some(RandAugment { operations: 1, magnitude: 30.0 }),
+            ..Augmentation::photographs()
+        },
     ]
 }
 
@@ -54,6 +76,34 @@ fn a_batch_depends_on_its_position_alone() {
         let made = |pool: &rayon::ThreadPool| pool.install(|| bits(&loader.batch(2, 1)));
         assert_eq!(made(&one_thread), made(&three_threads));
     }
+}
+
+#[test]
+fn mixed_batches_know_their_partners() {
+    let set = synthetic(40, 8);
+    let mixup = Some(Mix { alpha: 1.0, share: 1.0 });
+    let plain = loader(&set, Augmentation::none(), 10, 5).batch(1, 2);
+    let mixed = loader(&set, Augmentation { mixup, ..Augmentation::none() }, 10, 5).batch(1, 2);
+    assert!(plain.partners.is_none());
+    let partners = mixed.resize(6).to_device(Device::Cpu).partners.unwrap();
+    assert!(mixed.labels.equal(&plain.labels) && partners.labels.equal(&plain.labels.roll([-1], [0])));
+    let weights = partners.weights.view([10, 1, 1, 1]);
+    let expected = &plain.images * &weights + plain.images.roll([-1], [0]) * (1.0 - weights);
+    assert!(mixed.images.allclose(&expected, 1e-5, 1e-6, false));
+}
+
+/// Recorded before there were further augmentations: recipes without them go on to train the same networks.
+#[test]
+fn augmentations_that_are_off_draw_nothing() {
+    let set = synthetic(50, 12);
+    let fingerprint = |augmentation: Augmentation| {
+        let (images, labels) = bits(&loader(&set, augmentation, 16, 5).batch(3, 1));
+        let words = images.into_iter().map(u64::from).chain(labels.into_iter().map(|label| label as u64));
+        words.fold(0xcbf2_9ce4_8422_2325_u64, |hash, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3))
+    };
+    let before = all_augmentations().into_iter().take(4).map(fingerprint);
+    let recorded = [0x4168_5569_5933_d74d, 0x3d7e_efab_138b_bc78, 0xcaf5_48b6_7368_189c, 0x9531_33fb_b9b9_efb1];
+    assert_eq!(before.collect::<Vec<_>>(), recorded);
 }
 
 #[test]
@@ -182,6 +232,32 @@ fn settings_that_make_no_sense_are_refused() {
     let resized = Crop::RandomResized { area: [0.0, 1.0], ratio: [1.0, 1.0] };
     refused(Augmentation { crop: resized, ..Augmentation::none() }, 2, "area");
     refused(Augmentation { cutout: Some(0), ..Augmentation::none() }, 2, "cutout");
+    for (operations, magnitude, field) in [(0, 9.0, "operations"), (9, 9.0, "operations"), (2, 30.5, "magnitude")] {
+        let rand_augment = Some(RandAugment { operations, magnitude });
+        let field = format!("augmentation.rand_augment.{field}");
+        refused(Augmentation { rand_augment, ..Augmentation::none() }, 2, &field);
+    }
+    let jitter = ColourJitter::default();
+    for (jitter, field) in [
+        (ColourJitter { brightness: -0.1, ..jitter }, "brightness"),
+        (ColourJitter { contrast: 1.1, ..jitter }, "contrast"),
+        (ColourJitter { saturation: f64::NAN, ..jitter }, "saturation"),
+        (ColourJitter { hue: 0.6, ..jitter }, "hue"),
+    ] {
+        let field = format!("augmentation.colour_jitter.{field}");
+        refused(Augmentation { colour_jitter: Some(jitter), ..Augmentation::none() }, 2, &field);
+    }
+    let mix = |alpha, share| Some(Mix { alpha, share });
+    for (mixup, cutmix, field) in [
+        (mix(0.0, 1.0), None, "mixup.alpha"),
+        (mix(f64::INFINITY, 1.0), None, "mixup.alpha"),
+        (None, mix(1.0, 0.0), "cutmix.share"),
+        (None, mix(1.0, 1.5), "cutmix.share"),
+        (mix(1.0, 0.5), mix(1.0, 0.6), "cutmix.share"),
+    ] {
+        let field = format!("augmentation.{field}");
+        refused(Augmentation { mixup, cutmix, ..Augmentation::none() }, 2, &field);
+    }
 }
 
 #[test]
