@@ -453,10 +453,12 @@ mod tests {
                 let mut pairs = vec![(y, expected.shallow_clone()), (x.grad(), x64.grad())];
                 let gradients = ours.all().into_iter().zip(reference.all());
                 pairs.extend(gradients.map(|(a, b)| (a.grad(), b.grad())).filter(|(_, b)| b.defined()));
+                let largest = |tensor: &Tensor| tensor.abs().max().double_value(&[]);
+                let of_all = pairs.iter().map(|(_, expected)| largest(expected)).fold(0.0, f64::max);
                 for (index, (got, expected)) in pairs.iter().enumerate() {
-                    // Few values to normalise by magnify rounding, and a gradient that is zero but for rounding has no
-                    // size of its own: a mistake is off by far more.
-                    let scale = expected.abs().max().double_value(&[]).max(1e-2);
+                    // Few values to normalise by magnify rounding, and a gradient that all but cancels has no size of
+                    // its own: a mistake is off by far more.
+                    let scale = largest(expected).max(1e-2 * of_all);
                     let off = (got.to_kind(Kind::Double) - expected).abs().max().double_value(&[]) / scale;
                     assert!(off < 1e-2, "{table}, {shape:?}, {activation:?}: tensor {index} is off by {off}");
                 }
@@ -483,7 +485,7 @@ mod tests {
             for (index, (got, expected)) in run(Kind::BFloat16).iter().zip(&expected).enumerate() {
                 let got = got.to_kind(Kind::Float);
                 let off = ((got - expected).norm() / expected.norm()).double_value(&[]);
-                assert!(off < 0.03, "{table}: tensor {index} is off by {off}");
+                assert!(off < 0.06, "{table}: tensor {index} is off by {off}");
             }
         });
     }
