@@ -158,7 +158,7 @@ pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress)
             let bundle = Bundle::find(name)?;
             let weights = load_supernet(bundle.folder(), space, job.device)?;
             identity.push_str(&format!("weights: {:016x}\n", fingerprint_of_weights(&weights)));
-            Some(weights)
+            Some(Box::new(weights))
         }
         None => None,
     };

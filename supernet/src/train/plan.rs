@@ -420,7 +420,7 @@ pub(super) mod tests {
         let check = |first: ShrinkingPhase, second: ShrinkingPhase| plan(vec![first, second]).check();
         for (result, field) in [
             (plan(Vec::new()).check(), "phases"),
-            (check(shrink(4), full(1)), "phases.0.continues"),
+            (check(shrink(6), full(1)), "phases.0.continues"),
             (check(ShrinkingPhase { early_bird: Some(signal), ..full(4) }, shrink(6)), "phases.1.continues"),
             (check(ShrinkingPhase { distillation: 1.0, ..full(4) }, shrink(6)), "phases.0.distillation"),
             (check(full(4), ShrinkingPhase { with_largest: false, ..shrink(6) }), "phases.1.teacher"),

@@ -70,7 +70,7 @@ pub enum Start {
     /// Fresh weights on this device.
     Fresh(Device),
     /// These, on the device where they are.
-    From(Supernet),
+    From(Box<Supernet>),
 }
 
 impl Start {
@@ -128,7 +128,7 @@ impl Trainer {
         let mut saved = saved;
         let supernet = match (&mut saved, start) {
             (Some(state), _) => supernet_of(std::mem::take(&mut state.weights))?,
-            (None, Start::From(weights)) => weights,
+            (None, Start::From(weights)) => *weights,
             (None, Start::Fresh(_)) => {
                 let fresh = Supernet::new(space, plan.seed, device);
                 if plan.zero_init_residual {
