@@ -124,7 +124,7 @@ pub struct Recipe {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrecisionChoice {
-    /// bfloat16 where the device computes with it faster, else float32.
+    /// bfloat16 on a GPU, float32 on the CPU.
     #[default]
     Auto,
     /// float32.
@@ -473,12 +473,9 @@ mod tests {
             SearchSpace::builtin(&recipe.space).unwrap();
             let phases = recipe.plan(Precision::Fp32).phases;
             assert_eq!(phases[0].distillation, 0.0, "the first phase makes the teacher");
-            assert_eq!(
-                phases.last().unwrap().sort_channels,
-                Some(1),
-                "{}: nothing but the widest was trained",
-                recipe.name
-            );
+            // Channels are sorted once: by the recipe that first trained the widest alone, not by one that goes on.
+            let sorts = phases.iter().find_map(|phase| phase.sort_channels);
+            assert_eq!(sorts, recipe.weights.is_none().then_some(1), "{}", recipe.name);
             seen += 1;
         }
         assert!(seen >= 3);

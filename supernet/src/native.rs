@@ -466,26 +466,35 @@ mod tests {
         }
     }
 
+    /// Some weights lie where rounding is magnified, so what bfloat16 may be off by is what it costs LibTorch.
     #[test]
-    fn a_fused_block_in_bfloat16_is_near_the_same_in_float32() {
+    fn a_fused_block_in_bfloat16_is_as_near_to_float32_as_that_of_libtorch() {
         let weights = Weights::random(24, 72, 24, 5, 8);
         let x = random(&[8, 24, 12, 12], Kind::Float).detach().to_kind(Kind::BFloat16);
-        let run = |kind: Kind| {
-            let weights = weights.copy(Kind::Float);
-            let x = x.to_kind(kind).copy().set_requires_grad(true);
-            let y = weights.fused(&x, 1, Activation::HSwish, true, true);
-            (&y * &y * &y).sum(Kind::Float).backward();
+        let run = |x_kind: Kind, kind: Kind, forward: &dyn Fn(&Weights, &Tensor) -> Tensor| {
+            let weights = weights.copy(kind);
+            let x = x.to_kind(x_kind).copy().set_requires_grad(true);
+            let y = forward(&weights, &x);
+            let y32 = y.to_kind(Kind::Float);
+            (&y32 * &y32 * &y32).sum(Kind::Float).backward();
             let mut all: Vec<Tensor> = weights.all().into_iter().map(Tensor::grad).collect();
-            assert!(all.iter().all(|gradient| gradient.kind() == Kind::Float));
             all.extend([x.grad(), y]);
             all
         };
-        let expected = run(Kind::Float);
+        let by_libtorch = |weights: &Weights, x: &Tensor| weights.by_libtorch(x, 1, Activation::HSwish, true, true);
+        let fused = |weights: &Weights, x: &Tensor| weights.fused(x, 1, Activation::HSwish, true, true);
+        let expected = run(Kind::Double, Kind::Double, &by_libtorch);
+        let off = |found: &[Tensor]| -> Vec<f64> {
+            let pairs = found.iter().zip(&expected);
+            let off = |(a, b): (&Tensor, &Tensor)| ((a.to_kind(Kind::Double) - b).norm() / b.norm()).double_value(&[]);
+            pairs.map(off).collect()
+        };
+        let theirs = off(&run(Kind::BFloat16, Kind::BFloat16, &by_libtorch));
         with_each_table(|table| {
-            for (index, (got, expected)) in run(Kind::BFloat16).iter().zip(&expected).enumerate() {
-                let got = got.to_kind(Kind::Float);
-                let off = ((got - expected).norm() / expected.norm()).double_value(&[]);
-                assert!(off < 0.06, "{table}: tensor {index} is off by {off}");
+            let found = run(Kind::BFloat16, Kind::Float, &fused);
+            assert!(found[..weights.all().len()].iter().all(|gradient| gradient.kind() == Kind::Float));
+            for (index, (ours, theirs)) in off(&found).into_iter().zip(&theirs).enumerate() {
+                assert!(ours < 2.0 * theirs + 0.01, "{table}: tensor {index} is off by {ours}, LibTorch's by {theirs}");
             }
         });
     }

@@ -36,6 +36,59 @@ phases:
     sort_channels: true
 ";
 
+/// Every option of a recipe at least once; the first phase ends on its signal after two of its nine epochs.
+const ALL_OPTIONS: &str = "\
+schema: ofa.recipe/1
+name: tiny
+space: mcu-cifar
+data: 'synthetic:240'
+held_out: 40
+seed: 3
+batch_size: 20
+precision: PRECISION
+weight_decay: 1.0e-4
+clip_gradient: 1.0
+zero_init_residual: true
+kernel_transforms: TRANSFORMS
+average: 0.9
+stored: fp16
+augmentation: { cutout: 8, rand_augment: {}, mixup: { alpha: 0.2, share: 0.5 }, cutmix: { alpha: 1.0, share: 0.5 } }
+calibration: { batches: 2, batch_size: 20 }
+phases:
+  - name: ticket
+    epochs: 9
+    learning_rate: 0.02
+    with_largest: true
+    early_bird: { masks: 2, distance: 1.0 }
+  - { name: full, epochs: 1, learning_rate: 0.05, warm_up_epochs: 0.5, with_largest: true, resolutions: [24] }
+  - name: shrink
+    epochs: 2
+    continues: true
+    kernels: all
+    depths: all
+    expands: all
+    with_largest: true
+    with_smallest: true
+    random_subnets: 1
+    sampling: compound
+    distillation: 1.0
+    teacher: largest
+    divergence: alpha
+    label_loss: 0.0
+    sum_losses: true
+    ramp_epochs: 1
+    sort_channels: true
+  - name: attentive
+    epochs: 1
+    learning_rate: 0.01
+    kernels: all
+    depths: all
+    expands: all
+    random_subnets: 1
+    attentive: { candidates: 2, keep: worst }
+    distillation: 1.0
+";
+
 fn train(recipe: &Path, run: &Path, resume: bool) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ofa"));
     command.arg("train").arg(recipe).arg("--out").arg(run).args([
@@ -65,28 +118,52 @@ fn finish(child: Child) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// The global step of the newest whole checkpoint.
+fn reached(run: &Path) -> u64 {
+    let steps = checkpoints(run).into_iter().filter_map(|name| name.strip_prefix("checkpoint-")?.parse().ok());
+    steps.max().unwrap_or(0)
+}
+
 #[test]
-fn killed_at_three_moments_and_resumed_gives_the_same_bits() {
+fn killed_and_resumed_gives_the_same_bits() {
+    assert_killing_changes_nothing(RECIPE, 3);
+}
+
+#[test]
+fn killed_and_resumed_gives_the_same_bits_with_every_option() {
+    // Evenly over all phases: their 60 steps hold three moments, or twenty.
+    let kills = if std::env::var_os("OFA_SLOW_TESTS").is_some_and(|value| value == "1") { 20 } else { 3 };
+    for (precision, transforms) in [("fp32", "true"), ("bf16", "false")] {
+        let recipe = ALL_OPTIONS.replace("PRECISION", precision).replace("TRANSFORMS", transforms);
+        let run = assert_killing_changes_nothing(&recipe, kills);
+        assert_eq!(run, 60, "{precision}: the first phase ended on its signal");
+    }
+}
+
+/// Kills a run at `kills` moments spread over its steps, and compares what comes of it with an undisturbed one. Returns
+/// its steps.
+fn assert_killing_changes_nothing(text: &str, kills: u64) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let recipe = folder.path().join("tiny.yaml");
-    fs::write(&recipe, RECIPE).unwrap();
+    fs::write(&recipe, text).unwrap();
     let (undisturbed, killed) = (folder.path().join("undisturbed"), folder.path().join("killed"));
     finish(train(&recipe, &undisturbed, false));
+    let steps = reached(&undisturbed);
 
     // The moments come from the clock, so they differ from run to run: anything may be half done.
-    let (mut resume, mut joules) = (false, 0.0);
-    for pause in [3, 17, 40] {
-        let mut child = train(&recipe, &killed, resume);
-        let before = checkpoints(&killed);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while checkpoints(&killed) == before && Instant::now() < deadline {
+    let mut joules = 0.0;
+    for kill in 0..kills {
+        let mut child = train(&recipe, &killed, kill > 0);
+        let (begins, goal) = (reached(&killed), kill * steps / kills);
+        let deadline = Instant::now() + Duration::from_secs(300);
+        while reached(&killed) < goal.max(begins + 1) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
+            assert!(child.try_wait().unwrap().is_none(), "the run ended by itself");
         }
         let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
-        std::thread::sleep(Duration::from_millis(u64::from(nanos % 50) * pause / 10));
+        std::thread::sleep(Duration::from_millis(u64::from(nanos % 50)));
         child.kill().unwrap();
         child.wait().unwrap();
-        resume = true;
         // Each start adds to what the others spent, whatever they lost.
         let energy = energy_of(&killed);
         assert!(energy["energy_j"].as_f64().unwrap() >= joules && energy["energy_method"] != "nothing yet", "{energy}");
@@ -94,7 +171,7 @@ fn killed_at_three_moments_and_resumed_gives_the_same_bits() {
     }
     finish(train(&recipe, &killed, true));
     let energy = energy_of(&killed);
-    assert!(energy["energy_j"].as_f64().unwrap() > joules && energy["starts"] == 4, "{energy}");
+    assert!(energy["energy_j"].as_f64().unwrap() > joules && energy["starts"] == kills + 1, "{energy}");
 
     for file in ["bundle/supernet.safetensors", "recipe.yaml", "space.yaml", "preprocessing.json", "report.json"] {
         let [a, b] = [&undisturbed, &killed].map(|run| fs::read(run.join(file)).unwrap());
@@ -115,6 +192,7 @@ fn killed_at_three_moments_and_resumed_gives_the_same_bits() {
         lines.collect::<Vec<_>>()
     });
     assert_eq!(a, b);
+    steps
 }
 
 fn energy_of(run: &Path) -> serde_json::Value {
