@@ -233,7 +233,13 @@ pub(crate) enum CalibrationArg {
 #[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "answered by an error without LibTorch"))]
 pub(crate) enum CalibrationCommand {
     /// Distil images whose batch-norm statistics match those of the data, and put them into the bundle
-    Make(CalibrationArgs),
+    Make {
+        #[command(flatten)]
+        on: CalibrationArgs,
+        /// Updates of the images; fewer are quicker and match less closely
+        #[arg(long, value_name = "N", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
+        steps: u32,
+    },
     /// Top-1 of random subnets on held-out images, calibrated with real images and with the bundle's own
     Compare {
         #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use experiments::bundle::Bundle;
-use experiments::calibration_images::{compare, make_for_bundle};
+use experiments::calibration_images::{Plan, compare, make_for_bundle};
 use experiments::eval::ImageSettings;
 use search::space::SearchSpace;
 use serde_json::json;
@@ -15,7 +15,7 @@ use crate::output::{Output, percent};
 
 pub(crate) fn run(command: CalibrationCommand, output: &mut Output) -> Result<()> {
     match command {
-        CalibrationCommand::Make(args) => make(&args, output),
+        CalibrationCommand::Make { on, steps } => make(&on, steps as usize, output),
         CalibrationCommand::Compare { on, n, seed } => judge(&on, n, seed, output),
     }
 }
@@ -36,11 +36,10 @@ impl Subject {
     }
 }
 
-fn make(args: &CalibrationArgs, output: &mut Output) -> Result<()> {
+fn make(args: &CalibrationArgs, steps: usize, output: &mut Output) -> Result<()> {
     let Subject { bundle, space, data, device } = Subject::of(args)?;
     let settings = ImageSettings::of_bundle(bundle.folder())?;
-    let plan =
-        experiments::calibration_images::Plan::for_native_size(settings.preprocessing.native_size, settings.seed);
+    let plan = Plan { steps, ..Plan::for_native_size(settings.preprocessing.native_size, settings.seed) };
     let bar = output.progress(plan.steps as u64, "{bar:40} {pos}/{len} updates, {per_sec}, {eta} left {msg}");
     make_for_bundle(bundle.folder(), &space, &data, Some(plan), device, &mut |step| {
         bar.set_position(step.step as u64 + 1);
