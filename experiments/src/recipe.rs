@@ -472,7 +472,6 @@ mod tests {
             let recipe = Recipe::load(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
             SearchSpace::builtin(&recipe.space).unwrap();
             let phases = recipe.plan(Precision::Fp32).phases;
-            assert_eq!(phases[0].distillation, 0.0, "the first phase makes the teacher");
             // Channels are sorted once: by the recipe that first trained the widest alone, not by one that goes on.
             let sorts = phases.iter().find_map(|phase| phase.sort_channels);
             assert_eq!(sorts, recipe.weights.is_none().then_some(1), "{}", recipe.name);
