@@ -257,6 +257,10 @@ pub struct PhaseRecipe {
     /// Whether to sort channels by importance before the phase.
     #[serde(default)]
     pub sort_channels: bool,
+    /// Whether to spread the weights of the smallest subnet, which the phases before trained alone, over all others before
+    /// the phase.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub grow: bool,
     /// Ends the phase when the order of channels has settled; `epochs` is then the most it takes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub early_bird: Option<EarlyBird>,
@@ -367,6 +371,7 @@ impl Recipe {
                 sum_losses: phase.sum_losses,
                 ramp_epochs: phase.ramp_epochs,
                 sort_channels,
+                grow: phase.grow,
                 early_bird: phase.early_bird,
             }
         });

@@ -23,6 +23,8 @@ pub mod evaluate;
 #[cfg(feature = "torch")]
 pub mod extract;
 #[cfg(feature = "torch")]
+pub mod grow;
+#[cfg(feature = "torch")]
 mod native;
 #[cfg(feature = "torch")]
 pub mod npz;

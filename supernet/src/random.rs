@@ -17,6 +17,7 @@ pub(crate) enum Purpose {
     Synthetic = 5,
     Subnets = 6,
     Mix = 7,
+    Grow = 8,
 }
 
 /// The generator of one place.

@@ -89,6 +89,33 @@ phases:
     distillation: 1.0
 ";
 
+/// The smallest subnet first, its weights then spread over all, inside one cosine and with averaged weights.
+const SMALL_FIRST: &str = "\
+schema: ofa.recipe/1
+name: tiny
+space: mcu-cifar
+data: 'synthetic:240'
+held_out: 40
+seed: 3
+batch_size: 20
+average: 0.9
+calibration: { batches: 2, batch_size: 20 }
+phases:
+  - { name: small, epochs: 2, learning_rate: 0.05, kernels: all, depths: all, expands: all, with_smallest: true }
+  - name: grown
+    epochs: 3
+    continues: true
+    kernels: all
+    depths: all
+    expands: all
+    with_largest: true
+    with_smallest: true
+    random_subnets: 1
+    distillation: 1.0
+    teacher: largest
+    grow: true
+";
+
 fn train(recipe: &Path, run: &Path, resume: bool) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ofa"));
     command.arg("train").arg(recipe).arg("--out").arg(run).args([
@@ -138,6 +165,11 @@ fn killed_and_resumed_gives_the_same_bits_with_every_option() {
         let run = assert_killing_changes_nothing(&recipe, kills);
         assert_eq!(run, 60, "{precision}: the first phase ended on its signal");
     }
+}
+
+#[test]
+fn killed_and_resumed_gives_the_same_bits_where_weights_are_spread() {
+    assert_killing_changes_nothing(SMALL_FIRST, 3);
 }
 
 /// Kills a run at `kills` moments spread over its steps, and compares what comes of it with an undisturbed one. Returns

@@ -54,6 +54,18 @@ impl ElasticDepthwise {
         filters
     }
 
+    /// Makes these filters, `[channels, 1, kernel, kernel]`, those of the first channels at every kernel size from theirs
+    /// up: centres of large ones whose border is zero, transforms the identity.
+    pub(crate) fn embed(&self, filters: &Tensor) {
+        let [large, small] = [&self.weight, filters].map(|filters| filters.size()[2]);
+        let border = (large - small) / 2;
+        prefix(&self.weight, 0, filters.size()[0]).copy_(&filters.constant_pad_nd([border; 4]));
+        for (small, transform) in &self.transforms {
+            let identity = Tensor::eye(i64::from(small * small), (transform.kind(), transform.device()));
+            transform.shallow_clone().copy_(&identity);
+        }
+    }
+
     /// The layer at this width, kernel size and stride.
     pub fn slice(&self, channels: u32, kernel: u32, stride: u32, activation: Activation) -> Conv {
         Conv {

@@ -6,6 +6,7 @@ use crate::data::Augmentation;
 use crate::optim::SgdSettings;
 
 use super::early_bird::EarlyBird;
+use crate::grow::can_grow;
 
 /// Number format of feature maps while training; weights, optimiser, batch-norm statistics and losses are float32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -122,6 +123,9 @@ pub struct ShrinkingPhase {
     pub ramp_epochs: f64,
     /// Sort channels by importance first; the number is how many expand ratios earlier phases trained.
     pub sort_channels: Option<usize>,
+    /// Spread the weights of the smallest subnet, which the phases before trained alone, over all others first. Momentum
+    /// is dropped even where the phase continues another, and an average of weights begins again.
+    pub grow: bool,
     /// Ends the phase early.
     pub early_bird: Option<EarlyBird>,
 }
@@ -185,12 +189,23 @@ impl TrainPlan {
     /// Whether it can be run in `space`.
     ///
     /// # Errors
-    /// A resolution that the space does not offer.
+    /// A resolution that the space does not offer, growing where it is impossible.
     pub fn check_space(&self, space: &SearchSpace) -> Result<(), PlanError> {
         for (index, phase) in self.phases.iter().enumerate() {
             if let Some(unknown) = phase.resolutions.iter().find(|one| !space.resolutions().contains(one)) {
                 let reason = "but must be resolutions of the space";
                 return require(false, &format!("phases.{index}.resolutions"), unknown, reason);
+            }
+            if phase.grow {
+                let field = format!("phases.{index}.grow");
+                let reason = "but narrow blocks of this space have no expand convolution that wide ones could copy";
+                require(can_grow(space), &field, true, reason)?;
+                let smallest = |space: &SearchSpace| space.smallest(space.resolutions()[0]).ok();
+                let of = |before: &ShrinkingPhase| {
+                    smallest(&space.largest_choices(before.kernels, before.depths, before.expands))
+                };
+                let reason = "but the smallest subnet of a phase before it is not the smallest of the space";
+                require(self.phases[..index].iter().all(|before| of(before) == smallest(space)), &field, true, reason)?;
             }
         }
         Ok(())
@@ -225,6 +240,19 @@ impl TrainPlan {
         let from_first = phase.distillation > 0.0 && phase.teacher == Teacher::FirstPhase;
         let reason = "but the first phase makes the teacher";
         require(index > 0 || !from_first, "distillation", phase.distillation, reason)?;
+        if phase.grow {
+            require(index > 0, "grow", true, "but no phase before it trained the smallest subnet")?;
+            let alone = |phase: &ShrinkingPhase| {
+                phase.with_smallest && !phase.with_largest && phase.random_subnets == 0 && !phase.grow
+            };
+            let reason = "but a phase before it trained others than the smallest subnet, whose weights would be lost";
+            require(self.phases[..index].iter().all(alone), "grow", true, reason)?;
+            let reason = "but sort_channels would part the smallest subnet from what it trained";
+            require(phase.sort_channels.is_none(), "grow", true, reason)?;
+        }
+        let reason = "but the first phase trained the smallest subnet alone, and the largest teaches; use `largest`";
+        let grown = self.phases[..=index].iter().any(|phase| phase.grow);
+        require(!(grown && from_first), "teacher", "first_phase", reason)?;
         let Some(before) = index.checked_sub(1).map(|before| &self.phases[before]) else {
             return require(!phase.continues, "continues", true, "but there is no phase before it");
         };
@@ -343,6 +371,7 @@ pub(super) mod tests {
             sum_losses: false,
             ramp_epochs: 0.0,
             sort_channels: None,
+            grow: false,
             early_bird: None,
         }
     }
@@ -411,6 +440,41 @@ pub(super) mod tests {
         assert!((weight(0) - left / 20.0).abs() < 1e-12 && (weight(19) - left).abs() < 1e-12);
         assert_eq!((weight(20), weight(39)), (1.0, 1.0));
         assert_eq!(plan.weight_of_others(0, 0, 4), 1.0);
+    }
+
+    #[test]
+    fn growing_needs_phases_of_the_smallest_subnet_alone_before_it() {
+        let every = usize::MAX;
+        let small = |levels| ShrinkingPhase {
+            kernels: levels,
+            depths: levels,
+            expands: levels,
+            with_largest: false,
+            with_smallest: true,
+            ..full(4)
+        };
+        let grow = ShrinkingPhase { grow: true, sort_channels: None, ..shrink(6) };
+        let [mcu, fbnet] = ["mcu-cifar", "fbnet-cifar"].map(|name| SearchSpace::builtin(name).unwrap());
+        let without = fbnet.to_yaml().replace("expand_conv_at_one: true", "expand_conv_at_one: false");
+        let without = SearchSpace::from_yaml(&without).unwrap();
+        let good = plan(vec![small(every), small(every), grow.clone(), shrink(6)]);
+        assert_eq!(good.check().and_then(|()| good.check_space(&mcu)), Ok(()));
+        assert_eq!(good.check_space(&without).unwrap_err().field, "phases.2.grow", "no expand convolution");
+        let narrow = plan(vec![small(2), grow.clone()]);
+        assert_eq!(narrow.check(), Ok(()));
+        assert_eq!(narrow.check_space(&mcu).unwrap_err().field, "phases.1.grow", "two of three expand ratios");
+        let first_phase = Teacher::FirstPhase;
+        for (phases, field) in [
+            (vec![ShrinkingPhase { continues: false, ..grow.clone() }], "phases.0.grow"),
+            (vec![full(4), grow.clone()], "phases.1.grow"),
+            (vec![ShrinkingPhase { random_subnets: 1, ..small(every) }, grow.clone()], "phases.1.grow"),
+            (vec![small(every), grow.clone(), grow.clone()], "phases.2.grow"),
+            (vec![small(every), ShrinkingPhase { sort_channels: Some(1), ..grow.clone() }], "phases.1.grow"),
+            (vec![small(every), ShrinkingPhase { teacher: first_phase, ..grow.clone() }], "phases.1.teacher"),
+            (vec![small(every), grow, ShrinkingPhase { teacher: first_phase, ..shrink(6) }], "phases.2.teacher"),
+        ] {
+            assert_eq!(plan(phases).check().unwrap_err().field, field);
+        }
     }
 
     #[test]

@@ -19,7 +19,9 @@ use crate::calibrate::calibrate;
 use crate::data::{self, ImageSet, Preprocessing, TrainBatches, TrainLoader};
 use crate::error::SupernetError;
 use crate::extract::StaticSubnet;
+use crate::grow::NOISE;
 use crate::optim::Sgd;
+use crate::random::{Purpose, generator};
 use crate::subnet::Mode;
 use crate::supernet::Supernet;
 
@@ -247,8 +249,13 @@ impl Trainer {
 
     fn begin_phase(&mut self) -> Result<(), SupernetError> {
         let phase = &self.plan.phases[self.position.phase];
-        if !phase.continues {
+        if !phase.continues || phase.grow {
             self.sgd.reset();
+        }
+        if phase.grow {
+            let mut rng = generator(self.plan.seed, Purpose::Grow, self.position.phase as u64, 0);
+            self.supernet.grow_from_smallest(NOISE, &mut rng);
+            self.average = self.plan.average.map(|kept| WeightAverage::new(kept, &self.supernet));
         }
         if let Some(levels) = phase.sort_channels {
             let order = self.supernet.channel_order(levels);
