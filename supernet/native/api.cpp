@@ -46,8 +46,6 @@ void put(at::Tensor** out, const ofa::Raw& raw) {
 extern "C" {
 void ofa_free_message(char* message) { std::free(message); }
 
-const char* ofa_kernels_name() { return ofa::kernels().name; }
-
 // False where this processor does not run them.
 bool ofa_use_kernels(const char* name) {
     const ofa::Kernels* table = ofa::kernels_named(name);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use crate::error::SupernetError;
 use crate::native::{self, SgdSlot};
@@ -63,57 +63,49 @@ impl Sgd {
 
     /// One update with learning rate `rate`; gradients are dropped afterwards.
     pub fn step(&mut self, rate: f64) {
-        let SgdSettings { momentum, weight_decay, clip_gradient } = self.settings;
-        tch::no_grad(|| {
-            if let Some(joined) = &self.joined {
-                let gradient = |slot: &Slot| {
-                    let gradient = slot.weight.grad();
-                    padded(&if gradient.defined() { gradient } else { slot.velocity.zeros_like() })
-                };
-                let gradients: Vec<Tensor> = self.slots.iter().map(gradient).collect();
-                let mut update = Tensor::cat(&gradients, 0);
-                if let Some(limit) = clip_gradient {
-                    let scale = (limit / (update.norm() + 1e-6)).clamp_max(1.0);
-                    let _ = update.g_mul_(&scale);
-                }
-                let Joined { weights, velocities, decays } = joined;
-                let _ = update.addcmul_(weights, decays);
-                let _ = velocities.shallow_clone().g_mul_scalar_(momentum).g_add_(&update);
-                let _ = update.g_add_(&(velocities * momentum));
-                let _ = weights.shallow_clone().g_sub_(&(update * rate));
+        tch::no_grad(|| match &self.joined {
+            Some(joined) => {
+                self.step_joined(joined, rate);
                 self.slots.iter_mut().for_each(|slot| slot.weight.zero_grad());
-                return;
             }
-            let scale = clip_gradient.map(|limit| {
-                let squares = self.slots.iter().map(|slot| slot.weight.grad()).filter(Tensor::defined);
-                let norm = squares.map(|gradient| gradient.norm().double_value(&[]).powi(2)).sum::<f64>().sqrt();
-                (limit / (norm + 1e-6)).min(1.0)
-            });
-            if self.slots.iter().all(|slot| slot.weight.device() == Device::Cpu) {
-                let slots = self.slots.iter().map(|slot| SgdSlot {
-                    weight: &slot.weight,
-                    velocity: &slot.velocity,
-                    decay: if slot.decayed { weight_decay } else { 0.0 },
-                });
-                native::sgd(slots, scale.unwrap_or(1.0), rate, momentum);
-                return;
-            }
-            for slot in &mut self.slots {
-                let gradient = slot.weight.grad();
-                let mut update = if gradient.defined() { gradient.copy() } else { slot.velocity.zeros_like() };
-                if let Some(scale) = scale {
-                    let _ = update.g_mul_scalar_(scale);
-                }
-                if slot.decayed && weight_decay > 0.0 {
-                    let _ = update.g_add_(&(&slot.weight * weight_decay));
-                }
-                let _ = slot.velocity.g_mul_scalar_(momentum);
-                let _ = slot.velocity.g_add_(&update);
-                let _ = update.g_add_(&(&slot.velocity * momentum));
-                let _ = slot.weight.g_sub_(&(update * rate));
-                slot.weight.zero_grad();
-            }
+            None => self.step_on_cpu(rate),
         });
+    }
+
+    /// Everything at once, by LibTorch.
+    fn step_joined(&self, joined: &Joined, rate: f64) {
+        let SgdSettings { momentum, clip_gradient, .. } = self.settings;
+        let gradient = |slot: &Slot| {
+            let gradient = slot.weight.grad();
+            padded(&if gradient.defined() { gradient } else { slot.velocity.zeros_like() })
+        };
+        let gradients: Vec<Tensor> = self.slots.iter().map(gradient).collect();
+        let mut update = Tensor::cat(&gradients, 0);
+        if let Some(limit) = clip_gradient {
+            let scale = (limit / (update.norm() + 1e-6)).clamp_max(1.0);
+            let _ = update.g_mul_(&scale);
+        }
+        let Joined { weights, velocities, decays } = joined;
+        let _ = update.addcmul_(weights, decays);
+        let _ = velocities.shallow_clone().g_mul_scalar_(momentum).g_add_(&update);
+        let _ = update.g_add_(&(velocities * momentum));
+        let _ = weights.shallow_clone().g_sub_(&(update * rate));
+    }
+
+    /// In one pass of our own, which also clears the gradients.
+    fn step_on_cpu(&self, rate: f64) {
+        let SgdSettings { momentum, weight_decay, clip_gradient } = self.settings;
+        let scale = clip_gradient.map_or(1.0, |limit| {
+            let squares = self.slots.iter().map(|slot| slot.weight.grad()).filter(Tensor::defined);
+            let norm = squares.map(|gradient| gradient.norm().double_value(&[]).powi(2)).sum::<f64>().sqrt();
+            (limit / (norm + 1e-6)).min(1.0)
+        });
+        let slots = self.slots.iter().map(|slot| SgdSlot {
+            weight: &slot.weight,
+            velocity: &slot.velocity,
+            decay: if slot.decayed { weight_decay } else { 0.0 },
+        });
+        native::sgd(slots, scale, rate, momentum);
     }
 
     /// The weights end to end, where they are (on a GPU).

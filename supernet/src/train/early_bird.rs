@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use super::plan::{PlanError, require};
+use super::plan_error::{PlanError, require};
 use crate::supernet::Supernet;
 
 /// The end of a phase by mask distance.

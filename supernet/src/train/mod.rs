@@ -21,14 +21,14 @@ mod early_bird;
 mod label_loss;
 mod loss;
 mod plan;
+mod plan_error;
 mod sampling;
 mod state;
 mod trainer;
 
 pub use early_bird::EarlyBird;
 pub use label_loss::label_loss;
-pub use plan::{
-    Attentive, Divergence, Keep, PlanError, Precision, Sampling, ShrinkingPhase, Teacher, TrainPlan, cosine_rate,
-};
+pub use plan::{Attentive, Divergence, Keep, Precision, Sampling, ShrinkingPhase, Teacher, TrainPlan, cosine_rate};
+pub use plan_error::PlanError;
 pub use state::Position;
 pub use trainer::{Epoch, Observer, Start, Step, Trainer};

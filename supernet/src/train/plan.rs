@@ -6,6 +6,7 @@ use crate::data::Augmentation;
 use crate::optim::SgdSettings;
 
 use super::early_bird::EarlyBird;
+use super::plan_error::{PlanError, require};
 use crate::grow::can_grow;
 
 /// Number format of feature maps while training; weights, optimiser, batch-norm statistics and losses are float32.
@@ -156,18 +157,6 @@ pub struct TrainPlan {
     pub calibration: (usize, usize),
     /// Phases in order; the teacher is the largest network at the end of the first.
     pub phases: Vec<ShrinkingPhase>,
-}
-
-/// A value that makes no sense, or not together with the others.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{field} is {value}, {reason}")]
-pub struct PlanError {
-    /// Dotted name, phases counted from 0: `phases.1.teacher`.
-    pub field: String,
-    /// What it is.
-    pub value: String,
-    /// What it must be.
-    pub reason: &'static str,
 }
 
 impl TrainPlan {
@@ -322,16 +311,6 @@ impl ShrinkingPhase {
             None => Ok(()),
         }
     }
-}
-
-pub(super) fn require(
-    holds: bool,
-    field: &str,
-    value: impl std::fmt::Display,
-    reason: &'static str,
-) -> Result<(), PlanError> {
-    let error = || PlanError { field: field.to_owned(), value: value.to_string(), reason };
-    if holds { Ok(()) } else { Err(error()) }
 }
 
 /// Learning rate of step `step` of `steps`: linear warm-up over the first `warm_up` steps, then half a cosine to zero.
