@@ -6,9 +6,10 @@ use std::io::{self, Write};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use experiments::error::AppError;
 use hw_targets::error::HwError;
-use hw_targets::failure::FailureKind;
+use network::units::UnitError;
 use predictors::error::PredictorError;
 use search::error::SearchError;
+use storage::failure::{Failure, FailureKind};
 use supernet::import::TensorFileError;
 
 use crate::output::OutputClosed;
@@ -136,6 +137,9 @@ fn known(error: &(dyn StdError + 'static)) -> Option<Known> {
         known.place = error.place().map(|place| (place, one_paragraph(error)));
         known.interrupted = matches!(error, AppError::Interrupted);
         return Some(known);
+    }
+    if let Some(error) = error.downcast_ref::<UnitError>() {
+        return Some(Known::new(error.kind(), error.hint()));
     }
     if let Some(error) = error.downcast_ref::<HwError>() {
         let mut known = Known::new(error.kind(), error.hint());

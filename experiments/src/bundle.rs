@@ -196,7 +196,7 @@ fn names_in(zoos: &[PathBuf]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use hw_targets::failure::FailureKind;
+    use storage::failure::FailureKind;
 
     use super::*;
 

@@ -362,7 +362,7 @@ pub fn compare(
 mod tests {
     use std::fs;
 
-    use hw_targets::failure::FailureKind;
+    use storage::failure::FailureKind;
 
     use super::*;
     use crate::weights::{Stored, save_supernet};

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use hw_targets::cost::{CostValue, NetworkCost};
-use hw_targets::units::Quantity;
+use network::units::Quantity;
 
 use crate::journal;
 use crate::search_job::SearchJob;

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use hw_targets::failure::FailureKind;
-use hw_targets::units::Quantity;
+use network::units::Quantity;
 use search::error::SearchError;
+use storage::failure::FailureKind;
 
 /// Errors of the verbs themselves.
 #[derive(Debug, thiserror::Error)]

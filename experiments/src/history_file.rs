@@ -14,8 +14,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use hw_targets::files::write_atomically;
-use hw_targets::units::Quantity;
+use network::units::Quantity;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int64Type};
 use parquet::errors::ParquetError;
@@ -24,6 +23,7 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use search::history::{History, Scored};
 use search::space::SearchSpace;
+use storage::atomic::write_atomically;
 
 use crate::error::AppError;
 

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use hw_targets::budget::Budget;
 use hw_targets::target::Target;
-use hw_targets::units::Quantity;
+use network::units::Quantity;
 use predictors::fit::fit;
 use predictors::pairs::AccuracyPair;
 use predictors::settings::FitSettings;

@@ -8,11 +8,11 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use hw_targets::files::write_atomically;
 use hw_targets::table::OpTable;
-use hw_targets::workload::{Activation, Op, OpKind};
+use network::workload::{Activation, Op, OpKind};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use storage::atomic::write_atomically;
 
 use crate::error::AppError;
 use crate::onnx::{Attribute, Graph};

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use hw_targets::files::write_atomically;
 use predictors::ensemble::{AccuracyPredictor, Prediction};
 use predictors::error::PredictorError;
 use predictors::fit::{Fitted, fit as fit_pairs};
@@ -16,6 +15,7 @@ use predictors::saved;
 use predictors::settings::FitSettings;
 use search::arch::ArchSpec;
 use search::space::SearchSpace;
+use storage::atomic::write_atomically;
 use supernet::import::read_pth;
 
 use crate::bundle::Bundle;

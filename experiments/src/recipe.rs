@@ -5,10 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use hw_targets::failure::FailureKind;
 use search::space::SearchSpace;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
+use storage::failure::FailureKind;
 use supernet::data::{Augmentation, Preprocessing};
 use supernet::optim::SgdSettings;
 use supernet::train::{

@@ -8,8 +8,8 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use hw_targets::files::write_atomically;
 use serde_json::Value;
+use storage::atomic::write_atomically;
 
 /// Where one run keeps its files.
 #[derive(Clone, Debug)]

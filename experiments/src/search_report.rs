@@ -5,14 +5,14 @@ use std::path::Path;
 
 use anyhow::Result;
 use hw_targets::cost::NetworkCost;
-use hw_targets::files::write_atomically;
 use hw_targets::target::Target;
-use hw_targets::units::Quantity;
+use network::units::Quantity;
 use search::arch::ArchSpec;
 use search::dense::CostRange;
 use search::history::History;
 use search::nsga2::Objective;
 use serde_json::{Map, Value, json};
+use storage::atomic::write_atomically;
 
 use crate::bundle::Bundle;
 use crate::confidence::Confidence;

@@ -5,8 +5,8 @@ use std::io;
 use std::path::Path;
 
 use anyhow::Result;
-use hw_targets::units::{Macs, Params};
-use hw_targets::workload::Workload;
+use network::units::{Macs, Params};
+use network::workload::Workload;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use search::arch::ArchSpec;
@@ -122,8 +122,8 @@ pub fn read_text(path: &Path) -> Result<String, AppError> {
 
 #[cfg(test)]
 mod tests {
-    use hw_targets::failure::FailureKind;
     use search::error::SearchError;
+    use storage::failure::FailureKind;
 
     use super::*;
 

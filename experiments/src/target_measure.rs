@@ -16,7 +16,7 @@ use hw_targets::manifest::{Manifest, TABLE_SCHEMA};
 use hw_targets::networks::{MeasuredNetwork, Networks};
 use hw_targets::table::{Measurement, OpKey, OpTable, Row};
 use hw_targets::target::Target;
-use hw_targets::workload::{Op, Workload};
+use network::workload::{Op, Workload};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use search::arch::ArchSpec;

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use hw_targets::files::write_atomically;
 use search::space::SearchSpace;
 use serde_json::json;
+use storage::atomic::write_atomically;
 use supernet::data::{DataSource, ImageSet, LoadOptions, Preprocessing};
 use supernet::error::SupernetError;
 use supernet::supernet::Supernet;

@@ -162,7 +162,7 @@ fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: &Metadata) ->
 }
 
 fn write_text(path: &Path, text: &str) -> Result<()> {
-    Ok(hw_targets::files::write_atomically(path, |file| std::io::Write::write_all(file, text.as_bytes()))?)
+    Ok(storage::atomic::write_atomically(path, |file| std::io::Write::write_all(file, text.as_bytes()))?)
 }
 
 fn read_text(path: &Path) -> Result<String> {

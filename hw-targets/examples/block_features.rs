@@ -11,8 +11,8 @@ use hw_targets::import::ofa_yaml;
 use hw_targets::model::features::{OpClass, counts};
 use hw_targets::model::fit::{fit_relative, mean_absolute};
 use hw_targets::shipped::measured;
-use hw_targets::units::Quantity;
-use hw_targets::workload::Op;
+use network::units::Quantity;
+use network::workload::Op;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");

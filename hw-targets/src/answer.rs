@@ -13,7 +13,7 @@ use crate::model::fitted::Range;
 use crate::model::limited::{DEFAULT_EXTRAPOLATION, LimitedModel};
 use crate::model::{AcceleratorModel, CostModel, FirstOf, PowerModel, ScaledModel, TableModel};
 use crate::table::OpTable;
-use crate::units::{Bytes, Quantity};
+use network::units::{Bytes, Quantity};
 
 /// Common error of a table whose manifest and rows state none: clock, temperature and instrument.
 pub(crate) const UNSTATED_COMMON_REL: f64 = 0.05;

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::cost::NetworkCost;
 use crate::error::HwError;
 use crate::target::Target;
-use crate::units::{Joules, Macs, Params, Quantity, Seconds};
+use network::units::{Joules, Macs, Params, Quantity, Seconds};
 
 /// Ceilings on any quantities; a quantity without one is free.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -136,7 +136,8 @@ impl Budget {
 mod tests {
     use super::*;
     use crate::cost::{CostValue, Grade, Method, Scope};
-    use crate::units::Bytes;
+    use network::units::Bytes;
+    use storage::failure::Failure;
 
     fn cost(energy: f64, macs: u64) -> NetworkCost {
         let energy = CostValue {

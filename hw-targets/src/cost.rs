@@ -6,9 +6,9 @@
 
 use std::fmt;
 
-use crate::memory::{flash, peak_memory};
-use crate::units::{Bytes, Macs, Params, Quantity};
-use crate::workload::Workload;
+use network::memory::{flash, peak_memory};
+use network::units::{Bytes, Macs, Params, Quantity};
+use network::workload::Workload;
 
 macro_rules! words {
     ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {

@@ -11,8 +11,8 @@ use std::path::Path;
 use crate::cost::Method;
 use crate::error::HwError;
 use crate::table::{Measurement, OpTable, Row};
-use crate::units::Quantity;
-use crate::workload::{Op, OpKind};
+use network::units::Quantity;
+use network::workload::{Op, OpKind};
 
 /// Largest number that is taken for an expand ratio where a width belongs.
 const MAX_RATIO: u32 = 10;

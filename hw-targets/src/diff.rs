@@ -2,8 +2,8 @@
 
 use crate::cost::Scope;
 use crate::target::Target;
-use crate::units::Quantity;
-use crate::workload::Op;
+use network::units::Quantity;
+use network::workload::Op;
 
 /// How many of the largest differences are kept.
 const LARGEST: usize = 5;

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::failure::FailureKind;
-use crate::units::Quantity;
+use network::units::{Quantity, UnitError};
+use storage::failure::{Failure, FailureKind};
 
 /// Where in a table something is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,54 +27,9 @@ impl std::fmt::Display for Place {
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum HwError {
-    /// Text that does not start with a number.
-    #[error("{text:?} is not a quantity")]
-    NotANumber {
-        /// What was given.
-        text: String,
-        /// What would be right.
-        example: &'static str,
-    },
-    /// A number alone where a unit is needed.
-    #[error("{text} has no unit: write {suggestion}")]
-    NoUnit {
-        /// What was given.
-        text: String,
-        /// The same with the unit most likely meant.
-        suggestion: String,
-    },
-    /// A unit that exists but measures something else.
-    #[error("{text} is {found}, where {wanted} is wanted: write for example {example}")]
-    WrongDimension {
-        /// What was given.
-        text: String,
-        /// What it measures.
-        found: &'static str,
-        /// What is wanted.
-        wanted: &'static str,
-        /// What would be right.
-        example: &'static str,
-    },
-    /// A unit nobody knows.
-    #[error("{text} has the unknown unit {unit:?}")]
-    UnknownUnit {
-        /// What was given.
-        text: String,
-        /// Its unit.
-        unit: String,
-        /// Units that would do.
-        known: &'static str,
-    },
-    /// Below zero, not a number, infinite, or a fraction of something that is counted.
-    #[error("{text} is {problem}")]
-    BadNumber {
-        /// What was given.
-        text: String,
-        /// What is wrong with it.
-        problem: &'static str,
-        /// What would be right.
-        example: &'static str,
-    },
+    /// A text that is no quantity.
+    #[error(transparent)]
+    Unit(#[from] UnitError),
     /// A ceiling that nothing can be under.
     #[error("a budget of {value} for {quantity} is {problem}")]
     BadBudget {
@@ -332,17 +287,12 @@ fn no_device(asked: Option<&str>, known: &[String]) -> String {
     }
 }
 
-impl HwError {
-    /// The kind of failure, and so the exit code.
-    pub fn kind(&self) -> FailureKind {
+impl Failure for HwError {
+    fn kind(&self) -> FailureKind {
         use HwError::*;
         match self {
-            NotANumber { .. }
-            | NoUnit { .. }
-            | WrongDimension { .. }
-            | UnknownUnit { .. }
-            | BadNumber { .. }
-            | BadBudget { .. }
+            Unit(error) => error.kind(),
+            BadBudget { .. }
             | UnknownQuantity { .. }
             | UnknownTarget { .. }
             | UnknownAccelerator { .. }
@@ -372,13 +322,10 @@ impl HwError {
         }
     }
 
-    /// What to try, where the message does not say it already.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         use HwError::*;
         Some(match self {
-            NotANumber { example, .. } => format!("write a number and a unit, for example {example}"),
-            UnknownUnit { known, .. } => format!("units here: {known}"),
-            BadNumber { example, .. } => format!("write for example {example}"),
+            Unit(error) => return error.hint(),
             BadBudget { quantity, .. } => format!("a budget is above zero, for example {}", quantity.example()),
             UnknownQuantity { known, .. } => format!("limit what it knows ({known}), or choose another target"),
             UnknownTarget { nearest, known, .. } if nearest.is_empty() => {
@@ -413,9 +360,7 @@ impl HwError {
             Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "free some space on that disk".to_string()
             }
-            NoUnit { .. }
-            | WrongDimension { .. }
-            | Io { .. }
+            Io { .. }
             | NotFound { .. }
             | Malformed { .. }
             | BadField { .. }

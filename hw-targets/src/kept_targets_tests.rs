@@ -5,8 +5,9 @@ use super::*;
 use crate::cost::{CostSum, Grade};
 use crate::error::Place;
 use crate::table::{Measurement, OpKey, Row};
-use crate::units::Joules;
-use crate::workload::{Op, OpKind, Workload};
+use network::units::Joules;
+use network::workload::{Op, OpKind, Workload};
+use storage::failure::Failure;
 
 #[test]
 fn what_is_measured_here_is_given_as_it_will_be_found() {

@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use hw_targets::library::TargetLibrary;
-//! use hw_targets::units::{Joules, Quantity};
+//! use network::units::{Joules, Quantity};
 //!
 //! let pixel3 = TargetLibrary::new(None).find("pixel3")?;
 //! let budget: Joules = "50mJ".parse()?;
@@ -11,7 +11,7 @@
 //! # Ok::<(), hw_targets::error::HwError>(())
 //! ```
 //!
-//! A network reaches this crate as a [`workload::Workload`]: operators in order, every shape known. A
+//! A network reaches this crate as a [`Workload`](network::workload::Workload): operators in order, every shape known. A
 //! [`target::Target`] answers for each with a value, its error in two parts, and where it comes from ([`cost`]). Where
 //! the answers come from, a measured [`table`] or a fitted [`model`], is the target's own business.
 
@@ -23,21 +23,16 @@ pub mod cost;
 pub mod defects;
 pub mod diff;
 pub mod error;
-pub mod failure;
-pub mod files;
 mod fitted_file;
 pub mod import;
 pub mod library;
 #[cfg(test)]
 mod malformed_tests;
 pub mod manifest;
-pub mod memory;
 pub mod model;
-pub mod names;
 mod network_fit_file;
 pub mod networks;
 mod per_mac_file;
-mod quantity;
 mod reference_networks;
 pub mod schema;
 pub mod shipped;
@@ -50,6 +45,4 @@ mod table_file;
 mod table_parquet;
 pub mod target;
 mod tiny_networks;
-pub mod units;
 pub mod work_list;
-pub mod workload;

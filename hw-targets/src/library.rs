@@ -13,11 +13,11 @@ use crate::defects;
 use crate::error::HwError;
 use crate::import::{Content, Format, import};
 use crate::manifest::{Correction, FittedEntry, Manifest, TABLE_SCHEMA, TARGET_SCHEMA};
-use crate::names::nearest;
 use crate::networks::{MeasuredNetwork, Networks};
 use crate::table::OpTable;
 use crate::target::Target;
-use crate::units::Quantity;
+use network::units::Quantity;
+use storage::names::nearest;
 
 /// Shipped targets: name and YAML. `examples/fit_builtin_targets.rs` makes those with coefficients from published
 /// measurements; the other microcontroller boards state the memory that MCUNet's authors give them; eyeriss is counted.

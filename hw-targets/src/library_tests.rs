@@ -3,8 +3,9 @@
 use super::*;
 use crate::budget::Budget;
 use crate::cost::{Grade, Method, Scope};
-use crate::units::{Bytes, Joules, Quantity};
-use crate::workload::{Activation, Op, OpKind, Workload};
+use network::units::{Bytes, Joules, Quantity};
+use network::workload::{Activation, Op, OpKind, Workload};
+use storage::failure::Failure;
 
 pub(super) const TABLE: &str = "op_type,in_h,in_w,in_c,out_h,out_w,out_c,kernel,stride,groups,mid_c,se,se_mid_c,activation,residual,latency_ms,latency_ms_std,energy_mJ,energy_method\n\
     conv,32,32,3,16,16,8,3,2,1,0,0,0,relu6,0,2,0.3,4,measured_rail\n\

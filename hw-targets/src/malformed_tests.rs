@@ -7,6 +7,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use storage::failure::Failure;
 
 use crate::cells::csv_cells;
 use crate::defects;

@@ -16,11 +16,11 @@ use crate::accelerator::AcceleratorEntry;
 use crate::cells::read_text;
 use crate::cost::{Grade, Method, Scope};
 use crate::error::HwError;
-use crate::files::write_atomically;
 pub use crate::fitted_file::{ClassEntry, FittedEntry, RangeEntry, TransferEntry};
 pub use crate::network_fit_file::NetworkFitEntry;
 pub use crate::per_mac_file::PerMacEntry;
-use crate::units::Quantity;
+use network::units::Quantity;
+use storage::atomic::write_atomically;
 
 /// Schema of a table's manifest.
 pub const TABLE_SCHEMA: &str = "ofa.table/1";

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use crate::cells::{Cells, Line, check_conditions, csv_cells, read_text};
 use crate::error::{HwError, Place};
-use crate::files::write_atomically;
 use crate::table::Measurement;
-use crate::units::Quantity;
+use network::units::Quantity;
+use storage::atomic::write_atomically;
 
 const COLUMNS: [&str; 10] = [
     "subnet",

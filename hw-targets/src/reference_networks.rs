@@ -6,7 +6,7 @@
 //! (arXiv:1801.04381, Table 2) at any width and resolution, to fit to whole networks. The general way from a search
 //! space to operators is not this crate's; where both lower the same networks, a test of `search` compares them.
 
-use crate::workload::{Activation, Op, OpKind, Workload};
+use network::workload::{Activation, Op, OpKind, Workload};
 
 /// Choices of one network: depth of every stage; kernel and expand ratio of every block, four blocks to a stage (FBNet's
 /// first and last stage have one).

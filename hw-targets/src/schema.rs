@@ -148,7 +148,7 @@ mod tests {
     use crate::library::SHIPPED;
     use crate::table::OpTable;
     use crate::work_list::work_list;
-    use crate::workload::{Activation, Op, OpKind};
+    use network::workload::{Activation, Op, OpKind};
 
     fn accepts(schema: &Value, instance: &Value) -> bool {
         jsonschema::validator_for(schema).unwrap().is_valid(instance)

@@ -36,8 +36,8 @@ use crate::shipped_help;
 use crate::shipped_networks;
 use crate::shipped_pixel1;
 use crate::table::{OpTable, Row};
-use crate::units::Quantity;
-use crate::workload::{Op, Workload};
+use network::units::Quantity;
+use network::workload::{Op, Workload};
 
 /// Vendor CPU power of the Pixel 3, watts above idle.
 const PIXEL3_WATTS: f64 = 1.2;

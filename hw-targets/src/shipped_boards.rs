@@ -176,8 +176,8 @@ mod tests {
     use crate::library::TargetLibrary;
     use crate::reference_networks::mobilenet_v1_with;
     use crate::shipped::tests::shared;
-    use crate::units::Quantity;
-    use crate::workload::{Op, OpKind, Workload};
+    use network::units::Quantity;
+    use network::workload::{Op, OpKind, Workload};
 
     #[test]
     fn boards_give_their_networks_back_within_the_stated_errors() {

@@ -3,7 +3,7 @@ use crate::cost::{Grade, Method, Scope};
 use crate::library::{SHIPPED, TargetLibrary};
 use crate::model::network_fit::DETAILED_NETWORKS;
 use crate::shipped::tests::shared;
-use crate::units::Quantity;
+use network::units::Quantity;
 
 /// Networks to fit to; the thousand after them judge.
 const FITTED: usize = 2000;

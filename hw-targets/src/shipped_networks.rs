@@ -25,7 +25,7 @@ use crate::import::mlperf_power::{self, PowerRow};
 use crate::manifest::{Manifest, NetworkFitEntry, QuantityEntry, TARGET_SCHEMA, six_digits};
 use crate::model::NetworkFit;
 use crate::shipped::{bundles, text};
-use crate::units::Quantity;
+use network::units::Quantity;
 
 /// Where the file lies among the measurements.
 const FILE: &str = "mlperf-inference-edge-power/mlperf_edge_power_singlestream.csv.gz";

@@ -24,8 +24,8 @@ use crate::reference_networks::{Picker, proxyless};
 use crate::shipped::{bundles, fitted, measured, network_mape, text};
 use crate::table::OpTable;
 use crate::target::Target;
-use crate::units::Quantity;
-use crate::workload::{Activation, Op, OpKind, Workload};
+use network::units::Quantity;
+use network::workload::{Activation, Op, OpKind, Workload};
 
 /// Error common to all networks: a judgement. Threads and the release of the runtime are not stated.
 const COMMON_REL: f64 = 0.1;

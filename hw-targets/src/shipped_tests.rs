@@ -1,11 +1,12 @@
 use std::path::PathBuf;
+use storage::failure::Failure;
 
 use super::*;
 use crate::library::{SHIPPED, TargetLibrary};
 use crate::manifest::ClassEntry;
 use crate::reference_networks::Genome;
-use crate::units::Joules;
-use crate::workload::{Activation, OpKind};
+use network::units::Joules;
+use network::workload::{Activation, OpKind};
 
 /// The folder with published measurements and golden values, or a visible word that it is not there.
 pub(crate) fn shared() -> Option<PathBuf> {

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::cost::{Method, Scope, Statistic};
 use crate::error::{HwError, Place};
-use crate::units::Quantity;
-use crate::workload::Op;
+use network::units::Quantity;
+use network::workload::Op;
 
 /// What a row is found by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

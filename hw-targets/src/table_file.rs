@@ -14,10 +14,10 @@ use std::path::Path;
 use crate::cells::{Cells, Line, check_conditions, csv_cells, open};
 use crate::cost::{Method, Scope, Statistic};
 use crate::error::{HwError, Place};
-use crate::files::write_atomically;
 use crate::table::{Measurement, OpKey, OpTable, Row};
 use crate::table_parquet::parquet_cells;
-use crate::workload::{Activation, Op, OpKind};
+use network::workload::{Activation, Op, OpKind};
+use storage::atomic::write_atomically;
 
 /// What an operator is found by.
 pub(crate) const KEY_COLUMNS: [&str; 15] = [

@@ -1,5 +1,6 @@
 use std::fs::{self, File};
 use std::sync::Arc;
+use storage::failure::Failure;
 
 use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::file::writer::SerializedFileWriter;

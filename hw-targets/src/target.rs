@@ -15,8 +15,8 @@ use crate::manifest::{DefaultBundle, FittedEntry, Manifest};
 use crate::model::FittedModel;
 use crate::model::features::OpClass;
 use crate::table::OpTable;
-use crate::units::{Bytes, Joules, Quantity, Seconds};
-use crate::workload::{Op, Workload};
+use network::units::{Bytes, Joules, Quantity, Seconds};
+use network::workload::{Op, Workload};
 
 /// A device that can say what an operator costs.
 #[derive(Clone, Debug)]

@@ -2,8 +2,8 @@
 //! github.com/mlcommons/tiny, `benchmark/training`), whose energies on microcontrollers are published.
 
 use crate::reference_networks::mobilenet_v1_with;
-use crate::units::Macs;
-use crate::workload::{Activation, Op, OpKind, Workload};
+use network::units::Macs;
+use network::workload::{Activation, Op, OpKind, Workload};
 
 /// Name in words and multiply-accumulates of the network of a benchmark: `ad`, `ic`, `kws` or `vww`.
 pub(crate) fn network(benchmark: &str) -> Option<(&'static str, Macs)> {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::error::{HwError, Place};
 use crate::table::{OpKey, OpTable, Row};
-use crate::workload::{Op, OpKind};
+use network::workload::{Op, OpKind};
 
 /// The list of `ops`, each once, in order of kind and shape; `path` is for messages.
 ///

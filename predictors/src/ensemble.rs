@@ -325,7 +325,7 @@ mod tests {
         let predictor = AccuracyPredictor::new(encoder, LabelScale::UNIT, None, vec![member]);
         assert_eq!(predictor.predict([&mcu.largest(32).unwrap()]).unwrap()[0].spread, None);
         let error = (&predictor).evaluate(&[mcu.largest(28).unwrap()]).unwrap_err();
-        assert_eq!(error.kind, hw_targets::failure::FailureKind::Content);
+        assert_eq!(error.kind, storage::failure::FailureKind::Content);
         assert_eq!(error.to_string(), "the predictor does not know resolution 28");
     }
 }

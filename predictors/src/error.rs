@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use hw_targets::failure::FailureKind;
 use search::error::SearchError;
+use storage::failure::FailureKind;
 
 /// Every error of this crate: what and where; [`PredictorError::hint`] says what to try.
 #[derive(Debug, thiserror::Error)]

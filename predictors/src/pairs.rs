@@ -20,7 +20,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use hw_targets::files::write_atomically;
 use parquet::basic::Compression;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int64Type};
@@ -33,6 +32,7 @@ use parquet::schema::parser::parse_message_type;
 use search::arch::ArchSpec;
 use search::arch_file::ArchFile;
 use search::space::SearchSpace;
+use storage::atomic::write_atomically;
 
 use crate::error::{PredictorError, Result};
 
@@ -380,7 +380,7 @@ fn column_error(path: &Path, column: &str, problem: &str) -> PredictorError {
 
 #[cfg(test)]
 mod tests {
-    use hw_targets::failure::FailureKind;
+    use storage::failure::FailureKind;
 
     use super::*;
     use crate::testing::{Truth, sample, space};

@@ -205,7 +205,7 @@ impl ResNet50Predictor {
 
 #[cfg(test)]
 mod tests {
-    use hw_targets::failure::FailureKind;
+    use storage::failure::FailureKind;
 
     use super::*;
 

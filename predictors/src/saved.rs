@@ -17,11 +17,11 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use hw_targets::files::write_atomically;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use search::space::SearchSpace;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use storage::atomic::write_atomically;
 
 use crate::encode::{ArchEncoder, Layout};
 use crate::ensemble::{AccuracyPredictor, LabelScale, Model};
@@ -375,7 +375,7 @@ pub(crate) fn check_finite<T: Copy + Into<f64>>(origin: &str, tensor: &str, valu
 
 #[cfg(test)]
 mod tests {
-    use hw_targets::failure::FailureKind;
+    use storage::failure::FailureKind;
 
     use super::*;
     use crate::testing::{random_mlp, sample, space};

@@ -12,7 +12,7 @@ use hw_targets::manifest::{QuantityEntry, RangeEntry};
 use hw_targets::model::features::OpClass;
 use hw_targets::model::fitted::{Beyond, Range};
 use hw_targets::table::OpKey;
-use hw_targets::workload::Op;
+use network::workload::Op;
 use search::dense::{CostTables, DeviceCost};
 use search::error::SearchError;
 use search::space::SearchSpace;

@@ -12,9 +12,9 @@
 use std::borrow::Cow;
 
 use hw_targets::budget::Budget;
-use hw_targets::memory::{PeakMemory, flash, peak_memory};
-use hw_targets::units::{Bytes, Quantity};
-use hw_targets::workload::{Op, Workload};
+use network::memory::{PeakMemory, flash, peak_memory};
+use network::units::{Bytes, Quantity};
+use network::workload::{Op, Workload};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -368,11 +368,11 @@ fn compile_at(
 
 #[cfg(test)]
 mod tests {
-    use hw_targets::failure::FailureKind;
     use proptest::prelude::*;
     use rand::SeedableRng;
     use rand::seq::SliceRandom;
     use rand_chacha::ChaCha8Rng;
+    use storage::failure::FailureKind;
 
     use super::*;
 

@@ -1,8 +1,8 @@
 //! Everything that can go wrong here, with where it went wrong and what to try.
 
-use hw_targets::failure::FailureKind;
-use hw_targets::units::Quantity;
-use hw_targets::workload::Op;
+use network::units::Quantity;
+use network::workload::Op;
+use storage::failure::FailureKind;
 
 use crate::infeasible::Infeasible;
 

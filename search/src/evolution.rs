@@ -145,9 +145,9 @@ fn enter<E: Evaluator>(explorer: &mut Explorer<'_, E>, all: Vec<Genes>) -> Resul
 mod tests {
     use std::collections::HashSet;
 
-    use hw_targets::failure::FailureKind;
-    use hw_targets::units::{Joules, Macs, Quantity};
+    use network::units::{Joules, Macs, Quantity};
     use rand::RngExt;
+    use storage::failure::FailureKind;
 
     use super::*;
     use crate::arch::BlockSpec;
@@ -280,8 +280,7 @@ mod tests {
     fn every_evaluation_is_distinct_and_fits_and_the_seed_decides_all() {
         let space = SearchSpace::builtin("mbv3-w1.0").unwrap();
         let tables = CostTables::counts_only(&space, space.resolutions()).unwrap();
-        let budget =
-            Budget::new(None, None, Some(Macs(120_000_000)), Some(hw_targets::units::Params(5_000_000))).unwrap();
+        let budget = Budget::new(None, None, Some(Macs(120_000_000)), Some(network::units::Params(5_000_000))).unwrap();
         let score = |arch: &ArchSpec| {
             let blocks = arch.stages().iter().flat_map(|stage| &stage.blocks);
             let sum: f64 = blocks.map(|block| f64::from(block.kernel).sqrt() + f64::from(block.expand).ln()).sum();

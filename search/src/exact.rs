@@ -7,7 +7,7 @@
 //! each block.
 
 use hw_targets::budget::Budget;
-use hw_targets::units::Quantity;
+use network::units::Quantity;
 use rand::Rng;
 use rayon::prelude::*;
 
@@ -207,7 +207,7 @@ pub(crate) fn rough_front(tables: &CostTables, scores: &AdditiveScores, quantity
 
 #[cfg(test)]
 mod tests {
-    use hw_targets::units::Joules;
+    use network::units::Joules;
     use proptest::prelude::*;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;

@@ -5,7 +5,7 @@
 //! convolutions may be grouped, so these networks are more than the elastic space holds and never become `ArchSpec`s.
 //! A skipped layer is an identity, or, where it must change width or size, a 1×1 convolution with batch norm and ReLU.
 
-use hw_targets::workload::{Op, OpKind, Workload};
+use network::workload::{Op, OpKind, Workload};
 
 use crate::arch_file::{ArchFile, ArchForm};
 use crate::error::SearchError;

@@ -5,7 +5,7 @@
 //! built up from it gene by gene without ever leaving the budget.
 
 use hw_targets::budget::Budget;
-use hw_targets::units::{Bytes, Quantity};
+use network::units::{Bytes, Quantity};
 use rand::{Rng, RngExt};
 
 use crate::dense::{COLUMNS, CostRow, CostTables, RULED_OUT, SUMMED, add, times};
@@ -283,7 +283,7 @@ pub(crate) fn subtract(total: &mut CostRow, row: &CostRow) {
 
 #[cfg(test)]
 mod tests {
-    use hw_targets::units::{Joules, Macs, Params, Seconds};
+    use network::units::{Joules, Macs, Params, Seconds};
     use proptest::prelude::*;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;

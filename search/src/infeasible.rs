@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hw_targets::units::{Bytes, Quantity};
+use network::units::{Bytes, Quantity};
 
 use crate::arch::ArchSpec;
 use crate::dense::Costs;

@@ -4,7 +4,7 @@
 //! block after block. Every block's cost above its cheapest choice is rounded down to whole steps, so that the grid allows
 //! at least what the ceiling allows.
 
-use hw_targets::units::Quantity;
+use network::units::Quantity;
 use rand::{Rng, RngExt};
 
 use crate::additive::AdditiveScores;

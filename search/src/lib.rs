@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use hw_targets::budget::Budget;
-//! use hw_targets::units::Macs;
+//! use network::units::Macs;
 //! use search::arch::ArchSpec;
 //! use search::dense::CostTables;
 //! use search::evolution::{EvolutionSettings, evolve};

@@ -2,7 +2,7 @@
 //!
 //! Fields that a kind of operator does not use are 0 or 1, so that equal operators are equal keys.
 
-use hw_targets::workload::{Op, OpKind, Workload};
+use network::workload::{Op, OpKind, Workload};
 
 use crate::arch::ArchSpec;
 use crate::space::SearchSpace;

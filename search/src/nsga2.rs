@@ -6,7 +6,7 @@
 //! recent evaluations, is maximised for all costs at once ([`crate::exact`]), which proposes a whole front at a stroke.
 
 use hw_targets::budget::Budget;
-use hw_targets::units::Quantity;
+use network::units::Quantity;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -245,7 +245,7 @@ fn survivors<E>(explorer: &Explorer<'_, E>, population: &[usize], objectives: &[
 
 #[cfg(test)]
 mod tests {
-    use hw_targets::units::{Joules, Macs};
+    use network::units::{Joules, Macs};
 
     use super::*;
     use crate::arch::ArchSpec;

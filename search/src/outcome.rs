@@ -1,7 +1,7 @@
 //! What a search found, and the frame that all searches share: feasibility first, and few enough subnets in full.
 
 use hw_targets::budget::Budget;
-use hw_targets::units::Quantity;
+use network::units::Quantity;
 
 use crate::dense::CostTables;
 use crate::error::SearchError;

@@ -50,7 +50,7 @@ pub fn random(
 mod tests {
     use std::collections::HashSet;
 
-    use hw_targets::units::Macs;
+    use network::units::Macs;
 
     use super::*;
     use crate::arch::ArchSpec;

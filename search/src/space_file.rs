@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use hw_targets::workload::Activation;
+use network::workload::Activation;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{SearchError, nearest};

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Once, OnceLock};
 
-use hw_targets::failure::FailureKind;
+use storage::failure::FailureKind;
 use tch::{Cuda, Device};
 
 /// The LibTorch release that the engine is built for; tch accepts no other.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hw_targets::failure::FailureKind;
+use storage::failure::FailureKind;
 
 /// Errors of this crate outside its data loaders and importers.
 #[derive(Debug, thiserror::Error)]

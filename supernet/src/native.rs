@@ -6,7 +6,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 
-use hw_targets::workload::Activation;
+use network::workload::Activation;
 use tch::Tensor;
 
 /// A `const at::Tensor *`.

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, Write};
 use std::path::Path;
 
-use hw_targets::files::write_atomically;
+use storage::atomic::write_atomically;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
@@ -178,9 +178,9 @@ fn quoted(text: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hw_targets::failure::FailureKind;
     use proptest::prelude::*;
     use std::io::Cursor;
+    use storage::failure::FailureKind;
 
     fn read(bytes: &[u8]) -> Result<BTreeMap<String, HostArray>, Fault> {
         read_archive(Cursor::new(bytes))

@@ -2,7 +2,7 @@
 //!
 //! Weights are random, since no operator's time depends on them.
 
-use hw_targets::workload::{Activation, Op, OpKind};
+use network::workload::{Activation, Op, OpKind};
 use tch::{Device, Kind, Tensor};
 
 /// Some operators in a row with an input for the first: one operator, or a whole network.

@@ -4,7 +4,7 @@
 //! Feature maps are channels-last in memory: on the CPU a training step of an inverted-bottleneck network is about
 //! twice as fast that way.
 
-use hw_targets::workload::Activation;
+use network::workload::Activation;
 use search::subnet::SubnetConfig;
 use tch::{Device, Kind, Tensor};
 

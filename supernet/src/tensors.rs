@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use hw_targets::files::write_atomically;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
+use storage::atomic::write_atomically;
 use tch::{Device, Kind, Tensor};
 
 use crate::import::{DType, Fault, HostArray, TensorFileError};
@@ -193,8 +193,8 @@ fn parse(bytes: &[u8]) -> Result<(BTreeMap<String, HostArray>, Metadata), Fault>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hw_targets::failure::FailureKind;
     use proptest::prelude::*;
+    use storage::failure::FailureKind;
 
     fn metadata() -> Metadata {
         (0..20).map(|i| (format!("key {i}"), format!("a \"text\" of {i}"))).collect()

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use hw_targets::units::Quantity;
+use network::units::Quantity;
 
 use super::{Compute, Threads};
 

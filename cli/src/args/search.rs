@@ -8,7 +8,7 @@ use experiments::confidence::Confidence;
 use experiments::search_job::{Algorithm, objective};
 use hw_targets::budget::Budget;
 use hw_targets::error::HwError;
-use hw_targets::units::{Bytes, Joules, Macs, Params, Quantity, Seconds};
+use network::units::{Bytes, Joules, Macs, Params, Quantity, Seconds, UnitError};
 use search::nsga2::Objective;
 
 use super::{Compute, WeightsForm};
@@ -80,7 +80,7 @@ pub(crate) struct SearchArgs {
 }
 
 fn parse_time(text: &str) -> Result<Duration, String> {
-    let seconds: Seconds = text.parse().map_err(|error: HwError| error.to_string())?;
+    let seconds: Seconds = text.parse().map_err(|error: UnitError| error.to_string())?;
     Duration::try_from_secs_f64(seconds.0).map_err(|error| error.to_string())
 }
 

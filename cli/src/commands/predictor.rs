@@ -6,7 +6,7 @@ use experiments::near_front::NearFront;
 use experiments::predictor_verbs::{self, FitJob};
 use experiments::{spaces, targets};
 use hw_targets::target::Target;
-use hw_targets::units::{Macs, Quantity};
+use network::units::{Macs, Quantity};
 use predictors::diagnostics::Calibration;
 use predictors::error::PredictorError;
 use predictors::report::{Ceiling, Scores};

@@ -11,7 +11,7 @@ use experiments::search_report::{AdditivePart, Found, SearchReport};
 use experiments::{spaces, targets};
 use hw_targets::cost::{CostValue, Method, Scope};
 use hw_targets::target::Target;
-use hw_targets::units::{Bytes, Joules, Quantity};
+use network::units::{Bytes, Joules, Quantity};
 use search::arch::ArchSpec;
 use search::nsga2::Objective;
 

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use experiments::spaces;
-use hw_targets::memory::peak_memory;
-use hw_targets::workload::Workload;
+use network::memory::peak_memory;
+use network::workload::Workload;
 use search::space::SearchSpace;
 use serde_json::json;
 

@@ -17,7 +17,7 @@ use hw_targets::library::Kept;
 use hw_targets::networks::Networks;
 use hw_targets::schema;
 use hw_targets::target::Target;
-use hw_targets::units::Quantity;
+use network::units::Quantity;
 use serde_json::{Value, json};
 
 use crate::args::{SchemaOf, TargetCommand};

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use hw_targets::library::TargetLibrary;
-use hw_targets::units::Quantity;
-use hw_targets::workload::{Op, OpKind};
+use network::units::Quantity;
+use network::workload::{Op, OpKind};
 use serde_json::Value;
 
 use crate::support::{Sandbox, shared};

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use hw_targets::files::write_atomically;
 use serde_json::{Value, json};
+use storage::atomic::write_atomically;
 
 use super::Visit;
 use crate::error::AppError;

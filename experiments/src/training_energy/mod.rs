@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Result;
-use hw_targets::files::write_atomically;
+use storage::atomic::write_atomically;
 use supernet::train::{ShrinkingPhase, TrainPlan};
 use tch::Device;
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cells::read_text;
 use crate::error::HwError;
-use crate::names::nearest;
+use storage::names::nearest;
 
 const SCHEMA: &str = "ofa.accelerator/1";
 
@@ -309,6 +309,7 @@ impl Accelerator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use storage::failure::Failure;
 
     fn check(from: &str, to: &str, words: &[&str]) {
         let text = BUILTIN[0].1;

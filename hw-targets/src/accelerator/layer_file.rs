@@ -138,6 +138,7 @@ fn numbers(line: &str) -> Result<[u64; NUMBERS], (&'static str, String, &'static
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use storage::failure::Failure;
 
     use super::super::{Accelerator, estimate_network};
     use super::*;

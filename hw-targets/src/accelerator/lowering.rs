@@ -2,7 +2,7 @@
 
 use super::layer::{Layer, LayerShape, TensorShape};
 use crate::error::HwError;
-use crate::workload::{Op, OpKind, Workload};
+use network::workload::{Op, OpKind, Workload};
 
 /// Bits of every entry: what the published figures use.
 const BITS: u64 = 16;

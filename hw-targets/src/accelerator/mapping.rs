@@ -169,6 +169,7 @@ impl<'a> Room<'a> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use storage::failure::Failure;
 
     use super::super::{Accelerator, Layer, estimate};
     use super::*;

@@ -119,6 +119,7 @@ mod tests {
     use super::*;
     use crate::import::testing::refused;
     use crate::shipped::tests::shared;
+    use storage::failure::Failure;
 
     fn ofa(latency: &str) -> String {
         let (ks, e, d) = (["7"; 20].join(" "), ["6"; 20].join(" "), ["4"; 5].join(" "));

@@ -15,7 +15,7 @@ use crate::import::json_entries::Entries;
 use crate::import::{Imported, one_file};
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{Measurement, OpKey, OpTable, Row};
-use crate::workload::{Activation, Op, OpKind};
+use network::workload::{Activation, Op, OpKind};
 
 /// Devices in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

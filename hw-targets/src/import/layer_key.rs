@@ -3,7 +3,7 @@
 //! The published once-for-all and ProxylessNAS tables share this grammar: a kind, then `name:value` fields. They differ
 //! in what `expand` means, and so in how a key becomes an operator.
 
-use crate::workload::{Op, OpKind};
+use network::workload::{Op, OpKind};
 
 /// Why a key is no operator.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use crate::cost::Statistic;
 use crate::error::{HwError, Place};
 use crate::import::layer_key::{LayerKey, Unmapped};
 use crate::table::{Measurement, OpKey, Row};
-use crate::workload::Op;
+use network::workload::Op;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -170,6 +170,8 @@ fn files_in(path: &Path, format: &'static str, endings: &[&str]) -> Result<Vec<P
 
 #[cfg(test)]
 pub(crate) mod testing {
+    use storage::failure::Failure;
+
     use super::*;
 
     /// An error about content that contains all of `words`.

@@ -16,7 +16,7 @@ use crate::import::repeats::merged;
 use crate::import::{Imported, files_in};
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{Measurement, OpKey, OpTable, Row};
-use crate::workload::{Op, OpKind};
+use network::workload::{Op, OpKind};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::import::testing::{read_back, refused};
     use crate::shipped::tests::shared;
-    use crate::units::Quantity;
+    use network::units::Quantity;
 
     const LAYER: &str = r#"{"is_depthwise":false,"num_in_channels":3,"num_out_channels":16,"kernel_size":[3,3],
         "stride":[2,2],"padding":[1,1],"groups":1,"layer_type_str":"Conv2d","input_feature_map_size":[1,3,32,32],

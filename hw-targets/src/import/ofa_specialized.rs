@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::cells::{Line, csv_cells, read_text};
 use crate::error::HwError;
 use crate::reference_networks::make_divisible;
-use crate::workload::{Activation, Op, OpKind, Workload};
+use network::workload::{Activation, Op, OpKind, Workload};
 
 const FORMAT: &str = "once-for-all network";
 

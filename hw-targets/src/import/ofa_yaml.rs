@@ -15,7 +15,7 @@ use crate::import::layer_key::{LayerKey, Unmapped};
 use crate::import::layer_yaml::Layout;
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{OpTable, Row};
-use crate::workload::{Activation, Op, OpKind};
+use network::workload::{Activation, Op, OpKind};
 
 const FILE_ENDING: &str = "_lookup_table.yaml";
 

@@ -1,11 +1,12 @@
 use std::fs;
+use storage::failure::Failure;
 
 use super::*;
 use crate::import::Format;
 use crate::library::{Kept, TargetLibrary};
 use crate::reference_networks::{Genome, mbv3};
 use crate::shipped::tests::shared;
-use crate::units::Quantity;
+use network::units::Quantity;
 
 fn numbers(value: &serde_json::Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|number| number.as_u64().unwrap() as u32).collect()

@@ -19,7 +19,7 @@ use crate::import::repeats::merged;
 use crate::import::work_list::answered;
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{Measurement, OpKey, OpTable, Row};
-use crate::workload::{Activation, Op, OpKind};
+use network::workload::{Activation, Op, OpKind};
 
 const FORMAT: &str = "ort-profile";
 

@@ -13,7 +13,7 @@ use crate::import::layer_yaml::Layout;
 use crate::import::{Imported, one_file};
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{OpTable, Row};
-use crate::workload::{Activation, Op, OpKind};
+use network::workload::{Activation, Op, OpKind};
 
 /// Ratios beyond this are widths: the published ones are 1, 3 and 6.
 const MAX_RATIO: u32 = 16;

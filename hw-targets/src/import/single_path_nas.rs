@@ -14,7 +14,7 @@ use crate::import::repeats::merged;
 use crate::import::{Imported, one_file};
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{Measurement, OpKey, OpTable, Row};
-use crate::workload::{Activation, Op, OpKind};
+use network::workload::{Activation, Op, OpKind};
 
 /// Blocks, stride of the first one, and output width of each stage.
 const STAGES: [(usize, u32, u32); 7] =

@@ -7,7 +7,7 @@ use crate::accelerator::{Accelerator, estimate_network, layers_of};
 use crate::cost::Estimate;
 use crate::error::HwError;
 use crate::model::{CostModel, Uncovered};
-use crate::workload::{Op, Workload};
+use network::workload::{Op, Workload};
 
 /// Standard deviation of one operator, as a fraction: that of AlexNet's five convolutions around their mean deviation
 /// from the published tool (+1, −3, −24, −30, −29 %). What they have in common is the target's common error.
@@ -58,8 +58,8 @@ mod tests {
     use crate::accelerator::NetworkEnergy;
     use crate::library::TargetLibrary;
     use crate::reference_networks::{Picker, mbv3};
-    use crate::units::Quantity;
-    use crate::workload::OpKind;
+    use network::units::Quantity;
+    use network::workload::OpKind;
 
     #[test]
     fn a_network_is_the_sum_of_its_operators_counted_once() {

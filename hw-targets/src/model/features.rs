@@ -11,7 +11,7 @@
 //! 1×1 convolutions; input channels and output pixels; elements and weights of squeeze-excite; elements through
 //! h-swish; elements that enter grouped convolutions, and whether there are groups.
 
-use crate::workload::{Activation, Op, OpKind};
+use network::workload::{Activation, Op, OpKind};
 
 /// Classes of operators that share coefficients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

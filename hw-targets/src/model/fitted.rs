@@ -16,7 +16,7 @@ use crate::model::features::{
 };
 use crate::model::fit::{fit_relative, mean_absolute, root_mean_square};
 use crate::model::{CostModel, Uncovered};
-use crate::workload::{Activation, Op, OpKind};
+use network::workload::{Activation, Op, OpKind};
 
 /// Relative error assumed (a judgement, not a measurement) at least for a class with too few rows to leave any out.
 pub const SPARSE_REL_ERROR: f64 = 0.2;

@@ -16,7 +16,7 @@ use crate::cost::Estimate;
 use crate::model::features::OpClass;
 use crate::model::fitted::{Beyond, Range};
 use crate::model::{CostModel, Uncovered};
-use crate::workload::Op;
+use network::workload::Op;
 
 /// Doublings outside the range that a fitted model goes where its target states no limit of its own: a factor of eight.
 ///
@@ -79,7 +79,7 @@ impl CostModel for LimitedModel {
 mod tests {
     use super::*;
     use crate::model::FittedModel;
-    use crate::workload::{Activation, OpKind};
+    use network::workload::{Activation, OpKind};
 
     fn block(channels: u32, kernel: u32) -> Op {
         Op {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::cost::Estimate;
 use crate::model::{CostModel, Uncovered};
 use crate::table::OpTable;
-use crate::units::Quantity;
-use crate::workload::Op;
+use network::units::Quantity;
+use network::workload::Op;
 
 /// Standard deviation assumed, as a fraction of the value, where a table states none: between the two phone tables that
 /// state theirs (2.5 % on a Note10, 8.5 % on a Pixel 1).

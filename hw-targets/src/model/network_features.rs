@@ -37,7 +37,7 @@
 //! `scripts/compare-network-latency --ablation` prints what each is worth on networks that none of this has seen.
 
 use crate::model::features::hswish_elements;
-use crate::workload::{Activation, Op, OpKind, Workload};
+use network::workload::{Activation, Op, OpKind, Workload};
 
 /// All names.
 pub const NETWORK_FEATURES: [&str; 20] = [

@@ -26,7 +26,7 @@ use crate::model::fit::{Fit, fit_relative, fit_relative_robust, mean_absolute, r
 use crate::model::fitted::{Range, TRANSFERRED_REL_ERROR};
 use crate::model::network_features::{BASIC, Counts, DETAILED, GROUPED, LAYERS, extras, plain, stand_ins};
 use crate::model::{CostModel, Uncovered};
-use crate::workload::{Op, Workload};
+use network::workload::{Op, Workload};
 
 /// Fewer networks than this say nothing when one is left out: twice the coefficients.
 const LEAST_NETWORKS: usize = 2 * (BASIC.len() + 1);
@@ -291,7 +291,8 @@ impl CostModel for NetworkFit {
 mod tests {
     use super::*;
     use crate::reference_networks::{Picker, mbv3, mobilenet_v1, mobilenet_v2};
-    use crate::workload::{Activation, OpKind};
+    use network::workload::{Activation, OpKind};
+    use storage::failure::Failure;
 
     /// Of the basic counts.
     const WEIGHTS: [f64; 5] = [2e-12, 3e-11, 5e-12, 1e-9, 4e-6];

@@ -11,7 +11,7 @@ use crate::cost::Estimate;
 use crate::error::HwError;
 use crate::model::fit::{fit_relative, mean_absolute, root_mean_square};
 use crate::model::{CostModel, Uncovered};
-use crate::workload::{Activation, Op, OpKind};
+use network::workload::{Activation, Op, OpKind};
 
 /// Two coefficients, and as many networks more so that leaving one out says something.
 const LEAST_NETWORKS: usize = 4;

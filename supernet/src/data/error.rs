@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hw_targets::failure::FailureKind;
+use storage::failure::FailureKind;
 
 /// Errors of the image loaders.
 #[derive(Debug, thiserror::Error)]

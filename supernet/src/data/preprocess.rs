@@ -6,8 +6,8 @@
 use std::io::Write;
 use std::path::Path;
 
-use hw_targets::files::write_atomically;
 use serde::{Deserialize, Serialize};
+use storage::atomic::write_atomically;
 use tch::Tensor;
 
 use super::error::{DataError, read_file};

@@ -6,7 +6,7 @@ use super::{ElasticConv2d, ElasticDepthwise, ElasticSqueezeExcite};
 use crate::error::SupernetError;
 use crate::subnet::Block;
 use crate::weights::WeightBuilder;
-use hw_targets::workload::Activation;
+use network::workload::Activation;
 
 /// \[1×1 expand\] → k×k depthwise → \[squeeze-excite\] → 1×1 project, at its widest.
 #[derive(Debug)]

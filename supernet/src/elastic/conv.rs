@@ -1,6 +1,6 @@
 //! Dense convolution that uses its first output and input channels (`once-for-all` §2.2).
 
-use hw_targets::workload::Activation;
+use network::workload::Activation;
 use tch::Tensor;
 
 use super::{ElasticBatchNorm, prefix};

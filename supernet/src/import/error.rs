@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hw_targets::failure::FailureKind;
+use storage::failure::FailureKind;
 use thiserror::Error;
 
 /// A file of tensors that cannot be read or written.

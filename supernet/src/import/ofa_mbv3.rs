@@ -10,8 +10,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hw_targets::failure::FailureKind;
 use search::space::{SearchSpace, make_divisible};
+use storage::failure::FailureKind;
 use thiserror::Error;
 
 use super::{DType, HostArray, TensorFileError, read_pth};

@@ -67,7 +67,7 @@ impl State {
         }
         let state = StateFile { schema: SCHEMA.into(), plan: plan.into(), position: self.position };
         let text = serde_json::to_vec_pretty(&state).expect("plain data");
-        hw_targets::files::write_atomically(&temporary.join("state.json"), |file| {
+        storage::atomic::write_atomically(&temporary.join("state.json"), |file| {
             std::io::Write::write_all(file, &text)
         })?;
         let whole = folder.join(&name);

@@ -8,7 +8,7 @@ use hw_targets::diff::Difference;
 use hw_targets::manifest::Correction;
 use hw_targets::networks::Networks;
 use hw_targets::target::Target;
-use hw_targets::units::Quantity;
+use network::units::Quantity;
 use search::space::SearchSpace;
 use serde_json::{Value, json};
 

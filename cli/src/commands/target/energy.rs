@@ -3,7 +3,7 @@
 use anyhow::Result;
 use experiments::{accelerators, spaces};
 use hw_targets::accelerator::{Accelerator, LayerEnergy, LevelEnergy, NetworkEnergy, Sparsity};
-use hw_targets::units::{Joules, Quantity};
+use network::units::{Joules, Quantity};
 use serde_json::{Map, Value, json};
 
 use crate::args::EnergyArgs;

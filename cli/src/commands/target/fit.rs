@@ -9,7 +9,7 @@ use hw_targets::model::features::OpClass;
 use hw_targets::model::fitted::{ClassFit, Range};
 use hw_targets::networks::Networks;
 use hw_targets::target::Target;
-use hw_targets::units::Quantity;
+use network::units::Quantity;
 use search::space::SearchSpace;
 use serde_json::{Map, Value, json};
 

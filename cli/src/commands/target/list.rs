@@ -5,7 +5,7 @@ use experiments::targets::{self, TargetEntry};
 use hw_targets::cost::Method;
 use hw_targets::library::Origin;
 use hw_targets::target::{Standing, Target};
-use hw_targets::units::Quantity;
+use network::units::Quantity;
 use serde_json::{Map, Value, json};
 
 use crate::output::Output;

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use hw_targets::failure::FailureKind;
+use storage::failure::FailureKind;
 use tempfile::{TempDir, tempdir};
 
 use crate::data::test_images::{HUB, PLAIN, jpeg, numbered, png, write_parquet};

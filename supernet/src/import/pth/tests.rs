@@ -2,8 +2,8 @@
 
 use std::io::{Cursor, Write};
 
-use hw_targets::failure::FailureKind;
 use proptest::prelude::*;
+use storage::failure::FailureKind;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 

@@ -9,7 +9,8 @@ use std::iter::Sum;
 use std::ops::Add;
 use std::str::FromStr;
 
-use crate::error::HwError;
+use storage::failure::{Failure, FailureKind};
+
 pub use crate::quantity::Quantity;
 
 /// Multiply-accumulates.
@@ -60,6 +61,74 @@ impl Joules {
     /// In millijoules.
     pub fn as_mj(self) -> f64 {
         self.0 * 1e3
+    }
+}
+
+/// A text that is no quantity of the wanted dimension. All of them are wrong use of the command line or a file's field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnitError {
+    /// Text that does not start with a number.
+    #[error("{text:?} is not a quantity")]
+    NotANumber {
+        /// What was given.
+        text: String,
+        /// What would be right.
+        example: &'static str,
+    },
+    /// A number alone where a unit is needed.
+    #[error("{text} has no unit: write {suggestion}")]
+    NoUnit {
+        /// What was given.
+        text: String,
+        /// The number with the unit most likely meant.
+        suggestion: String,
+    },
+    /// A unit that exists but measures something else.
+    #[error("{text} is {found}, where {wanted} is wanted: write for example {example}")]
+    WrongDimension {
+        /// What was given.
+        text: String,
+        /// What it measures.
+        found: &'static str,
+        /// What is wanted.
+        wanted: &'static str,
+        /// What would be right.
+        example: &'static str,
+    },
+    /// A unit nobody knows.
+    #[error("{text} has the unknown unit {unit:?}")]
+    UnknownUnit {
+        /// What was given.
+        text: String,
+        /// Its unit.
+        unit: String,
+        /// Units that would do.
+        known: &'static str,
+    },
+    /// Below zero, not a number, infinite, or a fraction of something that is counted.
+    #[error("{text} is {problem}")]
+    BadNumber {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        problem: &'static str,
+        /// What would be right.
+        example: &'static str,
+    },
+}
+
+impl Failure for UnitError {
+    fn kind(&self) -> FailureKind {
+        FailureKind::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            UnitError::NotANumber { example, .. } => format!("write a number and a unit, for example {example}"),
+            UnitError::UnknownUnit { known, .. } => format!("units here: {known}"),
+            UnitError::BadNumber { example, .. } => format!("write for example {example}"),
+            UnitError::NoUnit { .. } | UnitError::WrongDimension { .. } => return None,
+        })
     }
 }
 
@@ -176,9 +245,9 @@ fn number_length(text: &str) -> usize {
 }
 
 /// Reads a number with a unit of dimension `wanted`; the result is in SI units (or a plain count).
-fn parse(text: &str, wanted: Dimension) -> Result<f64, HwError> {
+fn parse(text: &str, wanted: Dimension) -> Result<f64, UnitError> {
     let text = text.trim();
-    let bad = |problem| HwError::BadNumber { text: text.to_string(), problem, example: wanted.example() };
+    let bad = |problem| UnitError::BadNumber { text: text.to_string(), problem, example: wanted.example() };
     let length = number_length(text);
     if length == 0 {
         let bare = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
@@ -188,10 +257,10 @@ fn parse(text: &str, wanted: Dimension) -> Result<f64, HwError> {
         if bare.starts_with("inf") {
             return Err(bad("not finite"));
         }
-        return Err(HwError::NotANumber { text: text.to_string(), example: wanted.example() });
+        return Err(UnitError::NotANumber { text: text.to_string(), example: wanted.example() });
     }
     let (number, suffix) = (&text[..length], text[length..].trim());
-    let (dimension, scale) = unit(suffix).ok_or_else(|| HwError::UnknownUnit {
+    let (dimension, scale) = unit(suffix).ok_or_else(|| UnitError::UnknownUnit {
         text: text.to_string(),
         unit: suffix.to_string(),
         known: wanted.known(),
@@ -199,9 +268,9 @@ fn parse(text: &str, wanted: Dimension) -> Result<f64, HwError> {
     if dimension != wanted {
         if suffix.is_empty() {
             let suggestion = format!("{}{}", number.trim_start_matches(['+', '-']), wanted.usual());
-            return Err(HwError::NoUnit { text: text.to_string(), suggestion });
+            return Err(UnitError::NoUnit { text: text.to_string(), suggestion });
         }
-        return Err(HwError::WrongDimension {
+        return Err(UnitError::WrongDimension {
             text: text.to_string(),
             found: dimension.words(),
             wanted: wanted.words(),
@@ -224,9 +293,9 @@ fn parse(text: &str, wanted: Dimension) -> Result<f64, HwError> {
     Ok(value)
 }
 
-fn parse_whole(text: &str, wanted: Dimension) -> Result<u64, HwError> {
+fn parse_whole(text: &str, wanted: Dimension) -> Result<u64, UnitError> {
     let value = parse(text, wanted)?;
-    let bad = |problem| HwError::BadNumber { text: text.trim().to_string(), problem, example: wanted.example() };
+    let bad = |problem| UnitError::BadNumber { text: text.trim().to_string(), problem, example: wanted.example() };
     // 1.1M is 1100000 up to rounding of the double.
     let rounded = value.round();
     if (value - rounded).abs() > 1e-9 * value.max(1.0) {
@@ -293,9 +362,9 @@ impl fmt::Display for Joules {
 macro_rules! read_and_add {
     ($type:ident, $parse:ident, $dimension:ident) => {
         impl FromStr for $type {
-            type Err = HwError;
+            type Err = UnitError;
 
-            fn from_str(text: &str) -> Result<Self, HwError> {
+            fn from_str(text: &str) -> Result<Self, UnitError> {
                 $parse(text, Dimension::$dimension).map(Self)
             }
         }
@@ -331,7 +400,7 @@ mod tests {
         text.parse::<Joules>().unwrap().0
     }
 
-    fn refused<T: FromStr<Err = HwError> + fmt::Debug>(text: &str, words: &str) {
+    fn refused<T: FromStr<Err = UnitError> + fmt::Debug>(text: &str, words: &str) {
         let error = text.parse::<T>().unwrap_err();
         let all = format!("{error} {}", error.hint().unwrap_or_default());
         assert!(all.contains(words), "{text}: {all}");

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::error::HwError;
-use crate::units::{Bytes, Joules, Macs, Params, Seconds};
+use crate::units::{Bytes, Joules, Macs, Params, Seconds, UnitError};
 
 /// What a target can answer and a budget can limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,7 +84,7 @@ impl Quantity {
     ///
     /// # Errors
     /// As the quantity's own type.
-    pub fn read(self, text: &str) -> Result<f64, HwError> {
+    pub fn read(self, text: &str) -> Result<f64, UnitError> {
         Ok(match self {
             Quantity::Energy => text.parse::<Joules>()?.0,
             Quantity::Latency => text.parse::<Seconds>()?.0,

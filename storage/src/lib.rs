@@ -1,0 +1,20 @@
+//! Files that appear whole or not at all, and what every crate's errors have in common.
+//!
+//! ```
+//! use std::io::Write;
+//!
+//! use storage::atomic::write_atomically;
+//! use storage::failure::FailureKind;
+//!
+//! let path = std::env::temp_dir().join("storage-example.txt");
+//! write_atomically(&path, |file| file.write_all(b"whole"))?;
+//! assert_eq!(std::fs::read(&path)?, b"whole");
+//! assert_eq!(FailureKind::Content.exit_code(), 3);
+//! # std::fs::remove_file(path)
+//! ```
+//!
+//! This crate knows no network, no device and no search space.
+
+pub mod atomic;
+pub mod failure;
+pub mod names;
