@@ -10,7 +10,8 @@
 //! write_atomically(&path, |file| file.write_all(b"whole"))?;
 //! assert_eq!(std::fs::read(&path)?, b"whole");
 //! assert_eq!(FailureKind::Content.exit_code(), 3);
-//! # std::fs::remove_file(path)
+//! # std::fs::remove_file(path)?;
+//! # Ok::<(), std::io::Error>(())
 //! ```
 //!
 //! This crate knows no network, no device and no search space.

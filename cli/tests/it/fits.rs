@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use storage::failure::Failure;
 
 use hw_targets::library::TargetLibrary;
 use network::units::Quantity;
