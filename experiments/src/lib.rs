@@ -26,7 +26,6 @@ pub mod logits;
 #[cfg(feature = "torch")]
 pub mod measure;
 pub mod near_front;
-mod onnx;
 pub mod operator_models;
 pub mod predictor_verbs;
 #[cfg(feature = "torch")]

@@ -5,8 +5,8 @@ use std::io;
 use std::path::Path;
 
 use anyhow::Result;
+use network::op::Workload;
 use network::units::{Macs, Params};
-use network::workload::Workload;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use search::arch::ArchSpec;

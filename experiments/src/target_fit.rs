@@ -13,9 +13,10 @@ use hw_targets::model::{CostModel, FittedModel, NetworkFit, TableModel, differen
 use hw_targets::networks::Networks;
 use hw_targets::shipped::measured;
 use hw_targets::table::{OpKey, OpTable};
+use hw_targets::table_op::TableOp;
 use hw_targets::target::Target;
+use network::op::Workload;
 use network::units::Quantity;
-use network::workload::{Op, Workload};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use search::space::SearchSpace;
@@ -116,14 +117,14 @@ pub fn fit_operators(target: &Target, wishes: FitWishes<'_>) -> Result<Vec<Opera
 /// An energy takes its terms from the other target's energy, or else from its latency: the ratio of the two on plain
 /// blocks bridges that as it bridges the devices. The blocks are those of the other target's table, whose shapes its
 /// model knows best; where it has none, as the shipped targets, those of the table fitted to.
-fn transfer(model: &mut FittedModel, quantity: Quantity, other: &Target, rows: &[(Op, f64)]) -> Result<()> {
+fn transfer(model: &mut FittedModel, quantity: Quantity, other: &Target, rows: &[(TableOp, f64)]) -> Result<()> {
     let of_other = match other.fitted_model(quantity)? {
         Some(fitted) => Some(fitted),
         None => other.fitted_model(Quantity::Latency)?,
     };
     let of_other = of_other.ok_or_else(|| AppError::NothingToTransfer { target: other.name().to_owned() })?;
     let theirs = other.table().into_iter().flat_map(|table| table.rows()).map(|row| *row.key.op());
-    let mut plain: Vec<Op> = theirs.filter(is_plain_block).collect();
+    let mut plain: Vec<TableOp> = theirs.filter(is_plain_block).collect();
     if plain.is_empty() {
         plain = rows.iter().map(|(op, _)| *op).filter(is_plain_block).collect();
     }
@@ -152,12 +153,13 @@ fn cover(
     space: &SearchSpace,
 ) -> Result<Coverage, anyhow::Error> {
     let apart = table.network_resolutions().is_some();
-    let distinct = |(op, resolution): (Op, u32)| (*OpKey::new(&op, None).op(), if apart { resolution } else { 0 });
-    let operators: BTreeSet<(Op, u32)> = targets::operators(space)?.into_iter().map(distinct).collect();
+    let distinct = |(op, resolution): (TableOp, u32)| (*OpKey::new(&op, None).op(), if apart { resolution } else { 0 });
+    let operators: BTreeSet<(TableOp, u32)> = targets::operators(space)?.into_iter().map(distinct).collect();
     let ranges = model.classes.iter().map(|(class, fit)| (*class, fit.range.clone())).collect();
     let limited = LimitedModel { model: Arc::new(model.clone()), ranges, limit };
     let mut coverage = Coverage { operators: operators.len(), ..Coverage::default() };
-    for (op, resolution) in &operators {
+    for (row, resolution) in &operators {
+        let op = &row.op();
         let who = match (exact.cost(op, *resolution), limited.cost(op, *resolution)) {
             (Ok(_), _) => &mut coverage.measured,
             (Err(_), Ok(estimate)) if estimate.outside => &mut coverage.outside,

@@ -15,13 +15,14 @@ use hw_targets::library::TargetLibrary;
 use hw_targets::manifest::{Manifest, TABLE_SCHEMA};
 use hw_targets::networks::{MeasuredNetwork, Networks};
 use hw_targets::table::{Measurement, OpKey, OpTable, Row};
+use hw_targets::table_op::TableOp;
 use hw_targets::target::Target;
-use network::workload::{Op, Workload};
+use network::op::Workload;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use search::arch::ArchSpec;
 use search::space::SearchSpace;
-use supernet::runtime::Runnable;
+use supernet::network::Network;
 use tch::Device;
 
 use crate::digest::fnv1a;
@@ -84,9 +85,9 @@ pub fn measure(
         let (space, offered) = (job.space.id().to_string(), job.space.resolutions().to_vec());
         return Err(AppError::NotOffered { space, got, offered }.into());
     }
-    let operators: BTreeSet<Op> =
+    let operators: BTreeSet<TableOp> =
         targets::operators_at(job.space, resolutions)?.iter().map(|(op, _)| *OpKey::new(op, None).op()).collect();
-    let operators: Vec<Op> = operators.into_iter().collect();
+    let operators: Vec<TableOp> = operators.into_iter().collect();
     let archs = networks(job.space, resolutions, job.networks, job.timing.seed);
     let workloads: Vec<Workload> = archs.iter().map(|arch| job.space.lower(arch)).collect();
     let device = match job.device {
@@ -99,10 +100,11 @@ pub fn measure(
     let header = format!("{} {device} {:016x}", job.space.id(), fnv1a(header.bytes().map(u64::from)));
     let prepare = |work: usize| {
         let runnable = match operators.get(work) {
-            Some(op) => Runnable::new(std::slice::from_ref(op), job.device),
-            None => Runnable::new(&workloads[work - operators.len()].ops, job.device),
+            Some(op) => Network::deployed(&[op.op()], job.device),
+            None => Network::deployed(&workloads[work - operators.len()].ops, job.device),
         };
-        move || runnable.run()
+        let image = runnable.image();
+        move || runnable.run(&image)
     };
     let counter = counter_of(job.device);
     let journal = folder.join("measuring.jsonl");
@@ -110,7 +112,7 @@ pub fn measure(
     let timings = time(all, prepare, &job.timing, counter.as_deref(), (&journal, &header), stop, &mut told)?;
     let (of_operators, of_networks) = timings.split_at(operators.len());
     let scope = counter.as_ref().map(|counter| counter.scope());
-    let row = |(at, (op, timing)): (usize, (&Op, &Timing))| Row {
+    let row = |(at, (op, timing)): (usize, (&TableOp, &Timing))| Row {
         key: OpKey::new(op, None),
         latency: Some(measurement(timing.seconds, Some(timing.std), timing)),
         energy: timing.joules.map(|joules| measurement(joules, None, timing)),

@@ -13,10 +13,11 @@ use hw_targets::library::{Kept, Origin, TargetLibrary};
 use hw_targets::manifest::Correction;
 use hw_targets::networks::Networks;
 use hw_targets::table::{OpKey, OpTable};
+use hw_targets::table_op::TableOp;
 use hw_targets::target::Target;
 use hw_targets::work_list;
+use network::op::Workload;
 use network::units::{Bytes, Quantity};
-use network::workload::{Op, Workload};
 use search::dense::{CostTables, DeviceCost};
 use search::space::SearchSpace;
 use serde_json::{Map, Value, json};
@@ -131,11 +132,12 @@ pub fn keep_corrected(target: &Target, name: &str, corrections: &[(Quantity, Cor
     Ok(TargetLibrary::of_user().keep_corrected(target, name, corrections)?)
 }
 
-/// Every operator that a subnet of `space` can have at its resolutions, with that resolution, each pair once.
+/// Every operator that a subnet of `space` can have at its resolutions, as tables write it down, with that
+/// resolution, each pair once.
 ///
 /// # Errors
 /// Those of the space's shapes.
-pub fn operators(space: &SearchSpace) -> Result<Vec<(Op, u32)>> {
+pub fn operators(space: &SearchSpace) -> Result<Vec<(TableOp, u32)>> {
     operators_at(space, space.resolutions())
 }
 
@@ -143,10 +145,10 @@ pub fn operators(space: &SearchSpace) -> Result<Vec<(Op, u32)>> {
 ///
 /// # Errors
 /// One that the space does not offer.
-pub fn operators_at(space: &SearchSpace, resolutions: &[u32]) -> Result<Vec<(Op, u32)>> {
+pub fn operators_at(space: &SearchSpace, resolutions: &[u32]) -> Result<Vec<(TableOp, u32)>> {
     let mut operators = BTreeSet::new();
     CostTables::compile(space, resolutions, DeviceCost::default(), |op, resolution| {
-        operators.insert((*op, resolution));
+        operators.extend(TableOp::of(op).map(|row| (row, resolution)));
         Ok(DeviceCost::default())
     })?;
     Ok(operators.into_iter().collect())
@@ -170,11 +172,11 @@ pub struct WorkList {
 /// Those of the space's shapes.
 pub fn work_list(space: &SearchSpace, target: Option<&Target>) -> Result<WorkList> {
     let all = operators(space)?;
-    let lacks = |(op, resolution): &(Op, u32)| {
-        target.is_none_or(|target| !target.cost(op, *resolution).is_ok_and(|cost| is_measured(&cost)))
+    let lacks = |(op, resolution): &(TableOp, u32)| {
+        target.is_none_or(|target| !target.cost(&op.op(), *resolution).is_ok_and(|cost| is_measured(&cost)))
     };
-    let missing: Vec<Op> = all.iter().filter(|pair| lacks(pair)).map(|(op, _)| *op).collect();
-    let distinct = |ops: Vec<Op>| ops.iter().map(|op| OpKey::new(op, None)).collect::<BTreeSet<_>>().len();
+    let missing: Vec<TableOp> = all.iter().filter(|pair| lacks(pair)).map(|(op, _)| *op).collect();
+    let distinct = |ops: Vec<TableOp>| ops.iter().map(|op| OpKey::new(op, None)).collect::<BTreeSet<_>>().len();
     let (operators, count) = (distinct(all.into_iter().map(|(op, _)| op).collect()), distinct(missing.clone()));
     let table = (count > 0).then(|| work_list::work_list(&missing, Path::new("operators.csv"))).transpose()?;
     Ok(WorkList { table, operators, missing: count })

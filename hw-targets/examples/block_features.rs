@@ -11,17 +11,17 @@ use hw_targets::import::ofa_yaml;
 use hw_targets::model::features::{OpClass, counts};
 use hw_targets::model::fit::{fit_relative, mean_absolute};
 use hw_targets::shipped::measured;
+use hw_targets::table_op::TableOp;
 use network::units::Quantity;
-use network::workload::Op;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
     let data = std::env::var_os("OFA_SHARED").map_or_else(beside, PathBuf::from).join("data/hw");
     let lut = data.join("hw-nas-bench-fbnet/fbnet_cached_metrics.json");
-    let is_block = |op: &Op| OpClass::of(op) == Some(OpClass::Block);
+    let is_block = |op: &TableOp| OpClass::of(op) == Some(OpClass::Block);
     let note10 = measured(&ofa_yaml::read(&data.join("ofa-note10"))?.table, Quantity::Latency, is_block);
     let pixel3 = measured(&hw_nas_bench::read(&lut, Device::Pixel3)?.table, Quantity::Latency, is_block);
-    let ungrouped = |op: &Op| is_block(op) && op.groups == 1;
+    let ungrouped = |op: &TableOp| is_block(op) && op.groups == 1;
     let tx2 = measured(&hw_nas_bench::read(&lut, Device::JetsonTx2)?.table, Quantity::Energy, ungrouped);
     let tables = [&note10, &pixel3, &tx2];
     let names = OpClass::Block.features();
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cells: Vec<String> = all.iter().map(|error| format!("{:>14.2} %", 100.0 * error)).collect();
     println!("{:24} {}", "nothing", cells.join(" "));
     for (at, name) in names.iter().enumerate() {
-        let cell = |(rows, all): (&&Vec<(Op, f64)>, &f64)| {
+        let cell = |(rows, all): (&&Vec<(TableOp, f64)>, &f64)| {
             let error = leave_one_out(rows, Some(at));
             format!("{:>7.2} ({:+.2})", 100.0 * error, 100.0 * (error - all))
         };
@@ -42,8 +42,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Mean absolute relative error of a row when fitted without it, and without the count at `left_out`.
-fn leave_one_out(rows: &[(Op, f64)], left_out: Option<usize>) -> f64 {
-    let of = |op: &Op| {
+fn leave_one_out(rows: &[(TableOp, f64)], left_out: Option<usize>) -> f64 {
+    let of = |op: &TableOp| {
         let counts = counts(OpClass::Block, op).into_iter().enumerate();
         counts.filter(|(at, _)| Some(*at) != left_out).map(|(_, count)| count).collect::<Vec<f64>>()
     };

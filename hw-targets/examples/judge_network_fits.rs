@@ -12,7 +12,7 @@ use hw_targets::error::HwError;
 use hw_targets::model::NetworkFit;
 use hw_targets::model::network_features::{DETAILED, detailed_counts};
 use hw_targets::shipped_help::{HelpFile, networks};
-use network::workload::Workload;
+use network::op::Workload;
 
 /// NaN for a network with an operator of a class that was not fitted to.
 fn predict(fit: &NetworkFit, network: &Workload) -> f64 {

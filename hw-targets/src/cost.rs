@@ -7,8 +7,8 @@
 use std::fmt;
 
 use network::memory::{flash, peak_memory};
+use network::op::Workload;
 use network::units::{Bytes, Macs, Params, Quantity};
-use network::workload::Workload;
 
 macro_rules! words {
     ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {

@@ -11,8 +11,8 @@ use std::path::Path;
 use crate::cost::Method;
 use crate::error::HwError;
 use crate::table::{Measurement, OpTable, Row};
+use crate::table_op::{TableKind, TableOp};
 use network::units::Quantity;
-use network::workload::{Op, OpKind};
 
 /// Largest number that is taken for an expand ratio where a width belongs.
 const MAX_RATIO: u32 = 10;
@@ -53,7 +53,7 @@ fn defect(path: &Path, row: &Row, problem: String) -> HwError {
 fn ratios(table: &OpTable, path: &Path, warnings: &mut Vec<String>) -> Result<(), HwError> {
     let narrow = |row: &&Row| {
         let op = row.key.op();
-        op.kind == OpKind::MbConv && op.mid_channels < op.in_channels
+        op.kind == TableKind::MbConv && op.mid_channels < op.in_channels
     };
     for row in table.rows().iter().filter(narrow) {
         let op = row.key.op();
@@ -158,7 +158,7 @@ fn powers(table: &OpTable, path: &Path, warnings: &mut Vec<String>) -> Result<()
 
 /// A value of another unit, or of another power of ten, stands out among operators of about the same work.
 fn unit_slips(table: &OpTable, path: &Path, quantity: Quantity) -> Result<(), HwError> {
-    for kind in [OpKind::Conv, OpKind::MbConv, OpKind::AvgPool, OpKind::Linear] {
+    for kind in [TableKind::Conv, TableKind::MbConv, TableKind::AvgPool, TableKind::Linear] {
         let mut rows: Vec<(f64, f64, &Row)> = table
             .rows()
             .iter()
@@ -195,7 +195,7 @@ fn unit_slips(table: &OpTable, path: &Path, quantity: Quantity) -> Result<(), Hw
 }
 
 /// MACs, and the elements of both maps for operators that have none.
-fn work(op: &Op) -> f64 {
+fn work(op: &TableOp) -> f64 {
     let map = |size: u32, channels: u32| f64::from(size) * f64::from(size) * f64::from(channels);
     op.macs().0 as f64 + map(op.in_size, op.in_channels) + map(op.out_size, op.out_channels)
 }
@@ -210,7 +210,7 @@ fn spreads(table: &OpTable, quantity: Quantity) -> Option<String> {
 /// Pooling reads a map once, so it does not cost more than every convolution.
 fn dear_pooling(table: &OpTable, quantity: Quantity) -> Option<String> {
     let of = |pools: bool| {
-        let rows = table.rows().iter().filter(move |row| (row.key.op().kind == OpKind::AvgPool) == pools);
+        let rows = table.rows().iter().filter(move |row| (row.key.op().kind == TableKind::AvgPool) == pools);
         let values = rows.filter_map(|row| Some((row.measurement(quantity)?.value, row)));
         values.max_by(|a, b| a.0.total_cmp(&b.0))
     };
@@ -223,7 +223,7 @@ fn dear_pooling(table: &OpTable, quantity: Quantity) -> Option<String> {
 
 /// Operators that differ in one size only, of which the larger costs less: more than 5 % and two deviations less.
 fn not_monotone(table: &OpTable, quantity: Quantity) -> Option<String> {
-    type Size = (&'static str, fn(&mut Op) -> &mut u32);
+    type Size = (&'static str, fn(&mut TableOp) -> &mut u32);
     let sizes: [Size; 4] = [
         ("kernel", |op| &mut op.kernel),
         ("width inside", |op| &mut op.mid_channels),

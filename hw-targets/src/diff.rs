@@ -1,9 +1,9 @@
 //! Two targets, operator by operator: the ratio of what they say, its spread, and where they differ most.
 
 use crate::cost::Scope;
+use crate::table_op::TableOp;
 use crate::target::Target;
 use network::units::Quantity;
-use network::workload::Op;
 
 /// How many of the largest differences are kept.
 const LARGEST: usize = 5;
@@ -12,7 +12,7 @@ const LARGEST: usize = 5;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pair {
     /// The operator.
-    pub op: Op,
+    pub op: TableOp,
     /// Input size of the network it is in.
     pub resolution: u32,
     /// What the first target says, in SI units.
@@ -51,11 +51,11 @@ pub struct Difference {
 
 /// Compares two targets in `quantity` over `ops` (with the input size of their network); `None` if either target does
 /// not know the quantity, or no operator is known to both.
-pub fn difference(a: &Target, b: &Target, quantity: Quantity, ops: &[(Op, u32)]) -> Option<Difference> {
+pub fn difference(a: &Target, b: &Target, quantity: Quantity, ops: &[(TableOp, u32)]) -> Option<Difference> {
     let scopes = (a.provenance(quantity)?.1, b.provenance(quantity)?.1);
     let (mut pairs, mut alone) = (Vec::new(), (0, 0));
     for &(op, resolution) in ops {
-        let of = |target: &Target| target.cost_in(quantity, &op, resolution).ok().map(|cost| cost.value);
+        let of = |target: &Target| target.cost_in(quantity, &op.op(), resolution).ok().map(|cost| cost.value);
         match (of(a), of(b)) {
             (Some(a), Some(b)) if a > 0.0 && b > 0.0 => pairs.push(Pair { op, resolution, a, b }),
             (Some(_), None) => alone.0 += 1,
@@ -104,7 +104,7 @@ mod tests {
             TargetLibrary::new(None).find(path.to_str().unwrap()).unwrap()
         };
         let (a, b) = (file("a.csv", 1.0, 1.0, 1..9), file("b.csv", 2.0, 1.5, 2..12));
-        let mut ops: Vec<(Op, u32)> = a.operators();
+        let mut ops: Vec<(TableOp, u32)> = a.operators();
         ops.extend(b.operators());
         ops.sort_unstable();
         ops.dedup();

@@ -5,15 +5,17 @@ use super::*;
 use crate::cost::{CostSum, Grade};
 use crate::error::Place;
 use crate::table::{Measurement, OpKey, Row};
+use crate::table_op::testing::change;
+use crate::table_op::{TableKind, TableOp};
+use network::op::Workload;
 use network::units::Joules;
-use network::workload::{Op, OpKind, Workload};
 use storage::failure::Failure;
 
 #[test]
 fn what_is_measured_here_is_given_as_it_will_be_found() {
     let home = home();
     let measured = |at: u32| Measurement { std: None, ..Measurement::of(1e-4 + f64::from(at) / 7e6) };
-    let op = |at: u32| Op { batch_norm: true, ..Op::plain(OpKind::Linear, 1, 8, 1, at) };
+    let op = |at: u32| TableOp { batch_norm: true, ..TableOp::plain(TableKind::Linear, 1, 8, 1, at) };
     let row = |at: u32| Row {
         key: OpKey::new(&op(at), None),
         latency: Some(measured(at)),
@@ -28,7 +30,7 @@ fn what_is_measured_here_is_given_as_it_will_be_found() {
     let given = home.library.add_measured("here", manifest, table.clone()).unwrap();
     let found = home.library.find("here").unwrap();
     let bits = |target: &Target| -> Vec<u64> {
-        (1..500).map(|at| target.cost_in(Quantity::Latency, &op(at), 32).unwrap().value.to_bits()).collect()
+        (1..500).map(|at| target.cost_in(Quantity::Latency, &op(at).op(), 32).unwrap().value.to_bits()).collect()
     };
     assert_eq!(bits(&given), bits(&found));
     // Some of them are not what was measured, to the last bit, or the test says nothing.
@@ -117,7 +119,7 @@ fn grade_a_lasts_as_long_as_what_it_stands_on() {
     let fitted = home.library.keep_fitted(&validated, "fitted", &[(Quantity::Latency, model)]).unwrap();
     let mut network = network();
     assert_eq!(of_network(&fitted, &network), Grade::A);
-    network.ops[0].out_channels = 16;
+    change(&mut network, 0, |op| op.out_channels = 16);
     assert_eq!(of_network(&fitted, &network), Grade::C);
     // A fit to networks may be corrected on the same ones.
     let vim4 = home.library.find("khadas-vim4").unwrap();
@@ -153,7 +155,7 @@ fn a_cost_per_mac_is_less_certain_outside_of_its_networks() {
     let board = TargetLibrary::new(None).find("stm32l4r5").unwrap();
     let of = |scale: u32| {
         let mut network = network();
-        network.ops[1].out_channels *= scale;
+        change(&mut network, 1, |op| op.out_channels *= scale);
         let cost = board.cost_of(&network).unwrap().energy.unwrap();
         (cost.sigma() / cost.value, cost.outside)
     };

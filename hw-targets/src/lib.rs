@@ -11,7 +11,7 @@
 //! # Ok::<(), hw_targets::error::HwError>(())
 //! ```
 //!
-//! A network reaches this crate as a [`Workload`](network::workload::Workload): operators in order, every shape known. A
+//! A network reaches this crate as a [`Workload`](network::op::Workload): operators in order, every shape known. A
 //! [`target::Target`] answers for each with a value, its error in two parts, and where it comes from ([`cost`]). Where
 //! the answers come from, a measured [`table`] or a fitted [`model`], is the target's own business.
 
@@ -42,6 +42,7 @@ pub mod shipped_networks;
 mod shipped_pixel1;
 pub mod table;
 mod table_file;
+pub mod table_op;
 mod table_parquet;
 pub mod target;
 mod tiny_networks;

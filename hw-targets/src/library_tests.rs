@@ -3,8 +3,11 @@
 use super::*;
 use crate::budget::Budget;
 use crate::cost::{Grade, Method, Scope};
+use crate::table_op::testing::change;
+use crate::table_op::workload;
+use crate::table_op::{TableKind, TableOp};
+use network::op::{Activation, Workload};
 use network::units::{Bytes, Joules, Quantity};
-use network::workload::{Activation, Op, OpKind, Workload};
 use storage::failure::Failure;
 
 pub(super) const TABLE: &str = "op_type,in_h,in_w,in_c,out_h,out_w,out_c,kernel,stride,groups,mid_c,se,se_mid_c,activation,residual,latency_ms,latency_ms_std,energy_mJ,energy_method\n\
@@ -12,8 +15,8 @@ pub(super) const TABLE: &str = "op_type,in_h,in_w,in_c,out_h,out_w,out_c,kernel,
     linear,1,1,8,1,1,10,1,1,1,0,0,0,none,0,1,0.4,1,measured_rail\n";
 
 pub(super) fn network() -> Workload {
-    let stem = Op {
-        kind: OpKind::Conv,
+    let stem = TableOp {
+        kind: TableKind::Conv,
         in_size: 32,
         in_channels: 3,
         out_size: 16,
@@ -28,8 +31,8 @@ pub(super) fn network() -> Workload {
         residual: false,
         batch_norm: true,
     };
-    let classifier = Op {
-        kind: OpKind::Linear,
+    let classifier = TableOp {
+        kind: TableKind::Linear,
         in_size: 1,
         in_channels: 8,
         out_size: 1,
@@ -40,7 +43,7 @@ pub(super) fn network() -> Workload {
         batch_norm: false,
         ..stem
     };
-    Workload { resolution: 32, ops: vec![stem, classifier] }
+    workload(32, &[stem, classifier])
 }
 
 pub(super) struct Home {
@@ -104,7 +107,7 @@ fn an_operator_that_was_not_measured_is_named() {
     let home = home();
     let target = home.add().unwrap();
     let mut network = network();
-    network.ops[0].in_channels = 4;
+    change(&mut network, 0, |op| op.in_channels = 4);
     let error = target.cost_of(&network).unwrap_err();
     assert_eq!(error.kind().exit_code(), 3);
     assert!(error.to_string().contains("conv 32x32x4 -> 16x16x8"), "{error}");
@@ -172,7 +175,7 @@ fn a_fitted_model_answers_for_what_the_table_lacks() {
     let mut network = network();
     let measured = target.cost_in(Quantity::Latency, &network.ops[0], 32).unwrap();
     assert!(!measured.fitted && (measured.value - 2e-3).abs() < 1e-15);
-    network.ops[0].in_channels = 4;
+    change(&mut network, 0, |op| op.in_channels = 4);
     let fitted = target.cost_in(Quantity::Latency, &network.ops[0], 32).unwrap();
     assert!(fitted.fitted && fitted.outside && fitted.value > 0.0);
 }
@@ -190,7 +193,7 @@ fn a_limit_on_extrapolation_is_read_kept_and_lifted() {
         home.add()
     };
     // The stem has 3 input channels in the fit: 12 are two doublings, 48 are four.
-    let stem = |in_channels| Op { in_channels, ..network().ops[0] };
+    let stem = |in_channels| TableOp { in_channels, ..TableOp::of(&network().ops[0]).unwrap() }.op();
     let ask = |target: &Target, in_channels| target.cost_in(Quantity::Latency, &stem(in_channels), 32);
     let own = with(Some(1.5)).unwrap();
     let error = ask(&own, 12).unwrap_err();

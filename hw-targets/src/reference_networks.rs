@@ -6,7 +6,8 @@
 //! (arXiv:1801.04381, Table 2) at any width and resolution, to fit to whole networks. The general way from a search
 //! space to operators is not this crate's; where both lower the same networks, a test of `search` compares them.
 
-use network::workload::{Activation, Op, OpKind, Workload};
+use crate::table_op::{TableKind, TableOp, workload};
+use network::op::{Activation, Workload};
 
 /// Choices of one network: depth of every stage; kernel and expand ratio of every block, four blocks to a stage (FBNet's
 /// first and last stage have one).
@@ -39,7 +40,7 @@ fn scaled(width: u32, percent: u32) -> u32 {
 
 /// A network growing operator by operator.
 struct Chain {
-    ops: Vec<Op>,
+    ops: Vec<TableOp>,
     size: u32,
     channels: u32,
 }
@@ -47,8 +48,8 @@ struct Chain {
 impl Chain {
     fn conv(&mut self, kernel: u32, stride: u32, width: u32, activation: Activation, batch_norm: bool) {
         let out_size = (self.size - 1) / stride + 1;
-        self.ops.push(Op {
-            kind: OpKind::Conv,
+        self.ops.push(TableOp {
+            kind: TableKind::Conv,
             in_size: self.size,
             in_channels: self.channels,
             out_size,
@@ -70,7 +71,7 @@ impl Chain {
         let mid_channels = make_divisible(self.channels * expand);
         self.conv(kernel, stride, stage.width, stage.activation, true);
         let op = self.ops.last_mut().expect("conv pushed one");
-        op.kind = OpKind::MbConv;
+        op.kind = TableKind::MbConv;
         op.mid_channels = mid_channels;
         op.expand_conv = expand != 1 || expand_conv_at_one;
         op.se_channels = if stage.squeeze_excite { make_divisible(mid_channels / 4) } else { 0 };
@@ -92,13 +93,13 @@ impl Chain {
     fn pool(&mut self) {
         self.conv(1, 1, self.channels, Activation::None, false);
         let op = self.ops.last_mut().expect("conv pushed one");
-        (op.kind, op.out_size) = (OpKind::AvgPool, 1);
+        (op.kind, op.out_size) = (TableKind::AvgPool, 1);
         self.size = 1;
     }
 
     fn classifier(&mut self, classes: u32) {
         self.conv(1, 1, classes, Activation::None, false);
-        self.ops.last_mut().expect("conv pushed one").kind = OpKind::Linear;
+        self.ops.last_mut().expect("conv pushed one").kind = TableKind::Linear;
     }
 }
 
@@ -128,7 +129,7 @@ pub(crate) fn mbv3(genome: &Genome, resolution: u32, percent: u32) -> Workload {
     chain.pool();
     chain.conv(1, 1, scaled(1280), HSwish, false);
     chain.classifier(1000);
-    Workload { resolution, ops: chain.ops }
+    workload(resolution, &chain.ops)
 }
 
 /// Stages of FBNet in its ImageNet or its CIFAR form.
@@ -153,7 +154,7 @@ fn fbnet_around(blocks: impl FnOnce(&mut Chain), resolution: u32, imagenet: bool
     chain.conv(1, 1, if imagenet { 1984 } else { 1504 }, Activation::Relu, true);
     chain.pool();
     chain.classifier(classes);
-    Workload { resolution, ops: chain.ops }
+    workload(resolution, &chain.ops)
 }
 
 /// FBNet in elastic form.
@@ -179,7 +180,7 @@ pub(crate) fn proxyless(genome: &Genome) -> Workload {
     chain.conv(1, 1, 1280, Activation::Relu6, true);
     chain.size = 1;
     chain.classifier(1000);
-    Workload { resolution: 224, ops: chain.ops }
+    workload(224, &chain.ops)
 }
 
 /// FBNet of 22 operator numbers in the CIFAR form: 0…8 = k3e1, k3e1 with two groups, k3e3, k3e6, k5e1, k5e1 with two
@@ -199,7 +200,7 @@ pub(crate) fn fbnet_operators(numbers: &[u32], resolution: u32, classes: u32) ->
                 }
                 None if stride == 1 && chain.channels == stage.width => {
                     let (size, channels) = (chain.size, chain.channels);
-                    chain.ops.push(Op::plain(OpKind::AvgPool, size, channels, size, channels));
+                    chain.ops.push(TableOp::plain(TableKind::AvgPool, size, channels, size, channels));
                 }
                 None => chain.conv(1, stride, stage.width, Activation::Relu, true),
             }
@@ -237,7 +238,7 @@ pub(crate) fn mobilenet_v1_with(percent: u32, resolution: u32, classes: u32) -> 
     }
     chain.pool();
     chain.classifier(classes);
-    Workload { resolution, ops: chain.ops }
+    workload(resolution, &chain.ops)
 }
 
 /// MobileNet v2 of `percent` of the full width; the last convolution is never narrower than 1280.
@@ -256,7 +257,7 @@ pub(crate) fn mobilenet_v2(percent: u32, resolution: u32) -> Workload {
     chain.conv(1, 1, scaled(1280).max(1280), Activation::Relu6, true);
     chain.pool();
     chain.classifier(MOBILENET_CLASSES);
-    Workload { resolution, ops: chain.ops }
+    workload(resolution, &chain.ops)
 }
 
 /// SplitMix64 (Steele, Lea & Flood 2014): enough to pick networks, the same everywhere.

@@ -147,8 +147,9 @@ mod tests {
     use super::*;
     use crate::library::SHIPPED;
     use crate::table::OpTable;
+    use crate::table_op::{TableKind, TableOp};
     use crate::work_list::work_list;
-    use network::workload::{Activation, Op, OpKind};
+    use network::op::Activation;
 
     fn accepts(schema: &Value, instance: &Value) -> bool {
         jsonschema::validator_for(schema).unwrap().is_valid(instance)
@@ -168,19 +169,28 @@ mod tests {
             .into()
     }
 
-    fn operators() -> Vec<Op> {
-        let conv =
-            Op { kernel: 3, stride: 2, activation: Activation::HSwish, ..Op::plain(OpKind::Conv, 32, 3, 16, 16) };
-        let depthwise = Op { kernel: 3, groups: 16, ..Op::plain(OpKind::Conv, 16, 16, 16, 16) };
-        let block = Op { kernel: 5, mid_channels: 64, expand_conv: true, ..Op::plain(OpKind::MbConv, 16, 16, 16, 16) };
-        let squeezed = Op { se_channels: 16, residual: true, ..block };
+    fn operators() -> Vec<TableOp> {
+        let conv = TableOp {
+            kernel: 3,
+            stride: 2,
+            activation: Activation::HSwish,
+            ..TableOp::plain(TableKind::Conv, 32, 3, 16, 16)
+        };
+        let depthwise = TableOp { kernel: 3, groups: 16, ..TableOp::plain(TableKind::Conv, 16, 16, 16, 16) };
+        let block = TableOp {
+            kernel: 5,
+            mid_channels: 64,
+            expand_conv: true,
+            ..TableOp::plain(TableKind::MbConv, 16, 16, 16, 16)
+        };
+        let squeezed = TableOp { se_channels: 16, residual: true, ..block };
         vec![
             conv,
             depthwise,
             block,
             squeezed,
-            Op::plain(OpKind::AvgPool, 16, 16, 1, 16),
-            Op::plain(OpKind::Linear, 1, 16, 1, 10),
+            TableOp::plain(TableKind::AvgPool, 16, 16, 1, 16),
+            TableOp::plain(TableKind::Linear, 1, 16, 1, 10),
         ]
     }
 

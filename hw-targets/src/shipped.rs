@@ -36,8 +36,9 @@ use crate::shipped_help;
 use crate::shipped_networks;
 use crate::shipped_pixel1;
 use crate::table::{OpTable, Row};
+use crate::table_op::TableOp;
+use network::op::Workload;
 use network::units::Quantity;
-use network::workload::{Op, Workload};
 
 /// Vendor CPU power of the Pixel 3, watts above idle.
 const PIXEL3_WATTS: f64 = 1.2;
@@ -57,8 +58,8 @@ pub fn refit(data: &Path) -> Result<Vec<Manifest>, HwError> {
     let pi4 = hw_nas_bench::read(&lut, hw_nas_bench::Device::RaspberryPi4)?;
 
     let note10_latency = FittedModel::fit(&measured(&note10, Quantity::Latency, |_| true), 0.05)?;
-    let plain: Vec<Op> = note10.rows().iter().map(|row| *row.key.op()).filter(is_plain_block).collect();
-    let fit = |table: &OpTable, quantity, keep: fn(&Op) -> bool| {
+    let plain: Vec<TableOp> = note10.rows().iter().map(|row| *row.key.op()).filter(is_plain_block).collect();
+    let fit = |table: &OpTable, quantity, keep: fn(&TableOp) -> bool| {
         let mut model = FittedModel::fit(&measured(table, quantity, keep), 0.1)?;
         model.transfer_from(&note10_latency, "note10", &plain)?;
         Ok::<_, HwError>(model)
@@ -85,7 +86,7 @@ pub fn refit(data: &Path) -> Result<Vec<Manifest>, HwError> {
 
 /// Operators and values in SI units of one quantity of a table. FBNet's skips are left out: elastic spaces have none,
 /// and a copy of a map obeys other laws than the operators that the classes of a fit are made of.
-pub fn measured(table: &OpTable, quantity: Quantity, keep: impl Fn(&Op) -> bool) -> Vec<(Op, f64)> {
+pub fn measured(table: &OpTable, quantity: Quantity, keep: impl Fn(&TableOp) -> bool) -> Vec<(TableOp, f64)> {
     let is_skip = |row: &&Row| row.source_key.as_deref().is_some_and(|key| key.starts_with("Skip_"));
     let rows = table.rows().iter().filter(|row| keep(row.key.op()) && !is_skip(row));
     rows.filter_map(|row| Some((*row.key.op(), row.measurement(quantity)?.value))).collect()

@@ -176,8 +176,10 @@ mod tests {
     use crate::library::TargetLibrary;
     use crate::reference_networks::mobilenet_v1_with;
     use crate::shipped::tests::shared;
+    use crate::table_op::TableKind;
+    use crate::table_op::TableOp;
+    use network::op::Workload;
     use network::units::Quantity;
-    use network::workload::{Op, OpKind, Workload};
 
     #[test]
     fn boards_give_their_networks_back_within_the_stated_errors() {
@@ -190,8 +192,8 @@ mod tests {
             assert_eq!((energies.len(), latencies.len()), (4, 4));
             for (energy, latency) in energies.iter().zip(&latencies) {
                 // One layer with as many MACs: the board knows nothing else of a network.
-                let layer = Op::plain(OpKind::Linear, 1, 64, 1, (energy.macs / 64) as u32);
-                let cost = target.cost_of(&Workload { resolution: 1, ops: vec![layer] }).unwrap();
+                let layer = TableOp::plain(TableKind::Linear, 1, 64, 1, (energy.macs / 64) as u32);
+                let cost = target.cost_of(&Workload { resolution: 1, ops: vec![layer.op()] }).unwrap();
                 for (answer, measured) in [(cost.energy, energy), (cost.latency, latency)] {
                     let answer = answer.unwrap();
                     let error = answer.value / measured.value - 1.0;
@@ -232,8 +234,8 @@ mod tests {
         let check = |quantity: Quantity, value: fn(&TinyRow) -> Option<f64>| {
             let boards: Vec<_> = BOARDS.iter().map(|board| (board.name, measured(board, &rows, value))).collect();
             for MeasuredMacs { network, macs, .. } in &boards[0].1 {
-                let layer = Op::plain(OpKind::Linear, 1, 64, 1, (macs / 64) as u32);
-                let workload = Workload { resolution: 1, ops: vec![layer] };
+                let layer = TableOp::plain(TableKind::Linear, 1, 64, 1, (macs / 64) as u32);
+                let workload = Workload { resolution: 1, ops: vec![layer.op()] };
                 let truth = boards.iter().map(|(board, networks)| {
                     (*board, networks.iter().find(|other| other.network == *network).unwrap().value)
                 });

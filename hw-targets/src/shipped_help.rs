@@ -21,7 +21,7 @@ use crate::model::NetworkFit;
 use crate::model::fit::mean_absolute;
 use crate::reference_networks::{Genome, fbnet_operators, mbv3};
 use crate::shipped::{bundles, text};
-use network::workload::Workload;
+use network::op::Workload;
 
 /// Where the files lie among the measurements.
 const FOLDER: &str = "help-latency";

@@ -23,9 +23,10 @@ use crate::model::{CostModel, FittedModel};
 use crate::reference_networks::{Picker, proxyless};
 use crate::shipped::{bundles, fitted, measured, network_mape, text};
 use crate::table::OpTable;
+use crate::table_op::{TableKind, TableOp};
 use crate::target::Target;
+use network::op::{Activation, Workload};
 use network::units::Quantity;
-use network::workload::{Activation, Op, OpKind, Workload};
 
 /// Error common to all networks: a judgement. Threads and the release of the runtime are not stated.
 const COMMON_REL: f64 = 0.1;
@@ -37,7 +38,7 @@ const NETWORKS: usize = 1000;
 ///
 /// # Errors
 /// Those of reading and fitting.
-pub(crate) fn refit(data: &Path, note10: &FittedModel, plain: &[Op]) -> Result<Manifest, HwError> {
+pub(crate) fn refit(data: &Path, note10: &FittedModel, plain: &[TableOp]) -> Result<Manifest, HwError> {
     let Imported { table, .. } = proxyless_yaml::read(&data.join("proxylessnas-pixel1"))?;
     let other = single_path_nas::read(&data.join("single-path-nas-pixel1"))?.table;
     let whole = ofa_specialized::read(&data.join("ofa-specialized"), "pixel1")?;
@@ -108,10 +109,10 @@ fn most(values: impl Iterator<Item = f64>) -> f64 {
 const STEM_DOUBLINGS: f64 = 3.25;
 
 /// The fit of the table, with pooling from `note10`.
-fn model(table: &OpTable, note10: &FittedModel, plain: &[Op]) -> Result<FittedModel, HwError> {
+fn model(table: &OpTable, note10: &FittedModel, plain: &[TableOp]) -> Result<FittedModel, HwError> {
     let no_fit = |problem: String| HwError::NoFit { what: "pooling".to_string(), problem };
     let pool = note10.classes.get(&OpClass::Pool).ok_or_else(|| no_fit("note10 has none".to_string()))?;
-    let fit = |rows: &[(Op, f64)]| {
+    let fit = |rows: &[(TableOp, f64)]| {
         let mut model = FittedModel::fit(rows, COMMON_REL)?;
         model.transfer_from(note10, "note10", plain)?;
         let ratio = model.transfer.as_ref().map_or(1.0, |transfer| transfer.ratio);
@@ -123,9 +124,9 @@ fn model(table: &OpTable, note10: &FittedModel, plain: &[Op]) -> Result<FittedMo
     };
     let mut rows = measured(table, Quantity::Latency, |_| true);
     let first = fit(&rows)?;
-    for (op, value) in rows.iter_mut().filter(|(op, _)| op.kind == OpKind::Linear) {
-        let pooling = Op::plain(OpKind::AvgPool, LAST_MAP, op.in_channels, 1, op.in_channels);
-        *value -= first.cost(&pooling, 0).map_err(|uncovered| no_fit(uncovered.near))?.value;
+    for (op, value) in rows.iter_mut().filter(|(op, _)| op.kind == TableKind::Linear) {
+        let pooling = TableOp::plain(TableKind::AvgPool, LAST_MAP, op.in_channels, 1, op.in_channels);
+        *value -= first.cost(&pooling.op(), 0).map_err(|uncovered| no_fit(uncovered.near))?.value;
     }
     fit(&rows)
 }
@@ -156,7 +157,7 @@ fn correction(manifest: &Manifest, whole: &[(Workload, f64)]) -> Result<(Correct
 /// One sentence on how the two tables that name this phone agree.
 fn against_single_path_nas(table: &OpTable, other: &OpTable) -> String {
     // The two networks differ in what ends a convolution, ReLU6 and ReLU, which costs the same.
-    let plain = |op: &Op| Op { activation: Activation::Relu, ..*op };
+    let plain = |op: &TableOp| TableOp { activation: Activation::Relu, ..*op };
     let seconds = |row: &crate::table::Row| row.latency.map(|latency| latency.value);
     let mut ratios: Vec<f64> = other
         .rows()
@@ -211,9 +212,9 @@ mod tests {
         let Some(shared) = shared() else { return };
         let target = TargetLibrary::new(None).find("pixel1").unwrap();
         let table = proxyless_yaml::read(&shared.join("data/hw/proxylessnas-pixel1")).unwrap().table;
-        let (classifier, whole) = measured(&table, Quantity::Latency, |op| op.kind == OpKind::Linear)[0];
-        let pooling = Op::plain(OpKind::AvgPool, LAST_MAP, 1280, 1, 1280);
-        let alone = |op: &Op| target.cost_in(Quantity::Latency, op, 224).unwrap();
+        let (classifier, whole) = measured(&table, Quantity::Latency, |op| op.kind == TableKind::Linear)[0];
+        let pooling = TableOp::plain(TableKind::AvgPool, LAST_MAP, 1280, 1, 1280);
+        let alone = |op: &TableOp| target.cost_in(Quantity::Latency, &op.op(), 224).unwrap();
         let scale = target.manifest().latency.as_ref().unwrap().correction.unwrap().scale;
         let sum = (alone(&classifier).value + alone(&pooling).value) / scale;
         assert!((sum / whole - 1.0).abs() < 0.01, "{sum} {whole}");

@@ -5,8 +5,9 @@ use super::*;
 use crate::library::{SHIPPED, TargetLibrary};
 use crate::manifest::ClassEntry;
 use crate::reference_networks::Genome;
+use crate::table_op::TableKind;
+use network::op::Activation;
 use network::units::Joules;
-use network::workload::{Activation, OpKind};
 
 /// The folder with published measurements and golden values, or a visible word that it is not there.
 pub(crate) fn shared() -> Option<PathBuf> {
@@ -126,7 +127,7 @@ fn tx2_energy_on_the_blocks_of_one_image_size() {
     assert_eq!(table.rows().len(), 201 + 12, "the 201 operators, and the skips that are convolutions");
     let cifar = [(32, 16), (32, 24), (16, 32), (8, 64), (8, 112), (4, 184)];
     let rows = measured(&table, Quantity::Energy, |op| {
-        op.kind == OpKind::MbConv && op.groups == 1 && !cifar.contains(&(op.in_size, op.in_channels))
+        op.kind == TableKind::MbConv && op.groups == 1 && !cifar.contains(&(op.in_size, op.in_channels))
     });
     assert_eq!(rows.len(), 72);
     let model = FittedModel::fit(&rows, 0.1).unwrap();
@@ -163,26 +164,26 @@ fn pixel3_answers_for_the_phone_space_lie_where_the_table_says() {
 fn errors_grow_outside_the_range_and_with_transferred_terms() {
     let pixel3 = TargetLibrary::new(None).find("pixel3").unwrap();
     let network = fbnet(&uniform(3, 3, 1), 32, false, 10);
-    let block = network.ops[2];
-    let rel = |op: &Op| {
-        let estimate = pixel3.cost_in(Quantity::Latency, op, 32).unwrap();
+    let block = TableOp::of(&network.ops[2]).unwrap();
+    let rel = |op: &TableOp| {
+        let estimate = pixel3.cost_in(Quantity::Latency, &op.op(), 32).unwrap();
         (estimate.std / estimate.value, estimate.outside)
     };
     let (inside, flagged) = rel(&block);
     assert!(!flagged && inside < 0.15, "{inside}");
     for odd in [
-        Op { kernel: 7, ..block },
-        Op { se_channels: 24, ..block },
-        Op { activation: Activation::HSwish, ..block },
-        Op { in_channels: 4, ..block },
+        TableOp { kernel: 7, ..block },
+        TableOp { se_channels: 24, ..block },
+        TableOp { activation: Activation::HSwish, ..block },
+        TableOp { in_channels: 4, ..block },
     ] {
         let (wider, flagged) = rel(&odd);
         assert!(flagged && wider > 1.1 * inside, "{odd}: {wider}");
     }
     let tx2 = TargetLibrary::new(None).find("jetson-tx2").unwrap();
-    let error = tx2.cost(&Op { groups: 2, ..block }, 32).unwrap_err();
+    let error = tx2.cost(&TableOp { groups: 2, ..block }.op(), 32).unwrap_err();
     assert!(error.hint().unwrap().contains("groups"), "{error}");
-    let floor = tx2.cost_in(Quantity::Latency, &block, 32).unwrap().value;
+    let floor = tx2.cost_in(Quantity::Latency, &block.op(), 32).unwrap().value;
     assert!((4.0e-4..9.0e-4).contains(&floor), "{floor}");
 }
 

@@ -9,24 +9,24 @@ use std::path::{Path, PathBuf};
 
 use crate::cost::{Method, Scope, Statistic};
 use crate::error::{HwError, Place};
+use crate::table_op::TableOp;
 use network::units::Quantity;
-use network::workload::Op;
 
 /// What a row is found by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OpKey {
-    op: Op,
+    op: TableOp,
     network_resolution: Option<u32>,
 }
 
 impl OpKey {
     /// The key of `op` inside a network of input size `network_resolution` (`None` = any).
-    pub fn new(op: &Op, network_resolution: Option<u32>) -> Self {
-        Self { op: Op { batch_norm: true, ..*op }, network_resolution }
+    pub fn new(op: &TableOp, network_resolution: Option<u32>) -> Self {
+        Self { op: TableOp { batch_norm: true, ..*op }, network_resolution }
     }
 
     /// The operator; `batch_norm` is always true here.
-    pub fn op(&self) -> &Op {
+    pub fn op(&self) -> &TableOp {
         &self.op
     }
 
@@ -129,7 +129,7 @@ impl OpTable {
 
     /// The row of `op` in a network of input size `network_resolution`: the one measured for that size, else the one
     /// for any size.
-    pub fn get(&self, op: &Op, network_resolution: u32) -> Option<&Row> {
+    pub fn get(&self, op: &TableOp, network_resolution: u32) -> Option<&Row> {
         let at = |resolution| self.index.get(&OpKey::new(op, resolution));
         at(Some(network_resolution)).or_else(|| at(None)).map(|&row| &self.rows[row])
     }
@@ -162,7 +162,7 @@ impl OpTable {
     }
 
     /// What is near `op` in this table, in words, for the error about a missing operator.
-    pub(crate) fn near(&self, op: &Op, network_resolution: u32) -> String {
+    pub(crate) fn near(&self, op: &TableOp, network_resolution: u32) -> String {
         if let Some(row) = self.rows.iter().find(|row| row.key.op == OpKey::new(op, None).op) {
             let sizes = self.network_resolutions().unwrap_or_default();
             let sizes: Vec<String> = sizes.iter().map(u32::to_string).collect();
@@ -172,7 +172,7 @@ impl OpTable {
                 sizes.join(", ")
             );
         }
-        let distance = |other: &Op| {
+        let distance = |other: &TableOp| {
             let far = |a: u32, b: u32| (f64::from(a.max(1)) / f64::from(b.max(1))).ln().abs();
             f64::from(u8::from(other.kind != op.kind)) * 100.0
                 + far(op.in_size, other.in_size)

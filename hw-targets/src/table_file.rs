@@ -15,8 +15,9 @@ use crate::cells::{Cells, Line, check_conditions, csv_cells, open};
 use crate::cost::{Method, Scope, Statistic};
 use crate::error::{HwError, Place};
 use crate::table::{Measurement, OpKey, OpTable, Row};
+use crate::table_op::{TableKind, TableOp};
 use crate::table_parquet::parquet_cells;
-use network::workload::{Activation, Op, OpKind};
+use network::op::Activation;
 use storage::atomic::write_atomically;
 
 /// What an operator is found by.
@@ -104,7 +105,7 @@ fn cell_of(row: &Row, column: &str) -> String {
     let maybe = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     let milli = |value: Option<f64>| maybe(value.map(|value| value * 1e3));
     match column {
-        "op_type" if op.kind == OpKind::Conv && op.groups > 1 && op.groups == op.in_channels => "dwconv".to_string(),
+        "op_type" if op.kind == TableKind::Conv && op.groups > 1 && op.groups == op.in_channels => "dwconv".to_string(),
         "op_type" => op.kind.name().to_string(),
         "in_h" | "in_w" => op.in_size.to_string(),
         "in_c" => op.in_channels.to_string(),
@@ -120,7 +121,7 @@ fn cell_of(row: &Row, column: &str) -> String {
         "residual" => flag(op.residual),
         "network_resolution" => row.key.network_resolution().map(|size| size.to_string()).unwrap_or_default(),
         "expand_conv" => flag(op.expand_conv),
-        "expand_ratio" if op.kind == OpKind::MbConv => {
+        "expand_ratio" if op.kind == TableKind::MbConv => {
             (f64::from(op.mid_channels) / f64::from(op.in_channels)).to_string()
         }
         "latency_ms" => milli(row.latency.map(|latency| latency.value)),
@@ -159,22 +160,22 @@ impl Line<'_> {
     }
 
     /// The operator, or `None` for a row type that is only a part of a block.
-    fn op(&self) -> Result<Option<Op>, HwError> {
+    fn op(&self) -> Result<Option<TableOp>, HwError> {
         let word = self.text("op_type");
         let kind = match word {
             "se" | "identity" => return Ok(None),
-            "dwconv" => OpKind::Conv,
-            _ => OpKind::parse(word)
+            "dwconv" => TableKind::Conv,
+            _ => TableKind::parse(word)
                 .ok_or_else(|| self.bad("op_type", "is none of: conv dwconv mbconv linear avgpool se identity"))?,
         };
         let square = |height: &str, width: &str, empty| {
             let (h, w) = (self.whole(height, 1, empty)?, self.whole(width, 1, empty)?);
             if h == w { Ok(h) } else { Err(self.bad(width, format!("differs from {height} = {h}; maps are square"))) }
         };
-        let convolution = matches!(kind, OpKind::Conv | OpKind::MbConv);
+        let convolution = matches!(kind, TableKind::Conv | TableKind::MbConv);
         let one = (!convolution).then_some(1);
         let in_channels = self.whole("in_c", 1, None)?;
-        let out_channels = self.whole("out_c", 1, (kind == OpKind::AvgPool).then_some(in_channels))?;
+        let out_channels = self.whole("out_c", 1, (kind == TableKind::AvgPool).then_some(in_channels))?;
         let groups = self.whole("groups", 1, Some(if word == "dwconv" { in_channels } else { 1 }))?;
         let mid_channels = self.whole("mid_c", 0, Some(0))?;
         let se_channels = self.whole("se_mid_c", 0, Some(0))?;
@@ -184,9 +185,9 @@ impl Line<'_> {
                 Activation::parse(word).ok_or_else(|| self.bad("activation", "is none of: none relu relu6 hswish"))?
             }
         };
-        let mut op = Op {
+        let mut op = TableOp {
             kind,
-            in_size: square("in_h", "in_w", (kind == OpKind::Linear).then_some(1))?,
+            in_size: square("in_h", "in_w", (kind == TableKind::Linear).then_some(1))?,
             in_channels,
             out_size: square("out_h", "out_w", one)?,
             out_channels,
@@ -206,7 +207,7 @@ impl Line<'_> {
         if op.kernel > 255 || op.in_size > 65_535 || op.out_size > 65_535 {
             return Err(self.bad("kernel", "or a map size is beyond any network"));
         }
-        if kind == OpKind::MbConv {
+        if kind == TableKind::MbConv {
             if mid_channels == 0 {
                 return Err(self.bad("mid_c", "is empty: it is the absolute width inside the block"));
             }
@@ -223,7 +224,7 @@ impl Line<'_> {
         if !convolution {
             (op.kernel, op.stride, op.groups) = (1, 1, 1);
         }
-        if kind == OpKind::Linear && (op.in_size, op.out_size) != (1, 1) {
+        if kind == TableKind::Linear && (op.in_size, op.out_size) != (1, 1) {
             return Err(self.bad("in_h", "is above 1: a linear operator takes a vector"));
         }
         Ok(Some(op))

@@ -38,7 +38,7 @@ fn a_table_is_read_cell_by_cell() {
     assert_eq!(table.rows()[3].key.op().kernel, 1);
     assert!(table.notes()[0].contains("identity"));
     // Batch norm is not part of the key.
-    let op = Op { batch_norm: false, ..*block.key.op() };
+    let op = TableOp { batch_norm: false, ..*block.key.op() };
     assert!(table.get(&op, 32).is_some());
 }
 

@@ -15,8 +15,9 @@ use crate::manifest::{DefaultBundle, FittedEntry, Manifest};
 use crate::model::FittedModel;
 use crate::model::features::OpClass;
 use crate::table::OpTable;
+use crate::table_op::TableOp;
+use network::op::{Op, Workload};
 use network::units::{Bytes, Joules, Quantity, Seconds};
-use network::workload::{Op, Workload};
 
 /// A device that can say what an operator costs.
 #[derive(Clone, Debug)]
@@ -124,7 +125,7 @@ impl Target {
     }
 
     /// The operators of its table, each with the input size of a network that it holds for (0 = any).
-    pub fn operators(&self) -> Vec<(Op, u32)> {
+    pub fn operators(&self) -> Vec<(TableOp, u32)> {
         let rows = self.table.iter().flat_map(|table| table.rows());
         rows.map(|row| (*row.key.op(), row.key.network_resolution().unwrap_or(0))).collect()
     }
@@ -301,15 +302,29 @@ impl Target {
         self.require(quantity)?;
         let exact = |value: f64| Estimate { value, std: 0.0, common_rel: 0.0, fitted: false, outside: false };
         let Some(answer) = self.answer(quantity) else {
-            let alone = NetworkCost::exact(&Workload { resolution: network_resolution, ops: vec![*op] });
+            let alone = NetworkCost::exact(&Workload { resolution: network_resolution, ops: vec![op.clone()] });
             return Ok(exact(alone.value(quantity).unwrap_or(0.0)));
         };
-        answer.model.cost(op, network_resolution).map_err(|uncovered| HwError::MissingOperator {
-            target: self.name.clone(),
-            quantity,
-            op: op.to_string(),
-            resolution: network_resolution,
-            near: uncovered.near,
+        let one = |op: &Op| {
+            answer.model.cost(op, network_resolution).map_err(|uncovered| HwError::MissingOperator {
+                target: self.name.clone(),
+                quantity,
+                op: op.to_string(),
+                resolution: network_resolution,
+                near: uncovered.near,
+            })
+        };
+        let Some(pieces) = op.pieces() else { return one(op) };
+        let mut sum = CostSum::default();
+        for piece in &pieces {
+            sum.add(&one(piece)?);
+        }
+        Ok(Estimate {
+            value: sum.value,
+            std: sum.variance.sqrt(),
+            common_rel: if sum.value > 0.0 { sum.common / sum.value } else { 0.0 },
+            fitted: sum.fitted > 0,
+            outside: sum.outside > 0,
         })
     }
 

@@ -2,8 +2,9 @@
 //! github.com/mlcommons/tiny, `benchmark/training`), whose energies on microcontrollers are published.
 
 use crate::reference_networks::mobilenet_v1_with;
+use crate::table_op::{TableKind, TableOp, workload};
+use network::op::{Activation, Workload};
 use network::units::Macs;
-use network::workload::{Activation, Op, OpKind, Workload};
 
 /// Name in words and multiply-accumulates of the network of a benchmark: `ad`, `ic`, `kws` or `vww`.
 pub(crate) fn network(benchmark: &str) -> Option<(&'static str, Macs)> {
@@ -19,18 +20,18 @@ pub(crate) fn network(benchmark: &str) -> Option<(&'static str, Macs)> {
 /// Anomaly detection: fully connected layers around a bottleneck of 8.
 fn autoencoder() -> Workload {
     let widths = [640, 128, 128, 128, 128, 8, 128, 128, 128, 128, 640];
-    let layer = |pair: &[u32]| Op::plain(OpKind::Linear, 1, pair[0], 1, pair[1]);
-    Workload { resolution: 1, ops: widths.windows(2).map(layer).collect() }
+    let layer = |pair: &[u32]| TableOp::plain(TableKind::Linear, 1, pair[0], 1, pair[1]);
+    workload(1, &widths.windows(2).map(layer).collect::<Vec<TableOp>>())
 }
 
 /// Image classification on CIFAR-10: three stages of one residual pair each, 16, 32 and 64 wide.
 fn resnet_8() -> Workload {
-    let conv = |size: u32, from: u32, kernel: u32, stride: u32, to: u32| Op {
+    let conv = |size: u32, from: u32, kernel: u32, stride: u32, to: u32| TableOp {
         kernel,
         stride,
         activation: Activation::Relu,
         batch_norm: true,
-        ..Op::plain(OpKind::Conv, size, from, size / stride, to)
+        ..TableOp::plain(TableKind::Conv, size, from, size / stride, to)
     };
     let mut ops = vec![conv(32, 3, 3, 1, 16), conv(32, 16, 3, 1, 16), conv(32, 16, 3, 1, 16)];
     for (size, from) in [(32, 16), (16, 32)] {
@@ -38,8 +39,8 @@ fn resnet_8() -> Workload {
         // The pair, and the 1×1 convolution that brings its input to the same shape.
         ops.extend([conv(size, from, 3, 2, to), conv(half, to, 3, 1, to), conv(size, from, 1, 2, to)]);
     }
-    ops.extend([Op::plain(OpKind::AvgPool, 8, 64, 1, 64), Op::plain(OpKind::Linear, 1, 64, 1, 10)]);
-    Workload { resolution: 32, ops }
+    ops.extend([TableOp::plain(TableKind::AvgPool, 8, 64, 1, 64), TableOp::plain(TableKind::Linear, 1, 64, 1, 10)]);
+    workload(32, &ops)
 }
 
 /// Keyword spotting: 64 channels on maps of 25 × 5, which are not square and so no [`Workload`].
@@ -70,10 +71,10 @@ mod tests {
     fn operators_follow_on_each_other() {
         for network in [autoencoder(), mobilenet_v1_with(25, 96, 2)] {
             for pair in network.ops.windows(2) {
-                assert_eq!(pair[0].out_channels, pair[1].in_channels, "{} {}", pair[0], pair[1]);
+                assert_eq!(pair[0].output().channels, pair[1].input().channels, "{} {}", pair[0], pair[1]);
             }
         }
         let classifier = resnet_8().ops.pop().unwrap();
-        assert_eq!((classifier.in_channels, classifier.out_channels), (64, 10));
+        assert_eq!((classifier.input().channels, classifier.output().channels), (64, 10));
     }
 }

@@ -9,13 +9,13 @@ use std::path::Path;
 
 use crate::error::{HwError, Place};
 use crate::table::{OpKey, OpTable, Row};
-use network::workload::{Op, OpKind};
+use crate::table_op::{TableKind, TableOp};
 
 /// The list of `ops`, each once, in order of kind and shape; `path` is for messages.
 ///
 /// # Errors
 /// [`HwError::EmptyTable`] without operators.
-pub fn work_list(ops: &[Op], path: &Path) -> Result<OpTable, HwError> {
+pub fn work_list(ops: &[TableOp], path: &Path) -> Result<OpTable, HwError> {
     let keys: BTreeSet<OpKey> = ops.iter().map(|op| OpKey::new(op, None)).collect();
     let row = |(at, key): (usize, OpKey)| Row {
         key,
@@ -30,16 +30,16 @@ pub fn work_list(ops: &[Op], path: &Path) -> Result<OpTable, HwError> {
 }
 
 /// A name of letters, digits and `_` that no other operator has.
-fn file_name(op: &Op) -> String {
+fn file_name(op: &TableOp) -> String {
     let mut name = format!("{}_{}x{}_{}x{}", op.kind.name(), op.in_size, op.in_channels, op.out_size, op.out_channels);
-    if op.kind == OpKind::MbConv {
+    if op.kind == TableKind::MbConv {
         name += &format!("_mid{}", op.mid_channels);
         // The usual case is a block whose width differs from its input's having an expand convolution.
         if op.expand_conv != (op.mid_channels != op.in_channels) {
             name += if op.expand_conv { "_expand" } else { "_noexpand" };
         }
     }
-    if matches!(op.kind, OpKind::Conv | OpKind::MbConv) {
+    if matches!(op.kind, TableKind::Conv | TableKind::MbConv) {
         name += &format!("_k{}_s{}_{}", op.kernel, op.stride, op.activation.name());
     }
     if op.groups > 1 {

@@ -1,15 +1,29 @@
 //! What a network is, without a device and without a search space.
 //!
 //! ```
-//! use network::units::{Joules, Macs};
+//! use network::published;
+//! use network::units::Macs;
 //!
-//! let budget: Joules = "50mJ".parse()?;
-//! assert_eq!(budget.as_mj(), 50.0);
-//! assert_eq!(Macs(300_000_000).to_string(), "300 M");
-//! # Ok::<(), network::units::UnitError>(())
+//! let alexnet = published::network("alexnet", None)?;
+//! assert_eq!(alexnet.macs(), Macs(724_406_816));
+//! assert_eq!(alexnet.input().size, 227);
+//! // Every layer says what it reads, what it makes and what it costs.
+//! let first = &alexnet.layers()[0];
+//! assert_eq!((first.name.as_str(), first.layer.output.channels), ("conv1.conv", 96));
+//! # Ok::<(), published::UnknownNetwork>(())
 //! ```
+//!
+//! A network is a row of operators ([`op`]), each of which is taken apart into layers in one place ([`layers`]). MACs,
+//! parameters, memory ([`memory`]), running ([`execute`]) and all that other crates do with a network are folds over
+//! those layers.
 
+pub mod execute;
+pub mod layers;
 pub mod memory;
+pub mod op;
+pub mod published;
 mod quantity;
+pub mod shape;
+pub mod shape_file;
 pub mod units;
-pub mod workload;
+pub mod weights;

@@ -9,8 +9,9 @@
 //! Departures where TinyEngine has no rule: squeeze-excite pools into vectors of its own and scales in place; a depthwise
 //! convolution whose input is still needed for the residual does not run in place.
 
+use crate::layers::{Layer, LayerKind, Read, Window, chain};
+use crate::op::{Op, Workload};
 use crate::units::Bytes;
-use crate::workload::{Op, OpKind, Workload};
 
 /// Memory that one inference needs at its peak, weights not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,31 +41,34 @@ impl PeakMemory {
 }
 
 /// Flash that `op` takes in int8: a byte a weight, and 4 bytes of bias and 4 of scale for every output channel of its
-/// convolutions. The engine's code comes on top.
+/// convolutions and linear layers. The engine's code comes on top.
 pub fn flash(op: &Op) -> Bytes {
-    let u = u64::from;
-    let (cin, cout, mid, groups) = (u(op.in_channels), u(op.out_channels), u(op.mid_channels), u(op.groups.max(1)));
-    let taps = u(op.kernel) * u(op.kernel);
-    let layer = |weights: u64, channels: u64| weights + 8 * channels;
-    Bytes(match op.kind {
-        OpKind::Conv => layer(cin * cout * taps / groups, cout),
-        OpKind::Linear => layer(cin * cout, cout),
-        OpKind::AvgPool => 0,
-        OpKind::MbConv => {
-            let expand = if op.expand_conv { layer(cin * mid / groups, mid) } else { 0 };
-            let se = u(op.se_channels);
-            let squeeze_excite = if se > 0 { layer(mid * se, se) + layer(se * mid, mid) } else { 0 };
-            expand + layer(mid * taps, mid) + squeeze_excite + layer(mid * cout / groups, cout)
-        }
-    })
+    let layers = op.layers();
+    let weighted = layers.iter().filter(|layer| layer.is_weighted());
+    Bytes(weighted.map(|layer| layer.weight_count() + 8 * u64::from(layer.output.channels)).sum())
 }
 
-/// Peak memory of `workload` in int8.
+/// Peak memory of operators that follow on each other, in int8.
 pub fn peak_memory(workload: &Workload) -> PeakMemory {
+    peak_memory_of(&chain(&workload.ops))
+}
+
+/// Peak memory of a network's layers in int8.
+pub fn peak_memory_of(layers: &[Layer]) -> PeakMemory {
     let mut plan = Plan::default();
-    let mut current = plan.input(workload.ops.first().map_or(0, |op| map(op.in_size, op.in_channels)));
-    for op in &workload.ops {
-        current = plan.op(op, current);
+    let image = plan.input(layers.first().map_or(0, |layer| layer.input.elements()));
+    let mut last_reads = vec![0; layers.len() + 1];
+    for (at, layer) in layers.iter().enumerate() {
+        for read in &layer.reads {
+            last_reads[place(*read)] = at;
+        }
+    }
+    let mut tensors = vec![image];
+    for (at, layer) in layers.iter().enumerate() {
+        let inputs: Vec<usize> = layer.reads.iter().map(|read| tensors[place(*read)]).collect();
+        // What another layer still reads cannot be written over.
+        let in_place = layer.reads.first().is_some_and(|read| last_reads[place(*read)] <= at);
+        tensors.push(plan.layer(layer, &inputs, in_place));
     }
     PeakMemory {
         activations: Bytes(plan.pack()),
@@ -73,8 +77,12 @@ pub fn peak_memory(workload: &Workload) -> PeakMemory {
     }
 }
 
-fn map(size: u32, channels: u32) -> u64 {
-    u64::from(size) * u64::from(size) * u64::from(channels)
+/// The image first, then the layers.
+fn place(read: Read) -> usize {
+    match read {
+        Read::Input(_) => 0,
+        Read::Layer(at) => at + 1,
+    }
 }
 
 struct Tensor {
@@ -121,56 +129,55 @@ impl Plan {
         self.tensors.len() - 1
     }
 
-    fn conv(&mut self, input: usize, kernel: u32, channels: u32, out: (u32, u32)) -> usize {
-        let taps = u64::from(kernel) * u64::from(kernel) * u64::from(channels);
-        // Two columns of 16-bit values.
-        self.column_buffer = self.column_buffer.max(4 * taps);
-        if kernel > 1 {
-            self.kernel_buffer = self.kernel_buffer.max(2 * taps * u64::from(out.1));
-        }
-        self.make(&[input], map(out.0, out.1))
-    }
-
-    fn op(&mut self, op: &Op, input: usize) -> usize {
-        let out = map(op.out_size, op.out_channels);
-        match op.kind {
-            OpKind::Conv => self.conv(input, op.kernel, op.in_channels, (op.out_size, op.out_channels)),
-            OpKind::AvgPool if op.in_size == op.out_size => input,
-            OpKind::AvgPool | OpKind::Linear => self.make(&[input], out),
-            OpKind::MbConv => {
-                let wide = match op.expand_conv {
-                    true => self.conv(input, 1, op.in_channels, (op.in_size, op.mid_channels)),
-                    false => input,
-                };
-                let filtered = self.depthwise(op, wide, op.residual && wide == input);
-                if op.se_channels > 0 {
-                    let pooled = self.make(&[filtered], u64::from(op.mid_channels));
-                    let squeezed = self.conv(pooled, 1, op.mid_channels, (1, op.se_channels));
-                    let gates = self.conv(squeezed, 1, op.se_channels, (1, op.mid_channels));
-                    self.tensors[gates].last = self.step;
-                    self.tensors[filtered].last = self.step;
-                    self.step += 1;
+    /// The tensor that a layer makes, which may be the one that it reads.
+    fn layer(&mut self, layer: &Layer, inputs: &[usize], in_place: bool) -> usize {
+        let out = layer.output.elements();
+        match layer.kind {
+            LayerKind::Conv(Window { kernel, .. }, _) => {
+                let taps = u64::from(kernel) * u64::from(kernel) * u64::from(layer.input.channels);
+                // Two columns of 16-bit values.
+                self.column_buffer = self.column_buffer.max(4 * taps);
+                if kernel > 1 {
+                    self.kernel_buffer = self.kernel_buffer.max(2 * taps * u64::from(layer.output.channels));
                 }
-                let narrow = self.conv(filtered, 1, op.mid_channels, (op.out_size, op.out_channels));
-                if op.residual { self.make(&[narrow, input], out) } else { narrow }
+                self.make(inputs, out)
             }
+            LayerKind::Depthwise(window, _) => self.depthwise(layer, window, inputs[0], in_place),
+            // Done by the layer before, on the way out.
+            LayerKind::BatchNorm | LayerKind::Activation(_) if in_place => inputs[0],
+            // An identity.
+            LayerKind::Pool(_, Window { kernel: 1, stride: 1, .. }) if in_place => inputs[0],
+            LayerKind::Scale if in_place => {
+                for &input in inputs {
+                    self.tensors[input].last = self.step;
+                }
+                self.step += 1;
+                inputs[0]
+            }
+            LayerKind::Pool(..)
+            | LayerKind::Linear(_)
+            | LayerKind::Add
+            | LayerKind::Concat
+            | LayerKind::Scale
+            | LayerKind::BatchNorm
+            | LayerKind::Activation(_)
+            | LayerKind::LocalResponse { .. } => self.make(inputs, out),
         }
     }
 
-    fn depthwise(&mut self, op: &Op, input: usize, is_input_needed: bool) -> usize {
-        let out = map(op.out_size, op.mid_channels);
-        let taps = u64::from(op.kernel) * u64::from(op.kernel);
-        if is_input_needed {
-            self.column_buffer = self.column_buffer.max(2 * taps * u64::from(op.mid_channels));
-            return self.make(&[input], out);
+    fn depthwise(&mut self, layer: &Layer, window: Window, input: usize, in_place: bool) -> usize {
+        let taps = u64::from(window.kernel) * u64::from(window.kernel);
+        if !in_place {
+            self.column_buffer = self.column_buffer.max(2 * taps * u64::from(layer.output.channels));
+            return self.make(&[input], layer.output.elements());
         }
-        let padded = u64::from(op.in_size) + 2 * u64::from(op.kernel / 2);
+        let padded = u64::from(layer.input.size) + 2 * u64::from(window.kernel / 2);
         self.column_buffer = self.column_buffer.max(2 * padded * padded);
         let step = self.step;
         let tensor = &mut self.tensors[input];
         tensor.last = step;
-        if op.stride > 1 {
-            tensor.shrinks = Some((step, out));
+        if window.stride > 1 {
+            tensor.shrinks = Some((step, layer.output.elements()));
         }
         self.step += 1;
         input
@@ -210,16 +217,23 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::workload::Activation;
-
-    fn op(kind: OpKind, from: (u32, u32), to: (u32, u32)) -> Op {
-        let plain = Op::plain(kind, from.0, from.1, to.0, to.1);
-        Op { activation: Activation::Relu6, batch_norm: true, ..plain }
-    }
+    use crate::op::{Activation, Conv, InvertedBottleneck, Linear, Map, Pool};
 
     fn bottleneck(from: (u32, u32), width: u32, mid: u32, kernel: u32, stride: u32, residual: bool) -> Op {
-        let to = ((from.0 - 1) / stride + 1, width);
-        Op { kernel, stride, mid_channels: mid, expand_conv: mid != from.1, residual, ..op(OpKind::MbConv, from, to) }
+        Op::InvertedBottleneck(InvertedBottleneck {
+            input: Map::new(from.0, from.1),
+            output: Map::new((from.0 - 1) / stride + 1, width),
+            mid_channels: mid,
+            kernel,
+            stride,
+            padding: kernel / 2,
+            groups: 1,
+            expand_conv: mid != from.1,
+            se_channels: None,
+            activation: Activation::Relu6,
+            output_activation: Activation::None,
+            residual,
+        })
     }
 
     #[test]
@@ -291,7 +305,9 @@ mod tests {
         let stem = &file["first_conv"];
         let (width, stride) = (number(stem, "out_channels").unwrap(), number(stem, "stride").unwrap());
         let mut at = ((resolution - 1) / stride + 1, width);
-        let mut ops = vec![Op { kernel: 3, stride, ..op(OpKind::Conv, (resolution, 3), at) }];
+        let plain = Conv::plain(Map::new(resolution, 3), Map::new(at.0, at.1));
+        let activation = Activation::Relu6;
+        let mut ops = vec![Op::Conv(Conv { kernel: 3, stride, padding: 1, batch_norm: true, activation, ..plain })];
         for block in file["blocks"].as_array().unwrap() {
             let inner = &block["mobile_inverted_conv"];
             let expand = inner["expand_ratio"].as_f64().unwrap();
@@ -299,12 +315,17 @@ mod tests {
             let [width, kernel, stride] =
                 ["out_channels", "kernel_size", "stride"].map(|key| number(inner, key).unwrap());
             let next = bottleneck(at, width, mid, kernel, stride, !block["shortcut"].is_null());
-            at = (next.out_size, width);
+            at = (next.output().size, width);
             ops.push(next);
         }
         let classes = number(&file["classifier"], "out_features").unwrap();
-        ops.push(op(OpKind::AvgPool, at, (1, at.1)));
-        ops.push(op(OpKind::Linear, (1, at.1), (1, classes)));
+        ops.push(Op::Pool(Pool::global(Map::new(at.0, at.1))));
+        ops.push(Op::Linear(Linear {
+            input: Map::new(1, at.1),
+            outputs: classes,
+            bias: true,
+            activation: Activation::None,
+        }));
         Workload { resolution, ops }
     }
 }

@@ -12,7 +12,7 @@ use hw_targets::manifest::{QuantityEntry, RangeEntry};
 use hw_targets::model::features::OpClass;
 use hw_targets::model::fitted::{Beyond, Range};
 use hw_targets::table::OpKey;
-use network::workload::Op;
+use hw_targets::table_op::TableOp;
 use search::dense::{CostTables, DeviceCost};
 use search::error::SearchError;
 use search::space::SearchSpace;
@@ -48,12 +48,12 @@ fn ranges(entry: &QuantityEntry) -> Option<BTreeMap<OpClass, Range>> {
 fn report(what: &str, ranges: &BTreeMap<OpClass, Range>, space: &SearchSpace) -> Result<(), SearchError> {
     let mut all = BTreeSet::new();
     CostTables::compile(space, space.resolutions(), DeviceCost::default(), |op, _| {
-        all.insert(*OpKey::new(op, None).op());
+        all.extend(TableOp::of(op).map(|row| *OpKey::new(&row, None).op()));
         Ok(DeviceCost::default())
     })?;
     let mut bins = [0; 6];
     let mut without = BTreeSet::new();
-    let mut farthest: BTreeMap<OpClass, (Beyond, Op)> = BTreeMap::new();
+    let mut farthest: BTreeMap<OpClass, (Beyond, TableOp)> = BTreeMap::new();
     for op in &all {
         let Some((class, range)) = OpClass::of(op).and_then(|class| Some((class, ranges.get(&class)?))) else {
             without.insert(OpClass::of(op).map_or("grouped", OpClass::name));

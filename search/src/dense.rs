@@ -13,8 +13,8 @@ use std::borrow::Cow;
 
 use hw_targets::budget::Budget;
 use network::memory::{PeakMemory, flash, peak_memory};
+use network::op::{Op, Workload};
 use network::units::{Bytes, Quantity};
-use network::workload::{Op, Workload};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -123,7 +123,7 @@ impl CostTables {
                     Some(value) if value.is_finite() && value >= 0.0 => values[index] = value,
                     Some(value) => {
                         let quantity = SUMMED[index];
-                        return Err(SearchError::BadCost { quantity, value, op: Box::new(*op) });
+                        return Err(SearchError::BadCost { quantity, value, op: Box::new(op.clone()) });
                     }
                     None => known[index] = false,
                 }
@@ -331,7 +331,7 @@ fn compile_at(
     row: &mut impl FnMut(&Op, u32) -> Result<CostRow, SearchError>,
 ) -> Result<AtResolution, SearchError> {
     let mut fixed = [constant.energy.unwrap_or(0.0), constant.latency.unwrap_or(0.0), 0.0, 0.0, 0.0, 0.0];
-    let alone = |op: &Op| peak_memory(&Workload { resolution, ops: vec![*op] });
+    let alone = |op: &Op| peak_memory(&Workload { resolution, ops: vec![op.clone()] });
     let mut fixed_memory = PeakMemory::default();
     let frame = space.resolve(&space.frame_at(resolution));
     let elastic = |position| matches!(position, BlockPosition::Elastic { .. });
@@ -378,8 +378,13 @@ mod tests {
 
     /// A made-up device whose costs depend on everything that an operator has.
     pub(crate) fn toy(op: &Op, resolution: u32) -> Result<DeviceCost, ForeignError> {
-        let latency = 1e-9 * op.macs().0 as f64 + 1e-5 * f64::from(op.kernel) + 1e-8 * f64::from(resolution);
-        let energy = latency * if op.residual { 1.3 } else { 1.1 } + 1e-6 * f64::from(op.in_size);
+        let (kernel, residual) = match op {
+            Op::Conv(conv) => (conv.kernel, false),
+            Op::InvertedBottleneck(block) => (block.kernel, block.residual),
+            _ => (1, false),
+        };
+        let latency = 1e-9 * op.macs().0 as f64 + 1e-5 * f64::from(kernel) + 1e-8 * f64::from(resolution);
+        let energy = latency * if residual { 1.3 } else { 1.1 } + 1e-6 * f64::from(op.input().size);
         Ok(DeviceCost { energy: Some(energy), latency: Some(latency) })
     }
 

@@ -1,7 +1,7 @@
 //! Everything that can go wrong here, with where it went wrong and what to try.
 
+use network::op::Op;
 use network::units::Quantity;
-use network::workload::Op;
 use storage::failure::FailureKind;
 
 use crate::infeasible::Infeasible;

@@ -143,6 +143,7 @@ fn enter<E: Evaluator>(explorer: &mut Explorer<'_, E>, all: Vec<Genes>) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use hw_targets::table_op::TableOp;
     use std::collections::HashSet;
 
     use network::units::{Joules, Macs, Quantity};
@@ -199,6 +200,7 @@ mod tests {
 
     fn tables(space: &SearchSpace) -> CostTables {
         CostTables::compile(space, space.resolutions(), DeviceCost::default(), |op, _| {
+            let op = TableOp::of(op).unwrap();
             let maps = f64::from(op.out_size * op.out_size * op.out_channels);
             let energy = 1e-9 * op.macs().0 as f64 + 1e-8 * maps + 2e-7 * f64::from(op.in_channels * op.kernel);
             Ok(DeviceCost { energy: Some(energy), latency: None })

@@ -5,7 +5,7 @@
 //! convolutions may be grouped, so these networks are more than the elastic space holds and never become `ArchSpec`s.
 //! A skipped layer is an identity, or, where it must change width or size, a 1×1 convolution with batch norm and ReLU.
 
-use network::workload::{Op, OpKind, Workload};
+use network::op::{Activation, Conv, InvertedBottleneck, Map, Op, Pool, PoolKind, Workload};
 
 use crate::arch_file::{ArchFile, ArchForm};
 use crate::error::SearchError;
@@ -49,24 +49,27 @@ impl SearchSpace {
                 let out_size = (size - 1) / stride + 1;
                 let same = stride == 1 && channels == stage.width;
                 let op = match OPERATORS.get(number as usize) {
-                    Some(&(kernel, expand, groups)) => Op {
+                    Some(&(kernel, expand, groups)) => Op::InvertedBottleneck(InvertedBottleneck {
+                        input: Map::new(size, channels),
+                        output: Map::new(out_size, stage.width),
+                        mid_channels: make_divisible(f64::from(channels * expand)),
                         kernel,
                         stride,
+                        padding: kernel / 2,
                         groups,
-                        mid_channels: make_divisible(f64::from(channels * expand)),
                         expand_conv: true,
+                        se_channels: None,
                         activation: stage.activation,
+                        output_activation: Activation::None,
                         residual: same,
-                        batch_norm: true,
-                        ..Op::plain(OpKind::MbConv, size, channels, out_size, stage.width)
-                    },
+                    }),
                     None if number == SKIP && same => identity_op(size, channels),
-                    None if number == SKIP => Op {
+                    None if number == SKIP => Op::Conv(Conv {
                         stride,
                         activation: stage.activation,
                         batch_norm: true,
-                        ..Op::plain(OpKind::Conv, size, channels, out_size, stage.width)
-                    },
+                        ..Conv::plain(Map::new(size, channels), Map::new(out_size, stage.width))
+                    }),
                     None => return Err(self.bad_field(field, format!("operator {number} is not between 0 and {SKIP}"))),
                 };
                 ops.push(op);
@@ -82,7 +85,8 @@ impl SearchSpace {
 /// A skipped layer that keeps its shape: average pooling over 1×1 windows, which computes the identity and costs no
 /// MACs. Some tables measured it as a copy.
 pub fn identity_op(size: u32, channels: u32) -> Op {
-    Op::plain(OpKind::AvgPool, size, channels, size, channels)
+    let map = Map::new(size, channels);
+    Op::Pool(Pool { kind: PoolKind::Average, input: map, output: map, kernel: 1, stride: 1, padding: 0 })
 }
 
 #[cfg(test)]

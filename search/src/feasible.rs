@@ -283,6 +283,7 @@ pub(crate) fn subtract(total: &mut CostRow, row: &CostRow) {
 
 #[cfg(test)]
 mod tests {
+    use hw_targets::table_op::TableOp;
     use network::units::{Joules, Macs, Params, Seconds};
     use proptest::prelude::*;
     use rand::SeedableRng;
@@ -307,6 +308,7 @@ mod tests {
 
     fn conflicting(space: &SearchSpace) -> CostTables {
         CostTables::compile(space, space.resolutions(), DeviceCost::default(), |op, _| {
+            let op = TableOp::of(op).unwrap();
             let energy = 1e-9 * op.macs().0 as f64 + 1e-7;
             let latency = 1e-3 / f64::from(op.kernel * op.mid_channels.max(1)) + 1e-6;
             Ok(DeviceCost { energy: Some(energy), latency: Some(latency) })

@@ -1,8 +1,6 @@
 //! A subnet down to operators as devices and tables know them: stem, fused blocks, head, pool, classifier.
-//!
-//! Fields that a kind of operator does not use are 0 or 1, so that equal operators are equal keys.
 
-use network::workload::{Op, OpKind, Workload};
+use network::op::{Activation, Conv, InvertedBottleneck, Linear, Map, Op, Pool, Workload};
 
 use crate::arch::ArchSpec;
 use crate::space::SearchSpace;
@@ -14,7 +12,8 @@ impl SubnetConfig {
         let mut ops = vec![conv_op(&self.stem)];
         ops.extend(self.blocks.iter().map(block_op));
         let last = &ops[ops.len() - 1];
-        ops.extend(tail_ops(&self.head, last.out_size, last.out_channels, self.features, self.classes));
+        let Map { size, channels } = last.output();
+        ops.extend(tail_ops(&self.head, size, channels, self.features, self.classes));
         Workload { resolution: self.resolution, ops }
     }
 }
@@ -29,39 +28,48 @@ impl SearchSpace {
     }
 }
 
-/// A dense convolution.
+/// A dense convolution, padded on both sides.
 pub fn conv_op(conv: &ConvShape) -> Op {
-    Op {
+    Op::Conv(Conv {
         kernel: conv.kernel,
         stride: conv.stride,
+        padding: conv.kernel / 2,
         activation: conv.activation,
         batch_norm: conv.batch_norm,
-        ..Op::plain(OpKind::Conv, conv.in_size, conv.in_channels, conv.out_size, conv.out_channels)
-    }
+        ..Conv::plain(Map::new(conv.in_size, conv.in_channels), Map::new(conv.out_size, conv.out_channels))
+    })
 }
 
 /// A whole inverted bottleneck.
 pub fn block_op(block: &BlockShape) -> Op {
-    Op {
+    Op::InvertedBottleneck(InvertedBottleneck {
+        input: Map::new(block.in_size, block.in_channels),
+        output: Map::new(block.out_size, block.out_channels),
+        mid_channels: block.mid_channels,
         kernel: block.kernel,
         stride: block.stride,
-        mid_channels: block.mid_channels,
+        padding: block.kernel / 2,
+        groups: 1,
         expand_conv: block.expand_conv,
-        se_channels: block.se_channels.unwrap_or(0),
+        se_channels: block.se_channels,
         activation: block.activation,
+        output_activation: Activation::None,
         residual: block.residual,
-        batch_norm: true,
-        ..Op::plain(OpKind::MbConv, block.in_size, block.in_channels, block.out_size, block.out_channels)
-    }
+    })
 }
 
 /// What follows the last block: head layers around global average pooling, and the classifier.
 pub(crate) fn tail_ops(head: &[ConvShape], size: u32, channels: u32, features: u32, classes: u32) -> Vec<Op> {
     let before = head.iter().take_while(|layer| layer.before_pool).count();
     let mut ops: Vec<Op> = head[..before].iter().map(conv_op).collect();
-    let pooled = ops.last().map_or(channels, |op| op.out_channels);
-    ops.push(Op::plain(OpKind::AvgPool, size, pooled, 1, pooled));
+    let pooled = ops.last().map_or(channels, |op| op.output().channels);
+    ops.push(Op::Pool(Pool::global(Map::new(size, pooled))));
     ops.extend(head[before..].iter().map(conv_op));
-    ops.push(Op::plain(OpKind::Linear, 1, features, 1, classes));
+    ops.push(Op::Linear(Linear {
+        input: Map::new(1, features),
+        outputs: classes,
+        bias: true,
+        activation: Activation::None,
+    }));
     ops
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use network::workload::Activation;
+use network::op::Activation;
 
 /// Name of a space, cheap to copy; part of every [`crate::arch::ArchSpec`], so that subnets of two spaces never mix.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use network::workload::Activation;
+use network::op::Activation;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{SearchError, nearest};

@@ -1,6 +1,6 @@
 //! A subnet with every shape resolved: what the supernet runs and cost models lower.
 
-use network::workload::Activation;
+use network::op::Activation;
 
 use crate::arch::ArchSpec;
 use crate::space::{SearchSpace, SpaceId, make_divisible};

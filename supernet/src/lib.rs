@@ -27,13 +27,13 @@ pub mod grow;
 #[cfg(feature = "torch")]
 mod native;
 #[cfg(feature = "torch")]
+pub mod network;
+#[cfg(feature = "torch")]
 pub mod npz;
 #[cfg(feature = "torch")]
 pub mod optim;
 #[cfg(feature = "torch")]
 mod random;
-#[cfg(feature = "torch")]
-pub mod runtime;
 #[cfg(feature = "torch")]
 pub mod statistics;
 #[cfg(feature = "torch")]

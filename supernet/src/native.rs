@@ -6,7 +6,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 
-use network::workload::Activation;
+use network::op::Activation;
 use tch::Tensor;
 
 /// A `const at::Tensor *`.
@@ -112,6 +112,8 @@ impl Norm<'_> {
                 Activation::Relu => 1,
                 Activation::Relu6 => 2,
                 Activation::HSwish => 3,
+                // It ends squeeze-excite, which has a kernel of its own.
+                Activation::HSigmoid => panic!("no batch norm is followed by a gate"),
             },
         }
     }
@@ -384,6 +386,7 @@ mod tests {
                 Activation::Relu => x.relu(),
                 Activation::Relu6 => x.clamp(0, 6),
                 Activation::HSwish => x.hardswish(),
+                Activation::HSigmoid => x.hardsigmoid(),
             };
             let norm = |x: Tensor, [gamma, beta]: &[Tensor; 2]| {
                 x.batch_norm(Some(gamma), Some(beta), None::<&Tensor>, None::<&Tensor>, true, 0.0, EPS, false)

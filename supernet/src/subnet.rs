@@ -4,7 +4,7 @@
 //! Feature maps are channels-last in memory: on the CPU a training step of an inverted-bottleneck network is about
 //! twice as fast that way.
 
-use network::workload::Activation;
+use network::op::Activation;
 use search::subnet::SubnetConfig;
 use tch::{Device, Kind, Tensor};
 
@@ -329,6 +329,7 @@ fn activate(mut x: Tensor, activation: Activation) -> Tensor {
         Activation::Relu => x.relu_(),
         Activation::Relu6 => x.relu6_(),
         Activation::HSwish => x.hardswish(),
+        Activation::HSigmoid => x.hardsigmoid(),
     }
 }
 

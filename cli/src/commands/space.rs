@@ -3,7 +3,7 @@
 use anyhow::Result;
 use experiments::spaces;
 use network::memory::peak_memory;
-use network::workload::Workload;
+use network::op::Workload;
 use search::space::SearchSpace;
 use serde_json::json;
 

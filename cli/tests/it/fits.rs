@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use storage::failure::Failure;
 
 use hw_targets::library::TargetLibrary;
+use hw_targets::table_op::{TableKind, TableOp};
 use network::units::Quantity;
-use network::workload::{Op, OpKind};
 use serde_json::Value;
 
 use crate::support::{Sandbox, shared};
@@ -57,12 +57,13 @@ fn a_published_table_is_fitted_kept_and_still_answers_first() {
     // Operator by operator: the table's value where it has one, else the model's, flagged.
     let library = TargetLibrary::new(Some(sandbox.path("home")));
     let (table, fitted) = (library.find("my-note10").unwrap(), library.find("fitted").unwrap());
-    let cost =
-        |target: &hw_targets::target::Target, op: &Op, resolution| target.cost_in(Quantity::Latency, op, resolution);
+    let cost = |target: &hw_targets::target::Target, op: &TableOp, resolution| {
+        target.cost_in(Quantity::Latency, &op.op(), resolution)
+    };
     for (op, resolution) in table.operators() {
         let measured = cost(&fitted, &op, resolution).unwrap();
         assert_eq!((measured.fitted, measured), (false, cost(&table, &op, resolution).unwrap()), "{op}");
-        let between = Op { in_channels: op.in_channels + 1, ..op };
+        let between = TableOp { in_channels: op.in_channels + 1, ..op };
         assert!(cost(&table, &between, resolution).is_err());
         assert!(cost(&fitted, &between, resolution).unwrap().fitted, "{between}");
     }
@@ -290,9 +291,9 @@ fn shipped_targets_reach_every_shipped_space() {
             let lifted = target.clone().extrapolating();
             for (op, resolution) in &operators {
                 for quantity in [Quantity::Latency, Quantity::Energy] {
-                    if let Ok(answer) = lifted.cost_in(quantity, op, *resolution) {
-                        let limited = target.cost_in(quantity, op, *resolution);
-                        if small.contains(&name) && op.kind == OpKind::Linear && op.out_channels == 1000 {
+                    if let Ok(answer) = lifted.cost_in(quantity, &op.op(), *resolution) {
+                        let limited = target.cost_in(quantity, &op.op(), *resolution);
+                        if small.contains(&name) && op.kind == TableKind::Linear && op.out_channels == 1000 {
                             assert!(limited.unwrap_err().hint().unwrap().contains("--extrapolate"));
                             refused.insert((name, space.id().to_string()));
                             continue;

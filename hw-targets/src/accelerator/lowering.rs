@@ -2,116 +2,70 @@
 
 use super::layer::{Layer, LayerShape, TensorShape};
 use crate::error::HwError;
-use network::workload::{Op, OpKind, Workload};
+use network::layers::{Format, LayerKind, Window};
+use network::op::{Op, Workload};
 
 /// Bits of every entry: what the published figures use.
 const BITS: u64 = 16;
-
-/// A convolution before padding is worked out.
-struct Conv {
-    part: &'static str,
-    in_size: u32,
-    in_channels: u32,
-    out_size: u32,
-    out_channels: u32,
-    kernel: u32,
-    stride: u32,
-    groups: u32,
-}
 
 /// The convolutions and fully connected layers of a network: 16-bit, without zeros, `images` computed together.
 ///
 /// An inverted bottleneck becomes expand, depthwise and project convolutions, with the two layers of squeeze-excite
 /// between the latter. Pooling, activations, additions and the scaling of squeeze-excite have no weights and are not
-/// counted. Zeros depend on images and training, which a shape does not know; so this is an upper bound where zeros are
+/// counted. Zeros depend on images and training, which operators do not know; so this is an upper bound where zeros are
 /// skipped.
 ///
 /// # Errors
 /// [`HwError::NotALayer`] for an operator whose shape makes no sense.
 pub fn layers_of(workload: &Workload, images: u64) -> Result<Vec<Layer>, HwError> {
-    let parts = |(at, op)| convs(op).into_iter().map(move |conv| (at, op, conv));
-    workload.ops.iter().enumerate().flat_map(parts).map(|(at, op, conv)| layer(at, op, &conv, images)).collect()
-}
-
-fn convs(op: &Op) -> Vec<Conv> {
-    let point = |part, size, in_channels, out_channels, groups| Conv {
-        part,
-        in_size: size,
-        in_channels,
-        out_size: size,
-        out_channels,
-        kernel: 1,
-        stride: 1,
-        groups,
-    };
-    match op.kind {
-        OpKind::AvgPool => Vec::new(),
-        OpKind::Linear => vec![point("linear", 1, op.in_channels, op.out_channels, 1)],
-        OpKind::Conv => vec![Conv {
-            part: "conv",
-            in_size: op.in_size,
-            in_channels: op.in_channels,
-            out_size: op.out_size,
-            out_channels: op.out_channels,
-            kernel: op.kernel,
-            stride: op.stride,
-            groups: op.groups,
-        }],
-        OpKind::MbConv => {
-            let mid = op.mid_channels;
-            let mut convs = Vec::new();
-            if op.expand_conv {
-                convs.push(point("expand", op.in_size, op.in_channels, mid, op.groups));
-            }
-            convs.push(Conv {
-                part: "depthwise",
-                in_size: op.in_size,
-                in_channels: mid,
-                out_size: op.out_size,
-                out_channels: mid,
-                kernel: op.kernel,
-                stride: op.stride,
-                groups: mid,
-            });
-            if op.se_channels > 0 {
-                convs.push(point("squeeze", 1, mid, op.se_channels, 1));
-                convs.push(point("excite", 1, op.se_channels, mid, 1));
-            }
-            convs.push(point("project", op.out_size, mid, op.out_channels, op.groups));
-            convs
+    let mut layers = Vec::new();
+    for (at, op) in workload.ops.iter().enumerate() {
+        for part in op.layers().iter().filter(|layer| layer.is_weighted()) {
+            layers.push(layer(at, op, part, images)?);
         }
     }
+    Ok(layers)
 }
 
-fn layer(at: usize, op: &Op, conv: &Conv, images: u64) -> Result<Layer, HwError> {
+/// What a weighted layer is called in a list: the name of the operator's kind where it is all there is.
+fn name(op: &Op, part: &network::layers::Layer) -> String {
+    match part.role() {
+        "" => op.word().to_owned(),
+        "se.reduce" => "squeeze".to_owned(),
+        "se.expand" => "excite".to_owned(),
+        role => role.to_owned(),
+    }
+}
+
+fn layer(at: usize, op: &Op, part: &network::layers::Layer, images: u64) -> Result<Layer, HwError> {
     let u = u64::from;
-    // Padding that gives the output its size, the odd row and column at the end.
-    let covered = (u(conv.out_size).max(1) - 1) * u(conv.stride) + u(conv.kernel);
-    let padding = covered.saturating_sub(u(conv.in_size));
-    let map = |size: u32, channels: u32| TensorShape {
-        height: u(size),
-        width: u(size),
-        channels: u(channels),
-        count: images,
-        zeros: 0,
-        bits: BITS,
+    let (window, groups) = match part.kind {
+        LayerKind::Conv(window, weights) => (window, u(weights.groups)),
+        LayerKind::Depthwise(window, _) => (window, u(part.input.channels)),
+        _ => (Window { kernel: part.input.size, stride: 1, padding: 0 }, 1),
     };
     let wrong = |problem: String| HwError::NotALayer { op: op.to_string(), problem };
-    if conv.groups == 0 || !conv.in_channels.is_multiple_of(conv.groups) {
-        return Err(wrong(format!("{} channels cannot be shared out to {} groups", conv.in_channels, conv.groups)));
+    let (inputs, outputs) = (u(part.input.channels), u(part.output.channels));
+    if groups == 0 || !inputs.is_multiple_of(groups) {
+        return Err(wrong(format!("{inputs} channels cannot be shared out to {groups} groups")));
     }
-    let kernel = TensorShape {
-        count: u(conv.out_channels),
-        ..TensorShape { channels: u(conv.in_channels / conv.groups), ..map(conv.kernel, 1) }
+    // The rows below that give the output its size.
+    let covered = (u(part.output.size).max(1) - 1) * u(window.stride) + u(window.kernel);
+    let below = covered.saturating_sub(u(part.input.size) + u(window.padding));
+    let map = |size: u32, channels: u64, count: u64, format: Format| {
+        let entries = (u(size) * u(size) * channels * count) as f64;
+        let zeros = ((1.0 - format.density) * entries).round() as u64;
+        let bits = format.bits.map_or(BITS, u);
+        TensorShape { height: u(size), width: u(size), channels, count, zeros, bits }
     };
     let shape = LayerShape {
-        ifmap: map(conv.in_size, conv.in_channels),
-        filter: kernel,
-        ofmap: map(conv.out_size, conv.out_channels),
-        stride: [u(conv.stride); 2],
-        padding: [padding / 2, padding.div_ceil(2), padding / 2, padding.div_ceil(2)],
+        ifmap: map(part.input.size, inputs, images, part.inputs),
+        filter: map(window.kernel, inputs / groups, outputs, part.weights),
+        ofmap: map(part.output.size, outputs, images, Format::DENSE),
+        stride: [u(window.stride); 2],
+        padding: [u(window.padding), below, u(window.padding), below],
     };
-    Layer::new(format!("{} {}", at + 1, conv.part), &shape)
+    Layer::new(format!("{} {}", at + 1, name(op, part)), &shape)
         .map_err(|problem| wrong(format!("{}: {}", problem.field, problem.problem)))
 }
 

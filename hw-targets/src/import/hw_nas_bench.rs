@@ -15,7 +15,8 @@ use crate::import::json_entries::Entries;
 use crate::import::{Imported, one_file};
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{Measurement, OpKey, OpTable, Row};
-use network::workload::{Activation, Op, OpKind};
+use crate::table_op::{TableKind, TableOp};
+use network::op::Activation;
 
 /// Devices in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +121,7 @@ pub(crate) fn parse(path: &Path, text: &str, device: Device) -> Result<Imported,
     Ok(Imported { manifest, table: OpTable::from_rows(path, rows)?.with_notes(notes) })
 }
 
-fn op_of(key: &str) -> Result<Op, String> {
+fn op_of(key: &str) -> Result<TableOp, String> {
     let mut parts = key.split('_');
     let kind = parts.next().unwrap_or_default();
     let fields: BTreeMap<&str, u32> = parts
@@ -134,10 +135,11 @@ fn op_of(key: &str) -> Result<Op, String> {
     let stride = if fields.contains_key("stride") { field("stride")? } else { 1 };
     let (in_channels, out_channels) = (field("Cin")?, field("Cout")?);
     let out_size = (in_size - 1) / stride + 1;
-    let plain = Op { batch_norm: true, ..Op::plain(OpKind::Conv, in_size, in_channels, out_size, out_channels) };
+    let plain =
+        TableOp { batch_norm: true, ..TableOp::plain(TableKind::Conv, in_size, in_channels, out_size, out_channels) };
     match kind {
-        "ConvBlock" => Ok(Op {
-            kind: OpKind::MbConv,
+        "ConvBlock" => Ok(TableOp {
+            kind: TableKind::MbConv,
             kernel: field("kernel")?,
             stride,
             groups: field("group")?,
@@ -147,13 +149,13 @@ fn op_of(key: &str) -> Result<Op, String> {
             residual: stride == 1 && plain.in_channels == plain.out_channels,
             ..plain
         }),
-        "ConvNorm" => Ok(Op { kernel: field("kernel")?, stride, activation: Activation::Relu, ..plain }),
-        "AvgP" => Ok(Op { kind: OpKind::AvgPool, out_size: 1, batch_norm: false, ..plain }),
-        "FC" => Ok(Op { kind: OpKind::Linear, batch_norm: false, ..plain }),
+        "ConvNorm" => Ok(TableOp { kernel: field("kernel")?, stride, activation: Activation::Relu, ..plain }),
+        "AvgP" => Ok(TableOp { kind: TableKind::AvgPool, out_size: 1, batch_norm: false, ..plain }),
+        "FC" => Ok(TableOp { kind: TableKind::Linear, batch_norm: false, ..plain }),
         "Skip" if stride == 1 && plain.in_channels == plain.out_channels => {
-            Ok(Op { kind: OpKind::AvgPool, batch_norm: false, ..plain })
+            Ok(TableOp { kind: TableKind::AvgPool, batch_norm: false, ..plain })
         }
-        "Skip" => Ok(Op { stride, activation: Activation::Relu, ..plain }),
+        "Skip" => Ok(TableOp { stride, activation: Activation::Relu, ..plain }),
         other => Err(format!("there is no operator {other:?} in this format")),
     }
 }

@@ -3,7 +3,7 @@
 //! The published once-for-all and ProxylessNAS tables share this grammar: a kind, then `name:value` fields. They differ
 //! in what `expand` means, and so in how a key becomes an operator.
 
-use network::workload::{Op, OpKind};
+use crate::table_op::{TableKind, TableOp};
 
 /// Why a key is no operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,13 +53,16 @@ impl<'a> LayerKey<'a> {
     }
 
     /// A 1×1 convolution of the key's input and output shapes, for the reader to adapt.
-    pub(super) fn plain(&self) -> Result<Op, String> {
+    pub(super) fn plain(&self) -> Result<TableOp, String> {
         let (in_size, in_channels) = shape(self.field("input")?)?;
         let (out_size, out_channels) = shape(self.field("output")?)?;
         if in_size.max(out_size) > 65_535 || in_channels.max(out_channels) > 1_000_000 {
             return Err("its shape is beyond any network".to_string());
         }
-        Ok(Op { batch_norm: true, ..Op::plain(OpKind::Conv, in_size, in_channels, out_size, out_channels) })
+        Ok(TableOp {
+            batch_norm: true,
+            ..TableOp::plain(TableKind::Conv, in_size, in_channels, out_size, out_channels)
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::cost::Statistic;
 use crate::error::{HwError, Place};
 use crate::import::layer_key::{LayerKey, Unmapped};
 use crate::table::{Measurement, OpKey, Row};
-use network::workload::Op;
+use crate::table_op::TableOp;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,7 +24,7 @@ pub(super) struct Layout {
     /// Its name, for messages.
     pub(super) format: &'static str,
     /// The operator that a key names.
-    pub(super) op_of: fn(&LayerKey) -> Result<Op, Unmapped>,
+    pub(super) op_of: fn(&LayerKey) -> Result<TableOp, Unmapped>,
 }
 
 impl Layout {

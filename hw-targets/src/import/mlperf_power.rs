@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::cells::{Line, csv_cells, read_text};
 use crate::error::HwError;
 use crate::reference_networks::{mobilenet_v1, mobilenet_v2};
-use network::workload::Workload;
+use network::op::Workload;
 
 /// One network measured whole.
 #[derive(Clone, Debug, PartialEq)]

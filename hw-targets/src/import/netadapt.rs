@@ -16,7 +16,7 @@ use crate::import::repeats::merged;
 use crate::import::{Imported, files_in};
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{Measurement, OpKey, OpTable, Row};
-use network::workload::{Op, OpKind};
+use crate::table_op::{TableKind, TableOp};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,8 +77,8 @@ pub(crate) fn rows_of(path: &Path, text: &str, notes: &mut Vec<String>) -> Resul
             return Err(bad("latency".to_string(), "is missing, and so is energy".to_string()));
         }
         let kind = match layer.layer_type_str.as_str() {
-            "Conv2d" => OpKind::Conv,
-            "Linear" => OpKind::Linear,
+            "Conv2d" => TableKind::Conv,
+            "Linear" => TableKind::Linear,
             other => {
                 notes.push(format!("{}: {name} was left out: a layer of type {other}", path.display()));
                 continue;
@@ -117,10 +117,12 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(layer: &Layer, kind: OpKind) -> Result<Self, String> {
+    fn of(layer: &Layer, kind: TableKind) -> Result<Self, String> {
         let size = match (kind, layer.input_feature_map_size.as_slice()) {
-            (OpKind::Linear, [_, _] | [_, _, 1, 1]) => 1,
-            (OpKind::Conv, [_, channels, height, width]) if height == width && *channels == layer.num_in_channels => {
+            (TableKind::Linear, [_, _] | [_, _, 1, 1]) => 1,
+            (TableKind::Conv, [_, channels, height, width])
+                if height == width && *channels == layer.num_in_channels =>
+            {
                 *height
             }
             (_, other) => return Err(format!("{other:?} is not the shape of a square map of the layer's channels")),
@@ -141,7 +143,7 @@ impl Shape {
         Ok(Self { in_size: size, out_size: (size + 2 * padding - kernel) / stride + 1, kernel, stride })
     }
 
-    fn op(&self, layer: &Layer, kind: OpKind, input: u32, output: u32) -> Result<Op, String> {
+    fn op(&self, layer: &Layer, kind: TableKind, input: u32, output: u32) -> Result<TableOp, String> {
         if !(1..=1_000_000).contains(&input) || !(1..=1_000_000).contains(&output) {
             return Err("channels are not from 1 to 1000000".to_string());
         }
@@ -149,12 +151,12 @@ impl Shape {
         if !input.is_multiple_of(groups) || !output.is_multiple_of(groups) {
             return Err(format!("{groups} groups do not divide the channels"));
         }
-        Ok(Op {
+        Ok(TableOp {
             kernel: self.kernel,
             stride: self.stride,
             groups,
             batch_norm: true,
-            ..Op::plain(kind, self.in_size, input, self.out_size, output)
+            ..TableOp::plain(kind, self.in_size, input, self.out_size, output)
         })
     }
 }
@@ -246,7 +248,7 @@ mod tests {
             let rows = rows_of(&file, &text, &mut Vec::new()).unwrap();
             let layers: Entries<Layer> = serde_json::from_str(&text).unwrap();
             let values = layers.0.iter().map(|(name, layer)| {
-                let kind = if layer.layer_type_str == "Linear" { OpKind::Linear } else { OpKind::Conv };
+                let kind = if layer.layer_type_str == "Linear" { TableKind::Linear } else { TableKind::Conv };
                 let shape = Shape::of(layer, kind).unwrap();
                 let op = shape.op(layer, kind, layer.num_in_channels, layer.num_out_channels).unwrap();
                 let of_layer = |row: &&Row| row.source_key.as_ref() == Some(name) && *row.key.op() == op;

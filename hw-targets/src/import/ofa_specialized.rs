@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use crate::cells::{Line, csv_cells, read_text};
 use crate::error::HwError;
 use crate::reference_networks::make_divisible;
-use network::workload::{Activation, Op, OpKind, Workload};
+use crate::table_op::{TableKind, TableOp, workload};
+use network::op::{Activation, Workload};
 
 const FORMAT: &str = "once-for-all network";
 
@@ -105,9 +106,9 @@ fn lower(net: &NetConfig, resolution: u32) -> Result<Workload, String> {
     };
     let conv = |at: (u32, u32), layer: &Convolution| {
         let to = next(at, layer.stride, layer.out_channels)?;
-        let plain = Op::plain(OpKind::Conv, at.0, at.1, to.0, to.1);
+        let plain = TableOp::plain(TableKind::Conv, at.0, at.1, to.0, to.1);
         let activation = activation(layer.act_func.as_deref())?;
-        Ok::<Op, String>(Op {
+        Ok::<TableOp, String>(TableOp {
             kernel: layer.kernel_size,
             stride: layer.stride,
             activation,
@@ -115,7 +116,7 @@ fn lower(net: &NetConfig, resolution: u32) -> Result<Workload, String> {
             ..plain
         })
     };
-    let mut push = |op: Op, at: &mut (u32, u32)| {
+    let mut push = |op: TableOp, at: &mut (u32, u32)| {
         *at = (op.out_size, op.out_channels);
         ops.push(op);
     };
@@ -124,7 +125,7 @@ fn lower(net: &NetConfig, resolution: u32) -> Result<Workload, String> {
         let inner = &block.mobile_inverted_conv;
         let to = next(at, inner.stride, inner.out_channels)?;
         let mid = inner.mid_channels.unwrap_or((f64::from(at.1) * inner.expand_ratio).round() as u32);
-        let op = Op {
+        let op = TableOp {
             kernel: inner.kernel_size,
             stride: inner.stride,
             mid_channels: mid,
@@ -133,15 +134,15 @@ fn lower(net: &NetConfig, resolution: u32) -> Result<Workload, String> {
             activation: activation(inner.act_func.as_deref())?,
             residual: block.shortcut.is_some(),
             batch_norm: true,
-            ..Op::plain(OpKind::MbConv, at.0, at.1, to.0, to.1)
+            ..TableOp::plain(TableKind::MbConv, at.0, at.1, to.0, to.1)
         };
         push(op, &mut at);
     }
     push(conv(at, &net.final_expand_layer)?, &mut at);
-    push(Op::plain(OpKind::AvgPool, at.0, at.1, 1, at.1), &mut at);
+    push(TableOp::plain(TableKind::AvgPool, at.0, at.1, 1, at.1), &mut at);
     push(conv(at, &net.feature_mix_layer)?, &mut at);
-    push(Op::plain(OpKind::Linear, 1, at.1, 1, net.classifier.out_features), &mut at);
-    Ok(Workload { resolution, ops })
+    push(TableOp::plain(TableKind::Linear, 1, at.1, 1, net.classifier.out_features), &mut at);
+    Ok(workload(resolution, &ops))
 }
 
 fn activation(word: Option<&str>) -> Result<Activation, String> {
@@ -181,9 +182,10 @@ mod tests {
         let networks = read(folder.path(), "phone").unwrap();
         let [(network, latency)] = &networks[..] else { panic!("{networks:?}") };
         assert!((latency - 0.02).abs() < 1e-12);
-        let block = network.ops[1];
+        let rows: Vec<TableOp> = network.ops.iter().map(|op| TableOp::of(op).unwrap()).collect();
+        let block = rows[1];
         assert_eq!((block.in_size, block.out_size, block.mid_channels, block.se_channels), (17, 9, 48, 16));
-        assert_eq!((network.ops.len(), network.ops[3].in_channels, network.ops[5].in_channels), (6, 96, 128));
+        assert_eq!((rows.len(), rows[3].in_channels, rows[5].in_channels), (6, 96, 128));
         assert_eq!(network.resolution, 33);
     }
 

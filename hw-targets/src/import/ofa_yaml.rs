@@ -15,7 +15,8 @@ use crate::import::layer_key::{LayerKey, Unmapped};
 use crate::import::layer_yaml::Layout;
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{OpTable, Row};
-use network::workload::{Activation, Op, OpKind};
+use crate::table_op::{TableKind, TableOp};
+use network::op::Activation;
 
 const FILE_ENDING: &str = "_lookup_table.yaml";
 
@@ -84,18 +85,18 @@ fn make_divisible(width: u32) -> u32 {
 }
 
 /// The operator that a key names, or why it names none.
-fn op_of(key: &LayerKey) -> Result<Op, Unmapped> {
-    let plain = Op { activation: Activation::HSwish, ..key.plain()? };
-    let bare = Op { activation: Activation::None, batch_norm: false, ..plain };
+fn op_of(key: &LayerKey) -> Result<TableOp, Unmapped> {
+    let plain = TableOp { activation: Activation::HSwish, ..key.plain()? };
+    let bare = TableOp { activation: Activation::None, batch_norm: false, ..plain };
     match key.kind {
-        "Conv" => Ok(Op { kernel: 3, stride: plain.in_size.div_ceil(plain.out_size), ..plain }),
+        "Conv" => Ok(TableOp { kernel: 3, stride: plain.in_size.div_ceil(plain.out_size), ..plain }),
         "Conv_1" => Ok(plain),
-        "Conv_2" => Ok(Op { batch_norm: false, ..plain }),
-        "AvgPool2D" => Ok(Op { kind: OpKind::AvgPool, ..bare }),
+        "Conv_2" => Ok(TableOp { batch_norm: false, ..plain }),
+        "AvgPool2D" => Ok(TableOp { kind: TableKind::AvgPool, ..bare }),
         "Logits" if plain.in_size > 1 => {
             Err(format!("a linear operator takes a vector, not {0}x{0}", plain.in_size).into())
         }
-        "Logits" => Ok(Op { kind: OpKind::Linear, ..bare }),
+        "Logits" => Ok(TableOp { kind: TableKind::Linear, ..bare }),
         "expanded_conv" => {
             let mid_channels = key.number("expand")?;
             if key.field("se").is_err() || key.field("hs").is_err() || mid_channels < plain.in_channels {
@@ -103,8 +104,8 @@ fn op_of(key: &LayerKey) -> Result<Op, Unmapped> {
                     "its expand is a ratio, as in ProxylessNAS tables, not a width: import it as proxyless-yaml";
                 return Err(Unmapped::OtherFormat(reason.to_string()));
             }
-            Ok(Op {
-                kind: OpKind::MbConv,
+            Ok(TableOp {
+                kind: TableKind::MbConv,
                 kernel: key.number("kernel")?,
                 stride: key.number("stride")?,
                 mid_channels,

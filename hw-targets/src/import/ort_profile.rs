@@ -19,7 +19,8 @@ use crate::import::repeats::merged;
 use crate::import::work_list::answered;
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{Measurement, OpKey, OpTable, Row};
-use network::workload::{Activation, Op, OpKind};
+use crate::table_op::{TableKind, TableOp};
+use network::op::Activation;
 
 const FORMAT: &str = "ort-profile";
 
@@ -222,16 +223,16 @@ fn measurement(seconds: &[f64]) -> Option<Measurement> {
 }
 
 /// The operator of a node and its batch size, or why it is none.
-fn op_of(node: &Node) -> Result<(Op, u32), String> {
+fn op_of(node: &Node) -> Result<(TableOp, u32), String> {
     let shape = |shapes: &[Vec<u32>], at: usize| shapes.get(at).cloned().unwrap_or_default();
     let (input, weights, output) = (shape(&node.inputs, 0), shape(&node.inputs, 1), shape(&node.outputs, 0));
     let sane = [&input, &weights, &output].into_iter().flatten().all(|size| (1..=1_000_000).contains(size));
     if !sane {
         return Err("a shape is empty or beyond any network".to_string());
     }
-    let op = |kind, in_size: u32, in_channels, out_size: u32, out_channels| Op {
+    let op = |kind, in_size: u32, in_channels, out_size: u32, out_channels| TableOp {
         batch_norm: true,
-        ..Op::plain(kind, in_size, in_channels, out_size, out_channels)
+        ..TableOp::plain(kind, in_size, in_channels, out_size, out_channels)
     };
     match (node.op_name.as_str(), input.as_slice(), weights.as_slice(), output.as_slice()) {
         ("Conv" | "FusedConv", &[batch, c, h, w], &[o, i, kh, kw], &[_, oc, oh, ow]) => {
@@ -243,13 +244,13 @@ fn op_of(node: &Node) -> Result<(Op, u32), String> {
                 return Err("its weights do not fit its channels".to_string());
             }
             let activation = if node.op_name == "FusedConv" { Activation::Relu } else { Activation::None };
-            Ok((Op { kernel: kh, stride, groups: c / i, activation, ..op(OpKind::Conv, h, c, oh, o) }, batch))
+            Ok((TableOp { kernel: kh, stride, groups: c / i, activation, ..op(TableKind::Conv, h, c, oh, o) }, batch))
         }
         ("Gemm" | "FusedGemm" | "MatMul", &[batch, c], &[a, b], &[_, o]) if [(c, o), (o, c)].contains(&(a, b)) => {
-            Ok((op(OpKind::Linear, 1, c, 1, o), batch))
+            Ok((op(TableKind::Linear, 1, c, 1, o), batch))
         }
         ("GlobalAveragePool", &[batch, c, h, w], _, &[_, oc, 1, 1]) if h == w && c == oc && h <= 65_535 => {
-            Ok((op(OpKind::AvgPool, h, c, 1, c), batch))
+            Ok((op(TableKind::AvgPool, h, c, 1, c), batch))
         }
         ("Conv" | "FusedConv" | "Gemm" | "FusedGemm" | "MatMul" | "GlobalAveragePool", ..) => {
             Err("its shapes are not those of an image network".to_string())
@@ -302,7 +303,7 @@ mod tests {
         assert!((latency.value - 105e-6).abs() < 1e-12 && latency.count == Some(2), "the first run warms up");
         let op = rows[1].key.op();
         assert_eq!((op.groups, op.kernel, op.stride, op.activation), (8, 5, 2, Activation::Relu));
-        assert_eq!((rows[2].key.op().kind, rows[2].key.op().out_channels), (OpKind::Linear, 10));
+        assert_eq!((rows[2].key.op().kind, rows[2].key.op().out_channels), (TableKind::Linear, 10));
         let notes = imported.table.notes().join("\n");
         assert!(notes.contains("HardSwish") && notes.contains("taken for relu"), "{notes}");
         assert_eq!(imported.manifest.processing_unit.as_deref(), Some("CPUExecutionProvider"));

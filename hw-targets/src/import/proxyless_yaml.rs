@@ -13,7 +13,8 @@ use crate::import::layer_yaml::Layout;
 use crate::import::{Imported, one_file};
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{OpTable, Row};
-use network::workload::{Activation, Op, OpKind};
+use crate::table_op::{TableKind, TableOp};
+use network::op::Activation;
 
 /// Ratios beyond this are widths: the published ones are 1, 3 and 6.
 const MAX_RATIO: u32 = 16;
@@ -27,7 +28,7 @@ pub fn read(path: &Path) -> Result<Imported, HwError> {
     let file = one_file(path, "proxyless-yaml", &["yaml", "yml"])?;
     let mut notes = Vec::new();
     let rows = rows_of(&file, &read_text(&file, "proxyless-yaml")?, &mut notes)?;
-    if rows.iter().any(|row| row.key.op().kind == OpKind::Linear) {
+    if rows.iter().any(|row| row.key.op().kind == TableKind::Linear) {
         notes.push("the classifier's row includes average pooling, which has no row of its own".to_string());
     }
     let manifest = Manifest {
@@ -46,22 +47,26 @@ pub(crate) fn rows_of(path: &Path, text: &str, notes: &mut Vec<String>) -> Resul
 }
 
 /// The operator that a key names, or why it names none.
-fn op_of(key: &LayerKey) -> Result<Op, Unmapped> {
-    let plain = Op { activation: Activation::Relu6, ..key.plain()? };
+fn op_of(key: &LayerKey) -> Result<TableOp, Unmapped> {
+    let plain = TableOp { activation: Activation::Relu6, ..key.plain()? };
     match key.kind {
-        "Conv" => Ok(Op { kernel: 3, stride: plain.in_size.div_ceil(plain.out_size), ..plain }),
+        "Conv" => Ok(TableOp { kernel: 3, stride: plain.in_size.div_ceil(plain.out_size), ..plain }),
         "Conv_1" => Ok(plain),
-        "Logits" => {
-            Ok(Op { kind: OpKind::Linear, in_size: 1, activation: Activation::None, batch_norm: false, ..plain })
-        }
+        "Logits" => Ok(TableOp {
+            kind: TableKind::Linear,
+            in_size: 1,
+            activation: Activation::None,
+            batch_norm: false,
+            ..plain
+        }),
         "expanded_conv" => {
             let ratio = key.number("expand")?;
             if key.field("se").is_ok() || key.field("hs").is_ok() || ratio > MAX_RATIO {
                 let reason = "its expand is a width, as in once-for-all tables, not a ratio: import it as ofa-yaml";
                 return Err(Unmapped::OtherFormat(reason.to_string()));
             }
-            Ok(Op {
-                kind: OpKind::MbConv,
+            Ok(TableOp {
+                kind: TableKind::MbConv,
                 kernel: key.number("kernel")?,
                 stride: key.number("stride")?,
                 mid_channels: plain.in_channels * ratio,

@@ -14,7 +14,8 @@ use crate::import::repeats::merged;
 use crate::import::{Imported, one_file};
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{Measurement, OpKey, OpTable, Row};
-use network::workload::{Activation, Op, OpKind};
+use crate::table_op::{TableKind, TableOp};
+use network::op::Activation;
 
 /// Blocks, stride of the first one, and output width of each stage.
 const STAGES: [(usize, u32, u32); 7] =
@@ -100,9 +101,9 @@ struct Block {
 }
 
 impl Block {
-    fn op(&self, (kernel, ratio): (u32, u32)) -> Op {
-        Op {
-            kind: OpKind::MbConv,
+    fn op(&self, (kernel, ratio): (u32, u32)) -> TableOp {
+        TableOp {
+            kind: TableKind::MbConv,
             in_size: self.in_size,
             in_channels: self.in_channels,
             out_size: self.in_size / self.stride,

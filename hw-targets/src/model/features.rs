@@ -11,7 +11,9 @@
 //! 1×1 convolutions; input channels and output pixels; elements and weights of squeeze-excite; elements through
 //! h-swish; elements that enter grouped convolutions, and whether there are groups.
 
-use network::workload::{Activation, Op, OpKind};
+use crate::table_op::{TableKind, TableOp};
+use network::layers::{Layer, LayerKind};
+use network::op::{Activation, Op};
 
 /// Classes of operators that share coefficients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,14 +35,14 @@ impl OpClass {
     pub const ALL: [OpClass; 5] = [OpClass::Block, OpClass::Pointwise, OpClass::Dense, OpClass::Pool, OpClass::Linear];
 
     /// The class of `op`; `None` for convolutions with groups, which no table here measures alone.
-    pub fn of(op: &Op) -> Option<Self> {
+    pub fn of(op: &TableOp) -> Option<Self> {
         match op.kind {
-            OpKind::MbConv => Some(OpClass::Block),
-            OpKind::Conv if op.groups > 1 => None,
-            OpKind::Conv if op.kernel == 1 => Some(OpClass::Pointwise),
-            OpKind::Conv => Some(OpClass::Dense),
-            OpKind::AvgPool => Some(OpClass::Pool),
-            OpKind::Linear => Some(OpClass::Linear),
+            TableKind::MbConv => Some(OpClass::Block),
+            TableKind::Conv if op.groups > 1 => None,
+            TableKind::Conv if op.kernel == 1 => Some(OpClass::Pointwise),
+            TableKind::Conv => Some(OpClass::Dense),
+            TableKind::AvgPool => Some(OpClass::Pool),
+            TableKind::Linear => Some(OpClass::Linear),
         }
     }
 
@@ -106,53 +108,53 @@ pub const GROUPED: &str = "grouped";
 pub const CONSTANT: &str = "constant";
 
 /// The class's own counts of `op`, in the order of [`OpClass::features`].
-pub fn counts(class: OpClass, op: &Op) -> Vec<f64> {
-    let f = f64::from;
-    let (in_area, out_area) = (f(op.in_size).powi(2), f(op.out_size).powi(2));
-    let (cin, cout, mid, groups) = (f(op.in_channels), f(op.out_channels), f(op.mid_channels), f(op.groups));
-    let taps = f(op.kernel).powi(2);
-    match class {
-        OpClass::Block => {
-            let expand = if op.expand_conv { 1.0 } else { 0.0 };
+pub fn counts(class: OpClass, op: &TableOp) -> Vec<f64> {
+    let op = op.op();
+    let layers = op.layers();
+    // Of the weighted layer in this place of a block: MACs, weights, elements that it reads and makes; 0 without one.
+    let of = |role: &str| {
+        let layer = layers.iter().find(|layer| layer.is_weighted() && layer.role() == role);
+        layer.map_or([0.0; 4], |layer| {
+            [layer.macs().0, layer.weight_count(), layer.input.elements(), layer.output.elements()].map(|n| n as f64)
+        })
+    };
+    let [macs, weights, ..] = of(if class == OpClass::Linear { "" } else { "conv" });
+    match (class, &op) {
+        (OpClass::Block, Op::InvertedBottleneck(block)) => {
             let when = |condition: bool, count: f64| if condition { count } else { 0.0 };
-            let depthwise_outputs = out_area * mid;
+            let [expand_macs, expand_weights, _, expanded] = of("expand");
+            let [filter_macs, _, filter_inputs, filter_outputs] = of("depthwise");
+            let [project_macs, project_weights, ..] = of("project");
+            let entering = op.input().elements() as f64;
             vec![
-                expand * in_area * cin * mid / groups,
-                out_area * mid * cout / groups,
-                depthwise_outputs,
-                when(op.kernel >= 5, depthwise_outputs * taps),
-                when(op.kernel >= 7, depthwise_outputs * taps),
-                when(in_area * mid > SPILL_ELEMENTS, depthwise_outputs * taps),
-                expand * in_area * mid,
-                expand * cin * mid / groups,
-                mid * cout / groups,
-                cin,
-                out_area,
-                when(op.se_channels > 0, depthwise_outputs),
-                2.0 * mid * f(op.se_channels),
-                hswish_elements(op),
-                when(op.groups > 1, in_area * cin + depthwise_outputs),
-                when(op.groups > 1, 1.0),
+                expand_macs,
+                project_macs,
+                filter_outputs,
+                when(block.kernel >= 5, filter_macs),
+                when(block.kernel >= 7, filter_macs),
+                when(filter_inputs > SPILL_ELEMENTS, filter_macs),
+                expanded,
+                expand_weights,
+                project_weights,
+                f64::from(op.input().channels),
+                op.output().area() as f64,
+                when(block.se_channels.is_some(), filter_outputs),
+                of("se.reduce")[1] + of("se.expand")[1],
+                hswish_elements(&op),
+                when(block.groups > 1, entering + filter_outputs),
+                when(block.groups > 1, 1.0),
                 1.0,
             ]
         }
-        OpClass::Pointwise => vec![out_area * cin * cout, cin * cout],
-        OpClass::Dense => vec![out_area * cin * cout * taps, 1.0],
-        OpClass::Pool => vec![in_area * cin, 1.0],
-        OpClass::Linear => vec![cin * cout, 1.0],
+        (OpClass::Pointwise, _) => vec![macs, weights],
+        (OpClass::Dense, _) => vec![macs, 1.0],
+        (OpClass::Pool, _) => vec![op.input().elements() as f64, 1.0],
+        _ => vec![weights, 1.0],
     }
 }
 
 /// Elements that pass an h-swish in `op`, whatever its class.
 pub fn hswish_elements(op: &Op) -> f64 {
-    if op.activation != Activation::HSwish {
-        return 0.0;
-    }
-    let f = f64::from;
-    let (in_area, out_area) = (f(op.in_size).powi(2), f(op.out_size).powi(2));
-    match op.kind {
-        OpKind::MbConv => f(op.mid_channels) * (out_area + if op.expand_conv { in_area } else { 0.0 }),
-        OpKind::Conv | OpKind::Linear => out_area * f(op.out_channels),
-        OpKind::AvgPool => 0.0,
-    }
+    let is_hswish = |layer: &&Layer| layer.kind == LayerKind::Activation(Activation::HSwish);
+    op.layers().iter().filter(is_hswish).map(|layer| layer.output.elements() as f64).sum()
 }

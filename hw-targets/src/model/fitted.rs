@@ -16,7 +16,8 @@ use crate::model::features::{
 };
 use crate::model::fit::{fit_relative, mean_absolute, root_mean_square};
 use crate::model::{CostModel, Uncovered};
-use network::workload::{Activation, Op, OpKind};
+use crate::table_op::{TableKind, TableOp};
+use network::op::{Activation, Op};
 
 /// Relative error assumed (a judgement, not a measurement) at least for a class with too few rows to leave any out.
 pub const SPARSE_REL_ERROR: f64 = 0.2;
@@ -39,8 +40,8 @@ pub struct Range {
 }
 
 impl Range {
-    pub(crate) fn of<'a>(ops: impl Iterator<Item = &'a Op> + Clone) -> Self {
-        let pair = |field: fn(&Op) -> u32| {
+    pub(crate) fn of<'a>(ops: impl Iterator<Item = &'a TableOp> + Clone) -> Self {
+        let pair = |field: fn(&TableOp) -> u32| {
             let values = ops.clone().map(field);
             [values.clone().min().unwrap_or(0), values.max().unwrap_or(0)]
         };
@@ -54,12 +55,12 @@ impl Range {
     }
 
     /// How far outside `op` lies, in doublings of the worst dimension; 0 inside.
-    pub fn doublings_outside(&self, op: &Op) -> f64 {
+    pub fn doublings_outside(&self, op: &TableOp) -> f64 {
         self.beyond(op).doublings
     }
 
     /// The dimension in which `op` lies farthest outside; of equally far ones the first of the fields' order.
-    pub fn beyond(&self, op: &Op) -> Beyond {
+    pub fn beyond(&self, op: &TableOp) -> Beyond {
         let dimensions = [
             ("input size", self.in_size, op.in_size),
             ("input channels", self.in_channels, op.in_channels),
@@ -82,9 +83,9 @@ impl Range {
 
 /// A block that any device's table may hold, to compare two devices on: without squeeze-excite, h-swish, groups and
 /// kernel 7.
-pub fn is_plain_block(op: &Op) -> bool {
+pub fn is_plain_block(op: &TableOp) -> bool {
     let plain = op.se_channels == 0 && op.activation != Activation::HSwish && op.groups == 1;
-    op.kind == OpKind::MbConv && plain && op.kernel <= 5
+    op.kind == TableKind::MbConv && plain && op.kernel <= 5
 }
 
 /// One dimension of an operator against the range of it that was measured.
@@ -149,10 +150,10 @@ impl FittedModel {
     /// # Errors
     /// [`HwError::NoFit`] without any block, whose floor and h-swish the other classes share; with fewer blocks than
     /// coefficients, which they leave open.
-    pub fn fit(measured: &[(Op, f64)], common_rel: f64) -> Result<Self, HwError> {
+    pub fn fit(measured: &[(TableOp, f64)], common_rel: f64) -> Result<Self, HwError> {
         let mut model = Self { classes: BTreeMap::new(), transfer: None, common_rel };
         for class in OpClass::ALL {
-            let rows: Vec<&(Op, f64)> = measured.iter().filter(|(op, _)| OpClass::of(op) == Some(class)).collect();
+            let rows: Vec<&(TableOp, f64)> = measured.iter().filter(|(op, _)| OpClass::of(op) == Some(class)).collect();
             if rows.is_empty() {
                 continue;
             }
@@ -174,7 +175,7 @@ impl FittedModel {
         Ok(model)
     }
 
-    fn fit_class(&self, class: OpClass, rows: &[&(Op, f64)]) -> Result<ClassFit, HwError> {
+    fn fit_class(&self, class: OpClass, rows: &[&(TableOp, f64)]) -> Result<ClassFit, HwError> {
         let all: Vec<Vec<f64>> = rows.iter().map(|(op, _)| counts(class, op)).collect();
         let names = class.features();
         let exercised: Vec<usize> = (0..names.len()).filter(|&at| all.iter().any(|row| row[at] > 0.0)).collect();
@@ -222,16 +223,16 @@ impl FittedModel {
     }
 
     /// Floor and h-swish of an operator that is not a block.
-    fn shared(&self, class: OpClass, op: &Op) -> Prediction {
+    fn shared(&self, class: OpClass, op: &TableOp) -> Prediction {
         if class == OpClass::Block {
             return Prediction { value: 0.0, transferred: 0.0 };
         }
-        let hswish = self.block_coefficient(HSWISH).unwrap_or(0.0) * hswish_elements(op);
+        let hswish = self.block_coefficient(HSWISH).unwrap_or(0.0) * hswish_elements(&op.op());
         let transferred = if self.is_transferred(HSWISH) { hswish } else { 0.0 };
         Prediction { value: self.floor() + hswish, transferred }
     }
 
-    fn predict(&self, class: OpClass, fit: &ClassFit, op: &Op) -> Prediction {
+    fn predict(&self, class: OpClass, fit: &ClassFit, op: &TableOp) -> Prediction {
         let mut sum = self.shared(class, op);
         for (name, count) in class.features().iter().zip(counts(class, op)) {
             let part = fit.coefficients.get(*name).unwrap_or(&0.0) * count;
@@ -248,7 +249,7 @@ impl FittedModel {
     ///
     /// # Errors
     /// [`HwError::NoFit`] if either model does not cover blocks, or `plain` is empty.
-    pub fn transfer_from(&mut self, other: &FittedModel, name: &str, plain: &[Op]) -> Result<(), HwError> {
+    pub fn transfer_from(&mut self, other: &FittedModel, name: &str, plain: &[TableOp]) -> Result<(), HwError> {
         let problem = |problem: &str| HwError::NoFit { what: format!("terms of {name}"), problem: problem.to_string() };
         let here = self.classes.get(&OpClass::Block).ok_or_else(|| problem("no block was fitted here"))?;
         let there = other.classes.get(&OpClass::Block).ok_or_else(|| problem("no block was fitted there"))?;
@@ -284,6 +285,9 @@ impl FittedModel {
 impl CostModel for FittedModel {
     fn cost(&self, op: &Op, _network_resolution: u32) -> Result<Estimate, Uncovered> {
         let uncovered = |near: String| Err(Uncovered { near });
+        let Some(op) = &TableOp::of(op) else {
+            return uncovered(format!("its fitted model has no term for operators of kind {}", op.word()));
+        };
         let Some(class) = OpClass::of(op) else {
             return uncovered("its fitted model has no term for single convolutions with groups".to_string());
         };

@@ -16,7 +16,8 @@ use crate::cost::Estimate;
 use crate::model::features::OpClass;
 use crate::model::fitted::{Beyond, Range};
 use crate::model::{CostModel, Uncovered};
-use network::workload::Op;
+use crate::table_op::TableOp;
+use network::op::Op;
 
 /// Doublings outside the range that a fitted model goes where its target states no limit of its own: a factor of eight.
 ///
@@ -41,13 +42,13 @@ impl CostModel for LimitedModel {
     fn cost(&self, op: &Op, network_resolution: u32) -> Result<Estimate, Uncovered> {
         // What the model has no terms for is the better reason.
         let answer = self.model.cost(op, network_resolution)?;
-        let class = OpClass::of(op);
-        let Some((class, range)) = class.and_then(|class| Some((class, self.ranges.get(&class)?))) else {
+        let key = TableOp::of(op).and_then(|key| Some((key, OpClass::of(&key)?)));
+        let Some((op, class, range)) = key.and_then(|(key, class)| Some((key, class, self.ranges.get(&class)?))) else {
             return Ok(answer);
         };
         let counted = match class {
-            OpClass::Linear => Op { out_channels: op.out_channels.max(range.out_channels[0]), ..*op },
-            _ => *op,
+            OpClass::Linear => TableOp { out_channels: op.out_channels.max(range.out_channels[0]), ..op },
+            _ => op,
         };
         let beyond = range.beyond(&counted);
         if beyond.doublings <= self.limit {
@@ -79,22 +80,23 @@ impl CostModel for LimitedModel {
 mod tests {
     use super::*;
     use crate::model::FittedModel;
-    use network::workload::{Activation, OpKind};
+    use crate::table_op::TableKind;
+    use network::op::Activation;
 
-    fn block(channels: u32, kernel: u32) -> Op {
-        Op {
+    fn block(channels: u32, kernel: u32) -> TableOp {
+        TableOp {
             mid_channels: 3 * channels,
             expand_conv: true,
             kernel,
             activation: Activation::Relu,
             batch_norm: true,
-            ..Op::plain(OpKind::MbConv, 16, channels, 16, channels)
+            ..TableOp::plain(TableKind::MbConv, 16, channels, 16, channels)
         }
     }
 
     /// Fitted to 8 to 64 channels and kernel 3.
     fn model(limit: f64) -> LimitedModel {
-        let rows: Vec<(Op, f64)> =
+        let rows: Vec<(TableOp, f64)> =
             (8..=64).step_by(4).map(|channels| (block(channels, 3), f64::from(channels))).collect();
         let model = FittedModel::fit(&rows, 0.1).unwrap();
         let ranges = model.classes.iter().map(|(class, fit)| (*class, fit.range.clone())).collect();
@@ -104,42 +106,42 @@ mod tests {
     #[test]
     fn an_operator_far_outside_is_refused_with_its_dimension() {
         let model = model(2.0);
-        assert!(!model.cost(&block(64, 3), 32).unwrap().outside);
-        assert!(model.cost(&block(256, 3), 32).unwrap().outside, "two doublings are within the limit");
-        let near = model.cost(&block(257, 3), 32).unwrap_err().near;
+        assert!(!model.cost(&block(64, 3).op(), 32).unwrap().outside);
+        assert!(model.cost(&block(256, 3).op(), 32).unwrap().outside, "two doublings are within the limit");
+        let near = model.cost(&block(257, 3).op(), 32).unwrap_err().near;
         for words in
             ["its input channels (257) lie 2.0 doublings", "8 to 64", "class block", "2 are allowed", "--extrapolate"]
         {
             assert!(near.contains(words), "{words}: {near}");
         }
         // 3 to 15 is more than two doublings, and only one kernel was seen.
-        let near = model.cost(&block(64, 15), 32).unwrap_err().near;
+        let near = model.cost(&block(64, 15).op(), 32).unwrap_err().near;
         assert!(near.contains("its kernel size (15) lies 2.3 doublings outside the 3 that"), "{near}");
-        assert!(model.cost(&block(64, 7), 32).is_ok());
-        assert!(model.cost(&block(1, 3), 32).unwrap_err().near.contains("its input channels (1) lie 3.0"));
+        assert!(model.cost(&block(64, 7).op(), 32).is_ok());
+        assert!(model.cost(&block(1, 3).op(), 32).unwrap_err().near.contains("its input channels (1) lie 3.0"));
     }
 
     #[test]
     fn fewer_classes_are_not_far_but_more_inputs_are() {
-        let linear = |inputs, classes| Op::plain(OpKind::Linear, 1, inputs, 1, classes);
+        let linear = |inputs, classes| TableOp::plain(TableKind::Linear, 1, inputs, 1, classes);
         let blocks = (8..=64).step_by(4).map(|channels| (block(channels, 3), f64::from(channels)));
-        let rows: Vec<(Op, f64)> = blocks.chain([(linear(256, 1000), 9.0), (linear(512, 1000), 17.0)]).collect();
+        let rows: Vec<(TableOp, f64)> = blocks.chain([(linear(256, 1000), 9.0), (linear(512, 1000), 17.0)]).collect();
         let model = FittedModel::fit(&rows, 0.1).unwrap();
         let ranges = model.classes.iter().map(|(class, fit)| (*class, fit.range.clone())).collect();
         let limited = LimitedModel { model: Arc::new(model), ranges, limit: 2.0 };
-        let ten = limited.cost(&linear(256, 10), 32).unwrap();
-        assert!(ten.outside && ten.value < limited.cost(&linear(256, 1000), 32).unwrap().value);
-        assert!(limited.cost(&linear(32, 10), 32).unwrap_err().near.contains("its input channels (32) lie"));
-        assert!(limited.cost(&linear(256, 9000), 32).unwrap_err().near.contains("its output channels (9000) lie"));
+        let ten = limited.cost(&linear(256, 10).op(), 32).unwrap();
+        assert!(ten.outside && ten.value < limited.cost(&linear(256, 1000).op(), 32).unwrap().value);
+        assert!(limited.cost(&linear(32, 10).op(), 32).unwrap_err().near.contains("its input channels (32) lie"));
+        assert!(limited.cost(&linear(256, 9000).op(), 32).unwrap_err().near.contains("its output channels (9000) lie"));
     }
 
     #[test]
     fn what_the_model_cannot_answer_keeps_its_reason_and_the_limit_can_be_lifted() {
         let model = model(0.0);
-        let near = model.cost(&Op { groups: 2, ..block(512, 3) }, 32).unwrap_err().near;
+        let near = model.cost(&TableOp { groups: 2, ..block(512, 3) }.op(), 32).unwrap_err().near;
         assert!(near.contains("groups"), "{near}");
-        assert!(model.cost(&block(512, 3), 32).is_err());
+        assert!(model.cost(&block(512, 3).op(), 32).is_err());
         let lifted = model.without_limit().unwrap();
-        assert_eq!(lifted.cost(&block(512, 3), 32), model.model.cost(&block(512, 3), 32));
+        assert_eq!(lifted.cost(&block(512, 3).op(), 32), model.model.cost(&block(512, 3).op(), 32));
     }
 }

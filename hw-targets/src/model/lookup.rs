@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::cost::Estimate;
 use crate::model::{CostModel, Uncovered};
 use crate::table::OpTable;
+use crate::table_op::TableOp;
+use network::op::Op;
 use network::units::Quantity;
-use network::workload::Op;
 
 /// Standard deviation assumed, as a fraction of the value, where a table states none: between the two phone tables that
 /// state theirs (2.5 % on a Note10, 8.5 % on a Pixel 1).
@@ -29,8 +30,11 @@ impl TableModel {
 
 impl CostModel for TableModel {
     fn cost(&self, op: &Op, network_resolution: u32) -> Result<Estimate, Uncovered> {
-        let Some(row) = self.table.get(op, network_resolution) else {
-            return Err(Uncovered { near: self.table.near(op, network_resolution) });
+        let Some(key) = TableOp::of(op) else {
+            return Err(Uncovered { near: format!("tables have no rows for operators of kind {}", op.word()) });
+        };
+        let Some(row) = self.table.get(&key, network_resolution) else {
+            return Err(Uncovered { near: self.table.near(&key, network_resolution) });
         };
         let Some(measured) = row.measurement(self.quantity) else {
             return Err(Uncovered { near: format!("its row ({}) has no {}", row.place, self.quantity) });

@@ -22,7 +22,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::cost::{CostSum, Estimate};
-use network::workload::{Op, Workload};
+use network::op::{Op, Workload};
 
 /// Answers for one quantity of one operator.
 pub trait CostModel: Debug + Send + Sync {

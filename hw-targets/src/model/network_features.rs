@@ -37,7 +37,8 @@
 //! `scripts/compare-network-latency --ablation` prints what each is worth on networks that none of this has seen.
 
 use crate::model::features::hswish_elements;
-use network::workload::{Activation, Op, OpKind, Workload};
+use network::layers::{Layer, LayerKind, Weights};
+use network::op::{Activation, Op, Workload};
 
 /// All names.
 pub const NETWORK_FEATURES: [&str; 20] = [
@@ -160,45 +161,45 @@ impl Counts {
 
 /// Counts of an operator but for squeeze-excite and h-swish.
 pub(crate) fn plain(op: &Op) -> Counts {
-    let f = f64::from;
-    let (in_area, out_area) = (f(op.in_size).powi(2), f(op.out_size).powi(2));
-    let (cin, cout, mid, groups) = (f(op.in_channels), f(op.out_channels), f(op.mid_channels), f(op.groups));
     let mut sum = Counts::default();
-    match op.kind {
-        OpKind::Conv => {
-            sum.dense(in_area * cin, out_area, cout, cin * cout * f(op.kernel).powi(2) / groups, op.groups);
-        }
-        OpKind::Linear => sum.dense(cin, 1.0, cout, cin * cout, 1),
-        OpKind::AvgPool => {
-            sum.count("elements", in_area * cin);
-            sum.count("pixels", 1.0);
-            sum.count(LAYERS, 1.0);
-        }
-        OpKind::MbConv => {
-            if op.expand_conv {
-                sum.dense(in_area * cin, in_area, mid, cin * mid / groups, op.groups);
+    for layer in op.layers().iter().filter(|layer| !is_squeeze_excite(layer)) {
+        let (inputs, outputs) = (layer.input.elements() as f64, layer.output.elements() as f64);
+        let (area, channels) = (layer.output.area() as f64, f64::from(layer.output.channels));
+        match layer.kind {
+            LayerKind::Conv(_, Weights { groups, .. }) | LayerKind::Linear(Weights { groups, .. }) => {
+                sum.dense(inputs, area, channels, layer.weight_count() as f64, groups);
             }
-            sum.depthwise(out_area, mid, op.kernel, op.stride);
-            sum.dense(out_area * mid, out_area, cout, mid * cout / groups, op.groups);
+            LayerKind::Depthwise(window, _) => sum.depthwise(area, channels, window.kernel, window.stride),
+            LayerKind::Pool(..) | LayerKind::LocalResponse { .. } => {
+                sum.count("elements", inputs);
+                sum.count("pixels", area);
+                sum.count(LAYERS, 1.0);
+            }
+            LayerKind::Concat => sum.count("elements", outputs),
+            LayerKind::Add => sum.count("residuals", 1.0),
+            LayerKind::Scale | LayerKind::Activation(_) | LayerKind::BatchNorm => {}
         }
-    }
-    if op.residual {
-        sum.count("residuals", 1.0);
     }
     sum
+}
+
+fn is_squeeze_excite(layer: &Layer) -> bool {
+    layer.part.starts_with("se.")
 }
 
 /// Squeeze-excite and h-swish of an operator by their own names.
 pub(crate) fn extras(op: &Op) -> Counts {
     let mut sum = Counts::default();
-    if op.se_channels > 0 {
-        sum.count(SQUEEZE_EXCITES, 1.0);
-        sum.count("squeeze_excite_weights", 2.0 * f64::from(op.mid_channels) * f64::from(op.se_channels));
-    }
-    if op.activation == Activation::HSwish && op.kind != OpKind::AvgPool {
-        let passes = if op.kind == OpKind::MbConv && op.expand_conv { 2.0 } else { 1.0 };
-        sum.count(HSWISHES, passes);
-        sum.count("hswish_elements", hswish_elements(op));
+    for layer in op.layers() {
+        match layer.kind {
+            LayerKind::Scale => sum.count(SQUEEZE_EXCITES, 1.0),
+            LayerKind::Activation(Activation::HSwish) => {
+                sum.count(HSWISHES, 1.0);
+                sum.count("hswish_elements", layer.output.elements() as f64);
+            }
+            _ if is_squeeze_excite(&layer) => sum.count("squeeze_excite_weights", layer.weight_count() as f64),
+            _ => {}
+        }
     }
     sum
 }
@@ -218,7 +219,6 @@ pub fn detailed_counts(network: &Workload) -> Vec<f64> {
 /// scales it. A pass counts as `elements`, and as a 3×3 depthwise convolution, which reads and writes as much, where
 /// those are not counted.
 pub(crate) fn stand_ins(op: &Op, is_measured: impl Fn(&str) -> bool) -> Counts {
-    let f = f64::from;
     let mut sum = Counts::default();
     let pass = |sum: &mut Counts, elements: f64| {
         sum.count("elements", elements);
@@ -227,12 +227,21 @@ pub(crate) fn stand_ins(op: &Op, is_measured: impl Fn(&str) -> bool) -> Counts {
     if !is_measured(HSWISHES) {
         pass(&mut sum, hswish_elements(op));
     }
-    if op.se_channels > 0 && !is_measured(SQUEEZE_EXCITES) {
-        let (mid, se, area) = (f(op.mid_channels), f(op.se_channels), f(op.out_size).powi(2));
-        pass(&mut sum, 2.0 * area * mid);
-        sum.count(LAYERS, 2.0);
-        sum.dense(mid, 1.0, se, mid * se, 1);
-        sum.dense(se, 1.0, mid, mid * se, 1);
+    if is_measured(SQUEEZE_EXCITES) {
+        return sum;
+    }
+    for layer in op.layers().iter().filter(|layer| is_squeeze_excite(layer)) {
+        match layer.kind {
+            LayerKind::Scale => {
+                pass(&mut sum, 2.0 * layer.output.elements() as f64);
+                sum.count(LAYERS, 2.0);
+            }
+            LayerKind::Conv(..) => {
+                let (inputs, outputs) = (f64::from(layer.input.channels), f64::from(layer.output.channels));
+                sum.dense(inputs, 1.0, outputs, layer.weight_count() as f64, 1);
+            }
+            _ => {}
+        }
     }
     sum
 }
@@ -241,6 +250,7 @@ pub(crate) fn stand_ins(op: &Op, is_measured: impl Fn(&str) -> bool) -> Counts {
 mod tests {
     use super::*;
     use crate::reference_networks::{mobilenet_v1, mobilenet_v2};
+    use crate::table_op::TableOp;
 
     #[test]
     fn counts_agree_with_the_macs_of_the_operators() {
@@ -255,8 +265,8 @@ mod tests {
         for set in [&BASIC[..], &DETAILED[..]] {
             assert!(set.iter().all(|name| NETWORK_FEATURES.contains(name)), "{set:?}");
         }
-        let block = mobilenet_v2(100, 224).ops[4];
-        let rich = Op {
+        let block = TableOp::of(&mobilenet_v2(100, 224).ops[4]).unwrap();
+        let rich = TableOp {
             stride: 1,
             se_channels: 24,
             activation: Activation::HSwish,
@@ -265,9 +275,9 @@ mod tests {
             residual: true,
             ..block
         };
-        let mut sum = plain(&rich);
-        sum.add(&extras(&rich));
-        sum.add(&plain(&Op { stride: 2, ..rich }));
+        let mut sum = plain(&rich.op());
+        sum.add(&extras(&rich.op()));
+        sum.add(&plain(&TableOp { stride: 2, ..rich }.op()));
         assert!(sum.named().all(|(_, count)| count > 0.0), "{sum:?}");
         assert_eq!(sum.get("squeeze_excite_weights"), 2.0 * f64::from(block.mid_channels) * 24.0);
         assert_eq!(sum.get("flops"), 0.0);
@@ -275,8 +285,8 @@ mod tests {
 
     #[test]
     fn a_wider_kernel_counts_no_less_of_anything() {
-        let block = mobilenet_v2(100, 224).ops[4];
-        let of = |kernel| plain(&Op { kernel, stride: 1, ..block });
+        let block = TableOp::of(&mobilenet_v2(100, 224).ops[4]).unwrap();
+        let of = |kernel| plain(&TableOp { kernel, stride: 1, ..block }.op());
         for (narrow, wide) in [(3, 5), (5, 7), (7, 9), (9, 13)] {
             assert!(of(narrow).named().zip(of(wide).named()).all(|((_, a), (_, b))| a <= b), "{narrow} {wide}");
         }

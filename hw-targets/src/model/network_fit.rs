@@ -26,7 +26,8 @@ use crate::model::fit::{Fit, fit_relative, fit_relative_robust, mean_absolute, r
 use crate::model::fitted::{Range, TRANSFERRED_REL_ERROR};
 use crate::model::network_features::{BASIC, Counts, DETAILED, GROUPED, LAYERS, extras, plain, stand_ins};
 use crate::model::{CostModel, Uncovered};
-use network::workload::{Op, Workload};
+use crate::table_op::TableOp;
+use network::op::{Op, Workload};
 
 /// Fewer networks than this say nothing when one is left out: twice the coefficients.
 const LEAST_NETWORKS: usize = 2 * (BASIC.len() + 1);
@@ -161,13 +162,14 @@ impl NetworkFit {
             return Err(too_few(LEAST_NETWORKS, "they are too few".to_string()));
         }
         let is_detailed = measured.len() >= DETAILED_NETWORKS;
-        let mut shapes: BTreeMap<OpClass, BTreeSet<&Op>> = BTreeMap::new();
+        let mut shapes: BTreeMap<OpClass, BTreeSet<TableOp>> = BTreeMap::new();
         for op in measured.iter().flat_map(|(network, _)| &network.ops) {
-            let class = OpClass::of(op).ok_or_else(|| problem(format!("{op} has groups")))?;
-            if op.groups > 1 && !is_detailed {
+            let key = TableOp::of(op).ok_or_else(|| problem(format!("{op} has no counts")))?;
+            let class = OpClass::of(&key).ok_or_else(|| problem(format!("{op} has groups")))?;
+            if key.groups > 1 && !is_detailed {
                 return Err(too_few(DETAILED_NETWORKS, format!("{op} has groups, for which they are too few")));
             }
-            shapes.entry(class).or_default().insert(op);
+            shapes.entry(class).or_default().insert(key);
         }
         let counts = |network: &Workload| {
             let mut sum = Counts::default();
@@ -199,7 +201,7 @@ impl NetworkFit {
             networks: measured.len(),
             loo_mape: mean_absolute(&fit.left_out),
             rel_error: root_mean_square(&fit.left_out),
-            ranges: shapes.into_iter().map(|(class, ops)| (class, Range::of(ops.iter().copied()))).collect(),
+            ranges: shapes.into_iter().map(|(class, ops)| (class, Range::of(ops.iter()))).collect(),
             common_rel,
         })
     }
@@ -262,20 +264,34 @@ impl NetworkFit {
 impl CostModel for NetworkFit {
     fn cost(&self, op: &Op, network_resolution: u32) -> Result<Estimate, Uncovered> {
         let uncovered = |near: String| Uncovered { near };
-        let class = OpClass::of(op).filter(|_| op.groups == 1 || self.is_measured(GROUPED));
-        let class = class.ok_or_else(|| uncovered("the networks it is fitted to have no groups".to_string()))?;
-        let name = class.name();
-        let range = self.ranges.get(&class);
-        let range = range.ok_or_else(|| uncovered(format!("the networks it is fitted to have no class {name}")))?;
+        let doublings = match TableOp::of(op) {
+            Some(key) => {
+                let class = OpClass::of(&key).filter(|_| key.groups == 1 || self.is_measured(GROUPED));
+                let class =
+                    class.ok_or_else(|| uncovered("the networks it is fitted to have no groups".to_string()))?;
+                let name = class.name();
+                let range = self.ranges.get(&class);
+                let range =
+                    range.ok_or_else(|| uncovered(format!("the networks it is fitted to have no class {name}")))?;
+                range.doublings_outside(&key)
+            }
+            // No measured network had one by itself, so it counts as one doubling outside.
+            None if op.layers().iter().all(|layer| !layer.is_weighted()) => 1.0,
+            None => return Err(uncovered(format!("the networks it is fitted to have no {}", op.word()))),
+        };
         let mut counts = plain(op);
         counts.add(&extras(op));
         let guessed = self.sum(&stand_ins(op, |name| self.is_measured(name)), network_resolution);
         let value = self.sum(&counts, network_resolution) + guessed;
-        if value <= 0.0 {
+        let is_free = op.layers().iter().all(|layer| !layer.is_weighted()) && TableOp::of(op).is_none();
+        if value <= 0.0 && !is_free {
             // Its terms may all be zero where the constant of a network stands for them.
-            return Err(uncovered(format!("its fitted model gives class {name} no cost of its own")));
+            return Err(uncovered(format!(
+                "its fitted model gives operators of kind {} no cost of their own",
+                op.word()
+            )));
         }
-        let doublings = range.doublings_outside(op).max(self.size_doublings(network_resolution));
+        let doublings = doublings.max(self.size_doublings(network_resolution));
         Ok(Estimate {
             value,
             std: (self.rel_error * value).hypot(TRANSFERRED_REL_ERROR * guessed),
@@ -291,7 +307,7 @@ impl CostModel for NetworkFit {
 mod tests {
     use super::*;
     use crate::reference_networks::{Picker, mbv3, mobilenet_v1, mobilenet_v2};
-    use network::workload::{Activation, OpKind};
+    use network::op::Activation;
     use storage::failure::Failure;
 
     /// Of the basic counts.
@@ -323,16 +339,18 @@ mod tests {
     #[test]
     fn what_was_not_in_the_networks_is_flagged_or_refused() {
         let fit = NetworkFit::fit(&networks(), 0.1).unwrap();
-        let block = mobilenet_v2(100, 224).ops[4];
-        let plain = fit.cost(&block, 224).unwrap();
+        let block = TableOp::of(&mobilenet_v2(100, 224).ops[4]).unwrap();
+        let plain = fit.cost(&block.op(), 224).unwrap();
         assert!(plain.fitted && !plain.outside);
-        for odd in
-            [Op { kernel: 7, ..block }, Op { se_channels: 24, ..block }, Op { activation: Activation::HSwish, ..block }]
-        {
-            let cost = fit.cost(&odd, 224).unwrap();
+        for odd in [
+            TableOp { kernel: 7, ..block },
+            TableOp { se_channels: 24, ..block },
+            TableOp { activation: Activation::HSwish, ..block },
+        ] {
+            let cost = fit.cost(&odd.op(), 224).unwrap();
             assert!(cost.outside && cost.value > plain.value && cost.std > plain.std, "{odd}");
         }
-        assert!(fit.cost(&Op { groups: 2, ..block }, 224).unwrap_err().near.contains("groups"));
+        assert!(fit.cost(&TableOp { groups: 2, ..block }.op(), 224).unwrap_err().near.contains("groups"));
     }
 
     /// 600 subnets of three input sizes and more, with squeeze-excite and h-swish.
@@ -369,9 +387,9 @@ mod tests {
             assert!((fit.coefficients[*name] / weight - 1.0).abs() < 1e-2, "{name}: {}", fit.coefficients[*name]);
         }
         // No network has groups: there is no such coefficient, and no answer.
-        let block = networks[0].0.ops[4];
-        assert!(fit.cost(&Op { groups: 2, ..block }, 160).unwrap_err().near.contains("groups"));
-        assert!(!fit.cost(&block, 160).unwrap().outside, "h-swish and squeeze-excite were measured");
+        let block = TableOp::of(&networks[0].0.ops[4]).unwrap();
+        assert!(fit.cost(&TableOp { groups: 2, ..block }.op(), 160).unwrap_err().near.contains("groups"));
+        assert!(!fit.cost(&block.op(), 160).unwrap().outside, "h-swish and squeeze-excite were measured");
         let without = NetworkFit::fit_without(&networks, 0.0, &["squeeze_excites"]).unwrap();
         assert!(without.loo_mape > 10.0 * fit.loo_mape && without.coefficients["squeeze_excites"] == 0.0);
         let (network, cost) = &networks[0];
@@ -392,8 +410,8 @@ mod tests {
         let (network, cost) = &networks[0];
         assert!((fit.predict(network).unwrap() / cost - 1.0).abs() < 0.1);
         // Beyond the sizes the nearest set answers, flagged.
-        let op = network.ops[4];
-        let at = |size| fit.cost(&op, size).unwrap();
+        let op = TableOp::of(&network.ops[4]).unwrap();
+        let at = |size| fit.cost(&op.op(), size).unwrap();
         assert!(
             at(100).value == at(128).value
                 && at(100).outside
@@ -418,8 +436,11 @@ mod tests {
         assert!(error.to_string().contains("11 whole networks"), "{error}");
         assert_eq!(error.hint().as_deref(), Some("measure more networks: at least 12 are needed"));
         let mut grouped = networks();
-        let blocks = grouped.iter_mut().flat_map(|(network, _)| &mut network.ops);
-        blocks.filter(|op| op.kind == OpKind::MbConv).for_each(|op| op.groups = 2);
+        for op in grouped.iter_mut().flat_map(|(network, _)| &mut network.ops) {
+            if let Op::InvertedBottleneck(block) = op {
+                block.groups = 2;
+            }
+        }
         let error = NetworkFit::fit(&grouped, 0.1).unwrap_err();
         assert!(error.hint().unwrap().contains("at least 180"), "{error}");
     }

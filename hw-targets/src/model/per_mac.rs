@@ -11,7 +11,8 @@ use crate::cost::Estimate;
 use crate::error::HwError;
 use crate::model::fit::{fit_relative, mean_absolute, root_mean_square};
 use crate::model::{CostModel, Uncovered};
-use network::workload::{Activation, Op, OpKind};
+use network::layers::LayerKind;
+use network::op::{Activation, Op};
 
 /// Two coefficients, and as many networks more so that leaving one out says something.
 const LEAST_NETWORKS: usize = 4;
@@ -90,8 +91,13 @@ impl CostModel for PerMac {
     /// Pooling has no multiply-accumulates, and so no cost of its own: it is in what the others cost.
     fn cost(&self, op: &Op, _network_resolution: u32) -> Result<Estimate, Uncovered> {
         let value = self.per_mac * op.macs().0 as f64;
-        let wider = op.kind == OpKind::MbConv && op.kernel > MEASURED_KERNEL;
-        let unmeasured = wider || op.groups > 1 || op.se_channels > 0 || op.activation == Activation::HSwish;
+        let unmeasured = op.layers().iter().any(|layer| match layer.kind {
+            LayerKind::Depthwise(window, _) => window.kernel > MEASURED_KERNEL,
+            LayerKind::Conv(_, weights) => weights.groups > 1,
+            LayerKind::Activation(activation) => matches!(activation, Activation::HSwish | Activation::HSigmoid),
+            LayerKind::Scale => true,
+            _ => false,
+        });
         // A guess: three times the error, as one doubling beyond the range of a fitted model.
         let rel = self.rel_error * if unmeasured { 3.0 } else { 1.0 };
         Ok(Estimate { value, std: rel * value, common_rel: self.common_rel, fitted: true, outside: unmeasured })
@@ -102,6 +108,7 @@ impl CostModel for PerMac {
 mod tests {
     use super::*;
     use crate::reference_networks::mobilenet_v1;
+    use crate::table_op::TableOp;
 
     fn networks(value: fn(u64) -> f64) -> Vec<MeasuredMacs> {
         let network = |macs: u64| MeasuredMacs { network: macs.to_string(), macs, value: value(macs) };
@@ -134,14 +141,16 @@ mod tests {
         let ops = mobilenet_v1(25, 96).ops;
         let plain = fit.cost(&ops[3], 96).unwrap();
         assert!(plain.fitted && !plain.outside && plain.std > 0.0);
-        let block = ops[3];
-        for odd in
-            [Op { kernel: 5, ..block }, Op { se_channels: 8, ..block }, Op { activation: Activation::HSwish, ..block }]
-        {
-            let cost = fit.cost(&odd, 96).unwrap();
+        let block = TableOp::of(&ops[3]).unwrap();
+        for odd in [
+            TableOp { kernel: 5, ..block },
+            TableOp { se_channels: 8, ..block },
+            TableOp { activation: Activation::HSwish, ..block },
+        ] {
+            let cost = fit.cost(&odd.op(), 96).unwrap();
             assert!(cost.outside && cost.std / cost.value > 2.9 * plain.std / plain.value, "{odd}");
         }
-        let pool = ops.iter().find(|op| op.kind == OpKind::AvgPool).unwrap();
+        let pool = ops.iter().find(|op| matches!(op, Op::Pool(_))).unwrap();
         assert_eq!(fit.cost(pool, 96).unwrap().value, 0.0);
     }
 

@@ -6,7 +6,7 @@ use super::{ElasticConv2d, ElasticDepthwise, ElasticSqueezeExcite};
 use crate::error::SupernetError;
 use crate::subnet::Block;
 use crate::weights::WeightBuilder;
-use network::workload::Activation;
+use network::op::Activation;
 
 /// \[1×1 expand\] → k×k depthwise → \[squeeze-excite\] → 1×1 project, at its widest.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Dense convolution that uses its first output and input channels (`once-for-all` §2.2).
 
-use network::workload::Activation;
+use network::op::Activation;
 use tch::Tensor;
 
 use super::{ElasticBatchNorm, prefix};

@@ -4,7 +4,7 @@
 //! (7→5 and 5→3), shared by all channels and chained: y = M·x on the flattened centre. The matrices start as the
 //! identity.
 
-use network::workload::Activation;
+use network::op::Activation;
 use tch::Tensor;
 
 use super::{ElasticBatchNorm, prefix};

@@ -1,0 +1,421 @@
+//! Networks of any shape in LibTorch, layer by layer: those that no search space offers, and operators to be timed as a
+//! deployed network runs them.
+//!
+//! A subnet of a supernet runs by [`crate::subnet::Subnet`], which trains; this one only runs.
+
+use std::collections::BTreeMap;
+
+use network::layers::{Layer, LayerKind, Read, Window, chain};
+use network::op::{Activation, Map, Op, PoolKind};
+use network::shape::NetworkShape;
+use network::weights::{Weights, tensors_of};
+use tch::{Device, Kind, Tensor};
+
+use crate::error::SupernetError;
+use crate::subnet::channels_last;
+use crate::weights::{Init, Role, WeightBuilder};
+
+/// A network ready to run.
+#[derive(Debug)]
+pub struct Network {
+    input: Map,
+    steps: Vec<Step>,
+    eps: f64,
+}
+
+#[derive(Debug)]
+struct Step {
+    layer: Layer,
+    /// Filters, bias, or γ, β, mean and variance, in the order of [`tensors_of`].
+    tensors: Vec<Tensor>,
+    /// Which of what it reads nobody reads afterwards.
+    is_last_reader: Vec<bool>,
+}
+
+impl Network {
+    /// A network with these weights.
+    ///
+    /// # Errors
+    /// A missing, superfluous, misshapen or non-finite tensor.
+    pub fn from_tensors(
+        shape: &NetworkShape,
+        tensors: BTreeMap<String, Tensor>,
+        device: Device,
+    ) -> Result<Self, SupernetError> {
+        let mut builder = WeightBuilder::from_tensors(tensors, device);
+        let mut all = Vec::new();
+        let layers = shape.layers();
+        for named in &layers {
+            let mut of_layer = Vec::new();
+            for (name, size) in tensors_of(&named.name, &named.layer) {
+                let size: Vec<i64> = size.into_iter().map(|length| length as i64).collect();
+                let tensor = builder.weight(&name, &size, Init::Constant(0.0), Role::Statistic)?;
+                of_layer.push(if size.len() == 4 { channels_last(&tensor) } else { tensor });
+            }
+            all.push(of_layer);
+        }
+        builder.finish()?;
+        let layers = layers.into_iter().map(|named| named.layer).collect();
+        Ok(Self::new(shape.input(), layers, all, shape.batch_norm_eps()))
+    }
+
+    /// A network with weights of the host.
+    ///
+    /// # Errors
+    /// As [`Network::from_tensors`].
+    pub fn from_weights(shape: &NetworkShape, weights: &Weights, device: Device) -> Result<Self, SupernetError> {
+        let tensor = |array: &network::weights::Array| {
+            let size: Vec<i64> = array.shape.iter().map(|length| *length as i64).collect();
+            Tensor::from_slice(&array.values).reshape(size)
+        };
+        let tensors = weights.arrays().iter().map(|(name, array)| (name.clone(), tensor(array))).collect();
+        Self::from_tensors(shape, tensors, device)
+    }
+
+    /// Operators that follow on each other as a deployed network runs them: batch norm folded into the convolutions.
+    /// Weights are random, since no operator's time depends on them.
+    ///
+    /// # Panics
+    /// If there is no operator.
+    pub fn deployed(ops: &[Op], device: Device) -> Self {
+        let input = ops.first().expect("at least one operator").input();
+        let mut layers = Vec::new();
+        // Where each layer of the chain went, so that readers of a batch norm read the convolution before it.
+        let mut places: Vec<Read> = Vec::new();
+        for mut layer in chain(ops) {
+            for read in &mut layer.reads {
+                if let Read::Layer(at) = *read {
+                    *read = places[at];
+                }
+            }
+            match &mut layer.kind {
+                LayerKind::BatchNorm => {
+                    places.push(layer.reads[0]);
+                    continue;
+                }
+                LayerKind::Conv(_, weights) | LayerKind::Depthwise(_, weights) | LayerKind::Linear(weights) => {
+                    weights.bias = true;
+                }
+                _ => {}
+            }
+            places.push(Read::Layer(layers.len()));
+            layers.push(layer);
+        }
+        let tensors = |layer: &Layer| {
+            let random = |(name, size): (String, Vec<usize>)| {
+                let size: Vec<i64> = size.into_iter().map(|length| length as i64).collect();
+                if name.ends_with("bias") {
+                    return Tensor::zeros(size, (Kind::Float, device));
+                }
+                let fan_in: i64 = size[1..].iter().product();
+                let weight = Tensor::randn(&size, (Kind::Float, device)) / (fan_in as f64).sqrt();
+                if size.len() == 4 { channels_last(&weight) } else { weight }
+            };
+            tensors_of("", layer).into_iter().map(random).collect()
+        };
+        let tensors = layers.iter().map(tensors).collect();
+        Self::new(input, layers, tensors, 0.0)
+    }
+
+    fn new(input: Map, layers: Vec<Layer>, tensors: Vec<Vec<Tensor>>, eps: f64) -> Self {
+        let mut last = BTreeMap::new();
+        for (at, layer) in layers.iter().enumerate() {
+            for read in &layer.reads {
+                last.insert(place(*read), at);
+            }
+        }
+        let step = |(at, (layer, tensors)): (usize, (Layer, Vec<Tensor>))| {
+            // The image belongs to the caller.
+            let is_last = |read: &Read| place(*read) > 0 && last[&place(*read)] == at;
+            let is_last_reader = layer.reads.iter().map(is_last).collect();
+            Step { layer, tensors, is_last_reader }
+        };
+        let steps = layers.into_iter().zip(tensors).enumerate().map(step).collect();
+        Self { input, steps, eps }
+    }
+
+    /// Size and channels of the images.
+    pub fn input(&self) -> Map {
+        self.input
+    }
+
+    /// A random image on the network's device.
+    pub fn image(&self) -> Tensor {
+        let Map { size, channels } = self.input;
+        let device = self.steps.iter().flat_map(|step| &step.tensors).map(Tensor::device).next();
+        let shape = [1, i64::from(channels), i64::from(size), i64::from(size)];
+        channels_last(&Tensor::rand(shape, (Kind::Float, device.unwrap_or(Device::Cpu))))
+    }
+
+    /// Runs it: `images` is `[N, C, S, S]`; the result is `[N, outputs]` for a classifier, else a feature map.
+    pub fn forward(&self, images: &Tensor) -> Tensor {
+        let _guard = tch::no_grad_guard();
+        let image = channels_last(images);
+        let mut made: Vec<Option<Tensor>> = vec![Some(image)];
+        for step in &self.steps {
+            let take = |(read, last): (&Read, &bool), made: &mut Vec<Option<Tensor>>| {
+                let slot = &mut made[place(*read)];
+                let tensor = if *last { slot.take() } else { slot.as_ref().map(Tensor::shallow_clone) };
+                tensor.expect("a layer's result is kept until its last reader")
+            };
+            let reads = step.layer.reads.iter().zip(&step.is_last_reader);
+            let inputs: Vec<Tensor> = reads.map(|read| take(read, &mut made)).collect();
+            made.push(Some(step.run(inputs, self.eps)));
+        }
+        let output = made.pop().flatten().expect("a network has a last layer");
+        match self.steps.last() {
+            Some(step) if step.layer.output.size == 1 => output.flatten(1, -1),
+            _ => output,
+        }
+    }
+
+    /// Runs it once on `images`, to the end: on a GPU too nothing is left to do afterwards.
+    pub fn run(&self, images: &Tensor) {
+        let output = self.forward(images);
+        if let Device::Cuda(index) = output.device() {
+            tch::Cuda::synchronize(index as i64);
+        }
+    }
+}
+
+/// The image first, then the layers.
+fn place(read: Read) -> usize {
+    match read {
+        Read::Input(_) => 0,
+        Read::Layer(at) => at + 1,
+    }
+}
+
+impl Step {
+    fn run(&self, mut inputs: Vec<Tensor>, eps: f64) -> Tensor {
+        let layer = &self.layer;
+        let owned = self.is_last_reader.first().copied().unwrap_or(false);
+        match layer.kind {
+            LayerKind::Conv(window, weights) => self.convolve(&inputs[0], window, weights.groups),
+            LayerKind::Depthwise(window, _) => self.convolve(&inputs[0], window, layer.input.channels),
+            LayerKind::Linear(_) => inputs[0].flatten(1, -1).linear(&self.tensors[0], self.tensors.get(1)),
+            LayerKind::Pool(kind, window) => pool(&inputs[0], kind, window, layer),
+            LayerKind::Add => {
+                let first = inputs.swap_remove(0);
+                inputs.iter().fold(first, |sum, input| sum + input)
+            }
+            LayerKind::Concat => Tensor::cat(&inputs, 1),
+            LayerKind::Scale if owned => {
+                let gate = inputs.swap_remove(1);
+                inputs[0].g_mul_(&gate)
+            }
+            LayerKind::Scale => &inputs[0] * &inputs[1],
+            LayerKind::Activation(activation) => activate(inputs.swap_remove(0), activation, owned),
+            LayerKind::BatchNorm => {
+                let [weight, bias, mean, var] = &self.tensors[..] else { panic!("a batch norm has four tensors") };
+                inputs[0].batch_norm(Some(weight), Some(bias), Some(mean), Some(var), false, 0.0, eps, false)
+            }
+            LayerKind::LocalResponse { window, scale, power, bias } => {
+                let (before, x) = (i64::from(window) / 2, &inputs[0]);
+                let squares = x.square().unsqueeze(1);
+                let padded = squares.constant_pad_nd([0, 0, 0, 0, before, i64::from(window) - 1 - before]);
+                let kernel = [i64::from(window), 1, 1];
+                let mean =
+                    padded.avg_pool3d(kernel, [1i64, 1, 1], [0i64, 0, 0], false, true, None::<i64>).squeeze_dim(1);
+                x / (mean * scale.0 + bias.0).pow_tensor_scalar(power.0)
+            }
+        }
+    }
+
+    fn convolve(&self, x: &Tensor, window: Window, groups: u32) -> Tensor {
+        let (x, padding) = padded(x, window, &self.layer, 0.0);
+        let stride = [i64::from(window.stride); 2];
+        x.conv2d(&self.tensors[0], self.tensors.get(1), stride, [padding; 2], [1i64, 1], i64::from(groups))
+    }
+}
+
+/// The map with rows and columns of `value` where padding on both sides alike does not give the output's size, and the
+/// padding on both sides that is left to do.
+fn padded(x: &Tensor, window: Window, layer: &Layer, value: f64) -> (Tensor, i64) {
+    let [kernel, stride, above] = [window.kernel, window.stride, window.padding].map(i64::from);
+    let (input, output) = (i64::from(layer.input.size), i64::from(layer.output.size));
+    if value == 0.0 && input + 2 * above >= kernel && (input + 2 * above - kernel) / stride + 1 == output {
+        return (x.shallow_clone(), above);
+    }
+    let below = ((output - 1) * stride + kernel - above - input).max(0);
+    if above == 0 && below == 0 {
+        return (x.shallow_clone(), 0);
+    }
+    (x.pad([above, below, above, below], "constant", value), 0)
+}
+
+fn pool(x: &Tensor, kind: PoolKind, window: Window, layer: &Layer) -> Tensor {
+    let (kernel, stride) = ([i64::from(window.kernel); 2], [i64::from(window.stride); 2]);
+    match kind {
+        PoolKind::Average if window.kernel == 1 && window.stride == 1 => x.shallow_clone(),
+        PoolKind::Average if layer.output.size == 1 && window.padding == 0 && window.kernel >= layer.input.size => {
+            x.mean_dim(&[2i64, 3][..], true, x.kind())
+        }
+        PoolKind::Average => {
+            let sums = |x: &Tensor| {
+                let (x, padding) = padded(x, window, layer, 0.0);
+                x.avg_pool2d(kernel, stride, [padding; 2], false, true, Some(1))
+            };
+            // Over what lies inside the map.
+            sums(x) / sums(&x.narrow(0, 0, 1).narrow(1, 0, 1).ones_like())
+        }
+        PoolKind::Max => {
+            let (x, _) = padded(x, window, layer, f64::NEG_INFINITY);
+            x.max_pool2d(kernel, stride, [0i64, 0], [1i64, 1], false)
+        }
+    }
+}
+
+fn activate(mut x: Tensor, activation: Activation, owned: bool) -> Tensor {
+    match (activation, owned) {
+        (Activation::None, _) => x,
+        (Activation::Relu, true) => x.relu_(),
+        (Activation::Relu6, true) => x.relu6_(),
+        (Activation::HSwish, true) => x.hardswish_(),
+        (Activation::HSigmoid, true) => x.hardsigmoid_(),
+        (Activation::Relu, false) => x.relu(),
+        (Activation::Relu6, false) => x.relu6(),
+        (Activation::HSwish, false) => x.hardswish(),
+        (Activation::HSigmoid, false) => x.hardsigmoid(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use network::execute;
+    use network::published::{self, NETWORKS};
+    use network::shape::Draft;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+    use search::space::SearchSpace;
+
+    use super::*;
+
+    fn image(input: Map, seed: i64) -> Tensor {
+        tch::manual_seed(seed);
+        let size = i64::from(input.size);
+        Tensor::randn([1, i64::from(input.channels), size, size], (Kind::Float, Device::Cpu))
+    }
+
+    /// The largest difference between LibTorch and the interpreter, as a fraction of the largest output.
+    fn difference(shape: &NetworkShape, seed: u64) -> f64 {
+        let weights = Weights::random(shape, seed);
+        let image = image(shape.input(), seed as i64);
+        let numbers: Vec<f32> = Vec::try_from(image.flatten(0, -1)).unwrap();
+        let expected = execute::run(shape, &weights, &numbers);
+        let network = Network::from_weights(shape, &weights, Device::Cpu).unwrap();
+        let got: Vec<f32> = Vec::try_from(network.forward(&image).flatten(0, -1)).unwrap();
+        assert_eq!(got.len(), expected.len());
+        let largest = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
+        assert!(largest > 0.0 && largest.is_finite());
+        let apart = got.iter().zip(&expected).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+        f64::from(apart / largest)
+    }
+
+    #[test]
+    fn published_networks_run_as_the_interpreter_runs_them() {
+        for (name, _) in NETWORKS {
+            // The large ones take the interpreter seconds.
+            let is_small = name == "resnet8";
+            if !is_small && std::env::var_os("OFA_SLOW_TESTS").is_none() {
+                continue;
+            }
+            let apart = difference(&published::network(name, Some(10)).unwrap(), 3);
+            assert!(apart <= 1e-5, "{name}: {apart:e}");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_layer_runs_as_the_interpreter_runs_it() {
+        use network::op::{Conv, Fire, Inception, Linear, LocalResponse, Pool, Real, Residual, Step};
+
+        let (map, narrow) = (Map::new(9, 6), Map::new(9, 4));
+        let conv = |input, output| Conv { bias: true, ..Conv::plain(input, output) };
+        let max = Pool { kind: PoolKind::Max, input: map, output: Map::new(5, 6), kernel: 3, stride: 2, padding: 1 };
+        let average = Pool { kind: PoolKind::Average, output: Map::new(9, 6), stride: 1, ..max };
+        let small = Map::new(5, 6);
+        let after = Map::new(5, 18);
+        let drafts = vec![
+            // Padding below only, as TensorFlow pads.
+            Draft::new("stem", Op::Conv(Conv { kernel: 3, stride: 2, batch_norm: true, ..conv(Map::new(18, 3), map) })),
+            Draft::new(
+                "norm",
+                Op::LocalResponse(LocalResponse {
+                    map,
+                    window: 4,
+                    scale: Real(0.5),
+                    power: Real(0.75),
+                    bias: Real(2.0),
+                }),
+            ),
+            Draft::new(
+                "block",
+                Op::Residual(Residual {
+                    branch: vec![
+                        Conv {
+                            kernel: 3,
+                            padding: 1,
+                            batch_norm: true,
+                            activation: Activation::Relu,
+                            ..conv(map, narrow)
+                        },
+                        Conv { kernel: 3, padding: 1, groups: 2, ..conv(narrow, map) },
+                    ],
+                    shortcut: None,
+                    activation: Activation::HSwish,
+                }),
+            ),
+            Draft::new("average", Op::Pool(average)),
+            Draft::new("sum", Op::Add { map, inputs: 2, activation: Activation::Relu6 }).reading(&["average", "norm"]),
+            Draft::new(
+                "module",
+                Op::Inception(Inception {
+                    branches: vec![
+                        vec![Step::Pool(max)],
+                        vec![Step::Conv(Conv { kernel: 5, stride: 2, padding: 2, ..conv(map, small) })],
+                        vec![Step::Conv(conv(map, map)), Step::Pool(Pool { padding: 1, ..max })],
+                    ],
+                }),
+            ),
+            Draft::new(
+                "fire",
+                Op::Fire(Fire {
+                    squeeze: conv(after, Map::new(5, 4)),
+                    expand_1x1: conv(Map::new(5, 4), Map::new(5, 8)),
+                    expand_3x3: Conv { kernel: 3, padding: 1, ..conv(Map::new(5, 4), Map::new(5, 8)) },
+                }),
+            ),
+            Draft::new("both", Op::Concat { inputs: vec![Map::new(5, 16), after] }).reading(&["fire", "module"]),
+            Draft::new(
+                "classifier",
+                Op::Linear(Linear { input: Map::new(5, 34), outputs: 7, bias: true, activation: Activation::None }),
+            ),
+        ];
+        let shape = NetworkShape::new(Map::new(18, 3), drafts, 1e-3).unwrap();
+        for seed in 1..4 {
+            let apart = difference(&shape, seed);
+            assert!(apart <= 1e-5, "{apart:e}");
+        }
+    }
+
+    #[test]
+    fn networks_of_every_space_run_and_each_operator_has_the_shape_it_says() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for name in ["mcu-cifar", "fbnet-cifar", "mbv3-w1.0", "proxyless-w1.3"] {
+            let space = SearchSpace::builtin(name).unwrap();
+            let workload = space.lower(&space.sample_at(space.resolutions()[0], &mut rng));
+            let whole = Network::deployed(&workload.ops, Device::Cpu);
+            whole.run(&image(whole.input(), 1));
+            for op in &workload.ops {
+                let runnable = Network::deployed(std::slice::from_ref(op), Device::Cpu);
+                let output = runnable.forward(&image(op.input(), 1));
+                let Map { size, channels } = op.output();
+                let (size, channels) = (i64::from(size), i64::from(channels));
+                match size {
+                    1 => assert_eq!(output.size(), [1, channels], "{op}"),
+                    _ => assert_eq!(output.size(), [1, channels, size, size], "{op}"),
+                }
+            }
+        }
+    }
+}
