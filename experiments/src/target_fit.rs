@@ -11,7 +11,7 @@ use hw_targets::model::fitted::is_plain_block;
 use hw_targets::model::limited::{DEFAULT_EXTRAPOLATION, LimitedModel};
 use hw_targets::model::{CostModel, FittedModel, NetworkFit, TableModel, difference_of_sums};
 use hw_targets::networks::Networks;
-use hw_targets::shipped::measured;
+use hw_targets::table::measured;
 use hw_targets::table::{OpKey, OpTable};
 use hw_targets::table_op::TableOp;
 use hw_targets::target::Target;

@@ -27,14 +27,16 @@ const CONDITIONS: [&str; 11] = [
 ];
 
 /// A table as text cells, whatever file it came from.
-pub(crate) struct Cells {
-    pub(crate) columns: Vec<String>,
-    pub(crate) rows: Vec<(Place, Vec<String>)>,
+pub struct Cells {
+    /// Names of the columns, in order.
+    pub columns: Vec<String>,
+    /// Where each row stands, and its cells.
+    pub rows: Vec<(Place, Vec<String>)>,
 }
 
 impl Cells {
     /// Where each column is.
-    pub(crate) fn index(&self, path: &Path) -> Result<HashMap<&str, usize>, HwError> {
+    pub fn index(&self, path: &Path) -> Result<HashMap<&str, usize>, HwError> {
         let columns: HashMap<&str, usize> =
             self.columns.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
         if columns.len() != self.columns.len() {
@@ -46,7 +48,7 @@ impl Cells {
 }
 
 /// Refuses a table whose rows were measured under different conditions, and remarks on columns beyond `known`.
-pub(crate) fn check_conditions(
+pub fn check_conditions(
     path: &Path,
     table: &Cells,
     columns: &HashMap<&str, usize>,
@@ -79,7 +81,7 @@ pub(crate) fn check_conditions(
 }
 
 /// Opens a file that the user named.
-pub(crate) fn open(path: &Path) -> Result<File, HwError> {
+pub fn open(path: &Path) -> Result<File, HwError> {
     File::open(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => HwError::NotFound { path: path.to_path_buf() },
         _ => HwError::Io { path: path.to_path_buf(), source },
@@ -87,7 +89,7 @@ pub(crate) fn open(path: &Path) -> Result<File, HwError> {
 }
 
 /// Reads a text file that the user named; one that ends in `.gz` is unpacked.
-pub(crate) fn read_text(path: &Path, format: &'static str) -> Result<String, HwError> {
+pub fn read_text(path: &Path, format: &'static str) -> Result<String, HwError> {
     let malformed =
         |problem: &str| HwError::Malformed { path: path.to_path_buf(), format, problem: problem.to_string() };
     let file = open(path)?;
@@ -106,7 +108,7 @@ pub(crate) fn read_text(path: &Path, format: &'static str) -> Result<String, HwE
 }
 
 /// All rows of a CSV file.
-pub(crate) fn csv_cells(path: &Path, file: impl Read) -> Result<Cells, HwError> {
+pub fn csv_cells(path: &Path, file: impl Read) -> Result<Cells, HwError> {
     let malformed = |error: csv::Error| match error.into_kind() {
         csv::ErrorKind::Io(source) => HwError::Io { path: path.to_path_buf(), source },
         csv::ErrorKind::UnequalLengths { pos, expected_len, len } => HwError::Malformed {
@@ -137,19 +139,25 @@ pub(crate) fn csv_cells(path: &Path, file: impl Read) -> Result<Cells, HwError> 
 }
 
 /// One row of text cells with what an error about it needs.
-pub(crate) struct Line<'a> {
-    pub(crate) path: &'a Path,
-    pub(crate) place: Place,
-    pub(crate) columns: &'a HashMap<&'a str, usize>,
-    pub(crate) cells: &'a [String],
+pub struct Line<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// Where the row stands in it.
+    pub place: Place,
+    /// Where each column is.
+    pub columns: &'a HashMap<&'a str, usize>,
+    /// The row.
+    pub cells: &'a [String],
 }
 
 impl<'a> Line<'a> {
-    pub(crate) fn text(&self, column: &str) -> &'a str {
+    /// The cell of a column; empty where the table has no such column.
+    pub fn text(&self, column: &str) -> &'a str {
         self.columns.get(column).and_then(|&at| self.cells.get(at)).map_or("", String::as_str)
     }
 
-    pub(crate) fn bad(&self, column: &str, problem: impl Into<String>) -> HwError {
+    /// An error about a cell.
+    pub fn bad(&self, column: &str, problem: impl Into<String>) -> HwError {
         HwError::BadCell {
             path: self.path.to_path_buf(),
             place: self.place,
@@ -160,7 +168,7 @@ impl<'a> Line<'a> {
     }
 
     /// A whole number from `least` to a million; `empty` if the cell is.
-    pub(crate) fn whole(&self, column: &str, least: u32, empty: Option<u32>) -> Result<u32, HwError> {
+    pub fn whole(&self, column: &str, least: u32, empty: Option<u32>) -> Result<u32, HwError> {
         let text = self.text(column);
         if text.is_empty() {
             return empty.ok_or_else(|| self.bad(column, "is empty"));
@@ -179,7 +187,11 @@ impl<'a> Line<'a> {
         Ok(value as u32)
     }
 
-    pub(crate) fn flag(&self, column: &str) -> Result<Option<bool>, HwError> {
+    /// 0, 1, `true` or `false`; `None` if the cell is empty.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn flag(&self, column: &str) -> Result<Option<bool>, HwError> {
         match self.text(column) {
             "" => Ok(None),
             "0" | "false" => Ok(Some(false)),
@@ -189,7 +201,7 @@ impl<'a> Line<'a> {
     }
 
     /// A number at or above zero; `None` if the cell is empty.
-    pub(crate) fn number(&self, column: &str) -> Result<Option<f64>, HwError> {
+    pub fn number(&self, column: &str) -> Result<Option<f64>, HwError> {
         let text = self.text(column);
         if text.is_empty() {
             return Ok(None);
@@ -207,12 +219,11 @@ impl<'a> Line<'a> {
         Ok(Some(value))
     }
 
-    pub(crate) fn word<T>(
-        &self,
-        column: &str,
-        parse: fn(&str) -> Option<T>,
-        known: &str,
-    ) -> Result<Option<T>, HwError> {
+    /// A word of a list; `None` if the cell is empty or `none`.
+    ///
+    /// # Errors
+    /// A word that `parse` does not know.
+    pub fn word<T>(&self, column: &str, parse: fn(&str) -> Option<T>, known: &str) -> Result<Option<T>, HwError> {
         match self.text(column) {
             "" | "none" => Ok(None),
             word => parse(word).map(Some).ok_or_else(|| self.bad(column, format!("is none of: {}", known.trim_end()))),

@@ -2,8 +2,8 @@ use super::*;
 use crate::cells::csv_cells;
 use crate::import::hw_nas_bench::{self, Device};
 use crate::import::testing::refused;
-use crate::shipped::tests::shared;
 use crate::table_file::from_cells;
+use crate::testing::shared;
 
 const HEADER: &str = "op_type,in_h,in_w,in_c,out_h,out_w,out_c,kernel,stride,groups,mid_c,se,se_mid_c,activation,\
                       residual,latency_ms,latency_ms_std,energy_mJ,energy_method,energy_scope";

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::HwError;
-use crate::manifest::six_digits;
 use crate::model::features::OpClass;
 use crate::model::fitted::{ClassFit, FittedModel, Range, Transfer};
+use crate::rounding::six_digits;
 
 /// A fitted model on file: coefficients in seconds or joules per count.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

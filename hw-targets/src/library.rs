@@ -19,7 +19,7 @@ use crate::target::Target;
 use network::units::Quantity;
 use storage::names::nearest;
 
-/// Shipped targets: name and YAML. `examples/fit_builtin_targets.rs` makes those with coefficients from published
+/// Shipped targets: name and YAML. `scripts/refit` makes those with coefficients from published
 /// measurements; the other microcontroller boards state the memory that MCUNet's authors give them; eyeriss is counted.
 pub const SHIPPED: [(&str, &str); 23] = [
     ("2080ti", include_str!("../targets/2080ti.yaml")),

@@ -18,10 +18,10 @@ use crate::import::{
 use crate::library::SHIPPED;
 use crate::manifest::Manifest;
 use crate::networks::Networks;
-use crate::reference_networks::{Picker, mobilenet_v2};
 use crate::table::OpTable;
 use crate::table_file::from_cells;
 use crate::target::Target;
+use crate::testing::{Picker, mobilenet_v2};
 
 /// Longest that one small input may take: thousands of times what it needs.
 const LIMIT: Duration = Duration::from_secs(5);

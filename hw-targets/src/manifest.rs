@@ -19,6 +19,7 @@ use crate::error::HwError;
 pub use crate::fitted_file::{ClassEntry, FittedEntry, RangeEntry, TransferEntry};
 pub use crate::network_fit_file::NetworkFitEntry;
 pub use crate::per_mac_file::PerMacEntry;
+pub use crate::rounding::six_digits;
 use network::units::Quantity;
 use storage::atomic::write_atomically;
 
@@ -232,11 +233,6 @@ fn text_of_scalar<'de, D: Deserializer<'de>>(file: D) -> Result<Option<String>, 
         serde_yaml::Value::Number(number) => Ok(Some(number.to_string())),
         _ => Err(D::Error::custom("is not a number with its unit, such as 320KiB")),
     }
-}
-
-/// Six significant digits: more than any measurement here carries, and stable in a file.
-pub(crate) fn six_digits(value: f64) -> f64 {
-    format!("{value:.5e}").parse().unwrap_or(value)
 }
 
 impl QuantityEntry {

@@ -7,12 +7,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::HwError;
+use crate::fitted_file::RangeEntry;
 use crate::fitted_file::at_or_above_zero;
-use crate::manifest::{RangeEntry, six_digits};
 use crate::model::features::OpClass;
 use crate::model::fitted::Range;
 use crate::model::network_features::NETWORK_FEATURES;
 use crate::model::network_fit::{Coefficients, NetworkFit};
+use crate::rounding::six_digits;
 
 /// A model fitted to networks measured whole, on file; the constant of a network is the target's `const_latency_ms` or
 /// `const_energy_mJ`.
@@ -99,7 +100,7 @@ impl NetworkFitEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference_networks::{mobilenet_v1, mobilenet_v2};
+    use crate::testing::{mobilenet_v1, mobilenet_v2};
 
     fn entry() -> NetworkFitEntry {
         let sizes = [96, 128, 160, 192, 224, 256];

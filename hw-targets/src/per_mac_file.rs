@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::HwError;
-use crate::manifest::six_digits;
 use crate::model::PerMac;
+use crate::rounding::six_digits;
 
 /// A model of one number per multiply-accumulate, on file; the constant of a network is the target's `const_latency_ms`
 /// or `const_energy_mJ`.

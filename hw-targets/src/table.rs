@@ -193,6 +193,14 @@ impl OpTable {
     }
 }
 
+/// Operators and values in SI units of one quantity of a table. FBNet's skips are left out: elastic spaces have none,
+/// and a copy of a map obeys other laws than the operators that the classes of a fit are made of.
+pub fn measured(table: &OpTable, quantity: Quantity, keep: impl Fn(&TableOp) -> bool) -> Vec<(TableOp, f64)> {
+    let is_skip = |row: &&Row| row.source_key.as_deref().is_some_and(|key| key.starts_with("Skip_"));
+    let rows = table.rows().iter().filter(|row| keep(row.key.op()) && !is_skip(row));
+    rows.filter_map(|row| Some((*row.key.op(), row.measurement(quantity)?.value))).collect()
+}
+
 impl Row {
     /// The measured number of `quantity`, in SI units.
     pub fn measurement(&self, quantity: Quantity) -> Option<&Measurement> {

@@ -22,7 +22,6 @@ pub mod layers;
 pub mod memory;
 pub mod op;
 pub mod published;
-mod quantity;
 pub mod shape;
 pub mod shape_file;
 pub mod units;

@@ -550,3 +550,7 @@ fn check_window(window: Window, input: u32, output: u32) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "shape_tests.rs"]
+mod tests;

@@ -73,14 +73,12 @@ fn layer(at: usize, op: &Op, part: &network::layers::Layer, images: u64) -> Resu
 mod tests {
     use super::super::{Accelerator, estimate_network};
     use super::*;
-    use crate::reference_networks::Picker;
-    use crate::reference_networks::{fbnet, mbv3};
+    use crate::testing::Picker;
 
     #[test]
     fn lowered_networks_keep_their_macs_and_map() {
         let mut picker = Picker(3);
-        let networks =
-            [mbv3(&picker.mbv3(), 224, 120), mbv3(&picker.mbv3(), 160, 120), fbnet(&picker.fbnet(), 32, false, 100)];
+        let networks = [picker.network(224), picker.network(160), picker.network(32)];
         for workload in networks {
             let layers = layers_of(&workload, 1).unwrap();
             let energy = estimate_network(&layers, &Accelerator::builtin("eyeriss").unwrap()).unwrap();
@@ -92,7 +90,7 @@ mod tests {
     #[test]
     fn a_depthwise_layer_has_no_partial_sums_between_channels() {
         let mut picker = Picker(3);
-        let layers = layers_of(&mbv3(&picker.mbv3(), 224, 120), 1).unwrap();
+        let layers = layers_of(&picker.network(224), 1).unwrap();
         let depthwise = layers.iter().find(|layer| layer.name().ends_with("depthwise")).unwrap();
         assert_eq!((depthwise.channels, depthwise.filters), (1, 1));
         let energy = super::super::estimate(depthwise, &Accelerator::builtin("eyeriss").unwrap()).unwrap();

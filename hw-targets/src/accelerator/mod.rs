@@ -43,6 +43,7 @@ mod layer;
 mod layer_file;
 mod lowering;
 mod mapping;
+mod mapping_search;
 
 pub use self::description::{Accelerator, AcceleratorEntry, PeArray, Sparsity};
 pub use self::energy::{LayerEnergy, LevelEnergy, NetworkEnergy};
@@ -60,7 +61,7 @@ use crate::error::HwError;
 /// [`HwError::Unmappable`] if not even the smallest mapping fits the accelerator.
 pub fn estimate(layer: &Layer, accelerator: &Accelerator) -> Result<LayerEnergy, HwError> {
     let counter = energy::Counter::new(layer, accelerator);
-    let mapping = mapping::search(layer, accelerator, &counter)?;
+    let mapping = mapping_search::search(layer, accelerator, &counter)?;
     Ok(counter.energy(mapping))
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::{Accelerator, Layer, LayerEnergy, NetworkEnergy, estimate_network};
-use crate::shipped::tests::shared;
+use crate::testing::shared;
 
 /// Input with padding, filter, stride, output; channels and filters of a group; groups.
 type Conv = [u64; 7];

@@ -118,7 +118,7 @@ fn batch_of(device: &str) -> u32 {
 mod tests {
     use super::*;
     use crate::import::testing::refused;
-    use crate::shipped::tests::shared;
+    use crate::testing::shared;
     use storage::failure::Failure;
 
     fn ofa(latency: &str) -> String {

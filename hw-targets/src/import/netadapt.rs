@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
     use crate::import::testing::{read_back, refused};
-    use crate::shipped::tests::shared;
+    use crate::testing::shared;
     use network::units::Quantity;
 
     const LAYER: &str = r#"{"is_depthwise":false,"num_in_channels":3,"num_out_channels":16,"kernel_size":[3,3],

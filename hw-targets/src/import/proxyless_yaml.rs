@@ -85,7 +85,7 @@ mod tests {
 
     use super::*;
     use crate::import::testing::{read_back, refused};
-    use crate::shipped::tests::shared;
+    use crate::testing::shared;
 
     const BLOCK: &str = "expanded_conv-input:112x112x16-output:56x56x24-expand:6-kernel:5-stride:2-idskip:0";
 

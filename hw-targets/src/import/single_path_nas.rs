@@ -143,7 +143,7 @@ fn blocks() -> Vec<Block> {
 mod tests {
     use super::*;
     use crate::import::testing::{read_back, refused};
-    use crate::shipped::tests::shared;
+    use crate::testing::shared;
 
     fn made_up() -> String {
         let layer = |layer: usize| format!("\"{layer}\": {{\"0\": 1.5, \"1\": 3, \"2\": 2, \"3\": 4.25}}");

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
     use crate::accelerator::NetworkEnergy;
     use crate::library::TargetLibrary;
-    use crate::reference_networks::{Picker, mbv3};
+    use crate::testing::Picker;
     use network::op::Conv;
     use network::units::Quantity;
 
@@ -67,7 +67,7 @@ mod tests {
         let accelerator = Accelerator::builtin("eyeriss").unwrap();
         let mut picker = Picker(4);
         for resolution in [160, 224] {
-            let workload = mbv3(&picker.mbv3(), resolution, 120);
+            let workload = picker.network(resolution);
             let whole: NetworkEnergy = estimate_network(&layers_of(&workload, 1).unwrap(), &accelerator).unwrap();
             let expected = whole.total() * accelerator.unit_joules().unwrap();
             for _ in 0..2 {
@@ -84,7 +84,7 @@ mod tests {
     fn what_cannot_be_mapped_is_uncovered_and_says_why() {
         let accelerator = Accelerator::builtin("eyeriss").unwrap();
         let model = AcceleratorModel::new(accelerator, 1e-12, 0.1);
-        let conv = mbv3(&Picker(4).mbv3(), 224, 120).ops.swap_remove(0);
+        let conv = Picker(4).network(224).ops.swap_remove(0);
         let Op::Conv(stem) = conv else { panic!("{conv}") };
         // Higher than the array has rows.
         let error = model.cost(&Op::Conv(Conv { kernel: 13, padding: 6, ..stem }), 224).unwrap_err();

@@ -24,7 +24,7 @@ use network::op::Op;
 /// Chosen so that shipped targets answer for every shipped space at all of its resolutions, but for the four phones
 /// that were measured with 100 classes and are asked for 1000; the farthest any other is asked to go (but pixel1, which
 /// states 3.25 of its own) is 2.74 doublings (note10, fitted to stems of 160 to 224 px, for a stem of 24 px), in kernel
-/// size 1.22 (3 to 7). `search/examples/extrapolation.rs` prints the table.
+/// size 1.22 (3 to 7). `scripts/refit/src/bin/extrapolation.rs` prints the table.
 pub const DEFAULT_EXTRAPOLATION: f64 = 3.0;
 
 /// A fitted model that refuses what lies too far outside the range of its class.

@@ -249,8 +249,8 @@ pub(crate) fn stand_ins(op: &Op, is_measured: impl Fn(&str) -> bool) -> Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference_networks::{mobilenet_v1, mobilenet_v2};
     use crate::table_op::TableOp;
+    use crate::testing::{mobilenet_v1, mobilenet_v2};
 
     #[test]
     fn counts_agree_with_the_macs_of_the_operators() {

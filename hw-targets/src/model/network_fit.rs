@@ -306,7 +306,7 @@ impl CostModel for NetworkFit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference_networks::{Picker, mbv3, mobilenet_v1, mobilenet_v2};
+    use crate::testing::{Picker, mobilenet_v1, mobilenet_v2};
     use network::op::Activation;
     use storage::failure::Failure;
 
@@ -356,7 +356,10 @@ mod tests {
     /// 600 subnets of three input sizes and more, with squeeze-excite and h-swish.
     fn many(cost: impl Fn(&Workload) -> f64) -> Vec<(Workload, f64)> {
         let mut picker = Picker(3);
-        let network = |_| mbv3(&picker.mbv3(), picker.pick(&[128, 144, 160, 176, 192, 208, 224]), 100);
+        let network = |_| {
+            let size = picker.pick(&[128, 144, 160, 176, 192, 208, 224]);
+            picker.network(size)
+        };
         (0..600).map(network).map(|network| (network.clone(), cost(&network))).collect()
     }
 

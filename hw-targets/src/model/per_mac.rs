@@ -107,8 +107,8 @@ impl CostModel for PerMac {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference_networks::mobilenet_v1;
     use crate::table_op::TableOp;
+    use crate::testing::mobilenet_v1;
 
     fn networks(value: fn(u64) -> f64) -> Vec<MeasuredMacs> {
         let network = |macs: u64| MeasuredMacs { network: macs.to_string(), macs, value: value(macs) };

@@ -13,13 +13,13 @@
 
 use std::path::Path;
 
-use crate::error::HwError;
-use crate::import::mlperf_tiny::{self, TinyRow};
-use crate::manifest::{DefaultBundle, Manifest, PerMacEntry, QuantityEntry, TARGET_SCHEMA, six_digits};
-use crate::model::PerMac;
-use crate::model::per_mac::MeasuredMacs;
-use crate::shipped::text;
+use crate::sources::mlperf_tiny::{self, TinyRow};
+use crate::targets::text;
 use crate::tiny_networks::network;
+use hw_targets::error::HwError;
+use hw_targets::manifest::{DefaultBundle, Manifest, PerMacEntry, QuantityEntry, TARGET_SCHEMA, six_digits};
+use hw_targets::model::PerMac;
+use hw_targets::model::per_mac::MeasuredMacs;
 
 /// Where the file lies among the measurements.
 const FILE: &str = "mlperf-tiny/mlperf_tiny_energy.csv";
@@ -172,12 +172,11 @@ fn measured(board: &Board, rows: &[TinyRow], value: fn(&TinyRow) -> Option<f64>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cost::{Grade, Method, Scope};
-    use crate::library::TargetLibrary;
-    use crate::reference_networks::mobilenet_v1_with;
-    use crate::shipped::tests::shared;
-    use crate::table_op::TableKind;
-    use crate::table_op::TableOp;
+    use crate::testing::shared;
+    use hw_targets::cost::{Grade, Method, Scope};
+    use hw_targets::library::TargetLibrary;
+    use hw_targets::table_op::TableKind;
+    use hw_targets::table_op::TableOp;
     use network::op::Workload;
     use network::units::Quantity;
 
@@ -209,7 +208,7 @@ mod tests {
         for board in &BOARDS {
             let target = TargetLibrary::new(None).find(board.name).unwrap();
             assert_eq!(target.provenance(Quantity::Energy), Some((Method::Fitted, Scope::Chip, Grade::C)));
-            let network = mobilenet_v1_with(25, 96, 2);
+            let network = network::published::mobilenet_v1(25, 96, 2).workload();
             let cost = target.cost_of(&network).unwrap();
             let (energy, latency) = (cost.energy.unwrap(), cost.latency.unwrap());
             assert!(energy.basis == Method::MeasuredRail && energy.fitted && energy.outside == 0);

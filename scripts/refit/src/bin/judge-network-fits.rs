@@ -1,7 +1,7 @@
 //! Fits whole networks of HELP and judges the fits on networks they have not seen: the numbers of
 //! `scripts/compare-network-latency`.
 //!
-//! `cargo run --release -p hw-targets --example judge_network_fits -- DATA FILE COLUMN FITTED
+//! `cargo run --release -p refit --bin judge-network-fits -- DATA FILE COLUMN FITTED
 //! [--ablation | --counts]`: DATA is the folder with `help-latency/`, FILE `mbv3` or `fbnet`, FITTED how many of the first
 //! networks to fit to. Prints one JSON object per judged network (its place and the predicted seconds); with
 //! `--ablation` one per count instead, with the error without it; with `--counts` one per network, with its counts.
@@ -11,8 +11,8 @@ use std::path::Path;
 use hw_targets::error::HwError;
 use hw_targets::model::NetworkFit;
 use hw_targets::model::network_features::{DETAILED, detailed_counts};
-use hw_targets::shipped_help::{HelpFile, networks};
 use network::op::Workload;
+use refit::targets::help::{HelpFile, networks};
 
 /// NaN for a network with an operator of a class that was not fitted to.
 fn predict(fit: &NetworkFit, network: &Workload) -> f64 {

@@ -1,6 +1,6 @@
 //! Refits the shipped targets to the published measurements and writes `hw-targets/targets/*.yaml`.
 //!
-//! `OFA_SHARED=… cargo run --release -p hw-targets --example fit_builtin_targets`: the measurements are read from
+//! `OFA_SHARED=… cargo run --release -p refit --bin refit`: the measurements are read from
 //! `data/hw` in that folder (default: `../shared` beside the repository).
 
 use std::path::{Path, PathBuf};
@@ -9,15 +9,15 @@ use hw_targets::manifest::Manifest;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let shared = std::env::var_os("OFA_SHARED").map_or_else(|| root.join("../../shared"), PathBuf::from);
-    for manifest in hw_targets::shipped::refit(&shared.join("data/hw"))? {
+    let shared = std::env::var_os("OFA_SHARED").map_or_else(|| root.join("../../../shared"), PathBuf::from);
+    for manifest in refit::targets::refit(&shared.join("data/hw"))? {
         let name = manifest.name.clone().unwrap_or_default();
-        let path = root.join(format!("targets/{name}.yaml"));
+        let path = root.join(format!("../../hw-targets/targets/{name}.yaml"));
         manifest.write(&path)?;
         report(&name, &manifest);
     }
     println!("platforms measured with whole networks, leave-one-out error of energy and latency (* = the target):");
-    for candidate in hw_targets::shipped_networks::candidates(&shared.join("data/hw"))? {
+    for candidate in refit::targets::whole_networks::candidates(&shared.join("data/hw"))? {
         let (energy, latency) = (100.0 * candidate.energy.loo_mape, 100.0 * candidate.latency.loo_mape);
         let (mark, target) = (if candidate.chosen { "*" } else { " " }, candidate.target());
         println!("{mark} {target} {}: energy {energy:.2} %, latency {latency:.2} %", candidate.platform);

@@ -1,6 +1,6 @@
 //! How the fitted targets that ship are made: from published measurements, which themselves are not shipped.
 //!
-//! `examples/fit_builtin_targets.rs` runs [`refit`] and writes `targets/*.yaml`; a test runs it where the measurements
+//! `scripts/refit` runs [`refit`] and writes `targets/*.yaml`; a test runs it where the measurements
 //! are and compares. Sources:
 //!
 //! - `note10`: latency of 480 operators inside OFA's MobileNetV3 on a Samsung Galaxy Note10, published with
@@ -14,8 +14,8 @@
 //!   fitted to whole networks.
 //! - `pixel1`: `shipped_pixel1.rs`.
 //! - `stm32h7a3`, `stm32l4r5`, `stm32u575`: `shipped_boards.rs`.
-//! - `jetson-agx-orin`, `jetson-agx-xavier`, `khadas-vim4`, `rk3588s`: [`crate::shipped_networks`].
-//! - `2080ti`, `essential-ph1`, `pixel2`, `samsung-a50`, `samsung-s7`, `v100`: [`crate::shipped_help`].
+//! - `jetson-agx-orin`, `jetson-agx-xavier`, `khadas-vim4`, `rk3588s`: [`crate::targets::whole_networks`].
+//! - `2080ti`, `essential-ph1`, `pixel2`, `samsung-a50`, `samsung-s7`, `v100`: [`crate::targets::help`].
 //!
 //! FBNet has no squeeze-excite, no h-swish and no kernel 7: the devices of HW-NAS-Bench take those terms from note10 by
 //! the ratio of the devices on the plain blocks of note10's table.
@@ -23,20 +23,21 @@
 //! The errors common to all networks of a target (5 % on note10, 10 % on the others, 30 % for pixel3's energy) are
 //! judgements from what the sources leave open (threads, clock, power), not measurements.
 
+mod boards;
+pub mod help;
+mod pixel1;
+pub mod whole_networks;
+
 use std::path::Path;
 
-use crate::error::HwError;
-use crate::import::{Imported, hw_nas_bench, ofa_yaml};
-use crate::manifest::{DefaultBundle, FittedEntry, Manifest, QuantityEntry, TARGET_SCHEMA};
-use crate::model::fitted::is_plain_block;
-use crate::model::{FittedModel, TableModel, difference_of_sums};
-use crate::reference_networks::{Picker, fbnet, mbv3};
-use crate::shipped_boards;
-use crate::shipped_help;
-use crate::shipped_networks;
-use crate::shipped_pixel1;
-use crate::table::{OpTable, Row};
-use crate::table_op::TableOp;
+use crate::networks::{Networks, Picker};
+use hw_targets::error::HwError;
+use hw_targets::import::{Imported, hw_nas_bench, ofa_yaml};
+use hw_targets::manifest::{DefaultBundle, FittedEntry, Manifest, QuantityEntry, TARGET_SCHEMA};
+use hw_targets::model::fitted::is_plain_block;
+use hw_targets::model::{FittedModel, TableModel, difference_of_sums};
+use hw_targets::table::{OpTable, measured};
+use hw_targets::table_op::TableOp;
 use network::op::Workload;
 use network::units::Quantity;
 
@@ -69,48 +70,41 @@ pub fn refit(data: &Path) -> Result<Vec<Manifest>, HwError> {
     let tx2_latency = fit(&tx2.table, Quantity::Latency, |op| op.groups == 1)?;
     let tx2_energy = fit(&tx2.table, Quantity::Energy, |op| op.groups == 1)?;
 
-    let whole = shipped_networks::refit(data)?;
+    let whole = whole_networks::refit(data)?;
     let mut manifests = vec![
         jetson_tx2(&tx2, &tx2_latency, &tx2_energy),
         note10_manifest(&note10, &note10_latency),
-        shipped_pixel1::refit(data, &note10_latency, &plain)?,
+        pixel1::refit(data, &note10_latency, &plain)?,
         pixel3_manifest(&pixel3, &pixel3_latency),
         raspberry_pi_4(&pi4, &pi4_latency, whole.raspberry_pi_4),
     ];
     manifests.extend(whole.manifests);
-    manifests.extend(shipped_boards::refit(data)?);
-    manifests.extend(shipped_help::refit(data)?);
+    manifests.extend(boards::refit(data)?);
+    manifests.extend(help::refit(data)?);
     manifests.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(manifests)
 }
 
-/// Operators and values in SI units of one quantity of a table. FBNet's skips are left out: elastic spaces have none,
-/// and a copy of a map obeys other laws than the operators that the classes of a fit are made of.
-pub fn measured(table: &OpTable, quantity: Quantity, keep: impl Fn(&TableOp) -> bool) -> Vec<(TableOp, f64)> {
-    let is_skip = |row: &&Row| row.source_key.as_deref().is_some_and(|key| key.starts_with("Skip_"));
-    let rows = table.rows().iter().filter(|row| keep(row.key.op()) && !is_skip(row));
-    rows.filter_map(|row| Some((*row.key.op(), row.measurement(quantity)?.value))).collect()
-}
-
 /// Mean absolute relative difference between sums over the table and sums over the fit.
-pub(crate) fn network_mape(table: &OpTable, quantity: Quantity, model: &FittedModel, networks: &[Workload]) -> f64 {
+pub fn network_mape(table: &OpTable, quantity: Quantity, model: &FittedModel, networks: &[Workload]) -> f64 {
     let exact = TableModel::new(table.clone().into(), quantity, 0.0);
     difference_of_sums(&exact, model, networks).1
 }
 
 fn fbnet_networks() -> Vec<Workload> {
     let mut picker = Picker(1);
+    let (cifar, imagenet) = (Networks::fbnet_cifar(100), Networks::fbnet_imagenet());
     (0..NETWORKS)
         .map(|at| {
             let genome = picker.fbnet();
-            if at % 2 == 0 { fbnet(&genome, 32, false, 100) } else { fbnet(&genome, 224, true, 1000) }
+            if at % 2 == 0 { cifar.network(&genome, 32) } else { imagenet.network(&genome, 224) }
         })
         .collect()
 }
 
 fn mbv3_networks() -> Vec<Workload> {
-    let mut picker = Picker(2);
-    (0..NETWORKS).map(|_| mbv3(&picker.mbv3(), picker.pick(&[160, 176, 192, 208, 224]), 120)).collect()
+    let (mut picker, space) = (Picker(2), Networks::mbv3_wide());
+    (0..NETWORKS).map(|_| space.network(&picker.mbv3(), picker.pick(&[160, 176, 192, 208, 224]))).collect()
 }
 
 pub(crate) fn text(words: &str) -> Option<String> {
@@ -289,5 +283,5 @@ fn note10_manifest(table: &OpTable, latency: &FittedModel) -> Manifest {
 }
 
 #[cfg(test)]
-#[path = "shipped_tests.rs"]
-pub(crate) mod tests;
+#[path = "tests.rs"]
+mod tests;

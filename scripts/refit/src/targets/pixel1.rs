@@ -13,18 +13,20 @@
 
 use std::path::Path;
 
-use crate::error::HwError;
-use crate::import::{Imported, ofa_specialized, proxyless_yaml, single_path_nas};
-use crate::manifest::{Correction, FittedEntry, Manifest, TARGET_SCHEMA, six_digits};
-use crate::model::features::OpClass;
-use crate::model::fit::{fit_relative, mean_absolute};
-use crate::model::fitted::{ClassFit, TRANSFERRED_REL_ERROR};
-use crate::model::{CostModel, FittedModel};
-use crate::reference_networks::{Picker, proxyless};
-use crate::shipped::{bundles, fitted, measured, network_mape, text};
-use crate::table::OpTable;
-use crate::table_op::{TableKind, TableOp};
-use crate::target::Target;
+use crate::networks::{Picker, proxyless};
+use crate::sources::ofa_specialized;
+use crate::targets::{bundles, fitted, network_mape, text};
+use hw_targets::error::HwError;
+use hw_targets::import::{Imported, proxyless_yaml, single_path_nas};
+use hw_targets::manifest::{Correction, FittedEntry, Manifest, TARGET_SCHEMA, six_digits};
+use hw_targets::model::features::OpClass;
+use hw_targets::model::fit::{fit_relative, mean_absolute};
+use hw_targets::model::fitted::{ClassFit, TRANSFERRED_REL_ERROR};
+use hw_targets::model::{CostModel, FittedModel};
+use hw_targets::table::OpTable;
+use hw_targets::table::measured;
+use hw_targets::table_op::{TableKind, TableOp};
+use hw_targets::target::Target;
 use network::op::{Activation, Workload};
 use network::units::Quantity;
 
@@ -158,7 +160,7 @@ fn correction(manifest: &Manifest, whole: &[(Workload, f64)]) -> Result<(Correct
 fn against_single_path_nas(table: &OpTable, other: &OpTable) -> String {
     // The two networks differ in what ends a convolution, ReLU6 and ReLU, which costs the same.
     let plain = |op: &TableOp| TableOp { activation: Activation::Relu, ..*op };
-    let seconds = |row: &crate::table::Row| row.latency.map(|latency| latency.value);
+    let seconds = |row: &hw_targets::table::Row| row.latency.map(|latency| latency.value);
     let mut ratios: Vec<f64> = other
         .rows()
         .iter()
@@ -182,8 +184,8 @@ fn against_single_path_nas(table: &OpTable, other: &OpTable) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::library::TargetLibrary;
-    use crate::shipped::tests::shared;
+    use crate::testing::shared;
+    use hw_targets::library::TargetLibrary;
 
     /// The target as it ships, on the networks that its correction is fitted to: seven errors of which two are fitted.
     #[test]

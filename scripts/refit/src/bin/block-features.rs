@@ -1,6 +1,6 @@
 //! What each count of a block earns: the leave-one-out error of the three tables with that count left out.
 //!
-//! `OFA_SHARED=… cargo run --release -p hw-targets --example block_features`: the measurements are read from `data/hw` in
+//! `OFA_SHARED=… cargo run --release -p refit --bin block-features`: the measurements are read from `data/hw` in
 //! that folder (default: `../shared` beside the repository). A count that a table never exercises, or whose coefficient
 //! is zero there anyway, changes nothing.
 
@@ -10,12 +10,12 @@ use hw_targets::import::hw_nas_bench::{self, Device};
 use hw_targets::import::ofa_yaml;
 use hw_targets::model::features::{OpClass, counts};
 use hw_targets::model::fit::{fit_relative, mean_absolute};
-use hw_targets::shipped::measured;
+use hw_targets::table::measured;
 use hw_targets::table_op::TableOp;
 use network::units::Quantity;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
     let data = std::env::var_os("OFA_SHARED").map_or_else(beside, PathBuf::from).join("data/hw");
     let lut = data.join("hw-nas-bench-fbnet/fbnet_cached_metrics.json");
     let is_block = |op: &TableOp| OpClass::of(op) == Some(OpClass::Block);

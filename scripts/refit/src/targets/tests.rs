@@ -1,24 +1,13 @@
-use std::path::PathBuf;
 use storage::failure::Failure;
 
 use super::*;
-use crate::library::{SHIPPED, TargetLibrary};
-use crate::manifest::ClassEntry;
-use crate::reference_networks::Genome;
-use crate::table_op::TableKind;
+use crate::networks::Genome;
+use crate::testing::shared;
+use hw_targets::library::{SHIPPED, TargetLibrary};
+use hw_targets::manifest::ClassEntry;
+use hw_targets::table_op::TableKind;
 use network::op::Activation;
 use network::units::Joules;
-
-/// The folder with published measurements and golden values, or a visible word that it is not there.
-pub(crate) fn shared() -> Option<PathBuf> {
-    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let folder = std::env::var_os("OFA_SHARED").map_or(beside, PathBuf::from);
-    if folder.join("data/hw").is_dir() {
-        return Some(folder);
-    }
-    println!("SKIPPED: there is no shared data in {}; set OFA_SHARED", folder.display());
-    None
-}
 
 fn manifest(name: &str) -> Manifest {
     let (name, text) = SHIPPED.iter().find(|(shipped, _)| *shipped == name).unwrap();
@@ -131,7 +120,7 @@ fn tx2_energy_on_the_blocks_of_one_image_size() {
     });
     assert_eq!(rows.len(), 72);
     let model = FittedModel::fit(&rows, 0.1).unwrap();
-    let mape = model.classes[&crate::model::features::OpClass::Block].loo_mape.unwrap();
+    let mape = model.classes[&hw_targets::model::features::OpClass::Block].loo_mape.unwrap();
     println!("leave-one-out {:.2} %", 100.0 * mape);
     assert!(mape <= 0.065, "{mape}");
 }
@@ -145,8 +134,9 @@ fn uniform(kernel: u32, expand: u32, depth: u32) -> Genome {
 #[test]
 fn pixel3_answers_for_the_phone_space_lie_where_the_table_says() {
     let pixel3 = TargetLibrary::new(None).find("pixel3").unwrap();
+    let space = Networks::fbnet_cifar(10);
     let mj = |genome: &Genome, resolution| {
-        let cost = pixel3.cost_of(&fbnet(genome, resolution, false, 10)).unwrap();
+        let cost = pixel3.cost_of(&space.network(genome, resolution)).unwrap();
         let energy = cost.energy.unwrap();
         assert!((energy.value - 1.2 * cost.latency.unwrap().value).abs() < 1e-12);
         assert!((energy.common_rel - 0.3).abs() < 1e-12 && energy.factor == Some(1.6));
@@ -163,7 +153,7 @@ fn pixel3_answers_for_the_phone_space_lie_where_the_table_says() {
 #[test]
 fn errors_grow_outside_the_range_and_with_transferred_terms() {
     let pixel3 = TargetLibrary::new(None).find("pixel3").unwrap();
-    let network = fbnet(&uniform(3, 3, 1), 32, false, 10);
+    let network = Networks::fbnet_cifar(10).network(&uniform(3, 3, 1), 32);
     let block = TableOp::of(&network.ops[2]).unwrap();
     let rel = |op: &TableOp| {
         let estimate = pixel3.cost_in(Quantity::Latency, &op.op(), 32).unwrap();
@@ -190,12 +180,12 @@ fn errors_grow_outside_the_range_and_with_transferred_terms() {
 /// A network that costs more of everything never costs less.
 #[test]
 fn larger_choices_cost_more_on_every_shipped_target() {
-    let library = TargetLibrary::new(None);
+    let (library, space) = (TargetLibrary::new(None), Networks::fbnet_cifar(10));
     for (name, _) in SHIPPED {
         let target = library.find(name).unwrap();
         for quantity in target.known().into_iter().filter(|quantity| quantity.is_sum()) {
             let cost = |kernel, expand, depth| {
-                let network = fbnet(&uniform(kernel, expand, depth), 32, false, 10);
+                let network = space.network(&uniform(kernel, expand, depth), 32);
                 target.cost_of(&network).unwrap().value(quantity).unwrap()
             };
             for smaller in [cost(3, 3, 3), cost(5, 1, 3), cost(5, 3, 2)] {

@@ -7,11 +7,11 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::cells::{Line, csv_cells, read_text};
-use crate::error::HwError;
-use crate::reference_networks::make_divisible;
-use crate::table_op::{TableKind, TableOp, workload};
+use hw_targets::cells::{Line, csv_cells, read_text};
+use hw_targets::error::HwError;
+use hw_targets::table_op::{TableKind, TableOp, workload};
 use network::op::{Activation, Workload};
+use network::published::make_divisible;
 
 const FORMAT: &str = "once-for-all network";
 
@@ -64,7 +64,7 @@ struct Classifier {
 ///
 /// # Errors
 /// Those of reading; [`HwError::BadCell`] for a latency that is none, [`HwError::Malformed`] for what is no such network.
-pub(crate) fn read(folder: &Path, device: &str) -> Result<Vec<(Workload, f64)>, HwError> {
+pub fn read(folder: &Path, device: &str) -> Result<Vec<(Workload, f64)>, HwError> {
     let path = folder.join("index.csv");
     let table = csv_cells(&path, read_text(&path, "CSV")?.as_bytes())?;
     let columns = table.index(&path)?;
@@ -130,7 +130,7 @@ fn lower(net: &NetConfig, resolution: u32) -> Result<Workload, String> {
             stride: inner.stride,
             mid_channels: mid,
             expand_conv: inner.expand_ratio != 1.0,
-            se_channels: if inner.use_se { make_divisible(mid / 4) } else { 0 },
+            se_channels: if inner.use_se { make_divisible(f64::from(mid / 4)) } else { 0 },
             activation: activation(inner.act_func.as_deref())?,
             residual: block.shortcut.is_some(),
             batch_norm: true,
@@ -154,10 +154,11 @@ fn activation(word: Option<&str>) -> Result<Activation, String> {
 mod tests {
     use std::fs;
 
+    use storage::failure::Failure;
+
     use super::*;
-    use crate::import::testing::refused;
-    use crate::reference_networks::{Genome, mbv3};
-    use crate::shipped::tests::shared;
+    use crate::networks::{Genome, Networks};
+    use crate::testing::shared;
 
     const INDEX: &str = "name,device,metric,value\nnet,phone,latency_ms,20\nnet,other,latency_ms,9\nnet,phone,macs,5\n";
     const NET: &str = r#"{"first_conv": {"kernel_size": 3, "stride": 2, "out_channels": 16, "act_func": "h_swish",
@@ -174,6 +175,15 @@ mod tests {
             fs::write(folder.path().join(name), text).unwrap();
         }
         folder
+    }
+
+    /// An error about content that contains all of `words`.
+    fn refused(result: Result<(), HwError>, words: &[&str]) {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind().exit_code(), 3, "{error}");
+        for word in words {
+            assert!(error.to_string().contains(word), "{word:?} is not in: {error}");
+        }
     }
 
     #[test]
@@ -218,9 +228,9 @@ mod tests {
                 golden[key].as_array().unwrap().iter().map(|number| number.as_u64().unwrap() as u32).collect()
             };
             let genome = Genome { kernels: list("ks"), expands: list("e"), depths: list("d") };
-            let percent = if golden["space"] == "mbv3-w1.2" { 120 } else { 100 };
+            let space = if golden["space"] == "mbv3-w1.2" { Networks::mbv3_wide() } else { Networks::mbv3_narrow() };
             let resolution = golden["r"].as_u64().unwrap() as u32;
-            assert_eq!(network, &mbv3(&genome, resolution, percent), "{id}");
+            assert_eq!(network, &space.network(&genome, resolution), "{id}");
             let macs = network.macs().0 as f64 / 1e6 - golden["macs_m"].as_f64().unwrap();
             assert!(macs.abs() < 0.0051, "{id}: {macs}");
         }

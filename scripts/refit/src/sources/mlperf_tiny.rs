@@ -4,31 +4,31 @@
 
 use std::path::Path;
 
-use crate::cells::{Line, csv_cells, read_text};
-use crate::error::HwError;
+use hw_targets::cells::{Line, csv_cells, read_text};
+use hw_targets::error::HwError;
 
 /// One reference network measured on one system.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct TinyRow {
+pub struct TinyRow {
     /// Release of the results: `v1.2`.
-    pub(crate) round: String,
+    pub round: String,
     /// Who measured.
-    pub(crate) submitter: String,
+    pub submitter: String,
     /// Board, and runtime where the submitter has several.
-    pub(crate) system: String,
+    pub system: String,
     /// `ad`, `ic`, `kws` or `vww`.
-    pub(crate) benchmark: String,
+    pub benchmark: String,
     /// Joules per inference.
-    pub(crate) energy: f64,
+    pub energy: f64,
     /// Seconds per inference while the energy was metered; `None` where the throughput was logged in a run of its own.
-    pub(crate) latency: Option<f64>,
+    pub latency: Option<f64>,
 }
 
 /// All rows of a file.
 ///
 /// # Errors
 /// Those of reading; [`HwError::BadCell`] for an energy or a throughput that is no measurement.
-pub(crate) fn read(path: &Path) -> Result<Vec<TinyRow>, HwError> {
+pub fn read(path: &Path) -> Result<Vec<TinyRow>, HwError> {
     parse(path, &read_text(path, "CSV")?)
 }
 

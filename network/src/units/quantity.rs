@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::units::{Bytes, Joules, Macs, Params, Seconds, UnitError};
+use super::amounts::{Bytes, Joules, Macs, Params, Seconds, UnitError};
 
 /// What a target can answer and a budget can limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -20,11 +20,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::error::HwError;
-use crate::import::mlperf_power::{self, PowerRow};
-use crate::manifest::{Manifest, NetworkFitEntry, QuantityEntry, TARGET_SCHEMA, six_digits};
-use crate::model::NetworkFit;
-use crate::shipped::{bundles, text};
+use crate::sources::mlperf_power::{self, PowerRow};
+use crate::targets::{bundles, text};
+use hw_targets::error::HwError;
+use hw_targets::manifest::{Manifest, NetworkFitEntry, QuantityEntry, TARGET_SCHEMA, six_digits};
+use hw_targets::model::NetworkFit;
 use network::units::Quantity;
 
 /// Where the file lies among the measurements.
@@ -151,18 +151,18 @@ fn is_used(board: &Board, row: &PowerRow) -> bool {
 }
 
 /// What is fitted to whole networks.
-pub(crate) struct WholeNetworks {
+pub struct WholeNetworks {
     /// Targets as they ship.
-    pub(crate) manifests: Vec<Manifest>,
+    pub manifests: Vec<Manifest>,
     /// Energy of the Raspberry Pi, whose latency is fitted to operators.
-    pub(crate) raspberry_pi_4: Manifest,
+    pub raspberry_pi_4: Manifest,
 }
 
 /// Fits the platforms and keeps the chosen ones.
 ///
 /// # Errors
 /// Those of [`candidates`]; [`HwError::NoFit`] if the file has no Raspberry Pi.
-pub(crate) fn refit(data: &Path) -> Result<WholeNetworks, HwError> {
+pub fn refit(data: &Path) -> Result<WholeNetworks, HwError> {
     let mut manifests = Vec::new();
     let mut raspberry_pi_4 = None;
     for candidate in candidates(data)?.into_iter().filter(|candidate| candidate.chosen) {
@@ -280,5 +280,5 @@ fn manifest(board: &Board, candidate: &Candidate) -> Manifest {
 }
 
 #[cfg(test)]
-#[path = "shipped_networks_tests.rs"]
+#[path = "whole_networks_tests.rs"]
 mod tests;

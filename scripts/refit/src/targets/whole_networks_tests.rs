@@ -1,8 +1,8 @@
 use super::*;
-use crate::cost::{Grade, Method, Scope};
-use crate::library::{SHIPPED, TargetLibrary};
-use crate::reference_networks::{mobilenet_v1, mobilenet_v2};
-use crate::shipped::tests::shared;
+use crate::testing::shared;
+use hw_targets::cost::{Grade, Method, Scope};
+use hw_targets::library::{SHIPPED, TargetLibrary};
+use network::published::{mobilenet_v1, mobilenet_v2};
 
 fn fit(name: &str, quantity: Quantity) -> Option<NetworkFitEntry> {
     let (_, text) = SHIPPED.iter().find(|(shipped, _)| *shipped == name).unwrap();
@@ -63,10 +63,10 @@ fn energies_are_fitted_to_the_wall_plug_and_say_so() {
     for board in &BOARDS {
         let target = TargetLibrary::new(None).find(board.name).unwrap();
         assert_eq!(target.provenance(Quantity::Energy), Some((Method::Fitted, Scope::WallAc, Grade::C)));
-        let cost = target.cost_of(&mobilenet_v2(100, 224)).unwrap().energy.unwrap();
+        let cost = target.cost_of(&mobilenet_v2(100, 224, 1001).workload()).unwrap().energy.unwrap();
         assert!(cost.basis == Method::MeasuredWall && cost.fitted && cost.grade == Grade::C);
         assert!(target.explanation(Quantity::Energy).unwrap().contains("leave-one-out error"));
-        let smaller = target.cost_of(&mobilenet_v1(25, 128)).unwrap().energy.unwrap();
+        let smaller = target.cost_of(&mobilenet_v1(25, 128, 1001).workload()).unwrap().energy.unwrap();
         assert!(smaller.value < cost.value);
     }
 }

@@ -1,8 +1,9 @@
 use super::*;
-use crate::cost::{Grade, Method, Scope};
-use crate::library::{SHIPPED, TargetLibrary};
-use crate::model::network_fit::DETAILED_NETWORKS;
-use crate::shipped::tests::shared;
+use crate::networks::Genome;
+use crate::testing::shared;
+use hw_targets::cost::{Grade, Method, Scope};
+use hw_targets::library::{SHIPPED, TargetLibrary};
+use hw_targets::model::network_fit::DETAILED_NETWORKS;
 use network::units::Quantity;
 
 /// Networks to fit to; the thousand after them judge.
@@ -92,8 +93,8 @@ fn an_own_network_of_another_width_is_answered_and_flagged() {
     let genome = Genome { kernels: vec![5; 20], expands: vec![4; 20], depths: vec![3; 5] };
     for name in ["v100", "2080ti"] {
         let target = TargetLibrary::new(None).find(name).unwrap();
-        let of = |percent, size| target.cost_of(&mbv3(&genome, size, percent)).unwrap().latency.unwrap();
-        let (narrow, wide) = (of(100, 192), of(120, 192));
+        let of = |space: Networks| target.cost_of(&space.network(&genome, 192)).unwrap().latency.unwrap();
+        let (narrow, wide) = (of(Networks::mbv3_narrow()), of(Networks::mbv3_wide()));
         assert!(narrow.outside == 0 && wide.outside > 0, "{name}");
         assert!(wide.value > narrow.value && wide.value < 1.44 * narrow.value, "{name}: {narrow:?} {wide:?}");
         assert!(target.explanation(Quantity::Latency).unwrap().contains("per batch of 64 images"));

@@ -1,50 +1,21 @@
-//! Targets that are fitted to whole networks, against the spaces of those networks: `hw-targets` lowers published
-//! networks by itself. Data is found through `OFA_SHARED`.
+//! Targets that are fitted to whole networks, against networks specialised for those devices by others.
 
 use std::path::PathBuf;
 
-use hw_targets::import::{Content, Format, import};
 use hw_targets::library::TargetLibrary;
-use hw_targets::shipped_help::{HelpFile, networks};
 use search::arch_file::ArchFile;
 use search::space::SearchSpace;
 use serde_json::Value;
 
 /// The folder with published measurements and golden values, or `None` (said aloud).
 fn shared() -> Option<PathBuf> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
     let root = PathBuf::from(std::env::var("OFA_SHARED").unwrap_or_else(|_| default.into()));
     let is_there = root.join("data/hw").is_dir();
     if !is_there {
         println!("SKIPPED: there is no shared data at {}", root.display());
     }
     is_there.then_some(root)
-}
-
-#[test]
-fn published_networks_are_lowered_as_their_spaces_lower_them() {
-    let Some(shared) = shared() else { return };
-    let yaml = SearchSpace::builtin("fbnet-cifar").unwrap().to_yaml();
-    let hundred = SearchSpace::from_yaml(&yaml.replace("classes: 10\n", "classes: 100\n")).unwrap();
-    assert_eq!(hundred.classes(), 100);
-    let mbv3 = SearchSpace::builtin("mbv3-w1.0").unwrap();
-    let data = shared.join("data/hw");
-    for (file, name, column, space) in [
-        (HelpFile::MobileNetV3, "help_ofa_mbv3_latency_ms.csv.gz", "v100_64", &mbv3),
-        (HelpFile::FbNet, "help_fbnet_cifar100_latency_ms.csv.gz", "pixel2", &hundred),
-    ] {
-        let path = data.join("help-latency").join(name);
-        let Content::Networks(read) = import(Format::Help, &path, Some(column), "x").unwrap() else {
-            panic!("{name} holds whole networks");
-        };
-        let lowered = networks(&data, file, column).unwrap();
-        assert_eq!(lowered.len(), read.rows().len());
-        for (row, (workload, latency)) in read.rows().iter().zip(&lowered) {
-            let wanted = space.parse_workload(&ArchFile::from_json(&row.subnet).unwrap()).unwrap();
-            assert_eq!(&wanted, workload, "{}", row.subnet);
-            assert_eq!(row.latency.unwrap().value, *latency);
-        }
-    }
 }
 
 /// Networks that once-for-all's authors searched for these GPUs, in batches of 64: ReLU6, no squeeze-excite, width 1.3,

@@ -1,6 +1,6 @@
 //! How far outside what they were fitted to the shipped targets are asked to go on the shipped spaces.
 //!
-//! `cargo run --release -p search --example extrapolation`: one line for each fitted target, quantity and space, over the
+//! `cargo run --release -p refit --bin extrapolation`: one line for each fitted target, quantity and space, over the
 //! distinct operators that the space can produce at all of its resolutions: how many there are, how many of them lie
 //! inside the range of their class, up to 1, 2, 3 and 4 doublings outside in their worst dimension, and farther; then the
 //! farthest of each class. The default limit (`hw_targets::model::limited::DEFAULT_EXTRAPOLATION`) is chosen by this table.

@@ -12,15 +12,13 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
-
-use crate::error::HwError;
-use crate::import::help;
-use crate::manifest::{Manifest, NetworkFitEntry, QuantityEntry, TARGET_SCHEMA, six_digits};
-use crate::model::NetworkFit;
-use crate::model::fit::mean_absolute;
-use crate::reference_networks::{Genome, fbnet_operators, mbv3};
-use crate::shipped::{bundles, text};
+use crate::networks::Networks;
+use crate::targets::{bundles, text};
+use hw_targets::error::HwError;
+use hw_targets::import::help;
+use hw_targets::manifest::{Manifest, NetworkFitEntry, QuantityEntry, TARGET_SCHEMA, six_digits};
+use hw_targets::model::NetworkFit;
+use hw_targets::model::fit::mean_absolute;
 use network::op::Workload;
 
 /// Where the files lie among the measurements.
@@ -63,23 +61,6 @@ impl HelpFile {
     }
 }
 
-/// A subnet in either form of HELP.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Subnet {
-    Genome { ks: Vec<u32>, e: Vec<u32>, d: Vec<u32>, r: u32 },
-    Operators { ops: Vec<u32>, r: u32 },
-}
-
-impl Subnet {
-    fn lower(self) -> Workload {
-        match self {
-            Subnet::Genome { ks, e, d, r } => mbv3(&Genome { kernels: ks, expands: e, depths: d }, r, 100),
-            Subnet::Operators { ops, r } => fbnet_operators(&ops, r, FBNET_CLASSES),
-        }
-    }
-}
-
 /// The networks of one column of a file, with their latency in seconds per batch, in the order of the file. `data` is
 /// the folder with `help-latency/`.
 ///
@@ -88,10 +69,11 @@ impl Subnet {
 pub fn networks(data: &Path, file: HelpFile, column: &str) -> Result<Vec<(Workload, f64)>, HwError> {
     let path = data.join(FOLDER).join(file.name());
     let read = help::read(&path, Some(column), "")?;
-    let lower = |row: &crate::networks::MeasuredNetwork| {
-        let subnet: Subnet = serde_json::from_str(&row.subnet).ok()?;
-        Some((subnet.lower(), row.latency?.value))
+    let space = match file {
+        HelpFile::MobileNetV3 => Networks::mbv3_narrow(),
+        HelpFile::FbNet => Networks::fbnet_cifar(FBNET_CLASSES),
     };
+    let lower = |row: &hw_targets::networks::MeasuredNetwork| Some((space.parse(&row.subnet)?, row.latency?.value));
     Ok(read.rows().iter().filter_map(lower).collect())
 }
 
@@ -152,7 +134,7 @@ const fn phone(name: &'static str, device: &'static str, soc: &'static str, colu
 ///
 /// # Errors
 /// Those of reading and fitting.
-pub(crate) fn refit(data: &Path) -> Result<Vec<Manifest>, HwError> {
+pub fn refit(data: &Path) -> Result<Vec<Manifest>, HwError> {
     DEVICES.iter().map(|device| manifest(device, data)).collect()
 }
 
@@ -241,5 +223,5 @@ fn notes(device: &Device, last: f64, alone: Option<&NetworkFit>) -> Vec<String> 
 }
 
 #[cfg(test)]
-#[path = "shipped_help_tests.rs"]
+#[path = "help_tests.rs"]
 mod tests;

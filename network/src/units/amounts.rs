@@ -11,8 +11,6 @@ use std::str::FromStr;
 
 use storage::failure::{Failure, FailureKind};
 
-pub use crate::quantity::Quantity;
-
 /// Multiply-accumulates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Macs(pub u64);
@@ -458,7 +456,6 @@ mod tests {
         assert_eq!(Params(7_711_880).to_string(), "7.71 M");
         assert_eq!(Macs(999).to_string(), "999");
         assert_eq!(Bytes(327_680).to_string(), "320 KiB");
-        assert_eq!(Quantity::Latency.format(0.0417), "41.7 ms");
     }
 
     proptest! {

@@ -2,45 +2,48 @@
 //! plug and 90th-percentile latency of whole networks.
 //!
 //! The name of a row's model gives width multiplier, resolution and precision, and those give every operator
-//! ([`crate::reference_networks`]). The measured networks have 1001 outputs. Other models (ResNet-50) are not read.
+//! ([`network::published`]). The measured networks have 1001 outputs. Other models (ResNet-50) are not read.
 
 use std::path::Path;
 
-use crate::cells::{Line, csv_cells, read_text};
-use crate::error::HwError;
-use crate::reference_networks::{mobilenet_v1, mobilenet_v2};
+use hw_targets::cells::{Line, csv_cells, read_text};
+use hw_targets::error::HwError;
 use network::op::Workload;
+use network::published::{mobilenet_v1, mobilenet_v2};
+
+/// Of the measured networks: ImageNet's classes and background.
+const OUTPUTS: u32 = 1001;
 
 /// One network measured whole.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct PowerRow {
+pub struct PowerRow {
     /// Release of the results: `v3.0`.
-    pub(crate) version: String,
+    pub version: String,
     /// Who measured.
-    pub(crate) organization: String,
+    pub organization: String,
     /// Board in words, as submitted.
-    pub(crate) system: String,
+    pub system: String,
     /// Board, runtime and power mode in one word: what is measured under one set of conditions.
-    pub(crate) platform: String,
+    pub platform: String,
     /// Runtime in words, as submitted.
-    pub(crate) framework: String,
+    pub framework: String,
     /// Cores of the CPU, as submitted.
-    pub(crate) cores: String,
+    pub cores: String,
     /// Whether the network runs in 8-bit integers.
-    pub(crate) quantized: bool,
+    pub quantized: bool,
     /// Its operators.
-    pub(crate) network: Workload,
+    pub network: Workload,
     /// 90th-percentile latency in seconds.
-    pub(crate) latency: f64,
+    pub latency: f64,
     /// Joules per inference.
-    pub(crate) energy: f64,
+    pub energy: f64,
 }
 
 /// All MobileNet v1 and v2 rows of a file (`.csv` or `.csv.gz`).
 ///
 /// # Errors
 /// Those of reading; [`HwError::BadCell`] for a MobileNet whose name or numbers make no sense.
-pub(crate) fn read(path: &Path) -> Result<Vec<PowerRow>, HwError> {
+pub fn read(path: &Path) -> Result<Vec<PowerRow>, HwError> {
     parse(path, &read_text(path, "CSV")?)
 }
 
@@ -95,8 +98,8 @@ fn network(model: &str) -> Option<(Workload, bool)> {
     let percent = (width.parse::<f64>().ok().filter(|width| (0.1..=4.0).contains(width))? * 100.0).round() as u32;
     let resolution = resolution.parse().ok().filter(|size| (32..=1024).contains(size))?;
     match family {
-        "1" => Some((mobilenet_v1(percent, resolution), quantized)),
-        "2" => Some((mobilenet_v2(percent, resolution), quantized)),
+        "1" => Some((mobilenet_v1(percent, resolution, OUTPUTS).workload(), quantized)),
+        "2" => Some((mobilenet_v2(percent, resolution, OUTPUTS).workload(), quantized)),
         _ => None,
     }
 }
