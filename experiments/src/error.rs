@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use network::units::Quantity;
 use search::error::SearchError;
-use storage::failure::FailureKind;
+use storage::failure::{Failure, FailureKind};
 
 /// Errors of the verbs themselves.
 #[derive(Debug, thiserror::Error)]

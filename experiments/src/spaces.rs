@@ -123,7 +123,7 @@ pub fn read_text(path: &Path) -> Result<String, AppError> {
 #[cfg(test)]
 mod tests {
     use search::error::SearchError;
-    use storage::failure::FailureKind;
+    use storage::failure::{Failure, FailureKind};
 
     use super::*;
 

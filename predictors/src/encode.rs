@@ -372,6 +372,7 @@ mod tests {
 
     use search::arch_file::ArchFile;
     use serde_json::Value;
+    use storage::failure::Failure;
 
     use super::*;
     use crate::testing::{sample_known, shared, space};

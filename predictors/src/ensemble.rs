@@ -13,6 +13,7 @@ use search::arch::ArchSpec;
 use search::dense::CostTables;
 use search::error::{ForeignError, SearchError};
 use search::objective::Evaluator;
+use storage::failure::Failure;
 
 use crate::encode::{ActiveRows, ArchEncoder};
 use crate::error::Result;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use search::error::SearchError;
-use storage::failure::FailureKind;
+use storage::failure::{Failure, FailureKind};
 
 /// Every error of this crate: what and where; [`PredictorError::hint`] says what to try.
 #[derive(Debug, thiserror::Error)]
@@ -181,9 +181,8 @@ pub enum PredictorError {
 /// Result with this crate's error.
 pub type Result<T> = std::result::Result<T, PredictorError>;
 
-impl PredictorError {
-    /// Its kind, for the exit code.
-    pub fn kind(&self) -> FailureKind {
+impl Failure for PredictorError {
+    fn kind(&self) -> FailureKind {
         use PredictorError::*;
         match self {
             Read { .. } | Write { .. } => FailureKind::Io,
@@ -204,8 +203,7 @@ impl PredictorError {
         }
     }
 
-    /// What to try.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         use PredictorError::*;
         match self {
             Unreadable { expected, .. } if *expected == "predictor" => Some(

@@ -380,7 +380,7 @@ fn column_error(path: &Path, column: &str, problem: &str) -> PredictorError {
 
 #[cfg(test)]
 mod tests {
-    use storage::failure::FailureKind;
+    use storage::failure::{Failure, FailureKind};
 
     use super::*;
     use crate::testing::{Truth, sample, space};

@@ -205,7 +205,7 @@ impl ResNet50Predictor {
 
 #[cfg(test)]
 mod tests {
-    use storage::failure::FailureKind;
+    use storage::failure::{Failure, FailureKind};
 
     use super::*;
 

@@ -375,7 +375,7 @@ pub(crate) fn check_finite<T: Copy + Into<f64>>(origin: &str, tensor: &str, valu
 
 #[cfg(test)]
 mod tests {
-    use storage::failure::FailureKind;
+    use storage::failure::{Failure, FailureKind};
 
     use super::*;
     use crate::testing::{random_mlp, sample, space};

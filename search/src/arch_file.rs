@@ -336,6 +336,8 @@ fn kind_of(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use storage::failure::Failure;
+
     use super::*;
 
     fn mcu() -> SearchSpace {

@@ -372,7 +372,7 @@ mod tests {
     use rand::SeedableRng;
     use rand::seq::SliceRandom;
     use rand_chacha::ChaCha8Rng;
-    use storage::failure::FailureKind;
+    use storage::failure::{Failure, FailureKind};
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use network::op::Op;
 use network::units::Quantity;
-use storage::failure::FailureKind;
+use storage::failure::{Failure, FailureKind};
 
 use crate::infeasible::Infeasible;
 
@@ -164,9 +164,8 @@ pub enum SearchError {
     },
 }
 
-impl SearchError {
-    /// What kind of failure it is.
-    pub fn kind(&self) -> FailureKind {
+impl Failure for SearchError {
+    fn kind(&self) -> FailureKind {
         match self {
             SearchError::UnknownSpace { .. } | SearchError::UnknownQuantity(_) => FailureKind::Usage,
             SearchError::Cost(error) | SearchError::Evaluation(error) => error.kind,
@@ -185,8 +184,7 @@ impl SearchError {
         }
     }
 
-    /// What to try, where there is something to say.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             SearchError::UnknownSpace { known, nearest, .. } => {
                 Some(format!("did you mean `{nearest}`? Known spaces: {}", known.join(", ")))
@@ -214,7 +212,9 @@ impl SearchError {
             SearchError::At { source, .. } => source.hint(),
         }
     }
+}
 
+impl SearchError {
     /// The same error, at a place (`line 14`) of a file.
     pub fn at(self, place: impl Into<String>) -> Self {
         SearchError::At { place: place.into(), source: Box::new(self) }

@@ -148,7 +148,7 @@ mod tests {
 
     use network::units::{Joules, Macs, Quantity};
     use rand::RngExt;
-    use storage::failure::FailureKind;
+    use storage::failure::{Failure, FailureKind};
 
     use super::*;
     use crate::arch::BlockSpec;

@@ -288,6 +288,7 @@ mod tests {
     use proptest::prelude::*;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
+    use storage::failure::Failure;
 
     use super::*;
     use crate::dense::DeviceCost;

@@ -404,6 +404,8 @@ impl From<&SearchSpace> for SpaceFile {
 
 #[cfg(test)]
 mod tests {
+    use storage::failure::Failure;
+
     use super::*;
 
     #[test]

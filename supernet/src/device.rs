@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Once, OnceLock};
 
-use storage::failure::FailureKind;
+use storage::failure::{Failure, FailureKind};
 use tch::{Cuda, Device};
 
 /// The LibTorch release that the engine is built for; tch accepts no other.
@@ -49,14 +49,12 @@ pub enum DeviceError {
     },
 }
 
-impl DeviceError {
-    /// Always a usage error: the device comes from the command line or a recipe.
-    pub fn kind(&self) -> FailureKind {
+impl Failure for DeviceError {
+    fn kind(&self) -> FailureKind {
         FailureKind::Usage
     }
 
-    /// What to try.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         Some(match self {
             DeviceError::Unknown { .. } => "use `auto`, `cpu` or `cuda:N`, N counting from 0".into(),
             DeviceError::NoSuchCuda { found: 0, .. } => {

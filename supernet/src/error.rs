@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use storage::failure::FailureKind;
+use storage::failure::{Failure, FailureKind};
 
 /// Errors of this crate outside its data loaders and importers.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +34,8 @@ pub enum SupernetError {
     Torch(#[from] tch::TchError),
 }
 
-impl SupernetError {
-    /// For the exit code.
-    pub fn kind(&self) -> FailureKind {
+impl Failure for SupernetError {
+    fn kind(&self) -> FailureKind {
         match self {
             Self::MissingWeight { .. }
             | Self::WeightShape { .. }
@@ -50,8 +49,7 @@ impl SupernetError {
         }
     }
 
-    /// What to try.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::MissingWeight { .. } | Self::WeightShape { .. } | Self::UnusedWeights { .. } => {
                 Some("check that the weights were made for this search space".into())
@@ -63,5 +61,9 @@ impl SupernetError {
             Self::TensorFile(error) => error.hint(),
             _ => None,
         }
+    }
+
+    fn is_interruption(&self) -> bool {
+        matches!(self, Self::Interrupted)
     }
 }

@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::io::Cursor;
-    use storage::failure::FailureKind;
+    use storage::failure::{Failure, FailureKind};
 
     fn read(bytes: &[u8]) -> Result<BTreeMap<String, HostArray>, Fault> {
         read_archive(Cursor::new(bytes))

@@ -194,7 +194,7 @@ fn parse(bytes: &[u8]) -> Result<(BTreeMap<String, HostArray>, Metadata), Fault>
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use storage::failure::FailureKind;
+    use storage::failure::{Failure, FailureKind};
 
     fn metadata() -> Metadata {
         (0..20).map(|i| (format!("key {i}"), format!("a \"text\" of {i}"))).collect()

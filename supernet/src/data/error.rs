@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use storage::failure::FailureKind;
+use storage::failure::{Failure, FailureKind};
 
 /// Errors of the image loaders.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +28,8 @@ pub enum DataError {
     ClassNames { given: usize, classes: usize },
 }
 
-impl DataError {
-    /// For the exit code.
-    pub fn kind(&self) -> FailureKind {
+impl Failure for DataError {
+    fn kind(&self) -> FailureKind {
         match self {
             Self::Source { .. } => FailureKind::Usage,
             Self::Read { .. } => FailureKind::Io,
@@ -43,8 +42,7 @@ impl DataError {
         }
     }
 
-    /// What to try.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Source { .. } => Some(format!("accepted are {}", super::source::FORMS)),
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
@@ -58,7 +56,9 @@ impl DataError {
             Self::Setting { .. } | Self::NoPart { .. } | Self::Read { .. } => None,
         }
     }
+}
 
+impl DataError {
     pub(super) fn read(path: &Path, source: io::Error) -> Self {
         Self::Read { path: path.to_path_buf(), source }
     }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use storage::failure::FailureKind;
+use storage::failure::{Failure, FailureKind};
 use thiserror::Error;
 
 /// A file of tensors that cannot be read or written.
@@ -40,17 +40,15 @@ pub enum TensorFileError {
     },
 }
 
-impl TensorFileError {
-    /// Content, unless the operating system refused.
-    pub fn kind(&self) -> FailureKind {
+impl Failure for TensorFileError {
+    fn kind(&self) -> FailureKind {
         match self {
             TensorFileError::Io { .. } => FailureKind::Io,
             TensorFileError::Content { .. } | TensorFileError::RefusedObject { .. } => FailureKind::Content,
         }
     }
 
-    /// What to try.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             TensorFileError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("check the path".to_owned())

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use search::space::{SearchSpace, make_divisible};
-use storage::failure::FailureKind;
+use storage::failure::{Failure, FailureKind};
 use thiserror::Error;
 
 use super::{DType, HostArray, TensorFileError, read_pth};
@@ -92,9 +92,8 @@ pub enum ImportError {
     },
 }
 
-impl ImportError {
-    /// Usage for an unsuitable space, the operating system's refusals as such, else content.
-    pub fn kind(&self) -> FailureKind {
+impl Failure for ImportError {
+    fn kind(&self) -> FailureKind {
         match self {
             ImportError::File(error) => error.kind(),
             ImportError::Space { .. } => FailureKind::Usage,
@@ -102,8 +101,7 @@ impl ImportError {
         }
     }
 
-    /// What to try.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             ImportError::File(error) => error.hint(),
             ImportError::Shape { .. } | ImportError::UnknownKey { .. } | ImportError::MissingKey { .. } => Some(

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use storage::failure::FailureKind;
+use storage::failure::{Failure, FailureKind};
 use tempfile::{TempDir, tempdir};
 
 use crate::data::test_images::{HUB, PLAIN, jpeg, numbered, png, write_parquet};

@@ -3,7 +3,7 @@
 use std::io::{Cursor, Write};
 
 use proptest::prelude::*;
-use storage::failure::FailureKind;
+use storage::failure::{Failure, FailureKind};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
