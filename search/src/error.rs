@@ -4,7 +4,7 @@ use network::op::Op;
 use network::units::Quantity;
 use storage::failure::{Failure, FailureKind};
 
-use crate::infeasible::Infeasible;
+use crate::cost::infeasible::Infeasible;
 
 /// An error from outside (an evaluator, a cost model), with the kind of failure it is.
 #[derive(Debug, thiserror::Error)]

@@ -21,39 +21,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Spaces and points: [`space`], [`space_file`], [`arch`], [`arch_file`], [`count`]. Shapes and operators: [`subnet`],
-//! [`lower`], [`fbnet`]. Search: [`dense`], [`infeasible`], [`objective`], [`evolution`], [`random`], [`nsga2`],
-//! [`pareto`], [`additive`], [`exact`], [`history`].
+//! Read [`space`] first: what can be chosen, and a choice with every shape. Then [`cost`]: what it costs, and what fits a
+//! budget. Then [`algorithms`]: how the best of that is found.
 
-pub mod additive;
-mod annealing;
-pub mod arch;
-pub mod arch_file;
-pub mod count;
-pub mod crossover;
-pub mod dense;
-mod enumerate;
 pub mod error;
-pub mod evolution;
-pub mod exact;
-pub mod fbnet;
-mod feasible;
-mod features;
-mod genome;
-pub mod history;
-pub mod infeasible;
-mod knapsack;
-mod local;
-pub mod lower;
-pub mod mutate;
-pub mod nsga2;
-pub mod objective;
-pub mod outcome;
-mod pairwise;
-pub mod pareto;
-pub mod random;
-mod sample;
 pub mod space;
-pub mod space_file;
-pub mod subnet;
-mod surrogate;
+
+pub mod cost;
+
+pub mod algorithms;
+
+pub use algorithms::{additive, evolution, exact, history, nsga2, objective, outcome, pareto, random};
+pub use cost::dense;
+pub use space::{arch, arch_file, subnet};
