@@ -6,9 +6,9 @@
 use serde_json::{Value, json};
 
 use crate::ensemble::Prediction;
+use crate::noise::Ceiling;
 use crate::pairs::Halves;
 use crate::rank::{kendall_tau_b, mean, rmse};
-use crate::report::Ceiling;
 
 /// Slices of equally many pairs.
 pub const SLICES: usize = 4;
@@ -149,7 +149,7 @@ impl CurvePoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::normal;
+    use crate::noise::normal;
     use crate::testing::rng;
 
     #[test]

@@ -35,9 +35,10 @@ use crate::error::{PredictorError, Result};
 use crate::interactions::{self, Interactions, Strength};
 use crate::members::{self, mean_output, scale_output};
 use crate::mlp::Mlp;
+use crate::noise::{Ceiling, noise_of_halves};
 use crate::pairs::{AccuracyPair, Halves};
 use crate::rank::{kendall_tau_b, mean, rmse, variance};
-use crate::report::{Ceiling, FitReport, Scores, Split, noise_of_halves};
+use crate::report::{FitReport, Scores, Split};
 use crate::ridge::{self, AdditiveModel};
 use crate::settings::FitSettings;
 

@@ -305,7 +305,7 @@ mod tests {
         let blocks = rows.iter().map(|active| active.len() as f64);
         // All blocks alike, with saturation: only their number and the resolution matter.
         let labels: Vec<f64> = blocks.map(|count| -(-0.1 * count).exp()).collect();
-        let labels: Vec<f64> = labels.iter().map(|label| label + 0.002 * crate::report::normal(&mut rng)).collect();
+        let labels: Vec<f64> = labels.iter().map(|label| label + 0.002 * crate::noise::normal(&mut rng)).collect();
         let found = strength(&encoder, &rows, &labels).unwrap();
         let [all, stage, block, _] = found.levels;
         assert!(all >= 16.0 * block && all >= 16.0 * stage, "{found:?}");
@@ -318,7 +318,7 @@ mod tests {
         let mut rng = crate::testing::rng(3);
         let shares = (0..encoder.width()).map(|_| rng.random::<f64>()).collect();
         let labels = AdditiveModel { constant: 70.0, shares }.predict_rows(&rows);
-        let labels: Vec<f64> = labels.iter().map(|label| label + 0.2 * crate::report::normal(&mut rng)).collect();
+        let labels: Vec<f64> = labels.iter().map(|label| label + 0.2 * crate::noise::normal(&mut rng)).collect();
         let found = strength(&encoder, &rows, &labels);
         assert!(found.is_none_or(|strength| strength.weight <= 0.03), "{found:?}");
     }

@@ -30,6 +30,7 @@ pub mod diagnostics;
 pub mod ensemble;
 pub mod interactions;
 pub mod mlp;
+pub mod noise;
 pub mod ridge;
 
 pub mod fit;

@@ -332,7 +332,7 @@ mod tests {
         let mut rng = rng(9);
         let shares: Vec<f64> = (0..encoder.width()).map(|_| rng.random::<f64>()).collect();
         let truth = AdditiveModel { constant: 70.0, shares }.predict_rows(&rows);
-        let labels = truth.iter().map(|value| value + noise * crate::report::normal(&mut rng)).collect();
+        let labels = truth.iter().map(|value| value + noise * crate::noise::normal(&mut rng)).collect();
         (encoder, rows, truth, labels)
     }
 

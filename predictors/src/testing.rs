@@ -9,8 +9,8 @@ use search::space::SearchSpace;
 
 use crate::encode::ArchEncoder;
 use crate::mlp::{Linear, Mlp};
+use crate::noise::normal;
 use crate::pairs::{AccuracyPair, Halves};
-use crate::report::normal;
 
 pub(crate) fn space(name: &str) -> SearchSpace {
     SearchSpace::builtin(name).unwrap()

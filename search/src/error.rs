@@ -233,34 +233,12 @@ pub(crate) fn in_words(values: &[u32]) -> String {
     }
 }
 
-/// The word of `known` with the smallest edit distance to `word`; the first of equals.
-pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    known.iter().copied().min_by_key(|candidate| edit_distance(word, candidate))
-}
-
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substitute = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn nearest_word_and_lists_in_words() {
-        assert_eq!(nearest("mcu-cifer", &["fbnet-cifar", "mcu-cifar"]), Some("mcu-cifar"));
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
+    fn lists_in_words() {
         assert_eq!(in_words(&[3, 5, 7]), "3, 5 and 7");
         assert_eq!(in_words(&[3]), "3");
     }

@@ -13,6 +13,11 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<
     near.into_iter().take(3).map(|(_, name)| name.to_string()).collect()
 }
 
+/// The name with the fewest edits, however many; the first of equals.
+pub fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    known.iter().copied().min_by_key(|name| edits(word, name))
+}
+
 /// Levenshtein distance.
 fn edits(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
@@ -40,5 +45,13 @@ mod tests {
         assert_eq!(nearest("Jetson_TX2", known), ["jetson-tx2"]);
         assert!(nearest("toaster", known).is_empty());
         assert_eq!(edits("", "abc"), 3);
+        assert_eq!(edits("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn the_closest_is_named_however_far() {
+        assert_eq!(closest("mcu-cifer", &["fbnet-cifar", "mcu-cifar"]), Some("mcu-cifar"));
+        assert_eq!(closest("toaster", &["pixel3", "note10"]), Some("note10"));
+        assert_eq!(closest("toaster", &[]), None);
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use network::op::Activation;
 use serde::{Deserialize, Serialize};
+use storage::names::closest;
 
-use crate::error::{SearchError, nearest};
+use crate::error::SearchError;
 use crate::space::{BatchNormSettings, FirstBlock, HeadLayer, SearchSpace, SpaceId, Stage, Stem, make_divisible};
 
 /// Schema word of a space file.
@@ -45,7 +46,7 @@ impl SearchSpace {
             Some((_, text)) => SearchSpace::from_yaml(text),
             None => {
                 let known = SearchSpace::builtin_names();
-                let nearest = nearest(name, &known).unwrap_or(known[0]);
+                let nearest = closest(name, &known).unwrap_or(known[0]);
                 Err(SearchError::UnknownSpace { got: name.to_owned(), known, nearest })
             }
         }
@@ -75,7 +76,7 @@ fn nearest_key(problem: &str) -> Option<String> {
     let mut words = problem.split_once("unknown field ")?.1.split('`').skip(1).step_by(2);
     let got = words.next()?;
     let known: Vec<&str> = words.collect();
-    nearest(got, &known).map(|key| format!("did you mean `{key}`?"))
+    closest(got, &known).map(|key| format!("did you mean `{key}`?"))
 }
 
 /// The file, word for word.
@@ -209,7 +210,7 @@ impl Checker<'_> {
                 space: self.space.to_owned(),
                 field,
                 problem: format!("there is no activation `{word}`"),
-                hint: nearest(word, &known).map(|near| format!("did you mean `{near}`? Known: {}", known.join(", "))),
+                hint: closest(word, &known).map(|near| format!("did you mean `{near}`? Known: {}", known.join(", "))),
             }
         })
     }

@@ -6,6 +6,11 @@ use std::path::{Path, PathBuf};
 
 use storage::failure::{Failure, FailureKind};
 
+/// How a source of images is written.
+const FORMS: &str = "`parquet:PATH` (a file, or a folder with train*.parquet and test*.parquet), \
+     `cifar:FOLDER` (the official binary files), `folder:FOLDER` (one folder of images per class), `idx:FOLDER` \
+     (MNIST's files) and `synthetic` or `synthetic:COUNT`";
+
 /// Errors of the image loaders.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what each field is")]
@@ -44,7 +49,7 @@ impl Failure for DataError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Source { .. } => Some(format!("accepted are {}", super::source::FORMS)),
+            Self::Source { .. } => Some(format!("accepted are {}", FORMS)),
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("check the path; relative paths start at the current folder".into())
             }

@@ -11,11 +11,6 @@ use super::image_set::{ImageSet, Splits};
 use super::synthetic::Synthetic;
 use super::{cifar, folder, idx, parquet_images};
 
-/// Accepted forms, for messages.
-pub(super) const FORMS: &str = "`parquet:PATH` (a file, or a folder with train*.parquet and test*.parquet), \
-     `cifar:FOLDER` (the official binary files), `folder:FOLDER` (one folder of images per class), `idx:FOLDER` \
-     (MNIST's files) and `synthetic` or `synthetic:COUNT`";
-
 /// Largest held-out part that is taken without being asked for.
 const HELD_OUT: usize = 5000;
 
