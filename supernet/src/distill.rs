@@ -15,9 +15,10 @@ use search::subnet::SubnetConfig;
 use tch::{Device, Kind, Tensor};
 
 use crate::data::{Preprocessing, resize};
+use crate::forward::statistics::BnStatistics;
+use crate::forward::subnet::{Mode, Subnet};
+use crate::optim::Adam;
 use crate::random::{Purpose, generator};
-use crate::statistics::BnStatistics;
-use crate::subnet::{Mode, Subnet};
 use crate::supernet::Supernet;
 
 /// How to distil.
@@ -174,36 +175,13 @@ impl PixelRange {
     }
 }
 
-/// Adam (Kingma & Ba 2015, arXiv:1412.6980) with its usual constants, for one tensor.
-struct Adam {
-    first: Tensor,
-    second: Tensor,
-    steps: i32,
-}
-
-impl Adam {
-    fn new(like: &Tensor) -> Self {
-        Self { first: like.zeros_like(), second: like.zeros_like(), steps: 0 }
-    }
-
-    /// The direction to subtract, about one in each element.
-    fn update(&mut self, gradient: &Tensor) -> Tensor {
-        const MEMORY: [f64; 2] = [0.9, 0.999];
-        self.steps += 1;
-        self.first = &self.first * MEMORY[0] + gradient * (1.0 - MEMORY[0]);
-        self.second = &self.second * MEMORY[1] + gradient.square() * (1.0 - MEMORY[1]);
-        let [first, second] = MEMORY.map(|memory| 1.0 - memory.powi(self.steps));
-        &self.first / first / ((&self.second / second).sqrt() + f64::EPSILON)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use search::space::SearchSpace;
 
     use super::*;
-    use crate::calibrate::calibrate;
     use crate::data::{DataSource, LoadOptions, calibration_batches, eval_batches};
+    use crate::forward::calibrate::calibrate;
 
     /// A supernet with fresh weights, and two of its subnets with their statistics on synthetic images.
     fn supernet_and_pool(preprocessing: &Preprocessing) -> (Supernet, Vec<(SubnetConfig, BnStatistics)>) {

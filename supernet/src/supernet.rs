@@ -8,8 +8,8 @@ use tch::{Device, Tensor};
 
 use crate::elastic::{ElasticBlock, ElasticConv2d, ElasticLinear};
 use crate::error::SupernetError;
-use crate::statistics::BnStatistics;
-use crate::subnet::{Mode, Subnet};
+use crate::forward::statistics::BnStatistics;
+use crate::forward::subnet::{Mode, Subnet};
 use crate::weights::{NamedWeight, Role, WeightBuilder};
 
 /// One set of weights for all subnets of a [`SearchSpace`].

@@ -206,7 +206,7 @@ mod tests {
         tch::no_grad(|| {
             let _ = joined.shallow_clone().zero_();
         });
-        let logits = supernet.forward(&images, &config, crate::subnet::Mode::Train);
+        let logits = supernet.forward(&images, &config, crate::forward::subnet::Mode::Train);
         assert_eq!(logits.abs().max().double_value(&[]), 0.0);
     }
 }

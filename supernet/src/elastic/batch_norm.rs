@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::prefix;
 use crate::error::SupernetError;
-use crate::subnet::BatchNorm;
+use crate::forward::subnet::BatchNorm;
 use crate::weights::{Init, Role, WeightBuilder};
 
 /// Batch norm of up to `channels` channels.

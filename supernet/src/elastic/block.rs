@@ -4,7 +4,7 @@ use search::subnet::BlockShape;
 
 use super::{ElasticConv2d, ElasticDepthwise, ElasticSqueezeExcite};
 use crate::error::SupernetError;
-use crate::subnet::Block;
+use crate::forward::subnet::Block;
 use crate::weights::WeightBuilder;
 use network::op::Activation;
 

@@ -5,7 +5,7 @@ use tch::Tensor;
 
 use super::{ElasticBatchNorm, prefix};
 use crate::error::SupernetError;
-use crate::subnet::Conv;
+use crate::forward::subnet::Conv;
 use crate::weights::{Init, Role, WeightBuilder};
 
 /// Convolution without bias, followed by batch norm or not.

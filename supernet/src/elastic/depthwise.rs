@@ -9,7 +9,7 @@ use tch::Tensor;
 
 use super::{ElasticBatchNorm, prefix};
 use crate::error::SupernetError;
-use crate::subnet::Conv;
+use crate::forward::subnet::Conv;
 use crate::weights::{Init, Role, WeightBuilder};
 
 /// Depthwise convolution with one filter of the largest kernel size per channel.

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::prefix;
 use crate::error::SupernetError;
-use crate::subnet::SqueezeExcite;
+use crate::forward::subnet::SqueezeExcite;
 use crate::weights::{Init, Role, WeightBuilder};
 
 /// Two biased 1×1 convolutions: `channels` → `squeezed` → `channels`.

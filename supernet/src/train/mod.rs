@@ -10,14 +10,16 @@
 //! - α-divergence (Wang et al. 2021, arXiv:2102.07954), compound sampling (Sahni et al. 2021, arXiv:2104.12642),
 //!   attentive sampling by the loss of the step (Wang et al. 2021, arXiv:2011.09011);
 //! - small first (after SuperFast, DAC 2025): the smallest subnet alone, whose weights are then spread over all others
-//!   ([`crate::grow`]), and a sandwich;
+//!   ([`crate::train::grow`]), and a sandwich;
 //! - phases that end when the order of channels has settled (You et al. 2020, arXiv:1909.11957).
 //!
 //! Departures from the published implementation of once-for-all: losses of the subnets in a step are averaged unless the
 //! plan says otherwise; the teacher runs with calibrated statistics; kernel transforms are not decayed.
 
 mod average;
+mod channel_sort;
 mod early_bird;
+mod grow;
 mod label_loss;
 mod loss;
 mod plan;

@@ -7,7 +7,7 @@ use crate::optim::SgdSettings;
 
 use super::early_bird::EarlyBird;
 use super::plan_error::{PlanError, require};
-use crate::grow::can_grow;
+use crate::train::grow::can_grow;
 
 /// Number format of feature maps while training; weights, optimiser, batch-norm statistics and losses are float32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -15,15 +15,15 @@ use super::label_loss::label_loss;
 use super::loss::distillation_loss;
 use super::plan::{Keep, Precision, Teacher, TrainPlan};
 use super::state::{Position, State};
-use crate::calibrate::calibrate;
 use crate::data::{self, ImageSet, Preprocessing, TrainBatches, TrainLoader};
 use crate::error::SupernetError;
-use crate::extract::StaticSubnet;
-use crate::grow::NOISE;
+use crate::forward::calibrate::calibrate;
+use crate::forward::extract::StaticSubnet;
+use crate::forward::subnet::Mode;
 use crate::optim::Sgd;
 use crate::random::{Purpose, generator};
-use crate::subnet::Mode;
 use crate::supernet::Supernet;
+use crate::train::grow::NOISE;
 
 /// What one step did.
 #[derive(Clone, Copy, Debug)]

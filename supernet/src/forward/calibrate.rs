@@ -2,8 +2,8 @@
 
 use tch::Tensor;
 
-use crate::statistics::BnStatistics;
-use crate::subnet::{Mode, Subnet};
+use crate::forward::statistics::BnStatistics;
+use crate::forward::subnet::{Mode, Subnet};
 
 /// Statistics of `subnet` over `batches` (`[N, 3, R, R]` each, normalised), in their order.
 pub fn calibrate<'t>(subnet: &Subnet, batches: impl IntoIterator<Item = &'t Tensor>) -> BnStatistics {

@@ -66,7 +66,7 @@ impl Supernet {
 
 /// Whether the smallest subnet has every kind of layer that the largest has: a block of expand ratio 1 may do without the
 /// expand convolution that wider ones need.
-pub fn can_grow(space: &SearchSpace) -> bool {
+pub(super) fn can_grow(space: &SearchSpace) -> bool {
     let resolution = space.resolutions()[0];
     let resolve = |arch| space.resolve(&arch);
     let small = resolve(space.smallest(resolution).expect("its own resolution"));
@@ -150,8 +150,8 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
+    use crate::forward::subnet::Mode;
     use crate::optim::{Sgd, SgdSettings};
-    use crate::subnet::Mode;
     use crate::weights::Role;
 
     /// LibTorch's own generator is shared with tests that run beside.
@@ -186,7 +186,7 @@ mod tests {
     /// Normalised by the batch, as in training; without dropout.
     fn logits(supernet: &Supernet, arch: &ArchSpec) -> Tensor {
         let images = images(arch.resolution());
-        let mut statistics = crate::statistics::BnStatistics::default();
+        let mut statistics = crate::forward::statistics::BnStatistics::default();
         let config = supernet.space().resolve(arch);
         tch::no_grad(|| supernet.forward(&images, &config, Mode::Calibrate(&mut statistics)))
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use tch::{CModule, Device, Kind, Tensor};
 
 use crate::error::SupernetError;
-use crate::extract::StaticSubnet;
+use crate::forward::extract::StaticSubnet;
 
 /// Writes `network` to `path`, atomically. The network must be on the CPU.
 ///

@@ -7,8 +7,8 @@ use search::subnet::SubnetConfig;
 use tch::{Device, Tensor};
 
 use crate::error::SupernetError;
-use crate::statistics::{BnStatistics, ChannelStatistics};
-use crate::subnet::{BatchNorm, Block, Conv, Mode, SqueezeExcite, Subnet};
+use crate::forward::statistics::{BnStatistics, ChannelStatistics};
+use crate::forward::subnet::{BatchNorm, Block, Conv, Mode, SqueezeExcite, Subnet};
 use crate::supernet::Supernet;
 use crate::weights::{Init, Role, WeightBuilder};
 

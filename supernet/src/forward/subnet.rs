@@ -8,8 +8,8 @@ use network::op::Activation;
 use search::subnet::SubnetConfig;
 use tch::{Device, Kind, Tensor};
 
+use crate::forward::statistics::{BnStatistics, ChannelStatistics};
 use crate::native::{self, Norm, Raw};
-use crate::statistics::{BnStatistics, ChannelStatistics};
 
 /// γ, β and the running statistics, `[C]` each.
 #[derive(Debug)]

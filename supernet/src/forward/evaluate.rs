@@ -2,8 +2,8 @@
 
 use tch::{Kind, Reduction, Tensor};
 
-use crate::statistics::BnStatistics;
-use crate::subnet::{Mode, Subnet};
+use crate::forward::statistics::BnStatistics;
+use crate::forward::subnet::{Mode, Subnet};
 
 /// What an evaluation found. Accuracies are fractions.
 #[derive(Clone, Debug, Default, PartialEq)]

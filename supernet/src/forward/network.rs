@@ -1,7 +1,7 @@
 //! Networks of any shape in LibTorch, layer by layer: those that no search space offers, and operators to be timed as a
 //! deployed network runs them.
 //!
-//! A subnet of a supernet runs by [`crate::subnet::Subnet`], which trains; this one only runs.
+//! A subnet of a supernet runs by [`crate::forward::subnet::Subnet`], which trains; this one only runs.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use network::weights::{Weights, tensors_of};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::SupernetError;
-use crate::subnet::channels_last;
+use crate::forward::subnet::channels_last;
 use crate::weights::{Init, Role, WeightBuilder};
 
 /// A network ready to run.

@@ -1,0 +1,16 @@
+//! The C++ side of training on the CPU (`native/`): the only unsafe code that calls it.
+//!
+//! Every function takes tensors by pointer to LibTorch's `at::Tensor`, as torch-sys does, and turns a C++ exception into
+//! a panic with its message: shapes are checked by who calls, so one is a bug.
+
+mod call;
+
+mod layers;
+
+mod update;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use layers::{Norm, Raw, average_pool, depthwise, normalise, pointwise, statistics};
+pub(crate) use update::{SgdSlot, sgd};

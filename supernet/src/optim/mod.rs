@@ -1,0 +1,7 @@
+//! Optimisers written on tensors: tch's own cannot be saved.
+
+mod adam;
+mod sgd;
+
+pub(crate) use adam::Adam;
+pub use sgd::{Sgd, SgdSettings};
