@@ -12,16 +12,15 @@
 //! | `interactions.constant`, `interactions.shares`, `interactions.pairs` | f64 `[1]`, `[features]`, `[features, features]` |
 //! | `members.M.L.weight`, `members.M.L.bias` | f32 `[outputs, inputs]`, `[outputs]`: layer L of member M, as in PyTorch |
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors};
 use search::space::SearchSpace;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use storage::atomic::write_atomically;
+use storage::arrays::{HostArray, safetensors as safetensors_file};
 
 use crate::encode::{ArchEncoder, Layout};
 use crate::ensemble::{AccuracyPredictor, LabelScale, Model};
@@ -129,10 +128,9 @@ fn write(model: &Model, of: Features, path: &Path) -> Result<()> {
         interactions: model.interactions.is_some(),
         provenance: model.provenance.clone(),
     };
-    let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    let mut arrays: BTreeMap<String, HostArray> = BTreeMap::new();
     let mut push_f64 = |name: &str, shape: &[usize], values: &[f64]| {
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        tensors.push((name.to_owned(), Dtype::F64, shape.to_vec(), bytes));
+        arrays.insert(name.to_owned(), HostArray::from_f64(shape, values));
     };
     push_f64("label", &[2], &[model.label.mean, model.label.std]);
     if let Some(model) = &model.additive {
@@ -147,27 +145,17 @@ fn write(model: &Model, of: Features, path: &Path) -> Result<()> {
     for (m, member) in model.members.iter().enumerate() {
         let mut inputs = member.inputs();
         for (l, Linear { weight, bias }) in member.layers().into_iter().enumerate() {
-            let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            let shape = vec![bias.len(), inputs];
-            tensors.push((format!("members.{m}.{l}.weight"), Dtype::F32, shape, bytes(&weight)));
-            tensors.push((format!("members.{m}.{l}.bias"), Dtype::F32, vec![bias.len()], bytes(&bias)));
-            inputs = bias.len();
+            let outputs = bias.len();
+            arrays.insert(format!("members.{m}.{l}.weight"), HostArray::from_f32(&[outputs, inputs], &weight));
+            arrays.insert(format!("members.{m}.{l}.bias"), HostArray::from_f32(&[outputs], &bias));
+            inputs = outputs;
         }
     }
-    let write = |file: &mut dyn Write| {
-        let other = std::io::Error::other::<Box<dyn std::error::Error + Send + Sync>>;
-        let views: std::result::Result<Vec<_>, _> = tensors
-            .iter()
-            .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))
-            .collect();
-        let views = views.map_err(|error: safetensors::SafeTensorError| other(error.to_string().into()))?;
-        // One key only: the order of several would not be the same from run to run.
-        let metadata = serde_json::to_string(&metadata).map_err(|error| other(error.into()))?;
-        let metadata = HashMap::from([("predictor".to_owned(), metadata)]);
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| other(error.to_string().into()))?;
-        file.write_all(&bytes)
-    };
-    write_atomically(path, |file| write(file)).map_err(|source| PredictorError::Write { source })
+    let metadata = serde_json::to_string(&metadata).expect("numbers and words");
+    let metadata = BTreeMap::from([("predictor".to_owned(), metadata)]);
+    let entries = arrays.iter().map(|(name, array)| (name.as_str(), array.dtype(), array.shape().to_vec(), array));
+    let written = safetensors_file::write(path, entries.collect(), &metadata, |array| array.data());
+    written.map_err(|source| PredictorError::Write { source })
 }
 
 /// The name of the space that the predictor at `path` is for.

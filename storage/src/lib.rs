@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all, and what every crate's errors have in common.
+//! Files that appear whole or not at all, arrays in them, and what every crate's errors have in common.
 //!
 //! ```
 //! use std::io::Write;
@@ -16,6 +16,7 @@
 //!
 //! This crate knows no network, no device and no search space.
 
+pub mod arrays;
 pub mod atomic;
 pub mod failure;
 pub mod names;

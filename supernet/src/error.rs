@@ -27,7 +27,7 @@ pub enum SupernetError {
     #[error(transparent)]
     Data(#[from] crate::data::DataError),
     #[error(transparent)]
-    TensorFile(#[from] crate::import::TensorFileError),
+    TensorFile(#[from] storage::arrays::TensorFileError),
     #[error(transparent)]
     Io(#[from] std::io::Error),
     #[error(transparent)]

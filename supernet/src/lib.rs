@@ -29,8 +29,6 @@ pub mod distill;
 
 pub mod import;
 #[cfg(feature = "torch")]
-pub mod npz;
-#[cfg(feature = "torch")]
 pub mod tensors;
 
 #[cfg(feature = "torch")]
@@ -40,3 +38,4 @@ pub mod error;
 
 #[cfg(feature = "torch")]
 pub use forward::{calibrate, evaluate, extract, network, statistics, subnet, torchscript};
+pub use storage::arrays::npz;

@@ -1,22 +1,14 @@
-//! safetensors files, and the one place where arrays become LibTorch tensors and back.
+//! The one place where arrays become LibTorch tensors and back, and safetensors files of tensors.
 //!
-//! Files are written by this module in the layout of the `safetensors` crate (8-byte header length, JSON header, elements;
-//! widest types first, then by name), which also reads them: the crate keeps metadata in a hash map, whose random order
-//! would make equal files differ. tch's own writer refuses channels-last tensors.
+//! Files are written by [`storage::arrays::safetensors`]; tch's own writer refuses channels-last tensors.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 
-use safetensors::{Dtype, SafeTensors};
-use serde_json::{Map, Value, json};
-use storage::atomic::write_atomically;
+use storage::arrays::safetensors::write;
+pub use storage::arrays::safetensors::{Metadata, load_arrays, save_arrays};
+use storage::arrays::{DType, Fault, HostArray, TensorFileError};
 use tch::{Device, Kind, Tensor};
-
-use crate::import::{DType, Fault, HostArray, TensorFileError};
-
-/// Free-form text in the header of a safetensors file.
-pub type Metadata = BTreeMap<String, String>;
 
 /// Writes `tensors` (any device, any memory format; row-major in the file) to `path`, atomically; equal tensors and
 /// metadata give equal bytes.
@@ -33,24 +25,14 @@ pub fn save_safetensors(
 ) -> Result<(), TensorFileError> {
     let mut entries = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
-        let dtype = dtype_of(tensor.kind()).ok_or_else(|| unsupported(name, tensor.kind()).at(path))?;
+        let expected = "a float, integer or bool element type";
+        let unsupported = || Fault::content(format!("tensor `{name}`"), expected, format!("{:?}", tensor.kind()));
+        let dtype = dtype_of(tensor.kind()).ok_or_else(|| unsupported().at(path))?;
         let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
         entries.push((name.as_str(), dtype, shape, *tensor));
     }
-    write(path, entries, metadata, bytes_of)
-}
-
-/// [`save_safetensors`] for arrays in host memory.
-///
-/// # Errors
-/// `Io` where the operating system refuses.
-pub fn save_arrays(
-    path: &Path,
-    arrays: &BTreeMap<String, HostArray>,
-    metadata: &Metadata,
-) -> Result<(), TensorFileError> {
-    let entries = arrays.iter().map(|(name, array)| (name.as_str(), array.dtype(), array.shape().to_vec(), array));
-    write(path, entries.collect(), metadata, |array| array.data())
+    let written = write(path, entries, metadata, bytes_of);
+    written.map_err(|source| TensorFileError::Io { path: path.to_path_buf(), source })
 }
 
 /// Reads every tensor of the file at `path` to the CPU, with its metadata.
@@ -61,18 +43,6 @@ pub fn save_arrays(
 pub fn load_safetensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, Metadata), TensorFileError> {
     let (arrays, metadata) = load_arrays(path)?;
     Ok((arrays.into_iter().map(|(name, array)| (name, to_tensor(&array))).collect(), metadata))
-}
-
-/// [`load_safetensors`] to host memory.
-///
-/// # Errors
-/// As [`load_safetensors`].
-pub fn load_arrays(path: &Path) -> Result<(BTreeMap<String, HostArray>, Metadata), TensorFileError> {
-    let read = || {
-        let bytes = std::fs::read(path).map_err(Fault::Io)?;
-        parse(&bytes)
-    };
-    read().map_err(|fault| fault.at(path))
 }
 
 /// A tensor of `array`'s shape, type and elements, on the CPU.
@@ -120,10 +90,6 @@ fn dtype_of(kind: Kind) -> Option<DType> {
     })
 }
 
-fn unsupported(name: &str, found: impl std::fmt::Debug) -> Fault {
-    Fault::content(format!("tensor `{name}`"), "a float, integer or bool element type", format!("{found:?}"))
-}
-
 fn bytes_of(tensor: &Tensor) -> Vec<u8> {
     let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
     let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
@@ -131,70 +97,9 @@ fn bytes_of(tensor: &Tensor) -> Vec<u8> {
     bytes
 }
 
-/// Name and width of a type as the header spells it.
-const SPELLING: [(DType, Dtype, &str); 10] = [
-    (DType::F64, Dtype::F64, "F64"),
-    (DType::I64, Dtype::I64, "I64"),
-    (DType::F32, Dtype::F32, "F32"),
-    (DType::I32, Dtype::I32, "I32"),
-    (DType::F16, Dtype::F16, "F16"),
-    (DType::Bf16, Dtype::BF16, "BF16"),
-    (DType::I16, Dtype::I16, "I16"),
-    (DType::I8, Dtype::I8, "I8"),
-    (DType::U8, Dtype::U8, "U8"),
-    (DType::Bool, Dtype::BOOL, "BOOL"),
-];
-
-/// Writes the entries (name, type, shape, source), asking for the bytes of one source at a time.
-fn write<S: Copy, B: AsRef<[u8]>>(
-    path: &Path,
-    mut entries: Vec<(&str, DType, Vec<usize>, S)>,
-    metadata: &Metadata,
-    bytes: impl Fn(S) -> B,
-) -> Result<(), TensorFileError> {
-    // Widest first keeps every tensor aligned to its own width.
-    entries.sort_by_key(|(name, dtype, ..)| (std::cmp::Reverse(dtype.size()), *name));
-    let mut header = Map::new();
-    if !metadata.is_empty() {
-        header.insert("__metadata__".into(), json!(metadata));
-    }
-    let mut end = 0;
-    for (name, dtype, shape, _) in &entries {
-        let start = end;
-        end += shape.iter().product::<usize>() * dtype.size();
-        let (_, _, spelling) = SPELLING.iter().find(|(known, ..)| known == dtype).expect("every type is spelled");
-        let info = json!({"dtype": spelling, "shape": shape, "data_offsets": [start, end]});
-        assert!(header.insert((*name).to_owned(), info).is_none(), "two tensors are named `{name}`");
-    }
-    let mut header = Value::Object(header).to_string();
-    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
-    let written = write_atomically(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(header.as_bytes())?;
-        entries.into_iter().try_for_each(|(_, _, _, source)| file.write_all(bytes(source).as_ref()))
-    });
-    written.map_err(|source| TensorFileError::Io { path: path.to_path_buf(), source })
-}
-
-fn parse(bytes: &[u8]) -> Result<(BTreeMap<String, HostArray>, Metadata), Fault> {
-    let damaged = |error| Fault::content("safetensors header", "a whole safetensors file", error);
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
-    let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
-    let mut arrays = BTreeMap::new();
-    for (name, view) in file.iter() {
-        let spelling = SPELLING.iter().find(|(_, known, _)| *known == view.dtype());
-        let (dtype, ..) = spelling.ok_or_else(|| unsupported(name, view.dtype()))?;
-        arrays.insert(name.to_owned(), HostArray::new(view.shape().to_vec(), *dtype, view.data().to_vec()));
-    }
-    let metadata = header.metadata().iter().flatten().map(|(key, text)| (key.clone(), text.clone())).collect();
-    Ok((arrays, metadata))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-    use storage::failure::{Failure, FailureKind};
 
     fn metadata() -> Metadata {
         (0..20).map(|i| (format!("key {i}"), format!("a \"text\" of {i}"))).collect()
@@ -245,64 +150,11 @@ mod tests {
     }
 
     #[test]
-    fn the_layout_is_the_crates_own() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.safetensors");
-        let wide = HostArray::from_i64(&[1], &[9]);
-        let narrow = HostArray::from_f32(&[2, 1], &[1.0, 2.0]);
-        let arrays = BTreeMap::from([("a".to_owned(), narrow.clone()), ("z".to_owned(), wide.clone())]);
-        save_arrays(&path, &arrays, &Metadata::new()).unwrap();
-        let view = |array: &HostArray, dtype| {
-            safetensors::tensor::TensorView::new(dtype, array.shape().to_vec(), array.data())
-                .map(|view| view.data().len())
-        };
-        assert_eq!((view(&narrow, Dtype::F32).unwrap(), view(&wide, Dtype::I64).unwrap()), (8, 8));
-        let views = [
-            ("a", safetensors::tensor::TensorView::new(Dtype::F32, vec![2, 1], narrow.data()).unwrap()),
-            ("z", safetensors::tensor::TensorView::new(Dtype::I64, vec![1], wide.data()).unwrap()),
-        ];
-        assert_eq!(std::fs::read(&path).unwrap(), safetensors::serialize(views, None).unwrap());
-        assert_eq!(load_arrays(&path).unwrap().0, arrays);
-    }
-
-    #[test]
-    fn cut_and_foreign_files_are_content_and_missing_ones_io() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.safetensors");
-        assert_eq!(load_arrays(&path).unwrap_err().kind(), FailureKind::Io);
-        let arrays = BTreeMap::from([("a".to_owned(), HostArray::from_f32(&[3], &[1.0, 2.0, 3.0]))]);
-        save_arrays(&path, &arrays, &metadata()).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        for length in 0..whole.len() {
-            std::fs::write(&path, &whole[..length]).unwrap();
-            let error = load_arrays(&path).unwrap_err();
-            assert_eq!(error.kind(), FailureKind::Content);
-            assert!(error.to_string().contains("x.safetensors"), "{error}");
-        }
-        std::fs::write(&path, b"\x80\x02}q\x00.a pickle, not a header").unwrap();
-        assert_eq!(load_arrays(&path).unwrap_err().kind(), FailureKind::Content);
-    }
-
-    #[test]
     fn arrays_and_tensors_are_the_same_thing() {
         let array = HostArray::from_f32(&[2, 3], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         let tensor = to_tensor(&array);
         assert_eq!(tensor.double_value(&[1, 2]), 5.0);
         assert_eq!(from_tensor(&tensor), array);
         assert_eq!(from_tensor(&tensor.tr()).to_f32().unwrap(), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
-    }
-
-    proptest! {
-        #[test]
-        fn damaged_headers_never_panic(flip in 0usize..200, bit in 0u8..8) {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("x.safetensors");
-            let arrays = BTreeMap::from([("a".to_owned(), HostArray::from_f32(&[3], &[1.0, 2.0, 3.0]))]);
-            save_arrays(&path, &arrays, &Metadata::new()).unwrap();
-            let mut bytes = std::fs::read(&path).unwrap();
-            let flip = flip % bytes.len();
-            bytes[flip] ^= 1 << bit;
-            let _ = parse(&bytes);
-        }
     }
 }

@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use search::space::{SearchSpace, make_divisible};
+use storage::arrays::{DType, HostArray, TensorFileError};
 use storage::failure::{Failure, FailureKind};
 use thiserror::Error;
 
-use super::{DType, HostArray, TensorFileError, read_pth};
+use super::read_pth;
 
 /// A published checkpoint that does not become weights of the space.
 #[derive(Debug, Error)]

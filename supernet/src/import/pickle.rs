@@ -11,8 +11,7 @@ mod machine;
 
 use std::rc::Rc;
 
-use super::array::DType;
-use super::error::Fault;
+use storage::arrays::{DType, Fault};
 
 /// A value; containers are indices into [`Pickle::nodes`].
 #[derive(Clone, Debug, PartialEq)]

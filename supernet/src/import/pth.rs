@@ -13,10 +13,9 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::rc::Rc;
 
+use storage::arrays::{END, Fault, HostArray, TensorFileError, byte_len};
 use zip::ZipArchive;
 
-use super::array::{HostArray, byte_len};
-use super::error::{END, Fault, TensorFileError};
 use super::pickle::{Node, Pickle, StorageRef, TensorRef, Value};
 
 /// First pickle of a legacy file.

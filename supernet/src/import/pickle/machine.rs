@@ -5,7 +5,7 @@ use std::io::Read;
 use std::rc::Rc;
 
 use super::{Class, Node, Pickle, StorageRef, TensorRef, Value};
-use crate::import::error::{END, Fault};
+use storage::arrays::{END, Fault};
 
 /// Values on the stack at once; a network of a thousand tensors needs a few thousand.
 const MAX_STACK: usize = 1 << 20;

@@ -1,7 +1,9 @@
 //! Pickles spelled out byte by byte, and random ones.
 
-use super::*;
 use proptest::prelude::*;
+use storage::arrays::END;
+
+use super::*;
 
 fn read(bytes: &[u8]) -> Result<Pickle, Fault> {
     Pickle::read(bytes, "test", bytes.len() as u64)
@@ -70,7 +72,7 @@ fn deep_and_cyclic_values_neither_overflow_nor_leak_the_stack() {
 fn lengths_beyond_the_file_are_not_allocated() {
     for bytes in [&b"X\xff\xff\xff\xff."[..], b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7f.", b"\x8b\xff\xff\xff\xff."] {
         match read(bytes) {
-            Err(Fault::Content { found, .. }) => assert_eq!(found, crate::import::END),
+            Err(Fault::Content { found, .. }) => assert_eq!(found, END),
             other => panic!("{other:?}"),
         }
     }

@@ -3,12 +3,13 @@
 use std::io::{Cursor, Write};
 
 use proptest::prelude::*;
+use storage::arrays::DType;
 use storage::failure::{Failure, FailureKind};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::*;
-use crate::import::{DType, golden};
+use crate::import::golden;
 
 /// Writes the opcodes of protocol 2.
 #[derive(Default)]

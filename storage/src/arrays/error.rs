@@ -4,8 +4,9 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use storage::failure::{Failure, FailureKind};
 use thiserror::Error;
+
+use crate::failure::{Failure, FailureKind};
 
 /// A file of tensors that cannot be read or written.
 #[derive(Debug, Error)]
@@ -67,23 +68,34 @@ impl Failure for TensorFileError {
 }
 
 /// How a file that is too short is described.
-pub(crate) const END: &str = "the end of the file";
+pub const END: &str = "the end of the file";
 
 /// A [`TensorFileError`] before whoever opened the file has added its path.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub enum Fault {
+    /// The operating system refused.
     Io(io::Error),
-    Content { part: String, expected: String, found: String },
+    /// As [`TensorFileError::Content`].
+    Content {
+        /// Part of the file: a tensor, an entry, a header.
+        part: String,
+        /// What belongs there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// As [`TensorFileError::RefusedObject`], by module and name.
     Refused(String),
 }
 
 impl Fault {
-    pub(crate) fn content(part: impl Display, expected: impl Display, found: impl Display) -> Fault {
+    /// `part` is not what belongs there.
+    pub fn content(part: impl Display, expected: impl Display, found: impl Display) -> Fault {
         Fault::Content { part: part.to_string(), expected: expected.to_string(), found: found.to_string() }
     }
 
     /// A failed read of `expected`: content where the bytes are missing or damaged, else the operating system.
-    pub(crate) fn read(error: io::Error, part: impl Display, expected: impl Display) -> Fault {
+    pub fn read(error: io::Error, part: impl Display, expected: impl Display) -> Fault {
         match error.kind() {
             io::ErrorKind::UnexpectedEof => Fault::content(part, expected, END),
             io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
@@ -94,14 +106,15 @@ impl Fault {
     }
 
     /// A zip archive that cannot be read at `part`.
-    pub(crate) fn zip(error: zip::result::ZipError, part: impl Display, expected: impl Display) -> Fault {
+    pub fn zip(error: zip::result::ZipError, part: impl Display, expected: impl Display) -> Fault {
         match error {
             zip::result::ZipError::Io(error) => Fault::read(error, part, expected),
             other => Fault::content(part, expected, other),
         }
     }
 
-    pub(crate) fn at(self, path: &Path) -> TensorFileError {
+    /// The error, in the file at `path`.
+    pub fn at(self, path: &Path) -> TensorFileError {
         let path = path.to_path_buf();
         match self {
             Fault::Io(source) => TensorFileError::Io { path, source },

@@ -93,6 +93,14 @@ impl HostArray {
         HostArray::new(shape.to_vec(), DType::F32, values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 
+    /// A float64 array.
+    ///
+    /// # Panics
+    /// If the number of values is not the product of `shape`.
+    pub fn from_f64(shape: &[usize], values: &[f64]) -> HostArray {
+        HostArray::new(shape.to_vec(), DType::F64, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
     /// An int64 array.
     ///
     /// # Panics
@@ -151,7 +159,7 @@ impl HostArray {
 }
 
 /// Bytes of an array, or `None` where that overflows.
-pub(crate) fn byte_len(shape: &[usize], dtype: DType) -> Option<usize> {
+pub fn byte_len(shape: &[usize], dtype: DType) -> Option<usize> {
     // A zero anywhere makes the array empty, whatever the other sizes multiply to.
     if shape.contains(&0) {
         return Some(0);

@@ -8,11 +8,12 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, Write};
 use std::path::Path;
 
-use storage::atomic::write_atomically;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use crate::import::{DType, Fault, HostArray, TensorFileError, byte_len};
+use super::array::{DType, HostArray, byte_len};
+use super::error::{END, Fault, TensorFileError};
+use crate::atomic::write_atomically;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// Bytes of a header: a dictionary of three short values.
@@ -101,7 +102,7 @@ fn read_npy(reader: &mut impl Read, part: &str) -> Result<HostArray, Fault> {
     reader.take(limit).read_to_end(&mut data).map_err(|error| Fault::read(error, part, &expected))?;
     match data.len() {
         got if got == bytes => Ok(HostArray::new(shape, dtype, data)),
-        got if got < bytes => Err(Fault::content(part, expected, format!("{} at byte {got}", crate::import::END))),
+        got if got < bytes => Err(Fault::content(part, expected, format!("{END} at byte {got}"))),
         _ => Err(Fault::content(part, expected, "more")),
     }
 }
@@ -177,10 +178,12 @@ fn quoted(text: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use proptest::prelude::*;
     use std::io::Cursor;
-    use storage::failure::{Failure, FailureKind};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::failure::{Failure, FailureKind};
 
     fn read(bytes: &[u8]) -> Result<BTreeMap<String, HostArray>, Fault> {
         read_archive(Cursor::new(bytes))
@@ -275,17 +278,6 @@ mod tests {
         let error = read_npz(&path).unwrap_err();
         assert_eq!(error.kind(), FailureKind::Content);
         assert!(error.to_string().contains("a.npz"));
-    }
-
-    #[test]
-    fn golden_inputs_and_logits() {
-        let Some(path) = crate::import::golden("ofa-mbv3-w1.0/inputs.npz") else { return };
-        let inputs = read_npz(&path).unwrap();
-        assert_eq!(inputs["r192"].shape(), [2, 3, 192, 192]);
-        let logits = read_npz(&path.with_file_name("logits.npz")).unwrap();
-        assert_eq!((logits["logits"].shape(), logits["logits"].dtype()), (&[8, 2, 1000][..], DType::F32));
-        let batches = read_npz(&path.with_file_name("calibration.npz")).unwrap();
-        assert_eq!(batches["batches"].shape(), [2, 16, 3, 128, 128]);
     }
 
     proptest! {
