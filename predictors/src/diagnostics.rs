@@ -11,14 +11,14 @@ use crate::pairs::Halves;
 use crate::rank::{kendall_tau_b, mean, rmse};
 
 /// Slices of equally many pairs.
-pub const SLICES: usize = 4;
+pub(crate) const SLICES: usize = 4;
 
 /// Pairs of about one cost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slice {
     /// Fewest and most MACs among them.
     pub macs: (u64, u64),
-    /// How many.
+    /// Number of pairs in the slice.
     pub pairs: usize,
     /// Root mean squared error, a fraction.
     pub rmse: f64,

@@ -44,13 +44,13 @@ impl Layout {
     }
 
     /// The layout of that name.
-    pub fn from_name(name: &str) -> Option<Layout> {
+    pub(crate) fn from_name(name: &str) -> Option<Layout> {
         Layout::ALL.into_iter().find(|layout| layout.name() == name)
     }
 }
 
 /// Resolutions that have a column in [`Layout::Tutorial`].
-pub const TUTORIAL_RESOLUTIONS: [u32; 8] = [112, 128, 144, 160, 176, 192, 208, 224];
+pub(crate) const TUTORIAL_RESOLUTIONS: [u32; 8] = [112, 128, 144, 160, 176, 192, 208, 224];
 
 /// What a feature stands for; blocks count over all stages at their deepest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

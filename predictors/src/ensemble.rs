@@ -114,7 +114,7 @@ impl AccuracyPredictor {
         AccuracyPredictor { encoder, model }
     }
 
-    /// The same with these interactions added.
+    /// This predictor with `interactions` added.
     ///
     /// # Panics
     /// If they are for another number of features.
@@ -127,8 +127,11 @@ impl AccuracyPredictor {
         self
     }
 
-    /// The same, with a word on where it comes from (how it was fitted, or which file it was read from); saved with it.
-    pub fn with_provenance(mut self, provenance: serde_json::Map<String, serde_json::Value>) -> AccuracyPredictor {
+    /// This predictor with a word on where it comes from (how it was fitted, which file it was read from), saved with it.
+    pub(crate) fn with_provenance(
+        mut self,
+        provenance: serde_json::Map<String, serde_json::Value>,
+    ) -> AccuracyPredictor {
         self.model.provenance = provenance;
         self
     }
@@ -182,7 +185,7 @@ impl AccuracyPredictor {
     }
 
     /// [`AccuracyPredictor::top1`] of architectures that are encoded already.
-    pub fn top1_of_rows(&self, rows: &ActiveRows) -> Vec<f64> {
+    pub(crate) fn top1_of_rows(&self, rows: &ActiveRows) -> Vec<f64> {
         self.predict_rows(rows).into_iter().map(|prediction| prediction.top1).collect()
     }
 
@@ -195,7 +198,7 @@ impl AccuracyPredictor {
     }
 
     /// [`AccuracyPredictor::predict`] of architectures that are encoded already.
-    pub fn predict_rows(&self, rows: &ActiveRows) -> Vec<Prediction> {
+    pub(crate) fn predict_rows(&self, rows: &ActiveRows) -> Vec<Prediction> {
         self.model.predict(rows)
     }
 

@@ -18,7 +18,7 @@ use crate::rank::mean;
 use crate::ridge::{AdditiveModel, Basis, Level};
 
 /// Most pairs that are fitted; with more, the cube of their number takes its time and an MLP has enough to learn from.
-pub const MOST_PAIRS: usize = 4096;
+pub(crate) const MOST_PAIRS: usize = 4096;
 
 /// Most pairs that variances, weight and noise are chosen with: enough for half a dozen numbers.
 const MOST_TRIED: usize = 1024;
@@ -27,7 +27,7 @@ const MOST_TRIED: usize = 1024;
 pub const WEIGHTS: [f64; 7] = [0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
 
 /// Noise variances tried, relative to the kernel's scale.
-pub const NOISES: [f64; 9] = [0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
+pub(crate) const NOISES: [f64; 9] = [0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
 
 /// By what a level's variance is multiplied or divided in one move, and the most moves from 1.
 const LEVEL_STEP: f64 = 4.0;

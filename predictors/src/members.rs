@@ -50,7 +50,7 @@ pub(crate) fn mean_output(members: &[Mlp], rows: &ActiveRows) -> Vec<f64> {
     sums.iter().map(|sum| sum / members.len().max(1) as f64).collect()
 }
 
-/// The same network with its output times `share`.
+/// `member` with its output times `share`.
 pub(crate) fn scale_output(member: &Mlp, share: f32) -> Mlp {
     let mut layers = member.layers();
     if let Some(last) = layers.last_mut() {
@@ -99,7 +99,7 @@ impl Inputs {
         Inputs { basis, means, scale, values }
     }
 
-    /// The same network on one-hot features.
+    /// This network on one-hot features.
     fn fold(&self, features: usize, mut layers: Vec<Linear>) -> Mlp {
         let steps = self.basis.steps();
         let first = &mut layers[0];

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use crate::encode::ActiveRows;
 
 /// Rows that are computed together: a whole number of the widest kernel's columns, six.
-pub const TILE: usize = 48;
+pub(crate) const TILE: usize = 48;
 
 /// A linear layer: `weight` is row-major `[outputs, inputs]` as in PyTorch, `bias` has one value per output.
 #[derive(Clone, Debug, PartialEq)]

@@ -17,7 +17,7 @@ use crate::pairs::Halves;
 use crate::rank::{kendall_tau_b, mean, spearman, variance};
 
 /// Draws that a ceiling is the mean of.
-pub const DRAWS: usize = 200;
+pub(crate) const DRAWS: usize = 200;
 
 /// What label noise leaves of a perfect predictor's scores.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -62,7 +62,7 @@ pub fn rmse(x: &[f64], y: &[f64]) -> f64 {
 }
 
 /// Ranks from 1; equal values share the mean of the ranks they take up.
-pub fn average_ranks(values: &[f64]) -> Vec<f64> {
+pub(crate) fn average_ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| (values[a] + 0.0).total_cmp(&(values[b] + 0.0)));
     let mut ranks = vec![0.0; values.len()];

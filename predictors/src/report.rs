@@ -16,17 +16,17 @@ use crate::rank::{kendall_tau_b, mean, pearson, rmse, spearman};
 
 /// Rows to fit and rows to judge with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Split {
+pub(crate) struct Split {
     /// Rows to fit, ascending.
-    pub train: Vec<usize>,
+    pub(crate) train: Vec<usize>,
     /// Rows to judge with, ascending; their architectures occur in no other row.
-    pub test: Vec<usize>,
+    pub(crate) test: Vec<usize>,
 }
 
 impl Split {
     /// Sets the rows of `test` distinct architectures aside, drawn by `seed`; the draw depends on which architectures
     /// there are, not on their order. If there are not more than `test`, all but one are set aside.
-    pub fn new(archs: &[ArchSpec], test: usize, seed: u64) -> Split {
+    pub(crate) fn new(archs: &[ArchSpec], test: usize, seed: u64) -> Split {
         let mut distinct: Vec<&ArchSpec> = archs.iter().collect();
         distinct.sort_unstable();
         distinct.dedup();
@@ -113,7 +113,7 @@ pub struct FitReport {
     pub additive_scores: Option<Scores>,
     /// What label noise leaves of a perfect predictor on the same pairs, if the pairs have halves.
     pub ceiling: Option<Ceiling>,
-    /// The same inside slices of MACs, the cheapest first.
+    /// Scores inside slices of MACs, the cheapest first.
     pub slices: Vec<Slice>,
     /// Whether the members' spread tells the error, if there is one.
     pub calibration: Option<Calibration>,

@@ -17,9 +17,9 @@ use crate::error::{PredictorError, Result};
 /// The space's name.
 pub const SPACE: &str = "ofa-resnet50";
 /// The name of its features' layout in predictor files.
-pub const LAYOUT: &str = "ofa-library-resnet50";
+pub(crate) const LAYOUT: &str = "ofa-library-resnet50";
 /// Expand ratios a block may have.
-pub const EXPANDS: [f64; 3] = [0.2, 0.25, 0.35];
+pub(crate) const EXPANDS: [f64; 3] = [0.2, 0.25, 0.35];
 
 /// Blocks of each stage at its deepest and at its shallowest.
 const STAGES: [(usize, usize); 4] = [(4, 2), (4, 2), (6, 4), (4, 2)];

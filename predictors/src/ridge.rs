@@ -15,10 +15,10 @@ use crate::error::{PredictorError, Result};
 use crate::rank::mean;
 
 /// Penalties tried.
-pub const PENALTIES: [f64; 13] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4];
+pub(crate) const PENALTIES: [f64; 13] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4];
 
 /// Fewest pairs that a fit accepts.
-pub const MIN_PAIRS: usize = 8;
+pub(crate) const MIN_PAIRS: usize = 8;
 
 /// A constant and one share per feature.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +79,12 @@ pub fn fit(encoder: &ArchEncoder, rows: &ActiveRows, labels: &[f64]) -> Result<R
 ///
 /// # Panics
 /// As [`fit`].
-pub fn fit_with(encoder: &ArchEncoder, rows: &ActiveRows, labels: &[f64], penalty: f64) -> Result<AdditiveModel> {
+pub(crate) fn fit_with(
+    encoder: &ArchEncoder,
+    rows: &ActiveRows,
+    labels: &[f64],
+    penalty: f64,
+) -> Result<AdditiveModel> {
     let basis = Basis::new(encoder);
     let problem = Problem::new(&basis, rows, labels)?;
     Ok(problem.fold(&problem.solve(penalty)))

@@ -215,7 +215,7 @@ impl Failure for SearchError {
 }
 
 impl SearchError {
-    /// The same error, at a place (`line 14`) of a file.
+    /// This error at a place (`line 14`) of a file.
     pub fn at(self, place: impl Into<String>) -> Self {
         SearchError::At { place: place.into(), source: Box::new(self) }
     }

@@ -131,7 +131,7 @@ impl DeviceChoice {
 }
 
 /// How many CUDA devices LibTorch can use; loads its CUDA half first.
-pub fn cuda_devices() -> usize {
+pub(crate) fn cuda_devices() -> usize {
     match load_cuda_if_present() {
         CudaSupport::Loaded => usize::try_from(Cuda::device_count()).unwrap_or(0),
         _ => 0,
@@ -166,7 +166,7 @@ impl fmt::Display for CudaSupport {
 ///
 /// Call it before the first use of tensors; later calls return the first answer. Without a driver nothing is loaded,
 /// which spares a CPU-only machine about a second.
-pub fn load_cuda_if_present() -> &'static CudaSupport {
+pub(crate) fn load_cuda_if_present() -> &'static CudaSupport {
     static SUPPORT: OnceLock<CudaSupport> = OnceLock::new();
     SUPPORT.get_or_init(|| {
         let Some(library) = libtorch_folder().map(|lib| lib.join("libtorch_cuda.so")).filter(|so| so.exists()) else {
@@ -254,7 +254,7 @@ pub fn threads() -> usize {
 }
 
 /// Folder of the loaded `libtorch_cpu`, or `None` where it cannot be told.
-pub fn libtorch_folder() -> Option<PathBuf> {
+pub(crate) fn libtorch_folder() -> Option<PathBuf> {
     loaded_libraries().into_iter().find_map(|path| {
         let name = path.file_name()?.to_str()?;
         // Where `libtorch.so` is a link to the CPU library, the loader may know it by that name.

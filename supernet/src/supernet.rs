@@ -100,7 +100,7 @@ impl Supernet {
 
     /// Makes every block that has a shortcut begin as the shortcut alone: the scale of its last batch norm becomes 0
     /// (Goyal et al. 2017, arXiv:1706.02677, §5.1).
-    pub fn zero_residual_branches(&self) {
+    pub(crate) fn zero_residual_branches(&self) {
         let largest = self.space.largest(self.space.resolutions()[0]).expect("its own resolution");
         let config = self.space.resolve(&largest);
         tch::no_grad(|| {
@@ -113,7 +113,7 @@ impl Supernet {
 
     /// Leaves the kernel transforms as they are from now on: fresh ones are the identity, so that a small kernel is the
     /// centre of the large one.
-    pub fn freeze_kernel_transforms(&self) {
+    pub(crate) fn freeze_kernel_transforms(&self) {
         let transforms = self.weights.iter().filter(|weight| weight.role == Role::Transform);
         transforms.for_each(|weight| {
             let _ = weight.tensor.set_requires_grad(false);

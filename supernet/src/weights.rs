@@ -11,7 +11,7 @@ use crate::error::SupernetError;
 
 /// How a weight starts when there is no file to read it from.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Init {
+pub(crate) enum Init {
     /// Normal with variance 2/(k·k·out/groups): He et al. 2015 (arXiv:1502.01852), fan-out. The published code does not
     /// divide by groups, which starts depthwise convolutions far too small.
     HeFanOut {
@@ -56,7 +56,7 @@ enum Source {
 }
 
 /// Hands out weights by name while a supernet is built and remembers each.
-pub struct WeightBuilder {
+pub(crate) struct WeightBuilder {
     source: Source,
     device: Device,
     prefix: Vec<String>,
@@ -65,7 +65,7 @@ pub struct WeightBuilder {
 
 impl WeightBuilder {
     /// Fresh weights; equal seeds give equal weights on every device.
-    pub fn fresh(seed: u64, device: Device) -> Self {
+    pub(crate) fn fresh(seed: u64, device: Device) -> Self {
         Self {
             source: Source::Fresh(Box::new(ChaCha8Rng::seed_from_u64(seed))),
             device,
@@ -75,12 +75,12 @@ impl WeightBuilder {
     }
 
     /// Weights from named tensors; kernel transforms that are missing start as the identity.
-    pub fn from_tensors(tensors: BTreeMap<String, Tensor>, device: Device) -> Self {
+    pub(crate) fn from_tensors(tensors: BTreeMap<String, Tensor>, device: Device) -> Self {
         Self { source: Source::File(tensors), device, prefix: Vec::new(), weights: Vec::new() }
     }
 
     /// Runs `build` with `name` put before every name inside.
-    pub fn scope<T>(
+    pub(crate) fn scope<T>(
         &mut self,
         name: impl Into<String>,
         build: impl FnOnce(&mut Self) -> Result<T, SupernetError>,
@@ -95,7 +95,13 @@ impl WeightBuilder {
     ///
     /// # Errors
     /// [`SupernetError::MissingWeight`], [`SupernetError::WeightShape`], [`SupernetError::WeightNotFinite`].
-    pub fn weight(&mut self, name: &str, shape: &[i64], init: Init, role: Role) -> Result<Tensor, SupernetError> {
+    pub(crate) fn weight(
+        &mut self,
+        name: &str,
+        shape: &[i64],
+        init: Init,
+        role: Role,
+    ) -> Result<Tensor, SupernetError> {
         let name = self.prefix.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".");
         let tensor = match &mut self.source {
             Source::Fresh(rng) => fresh(shape, init, rng),
@@ -124,7 +130,7 @@ impl WeightBuilder {
     ///
     /// # Errors
     /// [`SupernetError::UnusedWeights`] when the file holds tensors that this network does not have.
-    pub fn finish(self) -> Result<Vec<NamedWeight>, SupernetError> {
+    pub(crate) fn finish(self) -> Result<Vec<NamedWeight>, SupernetError> {
         if let Source::File(left) = &self.source
             && let Some(name) = left.keys().next()
         {

@@ -76,22 +76,22 @@ pub fn evolve(
     SearchOutcome::of(tables, budget, evaluator, settings.evaluations, BATCH, |explorer| explore(explorer, settings))
 }
 
-/// Populations in their order, each followed by climbs from its best members and from disturbed summits.
+/// Populations in their order, each followed by climbs from its best members and from disturbed optima.
 fn explore<E: Evaluator>(explorer: &mut Explorer<'_, E>, settings: &EvolutionSettings) -> Result<(), SearchError> {
     let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
     let mut climber = Climber::new(BATCH);
     let start = given(explorer, &settings.start, &mut rng);
     let start = enter(explorer, start)?;
-    let mut summits = Vec::new();
+    let mut optima = Vec::new();
     for &at in &start {
-        summits.push(climber.climb(explorer, at)?);
+        optima.push(climber.climb(explorer, at)?);
     }
     let mut annealing = None;
     let mut turn = 0;
     while explorer.left() > 0 {
         let (size, share) = POPULATIONS[turn.min(POPULATIONS.len() - 1)];
         turn += 1;
-        let (known, best) = (explorer.entries.len(), best_score(explorer, &summits));
+        let (known, best) = (explorer.entries.len(), best_score(explorer, &optima));
         let fresh = sample(explorer, size, &mut rng);
         let mut members = enter(explorer, fresh)?;
         members.extend(&start);
@@ -103,12 +103,12 @@ fn explore<E: Evaluator>(explorer: &mut Explorer<'_, E>, settings: &EvolutionSet
         members.dedup();
         members.truncate(CLIMBS);
         for member in members {
-            summits.push(climber.climb(explorer, member)?);
+            optima.push(climber.climb(explorer, member)?);
         }
         let polish = if settings.anneals { share / POLISH } else { share };
-        let is_barren = climber.polish(explorer, &mut summits, polish, &mut rng)?;
+        let is_exhausted = climber.polish(explorer, &mut optima, polish, &mut rng)?;
         let few = explorer.entries.len() - known < share / 2;
-        if is_barren && few && best_score(explorer, &summits) <= best {
+        if is_exhausted && few && best_score(explorer, &optima) <= best {
             // Everything around is known, and a whole population found nothing better.
             break;
         }
@@ -132,8 +132,8 @@ fn sample<E>(explorer: &Explorer<'_, E>, size: usize, rng: &mut ChaCha8Rng) -> V
     let feasible = &explorer.feasible;
     let draw = |member: usize| {
         let resolution = feasible.resolutions[member % feasible.resolutions.len()];
-        let wish = feasible.tables.codec.sample_at(resolution, rng);
-        feasible.fitted(wish, rng)
+        let candidate = feasible.tables.codec.sample_at(resolution, rng);
+        feasible.fitted(candidate, rng)
     };
     (0..size).map(draw).collect()
 }

@@ -23,7 +23,7 @@ use crate::space::arch::ArchSpec;
 use crate::space::genome::Genes;
 
 /// Steps of the grid between the cheapest subnet and the largest budget.
-pub const STEPS: usize = 16_384;
+pub(crate) const STEPS: usize = 16_384;
 
 /// A subnet that no cheaper one beats by more than the certificate says.
 #[derive(Clone, Debug, PartialEq)]

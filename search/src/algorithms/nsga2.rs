@@ -88,7 +88,7 @@ pub fn nsga2(
         }
     }
     SearchOutcome::of(tables, budget, evaluator, settings.evaluations, settings.population, |explorer| {
-        breed(explorer, objectives, settings)
+        generations(explorer, objectives, settings)
     })
 }
 
@@ -98,28 +98,28 @@ pub fn pareto_front(outcome: &SearchOutcome, objectives: &[Objective]) -> Vec<us
     front(&points.collect::<Vec<_>>())
 }
 
-fn breed<E: Evaluator>(
+fn generations<E: Evaluator>(
     explorer: &mut Explorer<'_, E>,
     objectives: &[Objective],
     settings: &Nsga2Settings,
 ) -> Result<(), SearchError> {
     let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
     let size = settings.population.max(4);
-    let mut brood = Vec::new();
+    let mut offspring = Vec::new();
     let resolutions = explorer.feasible.resolutions.clone();
     for index in 0..size {
-        let wish = explorer.feasible.tables.codec.sample_at(resolutions[index % resolutions.len()], &mut rng);
-        propose(explorer, &mut brood, wish, &mut rng);
+        let candidate = explorer.feasible.tables.codec.sample_at(resolutions[index % resolutions.len()], &mut rng);
+        propose(explorer, &mut offspring, candidate, &mut rng);
     }
-    let mut population: Vec<usize> = explorer.evaluate(brood)?.collect();
+    let mut population: Vec<usize> = explorer.evaluate(offspring)?.collect();
     let mut generation = 0;
     while explorer.left() > 0 && !population.is_empty() {
         let ranked = Ranked::new(explorer, &population, objectives);
-        let mut brood = Vec::new();
+        let mut offspring = Vec::new();
         if generation % settings.guess_every.max(1) == 1 {
-            guess(explorer, objectives, &mut brood, size / 2, &mut rng);
+            guess(explorer, objectives, &mut offspring, size / 2, &mut rng);
         }
-        for _ in brood.len()..size {
+        for _ in offspring.len()..size {
             for _ in 0..TRIES {
                 let mother = explorer.entries[ranked.tournament(&mut rng)].0.clone();
                 let codec = &explorer.feasible.tables.codec;
@@ -130,19 +130,19 @@ fn breed<E: Evaluator>(
                     mother
                 };
                 let child = mutate(codec, &child, settings.rates, &mut rng);
-                if propose(explorer, &mut brood, child, &mut rng) {
+                if propose(explorer, &mut offspring, child, &mut rng) {
                     break;
                 }
             }
         }
-        let children = explorer.evaluate(brood)?;
+        let children = explorer.evaluate(offspring)?;
         if children.is_empty() {
             // Everything near is known: begin elsewhere, or end if that is known too.
             let mut fresh = Vec::new();
             for _ in 0..TRIES {
                 let resolution = resolutions[rng.random_range(0..resolutions.len())];
-                let wish = explorer.feasible.tables.codec.sample_at(resolution, &mut rng);
-                propose(explorer, &mut fresh, wish, &mut rng);
+                let candidate = explorer.feasible.tables.codec.sample_at(resolution, &mut rng);
+                propose(explorer, &mut fresh, candidate, &mut rng);
             }
             if fresh.is_empty() {
                 return Ok(());
@@ -156,17 +156,22 @@ fn breed<E: Evaluator>(
     Ok(())
 }
 
-/// Puts `wish`, or the nearest that fits, on `brood`; false if it is known already.
-fn propose<E>(explorer: &mut Explorer<'_, E>, brood: &mut Vec<Genes>, wish: Genes, rng: &mut ChaCha8Rng) -> bool {
-    let genes = explorer.feasible.fitted(wish, rng);
-    explorer.queue(brood, genes)
+/// Puts `candidate`, or the nearest that fits, on `offspring`; false if it is known already.
+fn propose<E>(
+    explorer: &mut Explorer<'_, E>,
+    offspring: &mut Vec<Genes>,
+    candidate: Genes,
+    rng: &mut ChaCha8Rng,
+) -> bool {
+    let genes = explorer.feasible.fitted(candidate, rng);
+    explorer.queue(offspring, genes)
 }
 
-/// Puts up to `most` subnets from the front of a linear guess on `brood`, evenly along one of the costs.
+/// Puts up to `most` subnets from the front of a linear guess on `offspring`, evenly along one of the costs.
 fn guess<E>(
     explorer: &mut Explorer<'_, E>,
     objectives: &[Objective],
-    brood: &mut Vec<Genes>,
+    offspring: &mut Vec<Genes>,
     most: usize,
     rng: &mut ChaCha8Rng,
 ) {
@@ -188,7 +193,7 @@ fn guess<E>(
     let stride = found.len().div_ceil(most.max(1)).max(1);
     let start = rng.random_range(0..stride);
     for genes in found.into_iter().skip(start).step_by(stride) {
-        propose(explorer, brood, genes, rng);
+        propose(explorer, offspring, genes, rng);
     }
 }
 

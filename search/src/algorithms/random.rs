@@ -34,8 +34,8 @@ pub fn random(
             while batch.len() < BATCH.min(explorer.left()) && misses < MISSES {
                 let feasible = &explorer.feasible;
                 let resolution = feasible.resolutions[rng.random_range(0..feasible.resolutions.len())];
-                let wish = feasible.tables.codec.sample_at(resolution, &mut rng);
-                let genes = feasible.fitted(wish, &mut rng);
+                let candidate = feasible.tables.codec.sample_at(resolution, &mut rng);
+                let genes = feasible.fitted(candidate, &mut rng);
                 misses = if explorer.queue(&mut batch, genes) { 0 } else { misses + 1 };
             }
             explorer.evaluate(batch)?;

@@ -189,14 +189,15 @@ impl CostTables {
 
     /// Exact cheapest and dearest values of `quantity` over all subnets at `resolution`, or `None` if it is unknown. Of
     /// peak memory the least is a bound below, and the most that of the largest subnet.
-    pub fn range_at(&self, quantity: Quantity, resolution: u32) -> Option<CostRange> {
+    pub(crate) fn range_at(&self, quantity: Quantity, resolution: u32) -> Option<CostRange> {
         let index = self.resolutions().iter().position(|&known| known == resolution)?;
         let Some(of) = column_of(quantity) else { return self.memory_range(index) };
         self.known[of]
             .then(|| CostRange { min: self.extreme(index, of, f64::min), max: self.extreme(index, of, f64::max) })
     }
 
-    /// The same over all resolutions; the most peak memory is that of the largest subnets and of a thousand random ones.
+    /// Exact cheapest and dearest values of `quantity` over all subnets, or `None` if it is unknown. Of peak memory the
+    /// least is a bound below, and the most that of the largest subnets and of a thousand random ones.
     pub fn range(&self, quantity: Quantity) -> Option<CostRange> {
         let ranges = self.resolutions().iter().filter_map(|&resolution| self.range_at(quantity, resolution));
         let mut range = ranges.reduce(|a, b| CostRange { min: a.min.min(b.min), max: a.max.max(b.max) })?;

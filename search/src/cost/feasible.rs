@@ -200,17 +200,17 @@ impl<'a> Feasible<'a> {
         }
     }
 
-    /// `wish`, or what [`Feasible::repair`] makes of it.
-    pub(crate) fn fitted(&self, wish: Genes, rng: &mut impl Rng) -> Genes {
-        if self.fits(&wish) { wish } else { self.repair(&wish, rng) }
+    /// `candidate`, or what [`Feasible::repair`] makes of it.
+    pub(crate) fn fitted(&self, candidate: Genes, rng: &mut impl Rng) -> Genes {
+        if self.fits(&candidate) { candidate } else { self.repair(&candidate, rng) }
     }
 
-    /// A fitting subnet as near to `wish` as random order allows: starting from the anchor of its resolution, genes of
-    /// `wish` are taken over one by one wherever the result still fits; where one does not, another value may.
-    pub(crate) fn repair(&self, wish: &[u8], rng: &mut impl Rng) -> Genes {
+    /// A fitting subnet as near to `candidate` as random order allows: starting from the anchor of its resolution, genes of
+    /// `candidate` are taken over one by one wherever the result still fits; where one does not, another value may.
+    pub(crate) fn repair(&self, candidate: &[u8], rng: &mut impl Rng) -> Genes {
         let codec = &self.tables.codec;
-        let resolution = match self.anchors[usize::from(wish[0])] {
-            Some(_) => wish[0],
+        let resolution = match self.anchors[usize::from(candidate[0])] {
+            Some(_) => candidate[0],
             None => self.resolutions[rng.random_range(0..self.resolutions.len())],
         };
         let anchor = self.anchors[usize::from(resolution)].as_ref().expect("the resolution has an anchor");
@@ -224,8 +224,8 @@ impl<'a> Feasible<'a> {
         for is_last_round in [false, true] {
             for &gene in &order {
                 if codec.is_absent(&genes, gene)
-                    || genes[gene] == wish[gene]
-                    || self.try_gene(&mut genes, &mut row, gene, wish[gene])
+                    || genes[gene] == candidate[gene]
+                    || self.try_gene(&mut genes, &mut row, gene, candidate[gene])
                 {
                     continue;
                 }
@@ -344,8 +344,8 @@ mod tests {
             let Ok(feasible) = Feasible::new(&tables, &budget(&tables, parts)) else { return Ok(()) };
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             for _ in 0..20 {
-                let wish = tables.codec.encode(&tables.space().sample(&mut rng));
-                let repaired = feasible.repair(&wish, &mut rng);
+                let candidate = tables.codec.encode(&tables.space().sample(&mut rng));
+                let repaired = feasible.repair(&candidate, &mut rng);
                 prop_assert!(feasible.fits(&repaired));
                 let mut canonical = repaired.clone();
                 tables.codec.canonicalise(&mut canonical);

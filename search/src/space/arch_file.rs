@@ -11,7 +11,7 @@ use crate::space::SearchSpace;
 use crate::space::arch::{ArchSpec, BlockSpec, StageSpec};
 
 /// Schema word of a subnet file.
-pub const SUBNET_SCHEMA: &str = "ofa.subnet/1";
+pub(crate) const SUBNET_SCHEMA: &str = "ofa.subnet/1";
 
 /// A subnet as written, not yet checked against a space.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +22,7 @@ pub struct ArchFile {
 
 /// Which of the accepted forms a subnet is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ArchForm {
+pub(crate) enum ArchForm {
     /// `{"schema":"ofa.subnet/1","space":…,"resolution":…,"stages":[…]}`.
     Stages,
     /// `{"ks":[…],"e":[…],"d":[…],"r":…}`.
@@ -52,7 +52,7 @@ impl ArchFile {
     /// As [`ArchFile::from_json_lines`], each with its place (`line 14`) for later messages.
     ///
     /// # Errors
-    /// The same.
+    /// As [`ArchFile::from_json_lines`].
     pub fn from_json_lines_placed(text: &str) -> Result<Vec<(String, ArchFile)>, SearchError> {
         let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).peekable();
         let Some((_, first)) = lines.peek() else {
@@ -114,11 +114,6 @@ impl ArchFile {
             return Err(syntax("none of the keys `stages`, `ks` or `ops` is there"));
         };
         Ok(ArchFile { object, form })
-    }
-
-    /// Which form it is written in.
-    pub fn form(&self) -> ArchForm {
-        self.form
     }
 
     /// The space it names, if it does.

@@ -174,7 +174,7 @@ impl SearchSpace {
             later => self.stages[later - 1].width,
         }
     }
-    /// The same space with only the `kernels`, `depths` and `expands` largest choices of each kind in every stage (at
+    /// This space with only the `kernels`, `depths` and `expands` largest choices of each kind in every stage (at
     /// least one each): what a phase of progressive shrinking trains. Its members are members of this space.
     pub fn largest_choices(&self, kernels: usize, depths: usize, expands: usize) -> SearchSpace {
         let keep = |choices: &mut Vec<u32>, count: usize| {

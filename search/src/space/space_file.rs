@@ -82,7 +82,7 @@ fn nearest_key(problem: &str) -> Option<String> {
 /// The file, word for word.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SpaceFile {
+pub(crate) struct SpaceFile {
     schema: String,
     name: String,
     resolutions: ResolutionsFile,

@@ -116,7 +116,7 @@ pub(super) fn hue(pixels: &mut [f32], turn: f32) {
     }
 }
 
-/// The same place on the circle, from 0 to 6, of one at most a turn away. A remainder would take most of the time.
+/// Place on the circle, from 0 to 6, of one at most a turn away. A remainder would take most of the time.
 fn around(sixths: f32) -> f32 {
     if sixths < 0.0 {
         sixths + 6.0

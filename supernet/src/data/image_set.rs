@@ -93,7 +93,7 @@ impl ImageSet {
     }
 
     /// Mean and standard deviation of each channel over all pixels, of values scaled to 0…1; exact sums.
-    pub fn channel_statistics(&self) -> ([f64; 3], [f64; 3]) {
+    pub(crate) fn channel_statistics(&self) -> ([f64; 3], [f64; 3]) {
         let mut counts = [[0_u64; 256]; 3];
         for pixel in self.images.chunks_exact(3) {
             for (channel, &value) in pixel.iter().enumerate() {
@@ -128,7 +128,7 @@ impl ImageSet {
     ///
     /// # Errors
     /// [`DataError::Setting`] if `count` is 0 or more than half the set.
-    pub fn hold_out(mut self, count: usize, seed: u64) -> Result<(ImageSet, ImageSet), DataError> {
+    pub(crate) fn hold_out(mut self, count: usize, seed: u64) -> Result<(ImageSet, ImageSet), DataError> {
         if count == 0 || count > self.len() / 2 {
             let reason = format!("but it must be at least 1 and at most half of the {} training images", self.len());
             return Err(DataError::Setting { setting: "held_out", value: count.to_string(), reason });

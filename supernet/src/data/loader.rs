@@ -27,13 +27,13 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The same batch on another device.
+    /// This batch on another device.
     pub fn to_device(&self, device: Device) -> Batch {
         let partners = self.partners.as_ref().map(|partners| partners.to_device(device));
         Batch { images: self.images.to_device(device), labels: self.labels.to_device(device), partners }
     }
 
-    /// The same batch at another resolution.
+    /// This batch at another resolution.
     pub fn resize(&self, resolution: i64) -> Batch {
         let partners = self.partners.as_ref().map(Partners::shallow_clone);
         Batch { images: resize(&self.images, resolution), labels: self.labels.shallow_clone(), partners }
@@ -129,7 +129,7 @@ impl TrainLoader {
     }
 
     /// All batches from a position on, epoch after epoch without end, prepared one ahead in a thread of its own.
-    pub fn batches_from(&self, start: Position) -> TrainBatches {
+    pub(crate) fn batches_from(&self, start: Position) -> TrainBatches {
         let (sender, receiver) = sync_channel(0);
         let loader = self.clone();
         let work = move || {

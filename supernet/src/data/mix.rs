@@ -53,12 +53,12 @@ impl Partners {
         Partners { labels: labels.roll([-1], [0]), weights: Tensor::from_slice(weights) }
     }
 
-    /// The same on another device.
+    /// These partners on another device.
     pub fn to_device(&self, device: Device) -> Partners {
         Partners { labels: self.labels.to_device(device), weights: self.weights.to_device(device) }
     }
 
-    /// The same again.
+    /// These partners, sharing memory.
     pub fn shallow_clone(&self) -> Partners {
         Partners { labels: self.labels.shallow_clone(), weights: self.weights.shallow_clone() }
     }

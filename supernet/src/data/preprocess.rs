@@ -173,7 +173,7 @@ pub fn resize(images: &Tensor, resolution: i64) -> Tensor {
     images.internal_upsample_bilinear2d_aa([resolution, resolution], false, None, None)
 }
 
-/// The same values with channels innermost in memory, the layout convolutions of a CPU are fastest in.
+/// `images` with channels innermost in memory, the layout convolutions of a CPU are fastest in.
 pub fn channels_last(images: &Tensor) -> Tensor {
     images.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }

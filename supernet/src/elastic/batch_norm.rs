@@ -9,7 +9,7 @@ use crate::weights::{Init, Role, WeightBuilder};
 
 /// Batch norm of up to `channels` channels.
 #[derive(Debug)]
-pub struct ElasticBatchNorm {
+pub(crate) struct ElasticBatchNorm {
     pub(crate) weight: Tensor,
     pub(crate) bias: Tensor,
     pub(crate) running_mean: Tensor,
@@ -18,7 +18,7 @@ pub struct ElasticBatchNorm {
 
 impl ElasticBatchNorm {
     /// γ = 1, β = 0, mean 0, variance 1, under the scope `bn`.
-    pub fn new(builder: &mut WeightBuilder, channels: u32) -> Result<Self, SupernetError> {
+    pub(crate) fn new(builder: &mut WeightBuilder, channels: u32) -> Result<Self, SupernetError> {
         let shape = [i64::from(channels)];
         builder.scope("bn", |builder| {
             Ok(Self {
@@ -31,7 +31,7 @@ impl ElasticBatchNorm {
     }
 
     /// The first `channels` channels.
-    pub fn slice(&self, channels: u32) -> BatchNorm {
+    pub(crate) fn slice(&self, channels: u32) -> BatchNorm {
         let take = |tensor: &Tensor| prefix(tensor, 0, i64::from(channels));
         BatchNorm {
             weight: take(&self.weight),

@@ -10,7 +10,7 @@ use network::op::Activation;
 
 /// \[1×1 expand\] → k×k depthwise → \[squeeze-excite\] → 1×1 project, at its widest.
 #[derive(Debug)]
-pub struct ElasticBlock {
+pub(crate) struct ElasticBlock {
     pub(crate) expand: Option<ElasticConv2d>,
     pub(crate) depthwise: ElasticDepthwise,
     pub(crate) squeeze_excite: Option<ElasticSqueezeExcite>,
@@ -19,7 +19,7 @@ pub struct ElasticBlock {
 
 impl ElasticBlock {
     /// `shape` is the block of the largest subnet, `kernels` what its stage offers, ascending.
-    pub fn new(builder: &mut WeightBuilder, shape: &BlockShape, kernels: &[u32]) -> Result<Self, SupernetError> {
+    pub(crate) fn new(builder: &mut WeightBuilder, shape: &BlockShape, kernels: &[u32]) -> Result<Self, SupernetError> {
         let (input, mid, output) = (shape.in_channels, shape.mid_channels, shape.out_channels);
         Ok(Self {
             expand: match shape.expand_conv {
@@ -33,7 +33,7 @@ impl ElasticBlock {
     }
 
     /// The block at the given shape.
-    pub fn slice(&self, shape: &BlockShape) -> Block {
+    pub(crate) fn slice(&self, shape: &BlockShape) -> Block {
         let mid = shape.mid_channels;
         Block {
             expand: match (&self.expand, shape.expand_conv) {

@@ -10,14 +10,14 @@ use crate::weights::{Init, Role, WeightBuilder};
 
 /// Convolution without bias, followed by batch norm or not.
 #[derive(Debug)]
-pub struct ElasticConv2d {
+pub(crate) struct ElasticConv2d {
     pub(crate) weight: Tensor,
     pub(crate) batch_norm: Option<ElasticBatchNorm>,
 }
 
 impl ElasticConv2d {
     /// A weight of `[out, in, kernel, kernel]`.
-    pub fn new(
+    pub(crate) fn new(
         builder: &mut WeightBuilder,
         in_channels: u32,
         out_channels: u32,
@@ -35,7 +35,7 @@ impl ElasticConv2d {
     }
 
     /// The convolution from the first `in_channels` to the first `out_channels`.
-    pub fn slice(&self, in_channels: u32, out_channels: u32, stride: u32, activation: Activation) -> Conv {
+    pub(crate) fn slice(&self, in_channels: u32, out_channels: u32, stride: u32, activation: Activation) -> Conv {
         let weight = prefix(&prefix(&self.weight, 0, i64::from(out_channels)), 1, i64::from(in_channels));
         Conv {
             stride: i64::from(stride),

@@ -14,7 +14,7 @@ use crate::weights::{Init, Role, WeightBuilder};
 
 /// Depthwise convolution with one filter of the largest kernel size per channel.
 #[derive(Debug)]
-pub struct ElasticDepthwise {
+pub(crate) struct ElasticDepthwise {
     pub(crate) weight: Tensor,
     /// From the largest kernel downwards: (smaller size, its matrix).
     transforms: Vec<(u32, Tensor)>,
@@ -23,7 +23,7 @@ pub struct ElasticDepthwise {
 
 impl ElasticDepthwise {
     /// `kernels` ascending, as the stage offers them.
-    pub fn new(builder: &mut WeightBuilder, channels: u32, kernels: &[u32]) -> Result<Self, SupernetError> {
+    pub(crate) fn new(builder: &mut WeightBuilder, channels: u32, kernels: &[u32]) -> Result<Self, SupernetError> {
         let largest = kernels[kernels.len() - 1];
         let shape = [channels, 1, largest, largest].map(i64::from);
         let init = Init::HeFanOut { groups: i64::from(channels) };
@@ -39,7 +39,7 @@ impl ElasticDepthwise {
     }
 
     /// The first `channels` filters at kernel size `kernel`: `[channels, 1, kernel, kernel]`.
-    pub fn filters(&self, channels: u32, kernel: u32) -> Tensor {
+    pub(crate) fn filters(&self, channels: u32, kernel: u32) -> Tensor {
         let mut filters = prefix(&self.weight, 0, i64::from(channels));
         for (small, transform) in &self.transforms {
             let size = filters.size()[2];
@@ -67,7 +67,7 @@ impl ElasticDepthwise {
     }
 
     /// The layer at this width, kernel size and stride.
-    pub fn slice(&self, channels: u32, kernel: u32, stride: u32, activation: Activation) -> Conv {
+    pub(crate) fn slice(&self, channels: u32, kernel: u32, stride: u32, activation: Activation) -> Conv {
         Conv {
             weight: self.filters(channels, kernel),
             batch_norm: Some(self.batch_norm.slice(channels)),

@@ -12,13 +12,13 @@ mod depthwise;
 mod linear;
 mod squeeze_excite;
 
-pub use batch_norm::ElasticBatchNorm;
+pub(crate) use batch_norm::ElasticBatchNorm;
 pub(crate) use batch_norm::permute_in_place;
-pub use block::ElasticBlock;
-pub use conv::ElasticConv2d;
-pub use depthwise::ElasticDepthwise;
-pub use linear::ElasticLinear;
-pub use squeeze_excite::ElasticSqueezeExcite;
+pub(crate) use block::ElasticBlock;
+pub(crate) use conv::ElasticConv2d;
+pub(crate) use depthwise::ElasticDepthwise;
+pub(crate) use linear::ElasticLinear;
+pub(crate) use squeeze_excite::ElasticSqueezeExcite;
 
 /// The first `count` of dimension `dim`: a view, and the tensor itself where that is all of it, since the gradient of a
 /// view has to be put into zeros of the whole.

@@ -9,14 +9,14 @@ use crate::weights::{Init, Role, WeightBuilder};
 
 /// Two biased 1×1 convolutions: `channels` → `squeezed` → `channels`.
 #[derive(Debug)]
-pub struct ElasticSqueezeExcite {
+pub(crate) struct ElasticSqueezeExcite {
     pub(crate) reduce: (Tensor, Tensor),
     pub(crate) expand: (Tensor, Tensor),
 }
 
 impl ElasticSqueezeExcite {
     /// Weights for the widest form, under the scope `se`.
-    pub fn new(builder: &mut WeightBuilder, channels: u32, squeezed: u32) -> Result<Self, SupernetError> {
+    pub(crate) fn new(builder: &mut WeightBuilder, channels: u32, squeezed: u32) -> Result<Self, SupernetError> {
         let mut layer = |name: &str, from: u32, to: u32| {
             builder.scope(format!("se.{name}"), |builder| {
                 let shape = [to, from, 1, 1].map(i64::from);
@@ -29,7 +29,7 @@ impl ElasticSqueezeExcite {
     }
 
     /// The layer at this width.
-    pub fn slice(&self, channels: u32, squeezed: u32) -> SqueezeExcite {
+    pub(crate) fn slice(&self, channels: u32, squeezed: u32) -> SqueezeExcite {
         let take = |(weight, bias): &(Tensor, Tensor), from: u32, to: u32| {
             (prefix(&prefix(weight, 0, i64::from(to)), 1, i64::from(from)), prefix(bias, 0, i64::from(to)))
         };

@@ -39,7 +39,7 @@ impl StaticSubnet {
         Self { subnet, statistics }
     }
 
-    /// The same network on another device.
+    /// This network on another device.
     pub fn to_device(&self, device: Device) -> Self {
         let moved = |tensor: &Tensor| tensor.to_device(device);
         let layers = self.statistics.layers().iter();
@@ -161,7 +161,7 @@ fn owned(tensor: &Tensor) -> Tensor {
 }
 
 impl Subnet {
-    /// The same network with weights of its own; `norm` makes each batch norm, in order of execution.
+    /// This network with weights of its own; `norm` makes each batch norm, in order of execution.
     fn copied(&self, norm: &mut dyn FnMut(&BatchNorm) -> BatchNorm) -> Subnet {
         let mut conv = |conv: &Conv| Conv {
             weight: owned(&conv.weight),

@@ -11,8 +11,8 @@ use network::shape::NetworkShape;
 use network::weights::{Weights, tensors_of};
 use tch::{Device, Kind, Tensor};
 
+use crate::data::channels_last;
 use crate::error::SupernetError;
-use crate::forward::subnet::channels_last;
 use crate::weights::{Init, Role, WeightBuilder};
 
 /// A network ready to run.

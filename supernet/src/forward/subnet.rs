@@ -8,6 +8,7 @@ use network::op::Activation;
 use search::subnet::SubnetConfig;
 use tch::{Device, Kind, Tensor};
 
+use crate::data::channels_last;
 use crate::forward::statistics::{BnStatistics, ChannelStatistics};
 use crate::native::{self, Norm, Raw};
 
@@ -135,8 +136,8 @@ impl Subnet {
         x.mean_dim(&[2i64, 3][..], true, x.kind())
     }
 
-    /// The same on the CPU, normalising by the batch: each layer normalises and activates its input on the way in.
-    /// Pooled values are float32.
+    /// Up to and including the pooling, on the CPU and normalising by the batch: each layer normalises and activates its
+    /// input on the way in. Pooled values are float32.
     fn fused_features(&self, images: &Tensor, before_pool: &[&Conv], pass: &mut Pass<'_, '_>) -> Tensor {
         let map = self.stem.convolve(images);
         let statistics = native::statistics(&map);
@@ -331,9 +332,4 @@ fn activate(mut x: Tensor, activation: Activation) -> Tensor {
         Activation::HSwish => x.hardswish(),
         Activation::HSigmoid => x.hardsigmoid(),
     }
-}
-
-/// The same values with channels innermost in memory.
-pub fn channels_last(images: &Tensor) -> Tensor {
-    images.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }

@@ -8,7 +8,7 @@ pub mod ofa_mbv3;
 mod pickle;
 mod pth;
 
-pub use pth::{read_pth, read_pth_from};
+pub use pth::read_pth;
 pub use storage::arrays::{DType, HostArray, TensorFileError};
 
 /// A golden file by its path, or `None` (said so) where this machine does not have it.

@@ -120,7 +120,7 @@ impl Failure for ImportError {
 
 /// One parameter of a supernet of the published layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublishedParameter {
+pub(crate) struct PublishedParameter {
     /// Name in this project's files, e.g. `stages.0.1.expand.conv.weight`.
     pub name: String,
     /// Published name in its shortest spelling, e.g. `blocks.2.conv.inverted_bottleneck.conv.weight`.
@@ -146,7 +146,7 @@ pub fn import_ofa_mbv3(path: &Path, space: &SearchSpace) -> Result<BTreeMap<Stri
 ///
 /// # Errors
 /// [`ImportError`], naming the tensor.
-pub fn rename_published(
+pub(crate) fn rename_published(
     tensors: BTreeMap<String, HostArray>,
     space: &SearchSpace,
     path: &Path,
@@ -208,7 +208,7 @@ pub fn rename_published(
 ///
 /// # Errors
 /// [`ImportError::Space`] if the published networks have no such layers.
-pub fn published_layout(space: &SearchSpace) -> Result<Vec<PublishedParameter>, ImportError> {
+pub(crate) fn published_layout(space: &SearchSpace) -> Result<Vec<PublishedParameter>, ImportError> {
     let unfit = |reason: &str| ImportError::Space { space: space.id().to_string(), reason: reason.to_owned() };
     if space.stages().iter().any(|stage| stage.expand_conv_at_one && stage.expands.contains(&1)) {
         return Err(unfit("keeps the expand convolution at ratio 1"));

@@ -48,10 +48,7 @@ pub fn read_pth(path: &Path) -> Result<BTreeMap<String, HostArray>, TensorFileEr
 ///
 /// # Errors
 /// As [`read_pth`].
-pub fn read_pth_from(
-    mut reader: impl Read + Seek,
-    path: &Path,
-) -> Result<BTreeMap<String, HostArray>, TensorFileError> {
+fn read_pth_from(mut reader: impl Read + Seek, path: &Path) -> Result<BTreeMap<String, HostArray>, TensorFileError> {
     read(&mut reader).map_err(|fault| fault.at(path))
 }
 

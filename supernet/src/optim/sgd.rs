@@ -119,7 +119,7 @@ impl Sgd {
     }
 
     /// Drops all momentum (a new phase starts).
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.slots.iter_mut().for_each(|slot| {
             let _ = slot.velocity.zero_();
         });
@@ -134,7 +134,7 @@ impl Sgd {
     ///
     /// # Errors
     /// A velocity that is missing, of an unknown weight, or of another shape.
-    pub fn restore(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<(), SupernetError> {
+    pub(crate) fn restore(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<(), SupernetError> {
         for slot in &mut self.slots {
             let name = || slot.name.clone();
             let velocity = state.remove(&slot.name).ok_or_else(|| SupernetError::MissingWeight { name: name() })?;

@@ -13,7 +13,7 @@ use search::space::make_divisible;
 
 /// An order of the channels of every elastic block, and of the hidden units of its squeeze-excite.
 #[derive(Debug)]
-pub struct ChannelOrder {
+pub(crate) struct ChannelOrder {
     blocks: Vec<Vec<(Tensor, Option<Tensor>)>>,
 }
 
@@ -25,7 +25,7 @@ impl Supernet {
     }
 
     /// The order in which [`Supernet::sort_channels`] would put the channels.
-    pub fn channel_order(&self, expand_levels: usize) -> ChannelOrder {
+    pub(crate) fn channel_order(&self, expand_levels: usize) -> ChannelOrder {
         let stages = self.space().stages().iter().zip(&self.stages).enumerate();
         let blocks = stages.map(|(stage_index, (stage, blocks))| {
             let order = |(index, block): (usize, &ElasticBlock)| {
@@ -42,13 +42,13 @@ impl Supernet {
 
     /// Puts the channels into an order taken from a supernet of the same space: an average of weights, or what an
     /// optimiser remembers of each, is moved along with the weights this way.
-    pub fn reorder(&self, order: &ChannelOrder) {
+    pub(crate) fn reorder(&self, order: &ChannelOrder) {
         let blocks = self.stages.iter().flatten();
         tch::no_grad(|| blocks.zip(order.blocks.iter().flatten()).for_each(|(block, order)| reorder(block, order)));
     }
 
     /// What sorting goes by, for the middle channels of each elastic block in order: L1 norms.
-    pub fn channel_importance(&self) -> Vec<Vec<f32>> {
+    pub(crate) fn channel_importance(&self) -> Vec<Vec<f32>> {
         let importance = |block: &ElasticBlock| {
             let norms = tch::no_grad(|| l1_norm_of_inputs(&block.project.weight));
             Vec::<f32>::try_from(norms).expect("a row of numbers")

@@ -35,7 +35,7 @@ impl Supernet {
     ///
     /// # Panics
     /// In a space that [`can_grow`] denies.
-    pub fn grow_from_smallest(&self, noise: f64, rng: &mut impl Rng) {
+    pub(crate) fn grow_from_smallest(&self, noise: f64, rng: &mut impl Rng) {
         assert!(can_grow(self.space()), "a block without expand convolution has nothing to copy");
         let fresh = Supernet::new(self.space(), rng.random(), self.device());
         let resolution = self.space().resolutions()[0];
@@ -98,7 +98,7 @@ impl Copies {
         tensor.shallow_clone().copy_(&tensor.index_select(0, &self.sources));
     }
 
-    /// The same, and each copy is a little off.
+    /// Elements along dimension 0 become copies, each a little off.
     fn spread_with_noise(&self, tensor: &Tensor, noise: f64, rng: &mut impl Rng) {
         self.spread(tensor);
         let new = tensor.narrow(0, self.trained, tensor.size()[0] - self.trained);

@@ -30,7 +30,7 @@ mod trainer;
 
 pub use early_bird::EarlyBird;
 pub use label_loss::label_loss;
-pub use plan::{Attentive, Divergence, Keep, Precision, Sampling, ShrinkingPhase, Teacher, TrainPlan, cosine_rate};
+pub use plan::{Attentive, Divergence, Keep, Precision, Sampling, ShrinkingPhase, Teacher, TrainPlan};
 pub use plan_error::PlanError;
 pub use state::Position;
 pub use trainer::{Epoch, Observer, Start, Step, Trainer};

@@ -268,7 +268,7 @@ impl TrainPlan {
     }
 
     /// Weight of the losses of all subnets but the largest in step `step` of phase `index`.
-    pub fn weight_of_others(&self, index: usize, step: u64, per_epoch: u64) -> f64 {
+    pub(crate) fn weight_of_others(&self, index: usize, step: u64, per_epoch: u64) -> f64 {
         let phase = &self.phases[index];
         let ramp = (phase.ramp_epochs * per_epoch as f64).round() as u64;
         if step >= ramp {
@@ -314,7 +314,7 @@ impl ShrinkingPhase {
 }
 
 /// Learning rate of step `step` of `steps`: linear warm-up over the first `warm_up` steps, then half a cosine to zero.
-pub fn cosine_rate(peak: f64, step: u64, steps: u64, warm_up: u64) -> f64 {
+pub(crate) fn cosine_rate(peak: f64, step: u64, steps: u64, warm_up: u64) -> f64 {
     if step < warm_up {
         return peak * (step + 1) as f64 / warm_up as f64;
     }

@@ -29,10 +29,10 @@ const PATIENCE: usize = 4;
 /// New evaluations after which the guess is fitted again.
 const REFIT: usize = 400;
 /// Restarts in a row that found little new and nothing better, after which a search ends.
-const BARREN: u32 = 60;
+const STALLED: u32 = 60;
 /// Best ends of climbs that restarts begin near.
-const SUMMITS: usize = 32;
-/// How often a restart is where a draw from the guess is best, instead of near a summit.
+const OPTIMA: usize = 32;
+/// How often a restart is where a draw from the guess is best, instead of near an optimum.
 const THOMPSON: f64 = 0.5;
 /// Draws of which the best is a restart.
 const GUESSES: usize = 16;
@@ -93,27 +93,27 @@ impl Climber {
         }
     }
 
-    /// Spends `share` evaluations on climbs from disturbed copies of `summits`, and keeps where they end. Stops early,
+    /// Spends `share` evaluations on climbs from disturbed copies of `optima`, and keeps where they end. Stops early,
     /// and returns true, where restart after restart finds nearly everything around known already and nothing better.
     pub(crate) fn polish<E: Evaluator>(
         &mut self,
         explorer: &mut Explorer<'_, E>,
-        summits: &mut Vec<usize>,
+        optima: &mut Vec<usize>,
         share: usize,
         rng: &mut ChaCha8Rng,
     ) -> Result<bool, SearchError> {
-        let mut barren = 0;
+        let mut stalled = 0;
         let floor = explorer.left().saturating_sub(share);
-        while explorer.left() > floor && !summits.is_empty() {
-            if barren == BARREN {
+        while explorer.left() > floor && !optima.is_empty() {
+            if stalled == STALLED {
                 return Ok(true);
             }
-            summits.sort_by(|&a, &b| explorer.entries[b].1.total_cmp(&explorer.entries[a].1).then(a.cmp(&b)));
-            summits.dedup();
-            summits.truncate(SUMMITS);
+            optima.sort_by(|&a, &b| explorer.entries[b].1.total_cmp(&explorer.entries[a].1).then(a.cmp(&b)));
+            optima.dedup();
+            optima.truncate(OPTIMA);
             // The best half of the time, the others in falling proportion.
             let mut origin = 0;
-            while origin + 1 < summits.len() && rng.random_bool(0.5) {
+            while origin + 1 < optima.len() && rng.random_bool(0.5) {
                 origin += 1;
             }
             self.waited += 1;
@@ -121,21 +121,21 @@ impl Climber {
             let start = if draws { self.guess(explorer, rng)? } else { None };
             let start = match start {
                 Some(start) => Some(start),
-                None => disturb(explorer, summits[origin], self.size.div_ceil(2), rng)?,
+                None => disturb(explorer, optima[origin], self.size.div_ceil(2), rng)?,
             };
-            let (known, best) = (explorer.entries.len(), explorer.entries[summits[0]].1);
+            let (known, best) = (explorer.entries.len(), explorer.entries[optima[0]].1);
             match start {
                 Some(start) => {
-                    let summit = self.climb(explorer, start)?;
+                    let optimum = self.climb(explorer, start)?;
                     let few = explorer.entries.len() - known < self.size / 2;
-                    barren = if few && explorer.entries[summit].1 <= best { barren + 1 } else { 0 };
-                    summits.push(summit);
+                    stalled = if few && explorer.entries[optimum].1 <= best { stalled + 1 } else { 0 };
+                    optima.push(optimum);
                 }
                 // Everything around it is known.
-                None => drop(summits.remove(origin)),
+                None => drop(optima.remove(origin)),
             }
         }
-        Ok(summits.is_empty())
+        Ok(optima.is_empty())
     }
 
     /// The best of a few subnets that maximise draws from the guess's posterior (Thompson sampling); `None` if all are known.
@@ -181,13 +181,13 @@ fn disturb<E: Evaluator>(
             break;
         }
         let codec = &explorer.feasible.tables.codec;
-        let mut wish = explorer.entries[origin].0.clone();
+        let mut candidate = explorer.entries[origin].0.clone();
         for _ in 0..rng.random_range(3..=8) {
             let gene = rng.random_range(0..codec.len);
-            wish[gene] = rng.random_range(0..codec.options(gene)) as u8;
+            candidate[gene] = rng.random_range(0..codec.options(gene)) as u8;
         }
-        codec.canonicalise(&mut wish);
-        let genes = explorer.feasible.fitted(wish, rng);
+        codec.canonicalise(&mut candidate);
+        let genes = explorer.feasible.fitted(candidate, rng);
         explorer.queue(&mut batch, genes);
     }
     let range = explorer.evaluate(batch)?;
