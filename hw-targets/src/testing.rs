@@ -7,13 +7,7 @@ use network::published::{self, make_divisible};
 
 /// The folder with published measurements and golden values, or a visible word that it is not there.
 pub(crate) fn shared() -> Option<PathBuf> {
-    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let folder = std::env::var_os("OFA_SHARED").map_or(beside, PathBuf::from);
-    if folder.join("data/hw").is_dir() {
-        return Some(folder);
-    }
-    println!("SKIPPED: there is no shared data in {}; set OFA_SHARED", folder.display());
-    None
+    shared_data::file("data/hw").and_then(|folder| Some(folder.parent()?.parent()?.to_path_buf()))
 }
 
 /// MobileNet v1 of `percent` of the full width, with the outputs of the published one: ImageNet's classes and background.

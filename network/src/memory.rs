@@ -212,8 +212,6 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use serde_json::Value;
 
     use super::*;
@@ -261,16 +259,9 @@ mod tests {
     /// The SRAM and flash that TinyEngine publishes, in whole KiB, for published network configurations.
     #[test]
     fn published_networks_need_the_published_memory() {
-        let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
-        let root = PathBuf::from(std::env::var("OFA_SHARED").unwrap_or_else(|_| default.into()));
-        let folder = root.join("data/systems/mcunet");
         let read = |name: &str| -> Option<Value> {
-            let path = folder.join(name);
-            let Ok(text) = std::fs::read_to_string(&path) else {
-                println!("SKIPPED: there is no shared data at {}", path.display());
-                return None;
-            };
-            Some(serde_json::from_str(&text).unwrap())
+            let path = shared_data::file(&format!("data/systems/mcunet/{name}"))?;
+            Some(serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap())
         };
         let Some(published) = read("published.json") else { return };
         // The last is what the same accounting gave in an independent program.

@@ -48,13 +48,7 @@ pub(crate) fn random_mlp(inputs: usize, widths: &[usize], seed: u64) -> Mlp {
 
 /// The folder with goldens, or `None` (said aloud) where it is not at hand.
 pub(crate) fn shared() -> Option<PathBuf> {
-    let folder = std::env::var_os("OFA_SHARED").map(PathBuf::from);
-    let folder = folder.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
-    if !folder.join("golden").is_dir() {
-        eprintln!("SKIPPED: there is no shared data at {}; set OFA_SHARED", folder.display());
-        return None;
-    }
-    Some(folder)
+    shared_data::file("golden").and_then(|folder| Some(folder.parent()?.to_path_buf()))
 }
 
 /// An accuracy that no one fitted to: main effects of very different size, neighbours that stand in for each other, a

@@ -1,6 +1,5 @@
 //! MACs, parameters and sizes against published numbers. Data is found through `OFA_SHARED`.
 
-use std::path::PathBuf;
 
 use search::arch::ArchSpec;
 use search::arch_file::ArchFile;
@@ -9,13 +8,7 @@ use serde_json::Value;
 
 /// The text of a golden file, or `None` (said aloud) without shared data.
 fn golden(path: &str) -> Option<String> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
-    let root = PathBuf::from(std::env::var("OFA_SHARED").unwrap_or_else(|_| default.into()));
-    let text = std::fs::read_to_string(root.join("golden").join(path)).ok();
-    if text.is_none() {
-        println!("SKIPPED: there is no shared data at {}", root.display());
-    }
-    text
+    Some(std::fs::read_to_string(shared_data::file(&format!("golden/{path}"))?).unwrap())
 }
 
 #[test]

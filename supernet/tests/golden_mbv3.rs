@@ -14,14 +14,7 @@ use supernet::tensors::to_tensor;
 use tch::{Device, Tensor};
 
 fn golden() -> Option<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let shared = std::env::var_os("OFA_SHARED").map_or(default, PathBuf::from);
-    let folder = shared.join("golden/ofa-mbv3-w1.0");
-    if !folder.exists() {
-        println!("SKIPPED: no shared data at {}", folder.display());
-        return None;
-    }
-    Some(folder)
+    shared_data::file("golden/ofa-mbv3-w1.0")
 }
 
 fn load(folder: &Path) -> (SearchSpace, Supernet) {

@@ -153,11 +153,5 @@ fn synthetic_pairs(path: &Path, count: usize) {
 
 /// The folder of golden values and measurements, or `None`, said aloud.
 pub(crate) fn shared() -> Option<PathBuf> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
-    let root = PathBuf::from(std::env::var("OFA_SHARED").unwrap_or_else(|_| default.into()));
-    if root.join("golden").is_dir() {
-        return Some(root);
-    }
-    println!("SKIPPED: there is no shared data at {}", root.display());
-    None
+    shared_data::file("golden").and_then(|folder| Some(folder.parent()?.to_path_buf()))
 }

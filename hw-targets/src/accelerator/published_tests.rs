@@ -5,7 +5,6 @@ use std::fs;
 use serde_json::Value;
 
 use super::{Accelerator, Layer, LayerEnergy, NetworkEnergy, estimate_network};
-use crate::testing::shared;
 
 /// Input with padding, filter, stride, output; channels and filters of a group; groups.
 type Conv = [u64; 7];
@@ -66,12 +65,8 @@ fn squeezenet() -> Vec<Conv> {
 }
 
 fn figure(name: &str) -> Option<Value> {
-    let path = shared()?.join("data/systems/eyeriss-energy").join(name);
-    let Ok(text) = fs::read_to_string(&path) else {
-        println!("SKIPPED: there is no {}", path.display());
-        return None;
-    };
-    Some(serde_json::from_str(&text).unwrap())
+    let path = shared_data::file(&format!("data/systems/eyeriss-energy/{name}"))?;
+    Some(serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap())
 }
 
 fn sum(bars: &Value) -> f64 {
@@ -204,12 +199,8 @@ fn squeezenet_is_below_its_published_energy() {
 /// DRAM is not on the chip.
 #[test]
 fn the_unit_is_what_the_measured_chip_spends() {
-    let Some(shared) = shared() else { return };
-    let path = shared.join("data/systems/eyeriss-energy/eyeriss-alexnet.csv");
-    let Ok(text) = fs::read_to_string(&path) else {
-        println!("SKIPPED: there is no {}", path.display());
-        return;
-    };
+    let Some(path) = shared_data::file("data/systems/eyeriss-energy/eyeriss-alexnet.csv") else { return };
+    let text = fs::read_to_string(path).unwrap();
     // Milliwatts, milliseconds, and the fraction of zeros of each layer; the network is the last row.
     let row = |line: &str| {
         let cell = |at: usize| line.split(',').nth(at).unwrap().trim().trim_end_matches('%').parse::<f64>().unwrap();

@@ -9,13 +9,7 @@ use serde_json::Value;
 
 /// The folder with published measurements and golden values, or `None` (said aloud).
 fn shared() -> Option<PathBuf> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
-    let root = PathBuf::from(std::env::var("OFA_SHARED").unwrap_or_else(|_| default.into()));
-    let is_there = root.join("data/hw").is_dir();
-    if !is_there {
-        println!("SKIPPED: there is no shared data at {}", root.display());
-    }
-    is_there.then_some(root)
+    shared_data::file("golden").and_then(|folder| Some(folder.parent()?.to_path_buf()))
 }
 
 /// Networks that once-for-all's authors searched for these GPUs, in batches of 64: ReLU6, no squeeze-excite, width 1.3,

@@ -1,6 +1,7 @@
 //! A subnet down to operators as devices and tables know them: stem, fused blocks, head, pool, classifier.
 
 use network::op::{Activation, Conv, InvertedBottleneck, Linear, Map, Op, Pool, Workload};
+use network::shape::NetworkShape;
 
 use crate::space::SearchSpace;
 use crate::space::arch::ArchSpec;
@@ -25,6 +26,35 @@ impl SearchSpace {
     /// If `arch` belongs to another space.
     pub fn lower(&self, arch: &ArchSpec) -> Workload {
         self.resolve(arch).lower()
+    }
+}
+
+impl SearchSpace {
+    /// `arch` as a network that needs no space: layers `stem`, `blocks.N`, `head.N`, `pool` and `classifier`, named as
+    /// the weights of an extracted network are.
+    ///
+    /// # Panics
+    /// If `arch` belongs to another space.
+    pub fn network(&self, arch: &ArchSpec) -> NetworkShape {
+        let Workload { resolution, ops } = self.lower(arch);
+        let (mut blocks, mut heads) = (0, 0);
+        let last = ops.len() - 1;
+        let name = |(at, op): (usize, &Op)| match op {
+            Op::Pool(_) => "pool".to_owned(),
+            Op::InvertedBottleneck(_) => {
+                blocks += 1;
+                format!("blocks.{}", blocks - 1)
+            }
+            _ if at == 0 => "stem".to_owned(),
+            _ if at == last => "classifier".to_owned(),
+            _ => {
+                heads += 1;
+                format!("head.{}", heads - 1)
+            }
+        };
+        let names: Vec<String> = ops.iter().enumerate().map(name).collect();
+        NetworkShape::chain(Map::new(resolution, 3), names.into_iter().zip(ops).collect(), self.batch_norm.eps)
+            .expect("the layers of a subnet meet")
     }
 }
 

@@ -14,14 +14,7 @@ pub use storage::arrays::{DType, HostArray, TensorFileError};
 /// A golden file by its path, or `None` (said so) where this machine does not have it.
 #[cfg(test)]
 pub(crate) fn golden(path: &str) -> Option<std::path::PathBuf> {
-    let shared = std::env::var_os("OFA_SHARED")
-        .map_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared").into(), std::path::PathBuf::from);
-    let path = shared.join("golden").join(path);
-    if !path.exists() {
-        println!("SKIPPED: no shared data ({})", path.display());
-        return None;
-    }
-    Some(path)
+    shared_data::file(&format!("golden/{path}"))
 }
 
 #[cfg(test)]

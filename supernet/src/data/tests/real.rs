@@ -4,14 +4,7 @@ use crate::data::{DataSource, LoadOptions};
 
 /// A folder of the shared data, or none with a visible word.
 fn shared(folder: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("OFA_SHARED").map(PathBuf::from);
-    let root = root.unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared")));
-    let path = root.join(folder);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("SKIPPED: there is no shared data at {}", path.display());
-    None
+    shared_data::file(folder)
 }
 
 #[test]
