@@ -164,7 +164,7 @@ fn known(error: &(dyn StdError + 'static)) -> Option<Known> {
 
 #[cfg(feature = "torch")]
 fn known_to_torch(error: &(dyn StdError + 'static)) -> Option<Known> {
-    use experiments::recipe::RecipeError;
+    use experiments::folders::recipe_file::RecipeError;
     use supernet::data::DataError;
     use supernet::device::DeviceError;
     use supernet::error::SupernetError;

@@ -1,6 +1,6 @@
 //! How a training run is shown: a bar with images/s and time left on a terminal, a line per epoch everywhere.
 
-use experiments::train::Progress;
+use experiments::training::train::Progress;
 use indicatif::ProgressBar;
 use supernet::train::{Position, Step};
 

@@ -13,6 +13,7 @@ use hw_targets::table::OpTable;
 use storage::atomic::write_atomically;
 
 use crate::error::AppError;
+use crate::folders::names;
 
 /// Writes `list` and a model per operator of it into `folder`, each model under the operator's `source_key`. Models of
 /// the same name are replaced.
@@ -26,7 +27,7 @@ pub fn write(list: &OpTable, folder: &Path) -> Result<()> {
         let path = folder.join(format!("{name}.onnx"));
         write_atomically(&path, |file| file.write_all(&model)).map_err(|source| AppError::Write { source })?;
     }
-    list.write_csv(&folder.join("operators.csv"))?;
+    list.write_csv(&folder.join(names::OPERATORS))?;
     Ok(())
 }
 
@@ -35,12 +36,12 @@ mod tests {
     use search::space::SearchSpace;
 
     use super::*;
-    use crate::targets;
+    use crate::target::work_list;
 
     #[test]
     fn a_folder_has_the_list_and_a_model_of_each() {
         let folder = tempfile::tempdir().unwrap();
-        let list = targets::work_list(&SearchSpace::builtin("mcu-cifar").unwrap(), None).unwrap().table.unwrap();
+        let list = work_list::work_list(&SearchSpace::builtin("mcu-cifar").unwrap(), None).unwrap().table.unwrap();
         write(&list, &folder.path().join("new/models")).unwrap();
         let files = std::fs::read_dir(folder.path().join("new/models")).unwrap().count();
         assert_eq!(files, list.rows().len() + 1);

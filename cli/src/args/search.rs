@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use experiments::confidence::Confidence;
-use experiments::search_job::{Algorithm, objective};
+use experiments::search::confidence::Confidence;
+use experiments::search::run::{Algorithm, objective};
 use hw_targets::budget::Budget;
 use hw_targets::error::HwError;
 use network::units::{Bytes, Joules, Macs, Params, Quantity, Seconds, UnitError};

@@ -3,7 +3,7 @@
 use clap::Args;
 
 /// Powers where nothing measures, and what energy is converted into. The defaults are those of
-/// `experiments::training_energy`, which says where they come from; that module needs LibTorch, and these do not.
+/// `experiments::training::energy`, which says where they come from; that module needs LibTorch, and these do not.
 #[derive(Clone, Copy, Debug, Args)]
 #[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "answered by an error without LibTorch"))]
 pub(crate) struct TrainingEnergyArgs {
@@ -31,7 +31,7 @@ fn above_zero(text: &str) -> Result<f64, String> {
 #[cfg(all(test, feature = "torch"))]
 mod tests {
     use clap::Parser;
-    use experiments::training_energy::EnergySettings;
+    use experiments::training::energy::EnergySettings;
 
     use crate::args::{Cli, Command};
 

@@ -1,9 +1,10 @@
 //! `ofa calibration`.
 
 use anyhow::Result;
-use experiments::bundle::Bundle;
-use experiments::calibration_images::{Plan, compare, make_for_bundle};
-use experiments::eval::ImageSettings;
+use experiments::folders::bundle::Bundle;
+use experiments::folders::image_settings::ImageSettings;
+use experiments::training::compare_calibrations::compare_calibrations;
+use experiments::training::make_calibration::{DistillPlan, make_for_bundle};
 use search::space::SearchSpace;
 use serde_json::json;
 use supernet::data::DataSource;
@@ -39,7 +40,7 @@ impl Subject {
 fn make(args: &CalibrationArgs, steps: usize, output: &mut Output) -> Result<()> {
     let Subject { bundle, space, data, device } = Subject::of(args)?;
     let settings = ImageSettings::of_bundle(bundle.folder())?;
-    let plan = Plan { steps, ..Plan::for_native_size(settings.preprocessing.native_size, settings.seed) };
+    let plan = DistillPlan { steps, ..DistillPlan::for_native_size(settings.preprocessing.native_size, settings.seed) };
     let bar = output.progress(plan.steps as u64, "{bar:40} {pos}/{len} updates, {per_sec}, {eta} left {msg}");
     make_for_bundle(bundle.folder(), &space, &data, Some(plan), device, &mut |step| {
         bar.set_position(step.step as u64 + 1);
@@ -56,7 +57,7 @@ fn make(args: &CalibrationArgs, steps: usize, output: &mut Output) -> Result<()>
 fn judge(args: &CalibrationArgs, count: usize, seed: u64, output: &mut Output) -> Result<()> {
     let Subject { bundle, space, data, device } = Subject::of(args)?;
     bundle.calibration()?;
-    let comparison = compare(bundle.folder(), &space, &data, count, seed, device)?;
+    let comparison = compare_calibrations(bundle.folder(), &space, &data, count, seed, device)?;
     if output.is_json() {
         return comparison.rows.iter().try_for_each(|row| {
             output.json(&json!({

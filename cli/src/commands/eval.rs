@@ -1,11 +1,11 @@
 //! `ofa eval`.
 
 use anyhow::Result;
-use experiments::bundle::Bundle;
-use experiments::eval::{CalibrationSource, Part, eval_bundle, eval_extracted};
-use experiments::logits::{BatchNormSource, write_logits};
-use experiments::spaces;
-use experiments::weights::load_supernet;
+use experiments::folders::bundle::Bundle;
+use experiments::folders::spaces;
+use experiments::folders::supernet_file::load_supernet;
+use experiments::training::evaluate::{CalibrationSource, Part, eval_bundle, eval_extracted};
+use experiments::training::logits::{BatchNormSource, write_logits};
 use search::arch::ArchSpec;
 use search::space::SearchSpace;
 use serde_json::json;

@@ -1,10 +1,10 @@
 //! `ofa export`.
 
 use anyhow::Result;
-use experiments::bundle::Bundle;
-use experiments::deploy::deploy;
 use experiments::error::AppError;
-use experiments::spaces;
+use experiments::export::deploy::deploy;
+use experiments::folders::bundle::Bundle;
+use experiments::folders::spaces;
 use serde_json::json;
 use supernet::data::DataSource;
 

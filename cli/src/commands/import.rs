@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use experiments::error::AppError;
-use experiments::import::import;
-use experiments::spaces;
+use experiments::folders::spaces;
+use experiments::training::import::import;
 use serde_json::json;
 
 use crate::args::{ImportArgs, ImportCommand};

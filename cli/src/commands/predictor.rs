@@ -2,9 +2,11 @@
 
 use anyhow::Result;
 use experiments::error::AppError;
-use experiments::near_front::NearFront;
-use experiments::predictor_verbs::{self, FitJob};
-use experiments::{spaces, targets};
+use experiments::folders::predictor_file;
+use experiments::folders::spaces;
+use experiments::predictor::fit::FitJob;
+use experiments::predictor::near_front::NearFront;
+use experiments::target as targets;
 use hw_targets::target::Target;
 use network::units::{Macs, Quantity};
 use predictors::diagnostics::Calibration;
@@ -29,8 +31,8 @@ pub(crate) fn run(command: PredictorCommand, output: &mut Output) -> Result<()> 
         PredictorCommand::Fit(args) => fit(args, output),
         PredictorCommand::Propose(args) => propose(args, output),
         PredictorCommand::Eval { predictor, pairs, space } => {
-            let (space, predictor) = predictor_verbs::load(&predictor, space.as_deref())?;
-            let report = predictor_verbs::eval(&space, &predictor, &pairs)?;
+            let (space, predictor) = predictor_file::load(&predictor, space.as_deref())?;
+            let report = experiments::predictor::judge::judge(&space, &predictor, &pairs)?;
             if output.is_json() {
                 let Scores { rmse, bias, kendall, spearman, pearson } = report.scores;
                 return output.json(&json!({
@@ -52,7 +54,7 @@ pub(crate) fn run(command: PredictorCommand, output: &mut Output) -> Result<()> 
             output.rows(&rows)
         }
         PredictorCommand::Import { file, space, resolutions, out } => {
-            let known = predictor_verbs::import(&file, &space, resolutions.as_deref(), &out)?;
+            let known = experiments::predictor::import::import(&file, &space, resolutions.as_deref(), &out)?;
             if output.is_json() {
                 return output.json(&json!({"predictor": out, "space": space, "resolutions": known}));
             }
@@ -60,7 +62,7 @@ pub(crate) fn run(command: PredictorCommand, output: &mut Output) -> Result<()> 
             output.line(format!("a predictor for space {space} at {} is in {}", known.join(", "), out.display()))
         }
         PredictorCommand::Predict { predictor, subnets, space } => {
-            let predictions = predictor_verbs::predict(&predictor, space.as_deref(), &subnets)?;
+            let predictions = experiments::predictor::predict::predict(&predictor, space.as_deref(), &subnets)?;
             predictions.iter().try_for_each(|prediction| match (output.is_json(), prediction.spread) {
                 (true, spread) => output.json(&json!({"top1": prediction.top1, "spread": spread})),
                 (false, Some(spread)) => output.line(format!("{} ± {}", percent(prediction.top1), percent(spread))),
@@ -74,13 +76,13 @@ fn propose(args: ProposeArgs, output: &mut Output) -> Result<()> {
     set_threads(args.threads);
     let space = spaces::find(&args.space)?;
     let near_front = near_front(&args.front, args.n, args.seed)?;
-    let proposed = predictor_verbs::propose(&space, &args.pairs, &near_front)?;
+    let proposed = experiments::predictor::propose::propose(&space, &args.pairs, &near_front)?;
     proposed.iter().try_for_each(|arch| output.line(space.to_subnet_json(arch).to_string()))
 }
 
 /// The front that the command line describes.
 fn near_front(args: &FrontArgs, count: usize, seed: u64) -> Result<NearFront> {
-    let target = args.target.as_deref().map(targets::find).transpose()?;
+    let target = args.target.as_deref().map(targets::list::find).transpose()?;
     let quantity = args.along.unwrap_or_else(|| {
         let first = |target: &Target| Quantity::ALL.into_iter().find(|quantity| target.knows(*quantity));
         target.as_ref().and_then(first).unwrap_or(Quantity::Macs)
@@ -109,7 +111,7 @@ fn fit(args: FitArgs, output: &mut Output) -> Result<()> {
     set_threads(args.threads);
     let job = FitJob { space: spaces::find(&args.space)?, models: models(&args)?, pairs: args.pairs, out: args.out };
     let bar = output.progress(0, "fitting {bar:40} {pos}/{len} epochs, {eta} left");
-    let chosen = predictor_verbs::fit(&job, &mut |done, all| {
+    let chosen = experiments::predictor::fit::fit(&job, &mut |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     })?;

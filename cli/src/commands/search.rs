@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use experiments::candidates::{Candidates, Wish};
 use experiments::error::AppError;
-use experiments::search_job::{Algorithm, SearchJob};
-use experiments::search_report::{AdditivePart, Found, SearchReport};
-use experiments::{spaces, targets};
+use experiments::folders::spaces;
+use experiments::search::inputs::{BundleChoice, SearchInputs};
+use experiments::search::report::{AdditivePart, Found, SearchReport};
+use experiments::search::run::{Algorithm, SearchJob};
+use experiments::target as targets;
 use hw_targets::cost::{CostValue, Method, Scope};
 use hw_targets::target::Target;
 use network::units::{Bytes, Joules, Quantity};
@@ -122,18 +123,21 @@ fn search(
     output: &mut Output,
 ) -> Result<(SearchJob, SearchReport)> {
     let mut budget = args.budget.budget()?;
-    let target = target.map(|name| targets::find_reaching(name, args.extrapolate)).transpose()?;
+    let target = target.map(|name| targets::list::find_reaching(name, args.extrapolate)).transpose()?;
     // Before files are read: a budget on what the target does not know is wrong whatever they hold.
     if let Some(target) = &target {
         budget.check_known(target)?;
-        let (ceilings, notes) = targets::within_memory(budget, target)?;
+        let (ceilings, notes) = targets::cost::within_memory(budget, target)?;
         budget = ceilings;
         // Said before the search, which may end with nothing that fits.
         notes.iter().for_each(|note| output.say(format!("note: {note}")));
     }
-    let wish =
-        Wish { supernet: args.supernet.as_deref(), space: args.space.as_deref(), predictor: args.predictor.as_deref() };
-    let candidates = Candidates::choose(&wish, target.as_ref())?;
+    let wish = BundleChoice {
+        supernet: args.supernet.as_deref(),
+        space: args.space.as_deref(),
+        predictor: args.predictor.as_deref(),
+    };
+    let candidates = SearchInputs::choose(&wish, target.as_ref())?;
     let start = match &args.start {
         Some(path) => spaces::read_subnets(path, &candidates.space)?,
         None => Vec::new(),
@@ -203,7 +207,7 @@ fn deploy(args: &SearchArgs, job: &SearchJob, report: &SearchReport, folder: &Pa
     let data = args.data.as_deref().map(str::parse::<supernet::data::DataSource>).transpose()?;
     let device = super::prepare(&args.compute)?;
     let torchscript = args.to == WeightsForm::Torchscript;
-    experiments::deploy::deploy(bundle, &report.found[0].arch, data.as_ref(), torchscript, folder, device)?;
+    experiments::export::deploy::deploy(bundle, &report.found[0].arch, data.as_ref(), torchscript, folder, device)?;
     Ok(())
 }
 
@@ -221,7 +225,7 @@ fn verify(args: &SearchArgs, job: &SearchJob, report: &mut SearchReport) -> Resu
     };
     let device = super::prepare(&args.compute)?;
     let repeatable = job.candidates.predictor.repeatable();
-    experiments::verify::verify(bundle, repeatable, report, &data.parse()?, device)
+    experiments::search::verify::verify(bundle, repeatable, report, &data.parse()?, device)
 }
 
 #[cfg(not(feature = "torch"))]

@@ -1,7 +1,7 @@
 //! `ofa space`.
 
 use anyhow::Result;
-use experiments::spaces;
+use experiments::folders::spaces;
 use network::memory::peak_memory;
 use network::op::Workload;
 use search::space::SearchSpace;

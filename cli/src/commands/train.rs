@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use experiments::error::AppError;
-use experiments::recipe::Recipe;
-use experiments::spaces;
-use experiments::train::{TrainJob, Trained, train};
-use experiments::training_energy::EnergySettings;
+use experiments::folders::spaces;
+use experiments::training::energy::EnergySettings;
+use experiments::training::plan;
+use experiments::training::train::{TrainJob, Trained, train};
 use serde_json::json;
 use supernet::data::DataSource;
 
@@ -18,7 +18,7 @@ use crate::output::Output;
 use crate::progress::TrainProgress;
 
 pub(crate) fn run(args: TrainArgs, output: &mut Output) -> Result<()> {
-    let recipe = Recipe::load(&args.recipe, &args.overrides)?;
+    let recipe = plan::load(&args.recipe, &args.overrides)?;
     let space = spaces::find(&recipe.space)?;
     let Some(data) = args.data.as_ref().or(recipe.data.as_ref()) else {
         return Err(AppError::NoData { recipe: args.recipe }.into());

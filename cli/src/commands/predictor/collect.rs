@@ -1,11 +1,11 @@
 //! `ofa predictor collect`.
 
 use anyhow::Result;
-use experiments::bundle::Bundle;
-use experiments::collect::{CollectJob, collect};
-use experiments::eval::ImageSettings;
-use experiments::measure::Exam;
-use experiments::weights::load_supernet;
+use experiments::folders::bundle::Bundle;
+use experiments::folders::image_settings::ImageSettings;
+use experiments::folders::supernet_file::load_supernet;
+use experiments::training::collect::{CollectJob, collect};
+use experiments::training::images::{CalibrationImages, EvalImages};
 use serde_json::json;
 use supernet::data::DataSource;
 
@@ -23,8 +23,8 @@ pub(crate) fn run(args: CollectArgs, output: &mut Output) -> Result<()> {
     let supernet = load_supernet(bundle.folder(), &space, device)?;
     let settings = ImageSettings::of_bundle(bundle.folder())?;
     let (train, held_out) = settings.training(&data, &space)?;
-    let calibration = settings.calibration_from(&train, space.resolutions(), device)?;
-    let exam = Exam::new(&held_out, &settings.preprocessing, space.resolutions(), device)?;
+    let calibration = CalibrationImages::of_training(&train, &settings, space.resolutions(), device)?;
+    let exam = EvalImages::new(&held_out, &settings.preprocessing, space.resolutions(), device)?;
     let rounds = match args.near_front {
         Some((rounds, count)) => Some((rounds, super::near_front(&args.front, count, args.seed)?)),
         None => None,

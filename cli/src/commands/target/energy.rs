@@ -1,7 +1,8 @@
 //! `ofa target energy`: analytic energy on a row-stationary accelerator.
 
 use anyhow::Result;
-use experiments::{accelerators, spaces};
+use experiments::folders::spaces;
+use experiments::target::accelerators;
 use hw_targets::accelerator::{Accelerator, LayerEnergy, LevelEnergy, NetworkEnergy, Sparsity};
 use network::units::{Joules, Quantity};
 use serde_json::{Map, Value, json};

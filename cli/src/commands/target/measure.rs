@@ -1,9 +1,9 @@
 //! `ofa target measure`.
 
 use anyhow::Result;
-use experiments::spaces;
-use experiments::target_measure::{MeasureJob, measure};
-use experiments::timing::TimingSettings;
+use experiments::folders::spaces;
+use experiments::instruments::result::TimingSettings;
+use experiments::target::measure::{MeasureJob, measure_target};
 use serde_json::json;
 
 use crate::args::MeasureArgs;
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<()> {
         timing: TimingSettings { precision: args.precision, seed: args.seed, ..TimingSettings::default() },
     };
     let bar = output.progress(0, "{bar:40} {pos}/{len} settled, {msg} visits, {elapsed}");
-    let measured = measure(&job, &stop_flag(), &mut |visits, settled, all| {
+    let measured = measure_target(&job, &stop_flag(), &mut |visits, settled, all| {
         bar.set_length(all as u64);
         bar.set_position(settled as u64);
         bar.set_message(visits.to_string());

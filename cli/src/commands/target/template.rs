@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use experiments::{operator_models, targets};
+use experiments::{operator_models, target as targets};
 use hw_targets::target::Target;
 use search::space::SearchSpace;
 use serde_json::json;
@@ -17,7 +17,7 @@ pub(crate) fn run(
     (file, models): (Option<&Path>, Option<&Path>),
     output: &mut Output,
 ) -> Result<()> {
-    let list = targets::work_list(space, target)?;
+    let list = targets::work_list::work_list(space, target)?;
     let (operators, missing) = (list.operators, list.missing);
     if let Some(target) = target {
         let measured = operators - missing;
