@@ -8,7 +8,6 @@ pub mod predictor;
 
 pub mod target;
 
-#[cfg(feature = "torch")]
 pub mod training;
 
 #[cfg(feature = "torch")]
@@ -21,3 +20,4 @@ pub mod doctor;
 pub mod error;
 pub mod operator_models;
 pub mod threads;
+pub mod torch;

@@ -7,12 +7,11 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Result;
 use deploy::onnx::operator_model;
 use hw_targets::table::OpTable;
 use storage::atomic::write_atomically;
 
-use crate::error::AppError;
+use crate::error::{Error, Result};
 use crate::folders::names;
 
 /// Writes `list` and a model per operator of it into `folder`, each model under the operator's `source_key`. Models of
@@ -25,7 +24,7 @@ pub fn write(list: &OpTable, folder: &Path) -> Result<()> {
         let Some(name) = &row.source_key else { continue };
         let model = operator_model(name, &row.key.op().op());
         let path = folder.join(format!("{name}.onnx"));
-        write_atomically(&path, |file| file.write_all(&model)).map_err(|source| AppError::Write { source })?;
+        write_atomically(&path, |file| file.write_all(&model)).map_err(|source| Error::Write { source })?;
     }
     list.write_csv(&folder.join(names::OPERATORS))?;
     Ok(())

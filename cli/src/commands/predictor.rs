@@ -1,7 +1,7 @@
 //! `ofa predictor`.
 
 use anyhow::Result;
-use experiments::error::AppError;
+use experiments::error::Error;
 use experiments::folders::predictor_file;
 use experiments::folders::spaces;
 use experiments::predictor::fit::FitJob;
@@ -19,15 +19,11 @@ use super::set_threads;
 use crate::args::{FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
 use crate::output::{Output, percent};
 
-#[cfg(feature = "torch")]
 mod collect;
 
 pub(crate) fn run(command: PredictorCommand, output: &mut Output) -> Result<()> {
     match command {
-        #[cfg(feature = "torch")]
         PredictorCommand::Collect(args) => collect::run(args, output),
-        #[cfg(not(feature = "torch"))]
-        PredictorCommand::Collect(_) => super::no_torch("measuring accuracy"),
         PredictorCommand::Fit(args) => fit(args, output),
         PredictorCommand::Propose(args) => propose(args, output),
         PredictorCommand::Eval { predictor, pairs, space } => {
@@ -81,7 +77,7 @@ fn propose(args: ProposeArgs, output: &mut Output) -> Result<()> {
 }
 
 /// The front that the command line describes.
-fn near_front(args: &FrontArgs, count: usize, seed: u64) -> Result<NearFront> {
+fn near_front(args: &FrontArgs, count: usize, seed: u64) -> Result<NearFront, Error> {
     let target = args.target.as_deref().map(targets::list::find).transpose()?;
     let quantity = args.along.unwrap_or_else(|| {
         let first = |target: &Target| Quantity::ALL.into_iter().find(|quantity| target.knows(*quantity));
@@ -90,7 +86,7 @@ fn near_front(args: &FrontArgs, count: usize, seed: u64) -> Result<NearFront> {
     match &target {
         Some(target) => target.require(quantity)?,
         None if matches!(quantity, Quantity::Energy | Quantity::Latency) => {
-            return Err(AppError::NeedsTarget { quantity }.into());
+            return Err(Error::NeedsTarget { quantity });
         }
         None => {}
     }
@@ -98,7 +94,7 @@ fn near_front(args: &FrontArgs, count: usize, seed: u64) -> Result<NearFront> {
         (Some(from), Some(to)) => {
             let (low, high) = (quantity.read(from)?, quantity.read(to)?);
             if low > high {
-                return Err(AppError::UpsideDown { from: from.clone(), to: to.clone() }.into());
+                return Err(Error::UpsideDown { from: from.clone(), to: to.clone() });
             }
             Some((low, high))
         }
@@ -157,13 +153,13 @@ fn fit(args: FitArgs, output: &mut Output) -> Result<()> {
 }
 
 /// The ways to fit that the command line asks for.
-fn models(args: &FitArgs) -> Result<Vec<(&'static str, FitSettings)>> {
+fn models(args: &FitArgs) -> Result<Vec<(&'static str, FitSettings)>, Error> {
     let defaults = FitSettings::default();
     if args.model == ModelArg::Additive && args.members.is_some_and(|members| members > 0) {
         let problem = "is above 0, but --model additive has no MLPs".to_owned();
         return Err(PredictorError::Setting { name: "members", problem }.into());
     }
-    let members = args.members.unwrap_or(if cfg!(feature = "torch") { defaults.members } else { 0 });
+    let members = args.members.unwrap_or(if experiments::torch::IS_THERE { defaults.members } else { 0 });
     let common = FitSettings {
         test_pairs: args.test_pairs,
         seed: args.seed,

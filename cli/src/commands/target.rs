@@ -4,7 +4,6 @@ mod compare;
 mod energy;
 mod fit;
 mod list;
-#[cfg(feature = "torch")]
 mod measure;
 mod template;
 
@@ -53,10 +52,7 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
         TargetCommand::Add { table, name, manifest } => {
             kept(&targets::keep::add(&table, &name, manifest.as_deref())?, output)
         }
-        #[cfg(feature = "torch")]
         TargetCommand::Measure(args) => measure::run(&args, output),
-        #[cfg(not(feature = "torch"))]
-        TargetCommand::Measure(_) => super::no_torch("timing operators"),
         TargetCommand::Import { layout, path, name, device } => {
             match targets::keep::import(&layout, &path, device.as_deref(), &name)? {
                 Kept::Target(target) => kept(&target, output),

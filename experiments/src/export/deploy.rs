@@ -1,60 +1,40 @@
-//! From a subnet found to a folder that can be deployed: extract, calibrate, write.
+//! From a subnet to a folder that can be deployed: extract, calibrate, write.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use search::arch::ArchSpec;
-use supernet::data::{DataSource, PreprocessingFile};
 use supernet::extract::StaticSubnet;
 use tch::Device;
 
-use crate::folders::bundle::Bundle;
-use crate::folders::calibration_file::CalibrationFile;
+use crate::error::Result;
 use crate::folders::deployment::Deployment;
-use crate::folders::image_settings::ImageSettings;
-use crate::folders::supernet_file::load_supernet;
-use crate::training::images::CalibrationImages;
+use crate::training::open_bundle::OpenBundle;
 
-/// Takes `arch` out of `bundle` into `folder`, calibrated with training images of `data`, or with the bundle's own
+/// Takes `arch` out of `bundle` into `folder`, calibrated with training images of the bundle's source, or with its own
 /// images where there is none. Returns the files written.
 ///
 /// # Errors
 /// A bundle without weights or without calibration images, images that cannot be read, a file that cannot be written.
-pub fn deploy(
-    bundle: &Bundle,
-    arch: &ArchSpec,
-    data: Option<&DataSource>,
-    torchscript: bool,
-    folder: &Path,
-    device: Device,
-) -> Result<Vec<PathBuf>> {
-    bundle.supernet()?;
-    let space = bundle.space()?;
-    let preprocessing = PreprocessingFile::read(&bundle.preprocessing()?)?;
-    let settings = ImageSettings::of_bundle(bundle.folder())?;
+pub(crate) fn deploy(bundle: &OpenBundle, arch: &ArchSpec, torchscript: bool, folder: &Path) -> Result<Vec<PathBuf>> {
+    let space = bundle.space();
     let resolutions = [arch.resolution()];
-    let (calibration, calibrated_with) = match data {
-        Some(data) => {
-            let (train, _) = settings.training(data, &space)?;
-            (
-                CalibrationImages::of_training(&train, &settings, &resolutions, device)?,
-                format!("training images of {data}"),
-            )
-        }
+    let (calibration, calibrated_with) = match bundle.data() {
+        Some(data) => (bundle.real_calibration(&resolutions)?, format!("training images of {data}")),
         None => {
-            bundle.calibration()?;
-            let own = CalibrationFile::read(bundle.folder())?.batches(&settings.preprocessing, &resolutions, device);
-            (CalibrationImages::new(own), format!("the images that come with bundle {}", bundle.name()))
+            bundle.bundle().calibration()?;
+            let name = bundle.bundle().name();
+            (bundle.own_calibration(&resolutions)?, format!("the images that come with bundle {name}"))
         }
     };
-    let supernet = load_supernet(bundle.folder(), &space, device)?;
-    let subnet = supernet.subnet(&space.resolve(arch));
+    let subnet = bundle.supernet()?.subnet(&space.resolve(arch));
     let network = StaticSubnet::extract(&subnet, &calibration.calibrate(&subnet)).to_device(Device::Cpu);
+    let settings = bundle.settings()?;
     let deployment = Deployment {
-        space: &space,
+        space,
         arch,
         network: &network,
-        preprocessing: Some(&preprocessing),
+        preprocessing: &settings.preprocessing,
+        class_names: &settings.class_names,
         calibrated_with: &calibrated_with,
         torchscript,
     };

@@ -1,3 +1,3 @@
 //! Networks taken out of a supernet.
 
-pub mod deploy;
+pub(crate) mod deploy;

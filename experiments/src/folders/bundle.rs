@@ -17,13 +17,12 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use hw_targets::library::default_home;
 use predictors::ensemble::AccuracyPredictor;
 use predictors::saved;
 use search::space::SearchSpace;
 
-use crate::error::AppError;
+use crate::error::{Error, Result};
 use crate::folders::{names, spaces};
 
 /// A folder with a supernet and what belongs to it.
@@ -36,12 +35,12 @@ impl Bundle {
     /// The bundle in that folder, or of that name in a zoo.
     ///
     /// # Errors
-    /// [`AppError::UnknownBundle`], naming those that exist.
-    pub fn find(name_or_path: &str) -> Result<Bundle, AppError> {
+    /// [`Error::UnknownBundle`], naming those that exist.
+    pub fn find(name_or_path: &str) -> Result<Bundle, Error> {
         Self::find_in(name_or_path, &zoos())
     }
 
-    fn find_in(name_or_path: &str, zoos: &[PathBuf]) -> Result<Bundle, AppError> {
+    fn find_in(name_or_path: &str, zoos: &[PathBuf]) -> Result<Bundle, Error> {
         let path = PathBuf::from(name_or_path);
         if path.is_dir() {
             return Ok(Bundle { folder: path });
@@ -50,7 +49,7 @@ impl Bundle {
         let found = zoos.iter().map(|zoo| zoo.join(name_or_path)).find(|folder| is_name && is_bundle(folder));
         match found {
             Some(folder) => Ok(Bundle { folder }),
-            None => Err(AppError::UnknownBundle { name: name_or_path.to_owned(), known: names_in(zoos) }),
+            None => Err(Error::UnknownBundle { name: name_or_path.to_owned(), known: names_in(zoos) }),
         }
     }
 
@@ -83,70 +82,70 @@ impl Bundle {
         spaces::read(&self.require(names::SPACE)?)
     }
 
-    /// Its accuracy predictor, which must belong to its space.
+    /// Its accuracy predictor, which must belong to `space`.
     ///
     /// # Errors
     /// The file is missing, wrong, or for another space.
-    pub fn predictor(&self) -> Result<AccuracyPredictor> {
+    pub fn predictor(&self, space: &SearchSpace) -> Result<AccuracyPredictor> {
         let path = self.require(names::PREDICTOR)?;
-        Ok(saved::load(&path, &self.space()?)?)
+        Ok(saved::load(&path, space)?)
     }
 
     /// The weights of all subnets.
     ///
     /// # Errors
-    /// [`AppError::BundleLacks`].
-    pub fn supernet(&self) -> Result<PathBuf, AppError> {
+    /// [`Error::BundleLacks`].
+    pub fn supernet(&self) -> Result<PathBuf, Error> {
         self.require(names::SUPERNET)
     }
 
     /// Normalisation, resize rule and class names.
     ///
     /// # Errors
-    /// [`AppError::BundleLacks`].
-    pub fn preprocessing(&self) -> Result<PathBuf, AppError> {
+    /// [`Error::BundleLacks`].
+    pub fn preprocessing(&self) -> Result<PathBuf, Error> {
         self.require(names::PREPROCESSING)
     }
 
     /// The folder of calibration images.
     ///
     /// # Errors
-    /// [`AppError::BundleLacks`].
-    pub fn calibration(&self) -> Result<PathBuf, AppError> {
+    /// [`Error::BundleLacks`].
+    pub fn calibration(&self) -> Result<PathBuf, Error> {
         self.require(names::CALIBRATION)
     }
 
     /// The measured pairs.
     ///
     /// # Errors
-    /// [`AppError::BundleLacks`].
-    pub fn accuracy(&self) -> Result<PathBuf, AppError> {
+    /// [`Error::BundleLacks`].
+    pub fn accuracy(&self) -> Result<PathBuf, Error> {
         self.require(names::ACCURACY)
     }
 
     /// The recipe.
     ///
     /// # Errors
-    /// [`AppError::BundleLacks`].
-    pub fn recipe(&self) -> Result<PathBuf, AppError> {
+    /// [`Error::BundleLacks`].
+    pub fn recipe(&self) -> Result<PathBuf, Error> {
         self.require(names::RECIPE)
     }
 
     /// The model card.
     ///
     /// # Errors
-    /// [`AppError::BundleLacks`].
-    pub fn model_card(&self) -> Result<PathBuf, AppError> {
+    /// [`Error::BundleLacks`].
+    pub fn model_card(&self) -> Result<PathBuf, Error> {
         self.require(names::MODEL_CARD)
     }
 
     /// The path of one of its files.
     ///
     /// # Errors
-    /// [`AppError::BundleLacks`] if it is not there.
-    pub fn require(&self, file: &'static str) -> Result<PathBuf, AppError> {
+    /// [`Error::BundleLacks`] if it is not there.
+    pub fn require(&self, file: &'static str) -> Result<PathBuf, Error> {
         let path = self.folder.join(file);
-        if path.exists() { Ok(path) } else { Err(AppError::BundleLacks { bundle: self.folder.clone(), file }) }
+        if path.exists() { Ok(path) } else { Err(Error::BundleLacks { bundle: self.folder.clone(), file }) }
     }
 }
 
@@ -179,7 +178,7 @@ fn names_in(zoos: &[PathBuf]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use storage::failure::FailureKind;
+    use storage::failure::{Failure, FailureKind};
 
     use super::*;
 
@@ -199,8 +198,7 @@ mod tests {
         assert_eq!(unknown.kind(), FailureKind::Usage);
         assert!(unknown.hint().unwrap().contains("small"));
 
-        let lacks = by_name.predictor().unwrap_err();
-        let lacks = lacks.downcast_ref::<AppError>().unwrap();
+        let lacks = by_name.predictor(&by_name.space().unwrap()).unwrap_err();
         assert_eq!(lacks.kind(), FailureKind::Content);
         assert!(lacks.to_string().contains(names::PREDICTOR));
     }

@@ -7,13 +7,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use supernet::data::{Preprocessing, resize};
 use supernet::distill::from_bytes;
 use supernet::tensors::{Metadata, load_safetensors, save_safetensors};
 use tch::{Device, Kind, Tensor};
 
-use crate::error::AppError;
+use crate::error::{Error, Result};
 use crate::folders::names;
 
 /// What the file's metadata call its layout.
@@ -51,26 +50,26 @@ impl CalibrationFile {
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let path = file_in(folder);
         if !path.exists() {
-            anyhow::bail!(AppError::BundleLacks { bundle: folder.to_path_buf(), file: names::CALIBRATION });
+            return Err(Error::BundleLacks { bundle: folder.to_path_buf(), file: names::CALIBRATION });
         }
-        let wrong = |reason: String| AppError::FileInFolder { path: path.clone(), reason };
+        let wrong = |reason: String| Error::FileInFolder { path: path.clone(), reason };
         let (mut tensors, metadata) = load_safetensors(&path)?;
         if metadata.get("schema").is_none_or(|schema| schema != SCHEMA) {
-            anyhow::bail!(wrong(format!("its schema is not `{SCHEMA}`")));
+            return Err(wrong(format!("its schema is not `{SCHEMA}`")));
         }
         let images = tensors.remove(TENSOR).ok_or_else(|| wrong(format!("holds no tensor `{TENSOR}`")))?;
         let shape = images.size();
         let is_square = matches!(shape[..], [count, height, width, 3] if count > 0 && height > 0 && height == width);
         if !is_square || images.kind() != Kind::Uint8 {
-            anyhow::bail!(wrong(format!("`{TENSOR}` is {:?} {shape:?} instead of u8 [N, S, S, 3]", images.kind())));
+            return Err(wrong(format!("`{TENSOR}` is {:?} {shape:?} instead of u8 [N, S, S, 3]", images.kind())));
         }
-        let number = |key: &'static str| -> Result<u64, AppError> {
+        let number = |key: &'static str| -> Result<u64, Error> {
             let value = metadata.get(key).and_then(|text| text.parse().ok());
             value.ok_or_else(|| wrong(format!("its metadata lack the number `{key}`")))
         };
         let batch = number("batch")?;
         if batch == 0 {
-            anyhow::bail!(wrong("its batches are empty".into()));
+            return Err(wrong("its batches are empty".into()));
         }
         let batch = batch.min(shape[0] as u64) as i64;
         Ok(Self { batch, pool: number("pool")? as usize, seed: number("seed")?, images })
@@ -96,17 +95,14 @@ pub(crate) fn file_in(folder: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use storage::failure::FailureKind;
+    use storage::failure::{Failure, FailureKind};
 
     use super::*;
 
     #[test]
     fn a_bundle_without_images_or_with_a_foreign_file_says_so() {
         let folder = tempfile::tempdir().unwrap();
-        let problem = || {
-            let error = CalibrationFile::read(folder.path()).err().unwrap();
-            error.downcast::<AppError>().unwrap()
-        };
+        let problem = || CalibrationFile::read(folder.path()).err().unwrap();
         assert!(problem().to_string().contains(names::CALIBRATION));
         let images = Tensor::zeros([2, 4, 4, 3], (Kind::Uint8, Device::Cpu));
         let write = |tensor: &Tensor, metadata: &[(&str, &str)]| {

@@ -3,17 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use search::arch::ArchSpec;
 use search::arch_file::ArchFile;
 use search::space::SearchSpace;
-use supernet::data::PreprocessingFile;
+use supernet::data::{Preprocessing, PreprocessingFile};
 use supernet::extract::StaticSubnet;
 use supernet::tensors::{Metadata, load_safetensors};
 use supernet::torchscript::save_torchscript;
 use tch::Device;
 
-use crate::error::AppError;
+use crate::error::{Error, Result, Within};
 use crate::folders::names;
 use crate::folders::supernet_file::{save, write_text};
 
@@ -26,7 +25,9 @@ pub struct Deployment<'a> {
     /// The calibrated network, on the CPU.
     pub network: &'a StaticSubnet,
     /// How images become its input.
-    pub preprocessing: Option<&'a PreprocessingFile>,
+    pub preprocessing: &'a Preprocessing,
+    /// Class names, in the order of the outputs.
+    pub class_names: &'a [String],
     /// What it was calibrated with, in words.
     pub calibrated_with: &'a str,
     /// Whether to write a TorchScript module, too.
@@ -34,7 +35,7 @@ pub struct Deployment<'a> {
 }
 
 impl Deployment<'_> {
-    /// Writes `weights.safetensors`, `subnet.json`, `space.yaml`, `preprocessing.json` where known, and `module.pt`
+    /// Writes `weights.safetensors`, `subnet.json`, `space.yaml`, `preprocessing.json`, and `module.pt`
     /// where wanted. Returns the files.
     ///
     /// # Errors
@@ -47,15 +48,12 @@ impl Deployment<'_> {
             ("subnet".into(), subnet.to_string()),
             ("calibrated_with".into(), self.calibrated_with.into()),
         ]);
-        let mut files = vec![names::WEIGHTS, names::SUBNET, names::SPACE];
+        let mut files = vec![names::WEIGHTS, names::SUBNET, names::SPACE, names::PREPROCESSING];
         save(&folder.join(files[0]), &self.network.tensors(), &metadata)?;
         write_text(&folder.join(files[1]), &format!("{subnet}\n"))?;
         write_text(&folder.join(files[2]), &self.space.to_yaml())?;
-        if let Some(file) = self.preprocessing {
-            let described = file.preprocessing().describe(Some(self.arch.resolution() as usize), &file.class_names);
-            described.write(&folder.join(names::PREPROCESSING))?;
-            files.push(names::PREPROCESSING);
-        }
+        let described = self.preprocessing.describe(Some(self.arch.resolution() as usize), self.class_names);
+        described.write(&folder.join(files[3]))?;
         if self.torchscript {
             save_torchscript(self.network, &folder.join(names::TORCHSCRIPT))?;
             files.push(names::TORCHSCRIPT);
@@ -84,15 +82,15 @@ impl Extracted {
     pub fn read(folder: &Path, device: Device) -> Result<Self> {
         let named = |name: &str| folder.join(name);
         let space = SearchSpace::from_yaml(&read_text(&named(names::SPACE))?)
-            .with_context(|| named(names::SPACE).display().to_string())?;
+            .within(|| named(names::SPACE).display().to_string())?;
         let subnet = named(names::SUBNET);
         let arch = ArchFile::from_json(&read_text(&subnet)?)
             .and_then(|file| space.parse(&file))
-            .with_context(|| subnet.display().to_string())?;
+            .within(|| subnet.display().to_string())?;
         let path = named(names::WEIGHTS);
         let (tensors, _) = load_safetensors(&path)?;
         let network = StaticSubnet::from_tensors(&space, &space.resolve(&arch), tensors, device)
-            .with_context(|| path.display().to_string())?;
+            .within(|| path.display().to_string())?;
         let preprocessing = match named(names::PREPROCESSING) {
             path if path.exists() => Some(PreprocessingFile::read(&path)?),
             _ => None,
@@ -103,5 +101,5 @@ impl Extracted {
 
 fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path)
-        .map_err(|error| AppError::FileInFolder { path: path.to_path_buf(), reason: error.to_string() }.into())
+        .map_err(|error| Error::FileInFolder { path: path.to_path_buf(), reason: error.to_string() })
 }

@@ -25,7 +25,7 @@ use search::history::{History, Scored};
 use search::space::SearchSpace;
 use storage::atomic::write_atomically;
 
-use crate::error::AppError;
+use crate::error::Error;
 
 /// Evaluations per row group: they are unpacked and written one group at a time.
 const GROUP: usize = 10_000;
@@ -33,10 +33,10 @@ const GROUP: usize = 10_000;
 /// Writes every evaluation of `history`, whole or not at all.
 ///
 /// # Errors
-/// [`AppError::Write`].
-pub(crate) fn write(path: &Path, space: &SearchSpace, history: &History) -> Result<(), AppError> {
+/// [`Error::Write`].
+pub(crate) fn write(path: &Path, space: &SearchSpace, history: &History) -> Result<(), Error> {
     write_atomically(path, |file| write_groups(file, space, history).map_err(as_io))
-        .map_err(|source| AppError::Write { source })
+        .map_err(|source| Error::Write { source })
 }
 
 fn write_groups(file: &mut BufWriter<File>, space: &SearchSpace, history: &History) -> Result<(), ParquetError> {

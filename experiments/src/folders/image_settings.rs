@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::Result;
 use search::space::SearchSpace;
-use supernet::data::{DataSource, ImageSet, LoadOptions, Preprocessing, PreprocessingFile};
+use supernet::data::{LoadOptions, Preprocessing, PreprocessingFile};
 
+use crate::error::Result;
 use crate::folders::names;
 use crate::folders::recipe_file::Recipe;
 
@@ -49,13 +49,5 @@ impl ImageSettings {
             class_names: None,
             classes: Some(space.classes() as usize),
         }
-    }
-
-    /// Training images without the held-out part, and the held-out part.
-    ///
-    /// # Errors
-    /// Images that cannot be read.
-    pub fn training(&self, data: &DataSource, space: &SearchSpace) -> Result<(ImageSet, ImageSet)> {
-        Ok(data.training(&self.options(space), Some(self.held_out), self.seed)?)
     }
 }

@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use predictors::pairs::{self, AccuracyPair};
 use search::arch::ArchSpec;
 use search::space::SearchSpace;
 
-use crate::error::AppError;
+use crate::error::{Error, Result};
 
 /// The pairs of several files of one space, one file after the other.
 ///
@@ -29,7 +28,7 @@ pub(crate) fn read_all(paths: &[PathBuf], space: &SearchSpace) -> Result<(Vec<Ac
 /// A file that is missing or wrong.
 pub(crate) fn read(path: &Path, space: &SearchSpace) -> Result<(Vec<AccuracyPair>, Vec<ArchSpec>)> {
     if !path.exists() {
-        return Err(AppError::NotFound { path: path.to_path_buf() }.into());
+        return Err(Error::NotFound { path: path.to_path_buf() });
     }
     let measured = pairs::read(path)?;
     let archs = pairs::architectures(&measured, space, path)?;

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::Result;
 use predictors::ensemble::AccuracyPredictor;
 use predictors::saved;
 use search::space::SearchSpace;
 
-use crate::error::AppError;
+use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
-use crate::folders::{names, spaces};
+use crate::folders::spaces;
 
 /// A predictor and its space: the file at that path, or the predictor of the bundle of that name or path. `space`, if
 /// given, must be the one that it was made for.
@@ -27,15 +26,13 @@ pub fn load(name_or_path: &str, space: Option<&str>) -> Result<(SearchSpace, Acc
         return Ok((space, predictor));
     }
     if path.components().count() > 1 && !path.is_dir() {
-        return Err(AppError::NotFound { path: path.to_path_buf() }.into());
+        return Err(Error::NotFound { path: path.to_path_buf() });
     }
     let bundle = Bundle::find(name_or_path)?;
-    match space {
-        None => Ok((bundle.space()?, bundle.predictor()?)),
-        Some(space) => {
-            let space = spaces::find(space)?;
-            let predictor = saved::load(&bundle.require(names::PREDICTOR)?, &space)?;
-            Ok((space, predictor))
-        }
-    }
+    let space = match space {
+        Some(space) => spaces::find(space)?,
+        None => bundle.space()?,
+    };
+    let predictor = bundle.predictor(&space)?;
+    Ok((space, predictor))
 }

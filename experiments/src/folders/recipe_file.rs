@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
-use storage::failure::FailureKind;
+use storage::failure::{Failure, FailureKind, Setting};
 use supernet::data::Augmentation;
 use supernet::train::{Attentive, Divergence, EarlyBird, PlanError, Sampling, Teacher};
 
@@ -27,20 +27,21 @@ pub enum RecipeError {
     Override { given: String, reason: String },
 }
 
-impl RecipeError {
-    /// For the exit code.
-    pub fn kind(&self) -> FailureKind {
+impl Failure for RecipeError {
+    fn kind(&self) -> FailureKind {
         match self {
             Self::Unreadable { .. } | Self::Override { .. } => FailureKind::Usage,
             Self::Syntax { .. } | Self::Value { .. } => FailureKind::Content,
         }
     }
 
-    /// What to try.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Unreadable { .. } => Some("recipes shipped with the project are in experiments/recipes".into()),
-            Self::Override { .. } => Some("write --set batch_size=64 or --set phases.0.epochs=3".into()),
+            Self::Override { .. } => {
+                let set = Setting("set");
+                Some(format!("write {set} batch_size=64 or {set} phases.0.epochs=3"))
+            }
             _ => None,
         }
     }

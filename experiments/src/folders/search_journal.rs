@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use search::arch::ArchSpec;
 
-use crate::error::AppError;
+use crate::error::Error;
 use crate::folders::names;
 
 const RECORD: usize = 16;
@@ -38,8 +38,8 @@ impl Journal {
     /// Opens the record in `folder`, or begins one.
     ///
     /// # Errors
-    /// [`AppError::Write`] if there is one that cannot be read.
-    pub(crate) fn open(folder: &Path) -> Result<Journal, AppError> {
+    /// [`Error::Write`] if there is one that cannot be read.
+    pub(crate) fn open(folder: &Path) -> Result<Journal, Error> {
         let path = folder.join(names::SEARCH_JOURNAL);
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -111,7 +111,7 @@ impl Journal {
 }
 
 /// Removes the record in `folder`, if there is one: the result is written.
-pub(crate) fn remove(folder: &Path) -> Result<(), AppError> {
+pub(crate) fn remove(folder: &Path) -> Result<(), Error> {
     let path = folder.join(names::SEARCH_JOURNAL);
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(write_error(&path, &error)),
@@ -125,8 +125,8 @@ fn hash(arch: &ArchSpec, score: f64) -> u64 {
     hasher.finish()
 }
 
-fn write_error(path: &Path, error: &io::Error) -> AppError {
-    AppError::Write { source: io::Error::new(error.kind(), format!("{}: {error}", path.display())) }
+fn write_error(path: &Path, error: &io::Error) -> Error {
+    Error::Write { source: io::Error::new(error.kind(), format!("{}: {error}", path.display())) }
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use anyhow::Result;
 use network::op::Workload;
 use network::units::{Macs, Params};
 use rand::SeedableRng;
@@ -13,7 +12,7 @@ use search::arch::ArchSpec;
 use search::arch_file::ArchFile;
 use search::space::SearchSpace;
 
-use crate::error::AppError;
+use crate::error::{Error, Result};
 use crate::folders::names;
 
 /// A shipped space by its name, or one from a path: a YAML file, or a folder (a bundle) with `space.yaml`.
@@ -41,7 +40,7 @@ pub fn find(name: &str) -> Result<SearchSpace> {
 /// A file that is not there or cannot be read, wrong content.
 pub fn read(path: &Path) -> Result<SearchSpace> {
     let text = read_text(path)?;
-    Ok(SearchSpace::from_yaml(&text).map_err(|problem| AppError::in_file(path, problem))?)
+    SearchSpace::from_yaml(&text).map_err(|problem| Error::in_file(path, problem))
 }
 
 /// The subnets of a file, one JSON object per line or one document, as members of `space`.
@@ -50,7 +49,7 @@ pub fn read(path: &Path) -> Result<SearchSpace> {
 /// A file that is not there or cannot be read; what is none of the space, with its line.
 pub fn read_subnets(path: &Path, space: &SearchSpace) -> Result<Vec<ArchSpec>> {
     let text = read_text(path)?;
-    Ok(space.parse_lines(&text).map_err(|problem| AppError::in_file(path, problem))?)
+    space.parse_lines(&text).map_err(|problem| Error::in_file(path, problem))
 }
 
 /// The subnets of a file as operators, at any resolution of at least 16: for questions of cost. FBNet operator lists
@@ -60,9 +59,9 @@ pub fn read_subnets(path: &Path, space: &SearchSpace) -> Result<Vec<ArchSpec>> {
 /// As [`read_subnets`].
 pub fn read_workloads(path: &Path, space: &SearchSpace) -> Result<Vec<Workload>> {
     let text = read_text(path)?;
-    let files = ArchFile::from_json_lines_placed(&text).map_err(|problem| AppError::in_file(path, problem))?;
+    let files = ArchFile::from_json_lines_placed(&text).map_err(|problem| Error::in_file(path, problem))?;
     let workload = |(place, file): (String, ArchFile)| {
-        space.parse_workload(&file).map_err(|problem| AppError::in_file(path, problem.at(place)).into())
+        space.parse_workload(&file).map_err(|problem| Error::in_file(path, problem.at(place)))
     };
     files.into_iter().map(workload).collect()
 }
@@ -113,18 +112,17 @@ pub fn range(space: &SearchSpace) -> SpaceRange {
 /// A file's text.
 ///
 /// # Errors
-/// [`AppError::NotFound`], [`AppError::Read`].
-pub fn read_text(path: &Path) -> Result<String, AppError> {
+/// [`Error::NotFound`], [`Error::Read`].
+pub fn read_text(path: &Path) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => AppError::NotFound { path: path.to_path_buf() },
-        _ => AppError::Read { path: path.to_path_buf(), source },
+        io::ErrorKind::NotFound => Error::NotFound { path: path.to_path_buf() },
+        _ => Error::Read { path: path.to_path_buf(), source },
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use search::error::SearchError;
-    use storage::failure::FailureKind;
+    use storage::failure::{Failure, FailureKind};
 
     use super::*;
 
@@ -137,9 +135,9 @@ mod tests {
         assert_eq!(find(file.to_str().unwrap()).unwrap(), space);
         assert_eq!(find(folder.path().to_str().unwrap()).unwrap(), space);
         let unknown = find("mcu-cifra").unwrap_err();
-        assert_eq!(unknown.downcast_ref::<SearchError>().unwrap().kind(), FailureKind::Usage);
+        assert_eq!(unknown.kind(), FailureKind::Usage);
         let absent = find("nowhere/space.yaml").unwrap_err();
-        assert_eq!(absent.downcast_ref::<AppError>().unwrap().kind(), FailureKind::Usage);
+        assert_eq!(absent.kind(), FailureKind::Usage);
     }
 
     #[test]
@@ -153,9 +151,8 @@ mod tests {
         let path = folder.path().join("subnets.jsonl");
         fs::write(&path, lines.join("\n")).unwrap();
         let error = read_subnets(&path, &mcu).unwrap_err();
-        let error = error.downcast_ref::<AppError>().unwrap();
         assert_eq!(error.kind(), FailureKind::Content);
-        assert_eq!(error.place().unwrap(), format!("{}:2", path.display()));
+        assert_eq!(error.place().unwrap().place, format!("{}:2", path.display()));
         assert!(!error.to_string().contains("line 2"), "{error}");
     }
 

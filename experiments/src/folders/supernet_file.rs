@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use search::space::SearchSpace;
 use serde::{Deserialize, Serialize};
 use supernet::supernet::Supernet;
@@ -11,7 +10,7 @@ use supernet::tensors::{Metadata, load_safetensors, save_safetensors};
 use supernet::weights::{NamedWeight, Role};
 use tch::{Device, Kind, Tensor};
 
-use crate::error::AppError;
+use crate::error::{Error, Result, Within};
 use crate::folders::names;
 
 /// The supernet in `folder/supernet.safetensors`.
@@ -22,9 +21,9 @@ pub fn load_supernet(folder: &Path, space: &SearchSpace, device: Device) -> Resu
     let path = folder.join(names::SUPERNET);
     let (tensors, metadata) = load_safetensors(&path)?;
     if let Some(made_for) = metadata.get("space").filter(|name| **name != *space.id().0) {
-        anyhow::bail!(AppError::OtherSpace { path, made_for: made_for.clone(), asked: space.id().to_string() });
+        return Err(Error::OtherSpace { path, made_for: made_for.clone(), asked: space.id().to_string() });
     }
-    Supernet::from_tensors(space, tensors, device).with_context(|| path.display().to_string())
+    Supernet::from_tensors(space, tensors, device).within(|| path.display().to_string())
 }
 
 /// Number format of weights in a file; whoever reads them computes in float32.

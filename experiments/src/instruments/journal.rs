@@ -4,11 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use serde_json::{Value, json};
 use storage::atomic::write_atomically;
 
-use crate::error::AppError;
+use crate::error::{Error, Result};
 use crate::instruments::result::Visit;
 
 /// An open journal.
@@ -29,7 +28,7 @@ impl Journal {
                 let mut lines = text.lines();
                 // An empty file is what a kill before the first line leaves.
                 if lines.next().is_some_and(|line| line != first) {
-                    return Err(AppError::OtherMeasurements { path: path.to_path_buf() }.into());
+                    return Err(Error::OtherMeasurements { path: path.to_path_buf() });
                 }
                 for line in lines {
                     let Some((work, visit)) = parse(line).filter(|(work, _)| *work < works) else { break };
@@ -39,10 +38,10 @@ impl Journal {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(AppError::Read { path: path.to_path_buf(), source }.into()),
+            Err(source) => return Err(Error::Read { path: path.to_path_buf(), source }),
         }
         let written = write_atomically(path, |file| file.write_all(kept.as_bytes()));
-        written.map_err(|source| AppError::Write { source })?;
+        written.map_err(|source| Error::Write { source })?;
         let file = OpenOptions::new().append(true).open(path).map_err(|source| cannot_write(path, &source))?;
         Ok((Journal { file, path: path.to_path_buf() }, known))
     }
@@ -52,16 +51,16 @@ impl Journal {
         // As text: a JSON reader may round a number's last bit, and a resumed measurement is to end as an undisturbed one.
         let joules = joules.map(|joules| joules.to_string());
         let line = json!({"work": work, "seconds": seconds.to_string(), "runs": runs, "joules": joules});
-        Ok(writeln!(self.file, "{line}").map_err(|source| cannot_write(&self.path, &source))?)
+        writeln!(self.file, "{line}").map_err(|source| cannot_write(&self.path, &source))
     }
 
     pub(super) fn sync(&self) -> Result<()> {
-        Ok(self.file.sync_data().map_err(|source| cannot_write(&self.path, &source))?)
+        self.file.sync_data().map_err(|source| cannot_write(&self.path, &source))
     }
 }
 
-fn cannot_write(path: &Path, source: &io::Error) -> AppError {
-    AppError::Write { source: io::Error::new(source.kind(), format!("{}: {source}", path.display())) }
+fn cannot_write(path: &Path, source: &io::Error) -> Error {
+    Error::Write { source: io::Error::new(source.kind(), format!("{}: {source}", path.display())) }
 }
 
 fn parse(line: &str) -> Option<(usize, Visit)> {

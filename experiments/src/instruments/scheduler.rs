@@ -7,12 +7,11 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Result;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::error::AppError;
+use crate::error::{Error, Result};
 use crate::instruments::executor::Executor;
 use crate::instruments::journal::Journal;
 use crate::instruments::result::{Timing, TimingSettings, Visit};
@@ -21,7 +20,7 @@ use crate::instruments::result::{Timing, TimingSettings, Visit};
 /// `header` left is gone on with. `progress` is told the visits so far and the works settled.
 ///
 /// # Errors
-/// [`AppError::Interrupted`] when `stop` is set; a journal that cannot be read or written, or is of other measurements.
+/// [`Error::Interrupted`] when `stop` is set; a journal that cannot be read or written, or is of other measurements.
 pub(crate) fn time_works(
     works: usize,
     executor: &impl Executor,
@@ -44,7 +43,7 @@ pub(crate) fn time_works(
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(settings.seed.wrapping_add(round as u64)));
         for work in order {
             if stop.load(Ordering::Relaxed) {
-                return Err(AppError::Interrupted.into());
+                return Err(Error::Interrupted);
             }
             let visit = executor.visit(work);
             journal.add(work, visit)?;

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Result;
 use predictors::fit::{Fitted, fit as fit_pairs};
 use predictors::report::FitReport;
 use predictors::saved;
@@ -11,7 +10,7 @@ use predictors::settings::FitSettings;
 use search::space::SearchSpace;
 use storage::atomic::write_atomically;
 
-use crate::error::AppError;
+use crate::error::{Error, Result};
 use crate::folders::pairs_file::read_all;
 
 /// What to fit, and where it goes.
@@ -72,8 +71,8 @@ pub fn fit(job: &FitJob, progress: &mut dyn FnMut(usize, usize)) -> Result<Chose
     let (model, fitted) = best.expect("at least one model");
     saved::save(&fitted.predictor, &job.out)?;
     let chosen = Chosen { model, report: fitted.report, candidates };
-    let report = serde_json::to_string_pretty(&chosen.to_json())?;
-    write_atomically(&job.out.with_extension("report.json"), |file| writeln!(file, "{report}"))
-        .map_err(|source| AppError::Write { source })?;
+    let report = chosen.to_json();
+    write_atomically(&job.out.with_extension("report.json"), |file| writeln!(file, "{report:#}"))
+        .map_err(|source| Error::Write { source })?;
     Ok(chosen)
 }

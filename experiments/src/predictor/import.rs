@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::Result;
 use predictors::published::{self, NamedArray};
 use predictors::{resnet50, saved};
 use supernet::import::read_pth;
 
-use crate::error::AppError;
+use crate::error::{Error, Result};
 use crate::folders::spaces;
 
 /// Makes the published predictor at `path` (a `.pth` file; tensors are read, nothing in it is executed) a predictor for
@@ -17,7 +16,7 @@ use crate::folders::spaces;
 /// A file that is missing, damaged or of another layout; an unknown space; a place that cannot be written.
 pub fn import(path: &Path, space: &str, resolutions: Option<&[u32]>, out: &Path) -> Result<Vec<u32>> {
     if !path.exists() {
-        return Err(AppError::NotFound { path: path.to_path_buf() }.into());
+        return Err(Error::NotFound { path: path.to_path_buf() });
     }
     let space = if space == resnet50::SPACE { None } else { Some(spaces::find(space)?) };
     let origin = path.file_name().unwrap_or_default().to_string_lossy();

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::Result;
 use predictors::ensemble::AccuracyPredictor;
 use predictors::error::PredictorError;
 use predictors::pairs::Halves;
 use predictors::report::{Ceiling, Scores, noise_of_halves};
 use search::space::SearchSpace;
 
+use crate::error::Result;
 use crate::folders::pairs_file;
 
 /// How a predictor does on measured pairs.

@@ -7,9 +7,7 @@
 //! a range of costs, the best subnet is sought that was not measured yet.
 
 use std::collections::HashSet;
-use std::sync::atomic::AtomicBool;
 
-use anyhow::Result;
 use hw_targets::budget::Budget;
 use hw_targets::target::Target;
 use network::units::Quantity;
@@ -19,11 +17,11 @@ use predictors::settings::FitSettings;
 use search::arch::ArchSpec;
 use search::dense::CostTables;
 use search::error::SearchError;
-use search::nsga2::Objective;
+use search::evolution::{EvolutionSettings, evolve};
 use search::space::SearchSpace;
 
-use crate::search::inputs::SearchInputs;
-use crate::search::run::{Algorithm, SearchJob};
+use crate::error::{Error, Result};
+use crate::search::tables::{common_resolutions, compile};
 
 /// Which front, and how much of it.
 #[derive(Clone, Debug)]
@@ -60,30 +58,21 @@ impl NearFront {
         };
         let predictor = fit(space, pairs, archs, &settings, &mut |_, _| ())?.predictor;
         let mut seen: HashSet<ArchSpec> = archs.iter().cloned().collect();
-        let mut job = SearchJob {
-            target: self.target.clone(),
-            candidates: SearchInputs { space: space.clone(), predictor, bundle: None, notes: Vec::new() },
-            budget: Budget::default(),
-            algorithm: Algorithm::Evolution,
-            objectives: vec![Objective::Score],
-            evaluations: EVALUATIONS,
-            time: None,
-            confidence: None,
-            start: Vec::new(),
-            seed: self.seed,
-            // As many as can have been measured or proposed already, and one.
-            top: EVALUATIONS,
-        };
-        let tables = job.cost_tables()?;
+        let resolutions = common_resolutions(space, &predictor, self.target.as_ref(), &mut Vec::new())?;
+        let tables = compile(space, self.target.as_ref(), &resolutions, |_| false, &mut Vec::new())?;
         let (low, high) = self.range.unwrap_or(Self::whole(&tables, self.quantity)?);
         let mut proposed = Vec::new();
         for place in 0..self.count {
             // The middle of each part, so that neither end is a ceiling that nothing or everything keeps.
             let ceiling = low + (high - low) * (place as f64 + 0.5) / self.count as f64;
-            job.budget = Budget::default().with(self.quantity, ceiling)?;
-            job.seed = self.seed.wrapping_add(place as u64);
-            let found = job.best(&tables, &AtomicBool::new(false))?;
-            if let Some(arch) = found.into_iter().find(|arch| !seen.contains(arch)) {
+            let budget = Budget::default().with(self.quantity, ceiling)?;
+            let seed = self.seed.wrapping_add(place as u64);
+            let settings = EvolutionSettings { evaluations: EVALUATIONS, anneals: true, start: Vec::new(), seed };
+            let mut score = |archs: &[ArchSpec]| predictor.top1(archs).map_err(|error| Error::from(error).foreign());
+            let outcome = evolve(&tables.within(&budget), &budget, &mut score, &settings)?;
+            // As many as can have been measured or proposed already, and one.
+            let found = outcome.history.best(EVALUATIONS);
+            if let Some(arch) = found.into_iter().map(|scored| scored.arch).find(|arch| !seen.contains(arch)) {
                 seen.insert(arch.clone());
                 proposed.push(arch);
             }

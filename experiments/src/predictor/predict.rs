@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::Result;
 use predictors::ensemble::Prediction;
 use predictors::resnet50::{self, ResNet50Genome};
 use predictors::saved;
 
+use crate::error::Result;
 use crate::folders::predictor_file::load;
 use crate::folders::spaces;
 

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
 use search::arch::ArchSpec;
 use search::space::SearchSpace;
 
+use crate::error::Result;
 use crate::folders::pairs_file::read_all;
 use crate::predictor::near_front::NearFront;
 

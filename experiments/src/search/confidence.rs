@@ -6,17 +6,15 @@
 //! normal quantile. σ is nearly proportional to v, so search gets a lower ceiling, and a lower one again if what it finds
 //! has a larger error than assumed.
 
-use std::path::Path;
 use std::str::FromStr;
-use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result};
+use hw_targets::budget::Budget;
 use hw_targets::cost::{CostValue, NetworkCost};
 use network::units::Quantity;
+use storage::failure::Setting;
 
-use crate::folders::search_journal as journal;
+use crate::error::{Result, Within};
 use crate::search::report::SearchReport;
-use crate::search::run::SearchJob;
 
 /// A probability of at least one half and less than one.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,72 +51,72 @@ impl Confidence {
 /// Searches after which the ceilings are taken as they are.
 const ROUNDS: usize = 5;
 
-impl SearchJob {
-    /// As [`SearchJob::run`], with ceilings lowered until all that is found keeps the budget with `confidence`.
-    pub(crate) fn search_confidently(
-        &self,
-        confidence: Confidence,
-        stop: &AtomicBool,
-        folder: Option<&Path>,
-        progress: &mut (dyn FnMut(usize) + Send),
-    ) -> Result<SearchReport> {
-        let z = confidence.z();
-        let mut job = SearchJob { confidence: None, ..self.clone() };
-        for round in 1.. {
-            let lowered = || {
-                let limits = job
-                    .budget
-                    .limits()
-                    .map(|(quantity, limit)| format!("{} within {}", quantity.name(), quantity.format(limit)));
-                let limits = limits.collect::<Vec<_>>().join(", ");
-                format!("with --confidence {}, the target's errors leave {limits}", confidence.probability())
-            };
-            let searched = job.search(stop, folder, progress);
-            let mut report = if round == 1 { searched? } else { searched.with_context(lowered)? };
-            let mut tighter = false;
-            let mut ceilings = [None; 2];
-            for (ceiling, quantity) in ceilings.iter_mut().zip([Quantity::Energy, Quantity::Latency]) {
-                let (Some(wanted), Some(now)) = (self.budget.limit(quantity), job.budget.limit(quantity)) else {
-                    continue;
-                };
-                let errors = report.found.iter().filter_map(|found| of(&found.cost, quantity));
-                let worst = errors.map(|cost| 1.0 + z * cost.sigma() / cost.value).fold(1.0, f64::max);
-                let allowed = wanted / worst;
-                let keeps = |cost: &CostValue| cost.value + z * cost.sigma() <= wanted * (1.0 + 1e-9);
-                let all_keep = report.found.iter().filter_map(|found| of(&found.cost, quantity)).all(keeps);
-                // The first round looked at too much or too little, and does not know how much.
-                let again = !all_keep || (round == 1 && allowed < now);
-                tighter |= again;
-                *ceiling = Some(if again { allowed.min(now) } else { now });
-            }
-            if tighter && round < ROUNDS {
-                for (quantity, ceiling) in [Quantity::Energy, Quantity::Latency].into_iter().zip(ceilings) {
-                    if let Some(ceiling) = ceiling {
-                        job.budget = job.budget.with(quantity, ceiling)?;
-                    }
-                }
-                // Each search has a record of its own.
-                folder.map_or(Ok(()), journal::remove)?;
+/// What `search` finds within ceilings lowered until all of it keeps `budget` with `confidence`; `anew` is called before
+/// each search but the first.
+///
+/// # Errors
+/// Those of `search` and `anew`; nothing that fits into the lowered ceilings, which the error names.
+pub(crate) fn keep_with(
+    confidence: Confidence,
+    budget: &Budget,
+    search: &mut dyn FnMut(&Budget) -> Result<SearchReport>,
+    anew: &dyn Fn() -> Result<()>,
+) -> Result<SearchReport> {
+    let z = confidence.z();
+    let mut lowered = *budget;
+    for round in 1.. {
+        let words = || {
+            let limits = lowered
+                .limits()
+                .map(|(quantity, limit)| format!("{} within {}", quantity.name(), quantity.format(limit)));
+            let limits = limits.collect::<Vec<_>>().join(", ");
+            format!("with {} {}, the target's errors leave {limits}", Setting("confidence"), confidence.probability())
+        };
+        let searched = search(&lowered);
+        let mut report = if round == 1 { searched? } else { searched.within(words)? };
+        let mut tighter = false;
+        let mut ceilings = [None; 2];
+        for (ceiling, quantity) in ceilings.iter_mut().zip([Quantity::Energy, Quantity::Latency]) {
+            let (Some(wanted), Some(now)) = (budget.limit(quantity), lowered.limit(quantity)) else {
                 continue;
-            }
-            if tighter {
-                report.notes.push("not all that was found keeps the budget with that probability".to_owned());
-            }
-            if ceilings == [None; 2] {
-                report.notes.push("neither energy nor latency is limited, so --confidence changes nothing".to_owned());
-            }
-            for limit in &mut report.limits {
-                if let (Some(wanted), Some(found)) = (self.budget.limit(limit.quantity), report.found.first())
-                    && let Some(cost) = of(&found.cost, limit.quantity)
-                {
-                    report.notes.push(note(confidence, limit.quantity, wanted, limit.limit, cost));
-                    limit.limit = wanted;
+            };
+            let errors = report.found.iter().filter_map(|found| of(&found.cost, quantity));
+            let worst = errors.map(|cost| 1.0 + z * cost.sigma() / cost.value).fold(1.0, f64::max);
+            let allowed = wanted / worst;
+            let keeps = |cost: &CostValue| cost.value + z * cost.sigma() <= wanted * (1.0 + 1e-9);
+            let all_keep = report.found.iter().filter_map(|found| of(&found.cost, quantity)).all(keeps);
+            // The first round looked at too much or too little, and does not know how much.
+            let again = !all_keep || (round == 1 && allowed < now);
+            tighter |= again;
+            *ceiling = Some(if again { allowed.min(now) } else { now });
+        }
+        if tighter && round < ROUNDS {
+            for (quantity, ceiling) in [Quantity::Energy, Quantity::Latency].into_iter().zip(ceilings) {
+                if let Some(ceiling) = ceiling {
+                    lowered = lowered.with(quantity, ceiling)?;
                 }
             }
-            return Ok(report);
+            anew()?;
+            continue;
         }
-        unreachable!("the last round returns")
+        if tighter {
+            report.notes.push("not all that was found keeps the budget with that probability".to_owned());
+        }
+        if ceilings == [None; 2] {
+            let words = format!("neither energy nor latency is limited, so {} changes nothing", Setting("confidence"));
+            report.notes.push(words);
+        }
+        for limit in &mut report.limits {
+            if let (Some(wanted), Some(found)) = (budget.limit(limit.quantity), report.found.first())
+                && let Some(cost) = of(&found.cost, limit.quantity)
+            {
+                report.notes.push(note(confidence, limit.quantity, wanted, limit.limit, cost));
+                limit.limit = wanted;
+            }
+        }
+        return Ok(report);
     }
+    unreachable!("the last round returns")
 }
 
 fn of(cost: &NetworkCost, quantity: Quantity) -> Option<&CostValue> {

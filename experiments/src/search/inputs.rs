@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
 use hw_targets::target::Target;
 use predictors::ensemble::AccuracyPredictor;
 use search::space::SearchSpace;
+use storage::failure::Setting;
 
-use crate::error::AppError;
+use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
 use crate::folders::{predictor_file, spaces};
 
@@ -43,16 +43,16 @@ impl SearchInputs {
     /// that was asked for) that exists.
     ///
     /// # Errors
-    /// Unknown names, wrong content, and [`AppError::NoDefaultBundle`].
-    pub fn choose(wish: &BundleChoice<'_>, target: Option<&Target>) -> Result<SearchInputs> {
-        if let Some(name) = wish.supernet {
+    /// Unknown names, wrong content, and [`Error::NoDefaultBundle`].
+    pub fn choose(choice: &BundleChoice<'_>, target: Option<&Target>) -> Result<SearchInputs> {
+        if let Some(name) = choice.supernet {
             return Self::of_bundle(Bundle::find(name)?, Vec::new());
         }
-        if let Some(name) = wish.predictor {
-            let (space, predictor) = predictor_file::load(name, wish.space)?;
+        if let Some(name) = choice.predictor {
+            let (space, predictor) = predictor_file::load(name, choice.space)?;
             return Ok(SearchInputs { space, predictor, bundle: None, notes: Vec::new() });
         }
-        let space = wish.space.map(spaces::find).transpose()?;
+        let space = choice.space.map(spaces::find).transpose()?;
         let of_space = |name: &str| space.as_ref().is_none_or(|space| *space.id().0 == *name);
         let mut wanted: Vec<String> = match target {
             Some(target) => {
@@ -70,7 +70,7 @@ impl SearchInputs {
         let asked = target.map_or_else(|| "this search".to_owned(), |target| format!("target `{}`", target.name()));
         let Some((at, bundle)) = wanted.iter().enumerate().find_map(|(at, name)| Some((at, Bundle::find(name).ok()?)))
         else {
-            return Err(AppError::NoDefaultBundle { asked, wanted, known: Bundle::names() }.into());
+            return Err(Error::NoDefaultBundle { asked, wanted, known: Bundle::names() });
         };
         let mut notes = Vec::new();
         if at > 0 {
@@ -79,12 +79,14 @@ impl SearchInputs {
                 wanted[0], wanted[at]
             ));
         } else if target.is_none() {
-            notes.push(format!("using bundle `{}`; name another with --supernet", wanted[at]));
+            notes.push(format!("using bundle `{}`; name another with {}", wanted[at], Setting("supernet")));
         }
         Self::of_bundle(bundle, notes)
     }
 
     fn of_bundle(bundle: Bundle, notes: Vec<String>) -> Result<SearchInputs> {
-        Ok(SearchInputs { space: bundle.space()?, predictor: bundle.predictor()?, bundle: Some(bundle), notes })
+        let space = bundle.space()?;
+        let predictor = bundle.predictor(&space)?;
+        Ok(SearchInputs { space, predictor, bundle: Some(bundle), notes })
     }
 }

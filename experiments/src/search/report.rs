@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Result;
+use hw_targets::budget::Budget;
 use hw_targets::cost::NetworkCost;
 use hw_targets::target::Target;
 use network::units::Quantity;
@@ -11,19 +11,18 @@ use search::arch::ArchSpec;
 use search::dense::CostRange;
 use search::history::History;
 use search::nsga2::Objective;
+use search::space::SearchSpace;
 use serde_json::{Map, Value, json};
 use storage::atomic::write_atomically;
 
-use crate::error::AppError;
-use crate::folders::bundle::Bundle;
-use crate::folders::{history_file, names, search_journal as journal};
-use crate::search::confidence::Confidence;
-use crate::search::run::SearchJob;
+use crate::error::{Error, Result};
+use crate::folders::{history_file, names, search_journal};
+use crate::search::algorithm::Algorithm;
 use crate::target::cost::cost_json;
 
 /// One subnet found.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct FoundSubnet {
     /// The subnet.
     pub arch: ArchSpec,
     /// Predicted top-1, a fraction.
@@ -87,11 +86,34 @@ pub struct LimitReport {
     pub binds: bool,
 }
 
+/// What was searched for, where and how.
+#[derive(Clone, Debug)]
+pub struct SearchHeader {
+    /// The space.
+    pub space: SearchSpace,
+    /// The device, if there is one.
+    pub target: Option<Target>,
+    /// Name of the bundle that space and predictor are from, if they are.
+    pub bundle: Option<String>,
+    /// What had to be kept.
+    pub budget: Budget,
+    /// What was optimised.
+    pub objectives: Vec<Objective>,
+    /// By which algorithm.
+    pub algorithm: Algorithm,
+    /// With what probability the budget was to be kept.
+    pub confidence: Option<f64>,
+    /// Everything random follows from it.
+    pub seed: u64,
+}
+
 /// What a search found.
 #[derive(Clone, Debug)]
 pub struct SearchReport {
+    /// What was searched for.
+    pub header: SearchHeader,
     /// The best subnets, best first; of a search with several objectives, the front.
-    pub found: Vec<Found>,
+    pub found: Vec<FoundSubnet>,
     /// The front, if it is one.
     pub front: Option<Front>,
     /// What an exact search counted, and in steps of how much.
@@ -114,8 +136,8 @@ pub struct SearchReport {
 
 impl SearchReport {
     /// One subnet found, as `ofa search --format json` prints it.
-    pub fn json(&self, job: &SearchJob, found: &Found) -> Value {
-        let space = &job.candidates.space;
+    pub fn json(&self, found: &FoundSubnet) -> Value {
+        let SearchHeader { space, target, bundle, seed, algorithm, confidence, .. } = &self.header;
         let limits = self.limits.iter().map(|report| {
             let scale = report.quantity.json_scale();
             let limit = json!({
@@ -142,17 +164,17 @@ impl SearchReport {
             "top1_is": "predicted",
             "top1_spread": found.spread,
             "costs": cost_json(&found.cost),
-            "target": job.target.as_ref().map(Target::name),
-            "bundle": job.candidates.bundle.as_ref().map(Bundle::name),
+            "target": target.as_ref().map(Target::name),
+            "bundle": bundle,
             "budgets": limits.collect::<Map<String, Value>>(),
             "resolutions": self.resolutions,
             "exhaustive": self.exhaustive,
             "evaluations": self.evaluations,
             "distinct": self.evaluations,
             "seconds": self.seconds,
-            "seed": job.seed,
-            "algorithm": job.algorithm.name(),
-            "confidence": job.confidence.map(Confidence::probability),
+            "seed": seed,
+            "algorithm": algorithm.name(),
+            "confidence": confidence,
             "additive": additive,
             "verified": verified,
             "grid": grid_step,
@@ -168,20 +190,20 @@ impl SearchReport {
     /// asked for.
     ///
     /// # Errors
-    /// [`AppError::Write`].
-    pub fn save(&self, job: &SearchJob, folder: &Path) -> Result<()> {
-        let space = &job.candidates.space;
+    /// [`Error::Write`].
+    pub(crate) fn save(&self, folder: &Path) -> Result<()> {
+        let space = &self.header.space;
         let write = |name: &str, text: String| {
             write_atomically(&folder.join(name), |file| file.write_all(text.as_bytes()))
-                .map_err(|source| AppError::Write { source })
+                .map_err(|source| Error::Write { source })
         };
         let Some(best) = self.found.first() else { return Ok(()) };
         history_file::write(&folder.join(names::HISTORY), space, &self.history)?;
         if self.found.len() > 1 {
-            write(names::TOP, self.found.iter().map(|found| format!("{}\n", self.json(job, found))).collect())?;
+            write(names::TOP, self.found.iter().map(|found| format!("{}\n", self.json(found))).collect())?;
         }
         write(names::SUBNET, format!("{:#}\n", space.to_subnet_json(&best.arch)))?;
-        write(names::RESULT, format!("{:#}\n", self.json(job, best)))?;
-        Ok(journal::remove(folder)?)
+        write(names::RESULT, format!("{:#}\n", self.json(best)))?;
+        search_journal::remove(folder)
     }
 }

@@ -6,31 +6,21 @@
 //! prediction, plus the part of the difference that other images would repeat, which the predictor's fit knows from two
 //! halves of the images ([`predictors::diagnostics::repeatable`]). Where it does not know, measurements alone count.
 
-use anyhow::Result;
-use supernet::data::DataSource;
-use tch::Device;
+use crate::error::Result;
+use crate::search::report::{FoundSubnet, SearchReport, Verified};
+use crate::torch::{CalibrationSource, Part};
+use crate::training::evaluate::evaluate;
+use crate::training::open_bundle::OpenBundle;
 
-use crate::folders::bundle::Bundle;
-use crate::search::report::{Found, SearchReport, Verified};
-use crate::training::evaluate::{CalibrationSource, Part, eval_bundle};
-
-/// Measures every subnet of `report` with the weights of `bundle`, calibrated with training images of `data`, on the
-/// held-out ones, and puts the best first; `repeatable` is the part of the differences between measured and predicted
-/// top-1 that counts. Predictions stay as they are; a note says how the order came about.
+/// Measures every subnet of `report` with the weights of `bundle`, calibrated with its training images, on the held-out
+/// ones, and puts the best first; `repeatable` is the part of the differences between measured and predicted top-1 that
+/// counts. Predictions stay as they are; a note says how the order came about.
 ///
 /// # Errors
 /// A damaged bundle or images that cannot be read.
-pub fn verify(
-    bundle: &Bundle,
-    repeatable: Option<f64>,
-    report: &mut SearchReport,
-    data: &DataSource,
-    device: Device,
-) -> Result<()> {
-    bundle.supernet()?;
+pub(crate) fn verify(bundle: &OpenBundle, repeatable: Option<f64>, report: &mut SearchReport) -> Result<()> {
     let archs: Vec<_> = report.found.iter().map(|found| found.arch.clone()).collect();
-    let space = bundle.space()?;
-    let measured = eval_bundle(bundle.folder(), &space, &archs, data, Part::HeldOut, CalibrationSource::Data, device)?;
+    let measured = evaluate(bundle, &archs, Part::HeldOut, CalibrationSource::Data)?;
     for (found, accuracy) in report.found.iter_mut().zip(measured) {
         found.verified = Some(Verified { top1: accuracy.top1, images: accuracy.images });
     }
@@ -46,8 +36,8 @@ pub fn verify(
 }
 
 /// The best estimate first.
-fn rank(found: &mut [Found], repeatable: f64) {
-    let estimate = |found: &Found| {
+fn rank(found: &mut [FoundSubnet], repeatable: f64) {
+    let estimate = |found: &FoundSubnet| {
         let measured = found.verified.map_or(found.top1, |verified| verified.top1);
         found.top1 + repeatable * (measured - found.top1)
     };
@@ -65,7 +55,7 @@ mod tests {
     fn only_what_other_images_repeat_outweighs_a_prediction() {
         let space = SearchSpace::builtin("mcu-cifar").unwrap();
         let arch = space.smallest(24).unwrap();
-        let found = |top1: f64, measured: f64| Found {
+        let found = |top1: f64, measured: f64| FoundSubnet {
             arch: arch.clone(),
             top1,
             spread: None,

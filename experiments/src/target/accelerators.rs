@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use hw_targets::accelerator::{Accelerator, Layer, NetworkEnergy, estimate_network, layers_of};
 use search::space::SearchSpace;
 
+use crate::error::{Result, Within};
 use crate::folders::spaces;
 
 /// Energy of the layers of a file (25 numbers per line), `batch` images computed together if given.
@@ -17,7 +17,7 @@ pub fn energy_of_layers(accelerator: &Accelerator, path: &Path, batch: Option<u6
     if let Some(batch) = batch {
         layers = layers.into_iter().map(|layer| layer.with_images(batch)).collect();
     }
-    estimate_network(&layers, accelerator).with_context(|| path.display().to_string())
+    estimate_network(&layers, accelerator).within(|| path.display().to_string())
 }
 
 /// Energy of each subnet of a file, `batch` images computed together.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use anyhow::Result;
 use hw_targets::networks::Networks;
 use hw_targets::target::Target;
 use network::op::Workload;
@@ -13,7 +12,7 @@ use search::arch_file::ArchFile;
 use search::error::SearchError;
 use search::space::SearchSpace;
 
-use crate::error::AppError;
+use crate::error::{Error, Result};
 use crate::folders::spaces;
 use crate::target::cost::value_in;
 
@@ -74,7 +73,7 @@ pub fn validate(
     let batch = target.manifest().batch.unwrap_or(1);
     if batch != networks.batch() {
         let path = networks.path().to_path_buf();
-        return Err(AppError::OtherBatch { path, measured: networks.batch(), target: batch }.into());
+        return Err(Error::OtherBatch { path, measured: networks.batch(), target: batch });
     }
     let distinct = distinct(networks, space)?;
     let mut validations = Vec::new();
@@ -97,7 +96,7 @@ pub fn validate(
         });
     }
     if validations.is_empty() {
-        return Err(AppError::NothingMeasured { path: networks.path().to_path_buf() }.into());
+        return Err(Error::NothingMeasured { path: networks.path().to_path_buf() });
     }
     Ok(validations)
 }
@@ -153,7 +152,7 @@ fn workloads(networks: &Networks, space: Option<&SearchSpace>) -> Result<Vec<Wor
     let mut known: HashMap<String, SearchSpace> = HashMap::new();
     let mut workloads = Vec::with_capacity(networks.rows().len());
     for row in networks.rows() {
-        let at = |problem: SearchError| AppError::in_file(networks.path(), problem.at(row.place.to_string()));
+        let at = |problem: SearchError| Error::in_file(networks.path(), problem.at(row.place.to_string()));
         let file = ArchFile::from_json(&row.subnet).map_err(at)?;
         let space = match (space, row.space.as_deref().or(file.space())) {
             (Some(space), _) => space,
@@ -163,7 +162,7 @@ fn workloads(networks: &Networks, space: Option<&SearchSpace>) -> Result<Vec<Wor
             },
             (None, None) => {
                 let (path, place) = (networks.path().to_path_buf(), row.place.to_string());
-                return Err(AppError::NoSpace { path, place }.into());
+                return Err(Error::NoSpace { path, place });
             }
         };
         workloads.push(space.parse_workload(&file).map_err(at)?);

@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::Result;
 use hw_targets::budget::Budget;
 use hw_targets::cost::{CostSum, CostValue, NetworkCost};
 use hw_targets::error::HwError;
 use hw_targets::target::Target;
-use network::units::{Bytes, Quantity};
 use network::op::Workload;
+use network::units::{Bytes, Quantity};
 use search::space::SearchSpace;
 use serde_json::{Map, Value, json};
 
+use crate::error::Result;
 use crate::folders::spaces;
 
 /// `given` with the memories of `target` as ceilings, too; of two ceilings on one quantity the smaller one counts. With

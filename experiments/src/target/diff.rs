@@ -1,12 +1,11 @@
 //! Two targets side by side, operator by operator.
 
-use anyhow::Result;
 use hw_targets::diff::{Difference, difference};
 use hw_targets::target::Target;
 use network::units::Quantity;
 use search::space::SearchSpace;
 
-use crate::error::AppError;
+use crate::error::{Error, Result};
 use crate::target::work_list::operators;
 
 /// Two targets, operator by operator, in every quantity both know: over the operators of their tables, or of `space`.
@@ -21,7 +20,7 @@ pub fn diff(a: &Target, b: &Target, space: Option<&SearchSpace>) -> Result<Vec<D
     let names = || (a.name().to_owned(), b.name().to_owned());
     if ops.is_empty() {
         let (a, b) = names();
-        return Err(AppError::NoOperators { a, b }.into());
+        return Err(Error::NoOperators { a, b });
     }
     ops.sort_unstable();
     ops.dedup();
@@ -30,7 +29,7 @@ pub fn diff(a: &Target, b: &Target, space: Option<&SearchSpace>) -> Result<Vec<D
         quantities.into_iter().filter_map(|quantity| difference(a, b, quantity, &ops)).collect();
     if differences.is_empty() {
         let (a, b) = names();
-        return Err(AppError::NothingInCommon { a, b }.into());
+        return Err(Error::NothingInCommon { a, b });
     }
     Ok(differences)
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use anyhow::Result;
 use hw_targets::error::HwError;
 use hw_targets::library::TargetLibrary;
 use hw_targets::manifest::{FittedEntry, Manifest, NetworkFitEntry, QuantityEntry};
@@ -21,7 +20,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use search::space::SearchSpace;
 
-use crate::error::AppError;
+use crate::error::{Error, Result, Within};
 use crate::target::agreement;
 use crate::target::work_list::operators;
 
@@ -89,11 +88,11 @@ pub struct Coverage {
 /// Fits every quantity that the target's table has.
 ///
 /// # Errors
-/// [`AppError::NoTable`]; [`HwError::NoFit`] for a table without blocks or with too few, with what is missing;
-/// [`AppError::NothingToTransfer`].
+/// [`Error::NoTable`]; [`HwError::NoFit`] for a table without blocks or with too few, with what is missing;
+/// [`Error::NothingToTransfer`].
 pub fn fit_operators(target: &Target, wishes: FitWishes<'_>) -> Result<Vec<OperatorFit>> {
     let name = || target.name().to_owned();
-    let table = target.table().ok_or_else(|| AppError::NoTable { target: name() })?;
+    let table = target.table().ok_or_else(|| Error::NoTable { target: name() })?;
     let fit = |quantity| -> Result<OperatorFit> {
         let rows = measured(table, quantity, |_| true);
         let mut model = FittedModel::fit(&rows, COMMON_REL)?;
@@ -110,9 +109,7 @@ pub fn fit_operators(target: &Target, wishes: FitWishes<'_>) -> Result<Vec<Opera
         Ok(OperatorFit { quantity, model, limit, sums, coverage, stated_limit: wishes.extrapolation })
     };
     let known = QUANTITIES.into_iter().filter(|quantity| table.has(*quantity));
-    known
-        .map(|quantity| fit(quantity).map_err(|error| error.context(format!("the {quantity} of {}", name()))))
-        .collect()
+    known.map(|quantity| fit(quantity).within(|| format!("the {quantity} of {}", name()))).collect()
 }
 
 /// An energy takes its terms from the other target's energy, or else from its latency: the ratio of the two on plain
@@ -123,7 +120,7 @@ fn transfer(model: &mut FittedModel, quantity: Quantity, other: &Target, rows: &
         Some(fitted) => Some(fitted),
         None => other.fitted_model(Quantity::Latency)?,
     };
-    let of_other = of_other.ok_or_else(|| AppError::NothingToTransfer { target: other.name().to_owned() })?;
+    let of_other = of_other.ok_or_else(|| Error::NothingToTransfer { target: other.name().to_owned() })?;
     let theirs = other.table().into_iter().flat_map(|table| table.rows()).map(|row| *row.key.op());
     let mut plain: Vec<TableOp> = theirs.filter(is_plain_block).collect();
     if plain.is_empty() {
@@ -152,7 +149,7 @@ fn cover(
     model: &FittedModel,
     limit: f64,
     space: &SearchSpace,
-) -> Result<Coverage, anyhow::Error> {
+) -> Result<Coverage> {
     let apart = table.network_resolutions().is_some();
     let distinct = |(op, resolution): (TableOp, u32)| (*OpKey::new(&op, None).op(), if apart { resolution } else { 0 });
     let operators: BTreeSet<(TableOp, u32)> = operators(space)?.into_iter().map(distinct).collect();
@@ -216,9 +213,8 @@ pub fn fit_networks(
         if measured.is_empty() {
             continue;
         }
-        let model = NetworkFit::fit(&measured, COMMON_REL).map_err(|error| {
-            anyhow::Error::from(error).context(format!("the {quantity} of {}", networks.path().display()))
-        })?;
+        let model = NetworkFit::fit(&measured, COMMON_REL)
+            .within(|| format!("the {quantity} of {}", networks.path().display()))?;
         let entry = NetworkFitEntry { extrapolation, ..NetworkFitEntry::of(&model) };
         fits.push(WholeFit { quantity, constant: model.constant, entry });
     }

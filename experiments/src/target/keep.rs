@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::Result;
 use hw_targets::import::Format;
 use hw_targets::library::{Kept, TargetLibrary};
 use hw_targets::manifest::Correction;
 use hw_targets::target::Target;
 use network::units::Quantity;
 
-use crate::error::AppError;
+use crate::error::{Error, Result};
 
 /// Keeps a table as the user's own target.
 ///
@@ -41,6 +40,6 @@ pub fn keep_corrected(target: &Target, name: &str, corrections: &[(Quantity, Cor
     Ok(TargetLibrary::of_user().keep_corrected(target, name, corrections)?)
 }
 
-fn require_file(path: &Path) -> Result<(), AppError> {
-    if path.exists() { Ok(()) } else { Err(AppError::NotFound { path: path.to_path_buf() }) }
+fn require_file(path: &Path) -> Result<(), Error> {
+    if path.exists() { Ok(()) } else { Err(Error::NotFound { path: path.to_path_buf() }) }
 }

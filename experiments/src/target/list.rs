@@ -1,9 +1,10 @@
 //! Targets by name: which there are, the one that is meant, and networks measured on one.
 
-use anyhow::Result;
 use hw_targets::library::{Origin, TargetLibrary};
 use hw_targets::networks::Networks;
 use hw_targets::target::Target;
+
+use crate::error::Result;
 
 /// One line of `ofa target list`.
 #[derive(Clone, Debug)]

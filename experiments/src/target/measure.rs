@@ -1,22 +1,19 @@
 //! `ofa target measure`: a table of the machine at hand.
 //!
-//! Every operator that a space can produce is run by LibTorch as it would be deployed ([`supernet::runtime`]) and timed
+//! Every operator that a space can produce is run by LibTorch as it would be deployed ([`supernet::network`]) and timed
 //! in visits ([`crate::instruments`]); with them, some whole networks, so that it can be said how far sums of operators are
 //! from networks. All of it is one job with one order of visits: whatever the machine does meanwhile happens to both.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Result;
 use hw_targets::cost::{Method, Statistic};
 use hw_targets::error::Place;
 use hw_targets::library::TargetLibrary;
 use hw_targets::manifest::{Manifest, TABLE_SCHEMA};
-use hw_targets::networks::{MeasuredNetwork, Networks};
+use hw_targets::networks::MeasuredNetwork;
 use hw_targets::table::{Measurement, OpKey, OpTable, Row};
 use hw_targets::table_op::TableOp;
-use hw_targets::target::Target;
 use network::op::Workload;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -26,7 +23,7 @@ use supernet::network::Network;
 use tch::Device;
 
 use crate::doctor::processor_name;
-use crate::error::AppError;
+use crate::error::{Error, Result};
 use crate::folders::digest::fnv1a;
 use crate::folders::names;
 use crate::instruments::counters::counter_of;
@@ -35,85 +32,54 @@ use crate::instruments::nvml::Nvml;
 use crate::instruments::result::{Timing, TimingSettings};
 use crate::instruments::scheduler::time_works;
 use crate::target::work_list::operators_at;
-
-/// What to measure.
-#[derive(Debug)]
-pub struct MeasureJob<'a> {
-    /// The target's name.
-    pub name: &'a str,
-    /// The space whose operators are measured.
-    pub space: &'a SearchSpace,
-    /// Resolutions of the space; all of it if empty.
-    pub resolutions: Vec<u32>,
-    /// Random networks that are measured whole.
-    pub networks: usize,
-    /// Where to run, and with how many threads.
-    pub device: Device,
-    /// Threads that LibTorch was set to.
-    pub threads: usize,
-    /// How to time.
-    pub timing: TimingSettings,
-}
-
-/// What was measured and kept.
-#[derive(Debug)]
-pub struct MeasuredTarget {
-    /// The target.
-    pub target: Target,
-    /// Operators in its table.
-    pub operators: usize,
-    /// How many of all works were visited as often as allowed and are still not settled.
-    pub unsettled: usize,
-    /// The networks, if there are any.
-    pub networks: Option<Networks>,
-    /// Where the table is.
-    pub folder: PathBuf,
-}
+use crate::torch::{MeasureRequest, MeasuredTarget};
 
 /// Measures and keeps the table as the user's own target; a measurement that was killed is gone on with. `progress` is
 /// told the visits so far, the works settled, and all works.
 ///
 /// # Errors
-/// A reserved or impossible name; [`AppError::NotOffered`], [`AppError::Interrupted`],
-/// [`AppError::OtherMeasurements`]; files that cannot be written.
-pub fn measure_target(
-    job: &MeasureJob<'_>,
+/// A reserved or impossible name; [`Error::NotOffered`], [`Error::Interrupted`],
+/// [`Error::OtherMeasurements`]; files that cannot be written.
+pub(crate) fn measure_target(
+    job: &MeasureRequest<'_>,
+    device: Device,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(usize, usize, usize),
 ) -> Result<MeasuredTarget> {
     let library = TargetLibrary::of_user();
     let folder = library.own_folder(job.name)?;
+    let timing = TimingSettings { precision: job.precision, seed: job.seed, ..TimingSettings::default() };
     let resolutions = if job.resolutions.is_empty() { job.space.resolutions() } else { &job.resolutions };
     if let Some(&got) = resolutions.iter().find(|resolution| !job.space.resolutions().contains(resolution)) {
         let (space, offered) = (job.space.id().to_string(), job.space.resolutions().to_vec());
-        return Err(AppError::NotOffered { space, got, offered }.into());
+        return Err(Error::NotOffered { space, got, offered });
     }
     let operators: BTreeSet<TableOp> =
         operators_at(job.space, resolutions)?.iter().map(|(op, _)| *OpKey::new(op, None).op()).collect();
     let operators: Vec<TableOp> = operators.into_iter().collect();
-    let archs = networks(job.space, resolutions, job.networks, job.timing.seed);
+    let archs = networks(job.space, resolutions, job.networks, job.seed);
     let workloads: Vec<Workload> = archs.iter().map(|arch| job.space.lower(arch)).collect();
-    let device = match job.device {
+    let words = match device {
         Device::Cuda(index) => format!("cuda:{index}"),
         _ => format!("CPU, {}", threads(job.threads)),
     };
     let all = operators.len() + workloads.len();
-    let header = format!("{all} works of {}: {operators:?} {archs:?} on {device}, {:?}", job.space.id(), job.timing);
+    let header = format!("{all} works of {}: {operators:?} {archs:?} on {words}, {:?}", job.space.id(), timing);
     // The operators by themselves would make a line of many pages.
-    let header = format!("{} {device} {:016x}", job.space.id(), fnv1a(header.bytes().map(u64::from)));
+    let header = format!("{} {words} {:016x}", job.space.id(), fnv1a(header.bytes().map(u64::from)));
     let prepare = |work: usize| {
         let runnable = match operators.get(work) {
-            Some(op) => Network::deployed(&[op.op()], job.device),
-            None => Network::deployed(&workloads[work - operators.len()].ops, job.device),
+            Some(op) => Network::deployed(&[op.op()], device),
+            None => Network::deployed(&workloads[work - operators.len()].ops, device),
         };
         let image = runnable.image();
         move || runnable.run(&image)
     };
-    let counter = counter_of(job.device);
+    let counter = counter_of(device);
     let journal = folder.join(names::MEASURING_JOURNAL);
     let mut told = |visits, settled| progress(visits, settled, all);
     let local = Local { prepare, counter: counter.as_deref() };
-    let timings = time_works(all, &local, &job.timing, (&journal, &header), stop, &mut told)?;
+    let timings = time_works(all, &local, &timing, (&journal, &header), stop, &mut told)?;
     let (of_operators, of_networks) = timings.split_at(operators.len());
     let scope = counter.as_ref().map(|counter| counter.scope());
     let row = |(at, (op, timing)): (usize, (&TableOp, &Timing))| Row {
@@ -128,11 +94,11 @@ pub fn measure_target(
     let rows = operators.iter().zip(of_operators).enumerate().map(row).collect();
     let manifest = Manifest {
         schema: TABLE_SCHEMA.to_owned(),
-        device: match job.device {
+        device: match device {
             Device::Cuda(index) => Nvml::name(index),
             _ => Some(processor_name()),
         },
-        processing_unit: Some(device),
+        processing_unit: Some(words),
         runtime: Some("LibTorch, batch norm folded, channels last".to_owned()),
         runtime_version: Some(supernet::device::LIBTORCH_VERSION.to_owned()),
         precision: Some("fp32".to_owned()),
@@ -153,7 +119,7 @@ pub fn measure_target(
     };
     let networks: Vec<MeasuredNetwork> = archs.iter().zip(of_networks).enumerate().map(network).collect();
     let networks = if networks.is_empty() { None } else { Some(library.add_networks(job.name, networks)?) };
-    std::fs::remove_file(&journal).map_err(|source| AppError::Write { source })?;
+    std::fs::remove_file(&journal).map_err(|source| Error::Write { source })?;
     let unsettled = timings.iter().filter(|timing| !timing.is_settled).count();
     Ok(MeasuredTarget { target, operators: operators.len(), unsettled, networks, folder })
 }

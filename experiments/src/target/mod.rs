@@ -8,5 +8,5 @@ pub mod fit;
 pub mod keep;
 pub mod list;
 #[cfg(feature = "torch")]
-pub mod measure;
+pub(crate) mod measure;
 pub mod work_list;

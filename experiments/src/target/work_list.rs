@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::Result;
 use hw_targets::cost::OpCost;
 use hw_targets::table::{OpKey, OpTable};
 use hw_targets::table_op::TableOp;
@@ -11,6 +10,7 @@ use hw_targets::target::Target;
 use search::dense::{CostTables, DeviceCost};
 use search::space::SearchSpace;
 
+use crate::error::Result;
 use crate::folders::names;
 
 /// Every operator that a subnet of `space` can have at its resolutions, as tables write it down, with that resolution, each

@@ -5,39 +5,29 @@
 //! hardly visit the two ends of the space, where budgets lead a search. After them may come rounds near the front that a
 //! predictor of the pairs so far sees ([`crate::predictor::near_front`]).
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
 use predictors::pairs::{self, AccuracyPair, Halves};
 use search::arch::ArchSpec;
 use supernet::error::SupernetError;
 use supernet::supernet::Supernet;
 
-use crate::error::AppError;
+use crate::error::{Error, Result};
 use crate::predictor::near_front::NearFront;
+use crate::torch::CollectRequest;
 use crate::training::images::{CalibrationImages, EvalImages};
 use crate::training::measure_accuracy::{Measured, measure_each};
+use crate::training::open_bundle::OpenBundle;
 use crate::training::sample::tilted_subnets;
 
-/// What to measure.
-pub struct CollectJob<'a> {
-    /// The trained supernet.
-    pub supernet: &'a Supernet,
-    /// How subnets are calibrated.
-    pub calibration: &'a CalibrationImages,
+/// What is measured with.
+struct Instruments<'a> {
+    supernet: &'a Supernet,
+    calibration: CalibrationImages,
     /// Held-out images, never the test set.
-    pub exam: &'a EvalImages,
-    /// Number of pairs spread over the space.
-    pub count: usize,
-    /// Rounds of measuring near the front after that, and where it is.
-    pub near_front: Option<(usize, NearFront)>,
-    /// Seed of the choice of subnets.
-    pub seed: u64,
-    /// The Parquet file; what it holds already is kept.
-    pub out: PathBuf,
+    images: EvalImages,
 }
 
 /// Measures until all pairs asked for are in the file, saving every half minute and at the end. `progress` hears of
@@ -45,15 +35,19 @@ pub struct CollectJob<'a> {
 ///
 /// # Errors
 /// A file of other subnets than this seed's, or [`SupernetError::Interrupted`] after `stop` was set (all is saved).
-pub fn collect(
-    job: &CollectJob<'_>,
+pub(crate) fn collect(
+    bundle: &OpenBundle,
+    job: &CollectRequest<'_>,
     stop: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(usize, &AccuracyPair),
 ) -> Result<Vec<AccuracyPair>> {
-    let space = job.supernet.space();
+    let (space, supernet) = (bundle.space(), bundle.supernet()?);
+    let resolutions = space.resolutions();
+    let calibration = bundle.real_calibration(resolutions)?;
+    let with = Instruments { supernet, calibration, images: bundle.held_out_images(resolutions)? };
     let done = if job.out.exists() { pairs::read(&job.out)? } else { Vec::new() };
     let known = pairs::architectures(&done, space, &job.out)?;
-    let mut collection = Collection { job, stop, done, known };
+    let mut collection = Collection { job, with, stop, done, known };
     let mut wanted = tilted_subnets(space, job.count, job.seed);
     collection.measure(&wanted, progress)?;
     if let Some((rounds, near_front)) = &job.near_front {
@@ -73,7 +67,8 @@ pub fn collect(
 
 /// The pairs of a file, on the way to those that are wanted.
 struct Collection<'a> {
-    job: &'a CollectJob<'a>,
+    job: &'a CollectRequest<'a>,
+    with: Instruments<'a>,
     stop: &'a AtomicBool,
     done: Vec<AccuracyPair>,
     /// Architectures that the file began with.
@@ -83,42 +78,48 @@ struct Collection<'a> {
 impl Collection<'_> {
     /// Measures what is missing of `wanted`, which begins with all that was wanted before.
     fn measure(&mut self, wanted: &[ArchSpec], progress: &mut dyn FnMut(usize, &AccuracyPair)) -> Result<()> {
-        let Collection { job, stop, done, known } = self;
-        let space = job.supernet.space();
+        let Collection { job, with, stop, done, known } = self;
+        let space = with.supernet.space();
         if known.iter().zip(wanted).any(|(known, wanted)| known != wanted) {
-            anyhow::bail!(AppError::OtherPairs { path: job.out.clone() });
+            return Err(Error::OtherPairs { path: job.out.clone() });
         }
         let mut saved_at = Instant::now();
         let mut failure = None;
         let left = &wanted[done.len().min(wanted.len())..];
-        measure_each(job.supernet, left, job.calibration, job.exam, &mut |index, Measured { accuracy, seconds }| {
-            let arch = &left[index];
-            let (a, b) = accuracy.top1_of_halves();
-            let pair = AccuracyPair {
-                subnet: AccuracyPair::subnet_json(space, arch),
-                resolution: arch.resolution(),
-                top1: accuracy.top1,
-                top5: accuracy.top5,
-                loss: accuracy.loss,
-                images: accuracy.images,
-                seed: job.seed,
-                seconds,
-                halves: Some(Halves { a, b }),
-            };
-            progress(done.len() + 1, &pair);
-            done.push(pair);
-            if saved_at.elapsed() > Duration::from_secs(30) {
-                failure = pairs::write(&job.out, done).err();
-                saved_at = Instant::now();
-            }
-            failure.is_none() && !stop.load(Ordering::Relaxed)
-        });
+        measure_each(
+            with.supernet,
+            left,
+            &with.calibration,
+            &with.images,
+            &mut |index, Measured { accuracy, seconds }| {
+                let arch = &left[index];
+                let (a, b) = accuracy.top1_of_halves();
+                let pair = AccuracyPair {
+                    subnet: AccuracyPair::subnet_json(space, arch),
+                    resolution: arch.resolution(),
+                    top1: accuracy.top1,
+                    top5: accuracy.top5,
+                    loss: accuracy.loss,
+                    images: accuracy.images,
+                    seed: job.seed,
+                    seconds,
+                    halves: Some(Halves { a, b }),
+                };
+                progress(done.len() + 1, &pair);
+                done.push(pair);
+                if saved_at.elapsed() > Duration::from_secs(30) {
+                    failure = pairs::write(&job.out, done).err();
+                    saved_at = Instant::now();
+                }
+                failure.is_none() && !stop.load(Ordering::Relaxed)
+            },
+        );
         if let Some(error) = failure {
             return Err(error.into());
         }
         pairs::write(&job.out, done)?;
         if done.len() < wanted.len() {
-            return Err(SupernetError::Interrupted).context(format!("{} pairs saved", done.len()));
+            return Err(Error::from(SupernetError::Interrupted).within(format!("{} pairs saved", done.len())));
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::folders::image_settings::ImageSettings;
 const BATCH: usize = 250;
 
 /// Labelled images in memory at each resolution that is asked for.
-pub struct EvalImages {
+pub(crate) struct EvalImages {
     batches: BTreeMap<u32, Vec<(Tensor, Tensor)>>,
 }
 
@@ -25,7 +25,7 @@ impl EvalImages {
     ///
     /// # Errors
     /// Images of another native size than `preprocessing` says.
-    pub fn new(
+    pub(crate) fn new(
         set: &ImageSet,
         preprocessing: &Preprocessing,
         resolutions: &[u32],
@@ -39,27 +39,27 @@ impl EvalImages {
     }
 
     /// The same images for another thread.
-    pub fn share(&self) -> Self {
+    pub(crate) fn share(&self) -> Self {
         let handle = |(images, labels): &(Tensor, Tensor)| (images.shallow_clone(), labels.shallow_clone());
         let share = |(resolution, batches): (&u32, &Vec<_>)| (*resolution, batches.iter().map(handle).collect());
         Self { batches: self.batches.iter().map(share).collect() }
     }
 
     /// Runs a calibrated subnet over all images.
-    pub fn evaluate(&self, subnet: &Subnet, statistics: &BnStatistics) -> Accuracy {
+    pub(crate) fn evaluate(&self, subnet: &Subnet, statistics: &BnStatistics) -> Accuracy {
         let batches = self.batches[&subnet.config().resolution].iter();
         evaluate(subnet, statistics, batches.map(|(images, labels)| (images, labels)))
     }
 }
 
 /// Images for batch-norm calibration at each resolution.
-pub struct CalibrationImages {
+pub(crate) struct CalibrationImages {
     batches: BTreeMap<u32, Vec<Tensor>>,
 }
 
 impl CalibrationImages {
     /// Batches that exist already, by resolution.
-    pub fn new(batches: BTreeMap<u32, Vec<Tensor>>) -> Self {
+    pub(crate) fn new(batches: BTreeMap<u32, Vec<Tensor>>) -> Self {
         Self { batches }
     }
 
@@ -67,7 +67,7 @@ impl CalibrationImages {
     ///
     /// # Errors
     /// Images of another native size than `preprocessing` says.
-    pub fn from_set(
+    pub(crate) fn from_set(
         set: &ImageSet,
         preprocessing: &Preprocessing,
         (count, size): (usize, usize),
@@ -87,7 +87,7 @@ impl CalibrationImages {
     ///
     /// # Errors
     /// Images of another native size than `settings` say.
-    pub fn of_training(
+    pub(crate) fn of_training(
         train: &ImageSet,
         settings: &ImageSettings,
         resolutions: &[u32],
@@ -98,7 +98,7 @@ impl CalibrationImages {
     }
 
     /// The same images for another thread.
-    pub fn share(&self) -> Self {
+    pub(crate) fn share(&self) -> Self {
         let share = |(resolution, batches): (&u32, &Vec<Tensor>)| {
             (*resolution, batches.iter().map(Tensor::shallow_clone).collect())
         };
@@ -106,7 +106,7 @@ impl CalibrationImages {
     }
 
     /// Statistics of `subnet` at its own resolution.
-    pub fn calibrate(&self, subnet: &Subnet) -> BnStatistics {
+    pub(crate) fn calibrate(&self, subnet: &Subnet) -> BnStatistics {
         calibrate(subnet, &self.batches[&subnet.config().resolution])
     }
 }

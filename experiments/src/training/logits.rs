@@ -1,9 +1,8 @@
 //! Logits of given tensors, for comparing with other frameworks (`ofa eval --logits`).
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::Result;
 use search::arch::ArchSpec;
 use supernet::calibrate::calibrate;
 use supernet::import::HostArray;
@@ -13,35 +12,15 @@ use supernet::supernet::Supernet;
 use supernet::tensors::{from_tensor, to_tensor};
 use tch::{Kind, Tensor};
 
-use crate::error::AppError;
-
-/// Where a subnet's batch-norm statistics come from.
-#[derive(Clone, Debug)]
-pub enum BatchNormSource {
-    /// The running statistics stored with the weights.
-    Stored,
-    /// The array `batches` `[B, N, 3, H, W]` of an `.npz` file, used at its own size, batch by batch.
-    Calibrate(PathBuf),
-}
-
-impl std::str::FromStr for BatchNormSource {
-    type Err = AppError;
-
-    fn from_str(text: &str) -> Result<Self, AppError> {
-        match text.split_once(':') {
-            None if text == "stored" => Ok(Self::Stored),
-            Some(("calibrate", path)) if !path.is_empty() => Ok(Self::Calibrate(path.into())),
-            _ => Err(AppError::BatchNormSource { given: text.to_owned() }),
-        }
-    }
-}
+use crate::error::{Error, Result};
+use crate::torch::BatchNormSource;
 
 /// Runs every subnet on the array of its own resolution (`r128`, `r160`, … float32 `[N, 3, r, r]`, equal N) of the file
 /// `inputs` and writes `logits` `[subnets, N, classes]` to `out`.
 ///
 /// # Errors
 /// A missing or misshapen array, or a file that cannot be read or written.
-pub fn write_logits(
+pub(crate) fn write_logits(
     supernet: &Supernet,
     archs: &[ArchSpec],
     inputs: &Path,
@@ -69,17 +48,17 @@ pub fn write_logits(
     }
     if let Some(odd) = rows.iter().position(|row| row.size() != rows[0].size()) {
         let reason = format!("`r{}` holds another number of images", archs[odd].resolution());
-        anyhow::bail!(AppError::FileInFolder { path: inputs.to_path_buf(), reason });
+        return Err(Error::FileInFolder { path: inputs.to_path_buf(), reason });
     }
     let logits = Tensor::stack(&rows, 0).to_kind(Kind::Float);
     Ok(write_npz(out, &[("logits", &from_tensor(&logits))])?)
 }
 
 fn array(arrays: &BTreeMap<String, HostArray>, name: &str, path: &Path, dimensions: usize) -> Result<Tensor> {
-    let refuse = |reason: String| AppError::FileInFolder { path: path.to_path_buf(), reason };
+    let refuse = |reason: String| Error::FileInFolder { path: path.to_path_buf(), reason };
     let found = arrays.get(name).ok_or_else(|| refuse(format!("array `{name}` is missing")))?;
     if found.shape().len() != dimensions {
-        return Err(refuse(format!("array `{name}` has shape {:?}, not {dimensions} dimensions", found.shape())).into());
+        return Err(refuse(format!("array `{name}` has shape {:?}, not {dimensions} dimensions", found.shape())));
     }
     Ok(to_tensor(found).to_kind(Kind::Float))
 }

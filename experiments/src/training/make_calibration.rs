@@ -4,23 +4,23 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use search::arch::ArchSpec;
 use search::space::SearchSpace;
 use search::subnet::SubnetConfig;
-use supernet::data::{DataSource, ImageSet};
+use supernet::data::ImageSet;
 use supernet::distill::{DistillSettings, DistillStep, distill, mismatch, natural_noise, to_bytes};
 use supernet::statistics::BnStatistics;
 use supernet::supernet::Supernet;
 use supernet::tensors::Metadata;
-use tch::{Device, Tensor};
+use tch::Tensor;
 
+use crate::error::Result;
 use crate::folders::calibration_file;
 use crate::folders::image_settings::ImageSettings;
-use crate::folders::supernet_file::load_supernet;
 use crate::training::images::CalibrationImages;
+use crate::training::open_bundle::OpenBundle;
 use crate::training::sample::{distinct, resolutions_of};
 
 /// Bytes of pixels in a file.
@@ -28,7 +28,7 @@ const MOST_BYTES: usize = 900_000;
 
 /// How to make the images.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DistillPlan {
+pub(crate) struct DistillPlan {
     /// How many.
     pub images: usize,
     /// Height and width; they are resized to each subnet's resolution.
@@ -47,10 +47,19 @@ pub struct DistillPlan {
 
 impl DistillPlan {
     /// As many images of at most 64 pixels as the file may hold, at most 256, in one batch; 600 updates for 32 subnets.
-    pub fn for_native_size(native_size: usize, seed: u64) -> Self {
+    pub(crate) fn for_native_size(native_size: usize, seed: u64) -> Self {
         let size = native_size.min(64);
         let images = (MOST_BYTES / (3 * size * size)).min(256);
         Self { images, size, batch: images, steps: 600, learning_rate: 0.1, pool: 32, seed }
+    }
+
+    /// [`DistillPlan::for_native_size`] of `bundle`, with its seed.
+    ///
+    /// # Errors
+    /// A missing or damaged file.
+    pub(crate) fn for_bundle(bundle: &OpenBundle) -> Result<Self> {
+        let settings = bundle.settings()?;
+        Ok(Self::for_native_size(settings.preprocessing.native_size, settings.seed))
     }
 
     /// The subnets whose statistics are matched, all different: the largest and the smallest at the lowest, the middle
@@ -74,7 +83,7 @@ impl DistillPlan {
 
 /// Distilled images with the story of how they came about.
 #[derive(Debug)]
-pub struct DistilledImages {
+pub(crate) struct DistilledImages {
     /// u8 `[N, S, S, 3]`.
     pub images: Tensor,
     /// What was asked for.
@@ -91,7 +100,7 @@ pub struct DistilledImages {
 ///
 /// # Errors
 /// Images of another size than `settings` say.
-pub fn make(
+pub(crate) fn make(
     supernet: &Supernet,
     settings: &ImageSettings,
     train: &ImageSet,
@@ -136,7 +145,7 @@ impl DistilledImages {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
+    pub(crate) fn write(&self, folder: &Path) -> Result<PathBuf> {
         let DistillPlan { images, size, batch, steps, learning_rate, pool, seed } = self.plan;
         let about = format!(
             "{images} images, {size} x {size}, for batch-norm calibration of any subnet of {}. They are not photographs: \
@@ -162,25 +171,18 @@ impl DistilledImages {
     }
 }
 
-/// [`make`] for the bundle in `folder` with the training images of `data`; writes them there. Without a plan, that of
-/// [`DistillPlan::for_native_size`] with the bundle's seed.
+/// Makes images for `bundle` with the training images of its source, and puts them there.
 ///
 /// # Errors
 /// A damaged bundle, images that cannot be read, a file that cannot be written.
-pub fn make_for_bundle(
-    folder: &Path,
-    space: &SearchSpace,
-    data: &DataSource,
-    plan: Option<DistillPlan>,
-    device: Device,
+pub(crate) fn make_for_bundle(
+    bundle: &OpenBundle,
+    plan: &DistillPlan,
     progress: &mut dyn FnMut(DistillStep),
 ) -> Result<DistilledImages> {
-    let supernet = load_supernet(folder, space, device)?;
-    let settings = ImageSettings::of_bundle(folder)?;
-    let (train, _) = settings.training(data, space)?;
-    let plan = plan.unwrap_or_else(|| DistillPlan::for_native_size(settings.preprocessing.native_size, settings.seed));
-    let made = make(&supernet, &settings, &train, &plan, progress)?;
-    made.write(folder)?;
+    let (supernet, settings) = (bundle.supernet()?, bundle.settings()?);
+    let made = make(supernet, settings, &bundle.training()?.train, plan, progress)?;
+    made.write(bundle.bundle().folder())?;
     Ok(made)
 }
 

@@ -15,7 +15,7 @@ use crate::training::images::{CalibrationImages, EvalImages};
 
 /// What measuring one subnet gave.
 #[derive(Clone, Debug)]
-pub struct Measured {
+pub(crate) struct Measured {
     /// How good it is.
     pub accuracy: Accuracy,
     /// Seconds it took.
@@ -26,7 +26,7 @@ pub struct Measured {
 ///
 /// On a CPU several subnets are measured at a time, each by one thread: small networks leave several threads waiting for
 /// one another, and so the numbers do not depend on how many threads there are.
-pub fn measure_each(
+pub(crate) fn measure_each(
     supernet: &Supernet,
     archs: &[ArchSpec],
     calibration: &CalibrationImages,
@@ -77,7 +77,12 @@ pub fn measure_each(
 }
 
 /// Calibrates and measures one subnet of `supernet`.
-pub fn measure(supernet: &Supernet, arch: &ArchSpec, calibration: &CalibrationImages, exam: &EvalImages) -> Accuracy {
+pub(crate) fn measure(
+    supernet: &Supernet,
+    arch: &ArchSpec,
+    calibration: &CalibrationImages,
+    exam: &EvalImages,
+) -> Accuracy {
     let subnet = supernet.subnet(&supernet.space().resolve(arch));
     exam.evaluate(&subnet, &calibration.calibrate(&subnet))
 }

@@ -14,14 +14,14 @@ use crate::folders::recipe_file::{Normalisation, PrecisionChoice, Recipe, Recipe
 ///
 /// # Errors
 /// As [`Recipe::load`]; a value out of range.
-pub fn load(path: &Path, overrides: &[String]) -> Result<Recipe, RecipeError> {
+pub(crate) fn load(path: &Path, overrides: &[String]) -> Result<Recipe, RecipeError> {
     let recipe = Recipe::load(path, overrides)?;
     plan(&recipe, Precision::Fp32).check()?;
     Ok(recipe)
 }
 
 /// The run that this recipe describes, feature maps in `precision` (see [`precision_on`]).
-pub fn plan(recipe: &Recipe, precision: Precision) -> TrainPlan {
+pub(crate) fn plan(recipe: &Recipe, precision: Precision) -> TrainPlan {
     let mut trained_expands = 1;
     let mut learning_rate = 1.0;
     let phases = recipe.phases.iter().map(|phase| {

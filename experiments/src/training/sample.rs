@@ -9,7 +9,7 @@ use search::space::SearchSpace;
 
 /// `count` distinct subnets, or all of a smaller space: the largest and the smallest at every resolution, then random
 /// ones, each tilted by its own strength drawn evenly from −4 to 4.
-pub fn tilted_subnets(space: &SearchSpace, count: usize, seed: u64) -> Vec<ArchSpec> {
+pub(crate) fn tilted_subnets(space: &SearchSpace, count: usize, seed: u64) -> Vec<ArchSpec> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let resolutions = space.resolutions();
     let ends = resolutions.iter().flat_map(|&resolution| [space.largest(resolution), space.smallest(resolution)]);

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
 use search::space::SearchSpace;
 use serde_json::json;
 use storage::atomic::write_atomically;
@@ -16,13 +15,16 @@ use supernet::supernet::Supernet;
 use supernet::train::{Epoch, Observer, Position, Precision, Start, Step, Trainer};
 use tch::Device;
 
+use crate::error::{Error, Result, Within};
 use crate::folders::bundle::Bundle;
 use crate::folders::digest::fnv1a;
 use crate::folders::names;
 use crate::folders::recipe_file::Recipe;
 use crate::folders::run_dir::{Metrics, RunDir};
 use crate::folders::supernet_file::{StoredAs, load_supernet, round_to, save_supernet};
-use crate::training::energy::{EnergyReport, EnergySettings, Meter, TrainingEnergy};
+use crate::torch::{Progress, StepReport, Trained};
+use crate::training::energy::ledger::{Meter, TrainingEnergy};
+use crate::training::energy::settings::EnergySettings;
 use crate::training::images::{CalibrationImages, EvalImages};
 use crate::training::measure_accuracy::measure;
 use crate::training::plan;
@@ -30,7 +32,7 @@ use crate::training::sample::tilted_subnets;
 
 /// What to train and where to keep it.
 #[derive(Clone, Debug)]
-pub struct TrainJob {
+pub(crate) struct TrainJob {
     /// The checked recipe.
     pub recipe: Recipe,
     /// Its space.
@@ -51,25 +53,6 @@ pub struct TrainJob {
     pub energy: EnergySettings,
 }
 
-/// Progress as a caller may want to show it.
-pub trait Progress {
-    /// Before the first step: steps of each phase with its name, and where the run starts.
-    fn begin(&mut self, phases: &[(String, u64)], position: Position);
-    /// After a step.
-    fn step(&mut self, step: &Step);
-    /// After an epoch: its line for the log.
-    fn epoch(&mut self, line: &str);
-}
-
-/// What comes out of a run besides its folder.
-#[derive(Debug)]
-pub struct Trained {
-    /// The weights.
-    pub supernet: Supernet,
-    /// What they cost.
-    pub energy: EnergyReport,
-}
-
 struct Log<'p> {
     progress: &'p mut dyn Progress,
     metrics: Metrics,
@@ -85,7 +68,15 @@ struct Log<'p> {
 impl Observer for Log<'_> {
     fn step(&mut self, step: &Step) -> bool {
         self.energy.step(step.position.phase);
-        self.progress.step(step);
+        self.progress.step(&StepReport {
+            phase: step.position.phase,
+            step: step.position.step,
+            phase_steps: step.phase_steps,
+            global_step: step.position.global_step,
+            images: step.images,
+            seconds: step.seconds,
+            loss: step.loss,
+        });
         !self.stop.load(Ordering::Relaxed)
     }
 
@@ -140,7 +131,7 @@ impl Observer for Log<'_> {
 /// # Errors
 /// Images or recipe that do not fit, a folder that holds another run, a stop on request
 /// ([`SupernetError::Interrupted`], state saved).
-pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Trained> {
+pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Trained> {
     let meter = Meter::start(job.device, &job.energy);
     let TrainJob { recipe, space, .. } = job;
     let options = LoadOptions {
@@ -165,10 +156,10 @@ pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress)
         }
         None => None,
     };
-    let run = RunDir::open(&job.out).with_context(|| format!("run folder {}", job.out.display()))?;
+    let run = RunDir::open(&job.out).within(|| format!("run folder {}", job.out.display()))?;
     let was_begun = run.is_begun();
     if was_begun && !job.resume {
-        anyhow::bail!(crate::error::AppError::RunExists { path: job.out.clone() });
+        return Err(Error::RunExists { path: job.out.clone() });
     }
     let plan = plan::plan(recipe, precision);
     let calibration = plan.calibration;
@@ -186,12 +177,12 @@ pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress)
         job.resume,
     )?;
     let energy = TrainingEnergy::keep(meter, run.path(), was_begun, &plan, &trainer.phase_steps())?;
-    run.write(names::RECIPE, &serde_yaml::to_string(recipe)?)?;
+    run.write(names::RECIPE, &serde_yaml::to_string(recipe).expect("plain data"))?;
     run.write(names::SPACE, &space.to_yaml())?;
     preprocessing.describe(None, train_set.class_names()).write(&run.path().join(names::PREPROCESSING))?;
     let names = recipe.phases.iter().map(|phase| phase.name.clone());
     let phases: Vec<(String, u64)> = names.zip(trainer.phase_steps()).collect();
-    progress.begin(&phases, trainer.position());
+    progress.begin(&phases, trainer.position().global_step);
     let resolutions = space.resolutions();
     let exam = EvalImages::new(&held_out, &preprocessing, resolutions, job.device)?;
     let calibration =
@@ -226,7 +217,7 @@ pub fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress)
         // The bundle is written; not every source has a test set.
         Err(error) => progress.epoch(&format!("no report on a test set: {error}")),
     }
-    Ok(Trained { supernet, energy: energy.finish(&run.bundle())? })
+    Ok(Trained { parameters: supernet.parameter_count() as u64, energy: energy.finish(&run.bundle())? })
 }
 
 /// The weights, with the statistics of the largest subnet stored in them.
@@ -270,7 +261,7 @@ fn final_report(
             "test_images": accuracy.images,
         }));
     }
-    Ok(run.write(names::TEST_REPORT, &format!("{}\n", serde_json::to_string_pretty(&rows)?))?)
+    Ok(run.write(names::TEST_REPORT, &format!("{:#}\n", serde_json::Value::Array(rows)))?)
 }
 
 /// Over the bits of all weights in order.

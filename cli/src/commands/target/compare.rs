@@ -1,7 +1,7 @@
 //! `ofa target validate` and `diff`: targets against measurements, and against each other.
 
 use anyhow::Result;
-use experiments::error::AppError;
+use experiments::error::Error;
 use experiments::target as targets;
 use experiments::target::agreement::{self, Affine, Agreement, Validation};
 use hw_targets::diff::Difference;
@@ -39,10 +39,10 @@ pub(crate) fn validate(
     Ok(())
 }
 
-fn keep_corrected(target: &Target, name: &str, validations: &[Validation]) -> Result<Target> {
+fn keep_corrected(target: &Target, name: &str, validations: &[Validation]) -> Result<Target, Error> {
     let corrections: Vec<(Quantity, Correction)> = validations.iter().filter_map(stored).collect();
     if corrections.is_empty() {
-        return Err(AppError::NoCorrection.into());
+        return Err(Error::NoCorrection);
     }
     targets::keep::keep_corrected(target, name, &corrections)
 }

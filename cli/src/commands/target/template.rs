@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use experiments::error::Error;
 use experiments::{operator_models, target as targets};
 use hw_targets::target::Target;
 use search::space::SearchSpace;
@@ -28,7 +29,7 @@ pub(crate) fn run(
         ));
     }
     if let Some(table) = &list.table {
-        file.map(|file| table.write_csv(file)).transpose()?;
+        file.map(|file| table.write_csv(file)).transpose().map_err(Error::from)?;
         models.map(|folder| operator_models::write(table, folder)).transpose()?;
     }
     let out = file.or(models);
@@ -45,7 +46,7 @@ pub(crate) fn run(
         }
         (Some(table), None) => {
             let mut text = Vec::new();
-            table.write_rows(&mut text)?;
+            table.write_rows(&mut text).map_err(Error::from)?;
             output.line(String::from_utf8_lossy(&text).trim_end())
         }
     }

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
 use tch::Device;
 
-use super::EnergySettings;
 use crate::instruments::counters::counter_of;
 use crate::instruments::energy_counter::EnergyCounter;
 use crate::instruments::nvml::Nvml;
+use crate::training::energy::report::EnergySource;
+use crate::training::energy::settings::EnergySettings;
 
 /// For so many seconds a counter may stand still; then what passed is estimated. Some virtual machines show counters
 /// that never move.
@@ -58,17 +58,6 @@ fn busy_seconds() -> f64 {
 fn busy_seconds() -> f64 {
     static BEGAN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     BEGAN.get_or_init(Instant::now).elapsed().as_secs_f64() * supernet::device::threads() as f64
-}
-
-/// Whence a number of joules comes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EnergySource {
-    /// The counter, or what was multiplied.
-    pub by: String,
-    /// Whether it was counted, not estimated.
-    pub is_measured: bool,
-    /// What is included.
-    pub scope: String,
 }
 
 /// A power that is stated, not measured.

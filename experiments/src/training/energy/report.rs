@@ -6,13 +6,33 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::meter::EnergySource;
-use super::{EnergySettings, Phase};
-use crate::error::AppError;
+use crate::error::Error;
+use crate::training::energy::settings::EnergySettings;
 
 const SCHEMA: &str = "ofa.training-energy/1";
 const NOT_INCLUDED: &str = "not included: main memory, disks, losses of the power supply, cooling";
 const JOULES_PER_KWH: f64 = 3.6e6;
+
+/// Whence a number of joules comes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EnergySource {
+    /// The counter, or what was multiplied.
+    pub by: String,
+    /// Whether it was counted, not estimated.
+    pub is_measured: bool,
+    /// What is included.
+    pub scope: String,
+}
+
+/// A phase as far as energy is concerned.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Phase {
+    pub(super) name: String,
+    pub(super) epochs: u64,
+    pub(super) steps: u64,
+    /// Whether it trains the largest network alone, as if there were no others.
+    pub(super) is_full_network: bool,
+}
 
 /// What all starts of a run spent. This is what a resumed run goes on from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +52,7 @@ pub struct EnergySums {
 /// Joules that became known in one way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SourceSum {
-    /// In which way.
+    /// What counted or estimated them.
     #[serde(flatten)]
     pub source: EnergySource,
     /// Joules.
@@ -60,13 +80,13 @@ impl EnergySums {
     }
 
     /// The sums in the file, if there is one.
-    pub(super) fn read(path: &Path) -> Result<Option<EnergySums>, AppError> {
+    pub(super) fn read(path: &Path) -> Result<Option<EnergySums>, Error> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(AppError::Read { path: path.to_path_buf(), source }),
+            Err(source) => return Err(Error::Read { path: path.to_path_buf(), source }),
         };
-        let refused = |reason: String| AppError::FileInFolder { path: path.to_path_buf(), reason };
+        let refused = |reason: String| Error::FileInFolder { path: path.to_path_buf(), reason };
         let file: FileRead = serde_json::from_str(&text).map_err(|error| refused(error.to_string()))?;
         if file.schema != SCHEMA {
             return Err(refused(format!("schema `{}` instead of `{SCHEMA}`", file.schema)));
@@ -136,7 +156,7 @@ pub struct EnergyReport {
     schema: &'static str,
     /// All joules.
     pub energy_j: f64,
-    /// The same in kilowatt-hours.
+    /// All joules in kilowatt-hours.
     pub energy_kwh: f64,
     /// How they are known.
     pub energy_method: String,
