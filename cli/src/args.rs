@@ -6,16 +6,15 @@ mod target;
 mod training_energy;
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use experiments::error::Error;
+use experiments::torch::{BatchNormSource, DataSource, DeviceChoice};
 
-#[cfg(feature = "torch")]
-pub(crate) use self::predictor::CollectArgs;
-pub(crate) use self::predictor::{FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
+pub(crate) use self::predictor::{CollectArgs, FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
 pub(crate) use self::search::SearchArgs;
-#[cfg(feature = "torch")]
-pub(crate) use self::target::MeasureArgs;
-pub(crate) use self::target::{EnergyArgs, SchemaOf, TargetCommand, TargetFitArgs};
+pub(crate) use self::target::{EnergyArgs, MeasureArgs, SchemaOf, TargetCommand, TargetFitArgs};
 pub(crate) use self::training_energy::TrainingEnergyArgs;
 
 /// Once-for-all architecture search: one supernet, one table per device, the best subnet within a budget.
@@ -46,6 +45,14 @@ pub(crate) enum Format {
     Human,
     /// For programs.
     Json,
+}
+
+/// A value whose own error, with its hint, says what is wrong with it.
+fn parse<T: FromStr>(text: &str) -> Result<T, Error>
+where
+    Error: From<T::Err>,
+{
+    Ok(text.parse()?)
 }
 
 /// The verbs.
@@ -80,11 +87,10 @@ pub(crate) enum Command {
 
 /// Where and with how many threads to compute.
 #[derive(Clone, Debug, Args)]
-#[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "without LibTorch there is only one device"))]
 pub(crate) struct Compute {
     /// Where to compute: auto, cpu or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[arg(long, default_value = "auto", value_parser = parse::<DeviceChoice>)]
+    pub(crate) device: DeviceChoice,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }
@@ -134,7 +140,6 @@ pub(crate) enum SpaceCommand {
 
 /// `ofa train`.
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "answered by an error without LibTorch"))]
 pub(crate) struct TrainArgs {
     /// The recipe (YAML)
     pub(crate) recipe: PathBuf,
@@ -148,8 +153,8 @@ pub(crate) struct TrainArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
     /// Images; replaces the recipe's: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
-    #[arg(long)]
-    pub(crate) data: Option<String>,
+    #[arg(long, value_parser = parse::<DataSource>)]
+    pub(crate) data: Option<DataSource>,
     /// Longest time between two checkpoints, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) save_every: u64,
@@ -164,7 +169,6 @@ pub(crate) struct TrainArgs {
 
 /// `ofa eval`.
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "answered by an error without LibTorch"))]
 #[command(group = clap::ArgGroup::new("network").required(true))]
 #[command(group = clap::ArgGroup::new("choice").args(["subnet", "subnets", "largest", "smallest"]))]
 pub(crate) struct EvalArgs {
@@ -175,8 +179,8 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "FOLDER", group = "network", conflicts_with = "choice")]
     pub(crate) extracted: Option<PathBuf>,
     /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
-    #[arg(long, required_unless_present = "logits")]
-    pub(crate) data: Option<String>,
+    #[arg(long, required_unless_present = "logits", value_parser = parse::<DataSource>)]
+    pub(crate) data: Option<DataSource>,
     /// Which of the images
     #[arg(long, value_enum, default_value_t = PartArg::Test, conflicts_with = "extracted")]
     pub(crate) part: PartArg,
@@ -205,8 +209,8 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "IN.npz", requires = "logits")]
     pub(crate) inputs: Option<PathBuf>,
     /// Batch-norm statistics for --logits: stored, or calibrate:CAL.npz (array `batches` [B, N, 3, H, W])
-    #[arg(long, default_value = "stored", requires = "logits")]
-    pub(crate) batch_norm: String,
+    #[arg(long, default_value = "stored", requires = "logits", value_parser = parse::<BatchNormSource>)]
+    pub(crate) batch_norm: BatchNormSource,
     #[command(flatten)]
     pub(crate) compute: Compute,
 }
@@ -230,7 +234,6 @@ pub(crate) enum CalibrationArg {
 }
 
 #[derive(Debug, Subcommand)]
-#[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "answered by an error without LibTorch"))]
 pub(crate) enum CalibrationCommand {
     /// Distil images whose batch-norm statistics match those of the data, and put them into the bundle
     Make {
@@ -255,14 +258,13 @@ pub(crate) enum CalibrationCommand {
 
 /// `ofa calibration`.
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "answered by an error without LibTorch"))]
 pub(crate) struct CalibrationArgs {
     /// A bundle, by name or path
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) supernet: String,
     /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
-    #[arg(long)]
-    pub(crate) data: String,
+    #[arg(long, value_parser = parse::<DataSource>)]
+    pub(crate) data: DataSource,
     #[command(flatten)]
     pub(crate) compute: Compute,
 }
@@ -284,7 +286,6 @@ pub(crate) enum ImportCommand {
 
 /// `ofa import`.
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "answered by an error without LibTorch"))]
 pub(crate) struct ImportArgs {
     /// The checkpoint; tensors are read, nothing in it is executed
     pub(crate) checkpoint: PathBuf,
@@ -298,7 +299,6 @@ pub(crate) struct ImportArgs {
 
 /// `ofa export`.
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "answered by an error without LibTorch"))]
 pub(crate) struct ExportArgs {
     /// A bundle, by name or path
     #[arg(long, value_name = "BUNDLE")]
@@ -310,8 +310,8 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_enum, default_value_t = WeightsForm::Safetensors)]
     pub(crate) to: WeightsForm,
     /// Images to calibrate with instead of the bundle's own: parquet:PATH, cifar:FOLDER, folder:FOLDER or idx:FOLDER
-    #[arg(long)]
-    pub(crate) data: Option<String>,
+    #[arg(long, value_parser = parse::<DataSource>)]
+    pub(crate) data: Option<DataSource>,
     /// Folder for the weights and what is needed to feed them
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: PathBuf,

@@ -1,53 +1,42 @@
 //! From any error to one paragraph on stderr and an exit code.
 
-use std::error::Error as StdError;
+use std::error::Error as _;
 use std::io::{self, Write};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use experiments::error::AppError;
-use hw_targets::error::HwError;
-use network::units::UnitError;
-use predictors::error::PredictorError;
-use search::error::SearchError;
+use experiments::error::Error;
 use storage::failure::{Failure, FailureKind};
-use supernet::import::TensorFileError;
 
+use crate::hints::worded;
 use crate::output::OutputClosed;
 
 const INTERRUPTED: u8 = 130;
 
-/// What one error of ours says about itself.
-struct Known {
-    kind: FailureKind,
-    hint: Option<String>,
-    /// File, line and field, and the message without them.
-    place: Option<(String, String)>,
-    interrupted: bool,
-}
-
-impl Known {
-    fn new(kind: FailureKind, hint: Option<String>) -> Self {
-        Self { kind, hint, place: None, interrupted: false }
-    }
-}
-
 /// Tells the user, and gives the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| cause.is::<OutputClosed>()) {
+    if error.is::<OutputClosed>() {
         return 0;
     }
+    let known = error.downcast_ref::<Error>();
+    let located = known.and_then(Failure::place);
+    let message = match &located {
+        Some(at) => one_paragraph(&at.message),
+        None => chain(error),
+    };
+    let hint = known.and_then(Failure::hint);
+    print(&message, located.as_ref().map(|at| at.place.as_str()), hint.as_deref());
+    match known {
+        Some(error) if error.is_interruption() => INTERRUPTED,
+        Some(error) => error.kind().exit_code(),
+        None => FailureKind::Io.exit_code(),
+    }
+}
+
+/// What happened, and why, down to the first cause.
+fn chain(error: &anyhow::Error) -> String {
     let mut message = String::new();
-    let (mut code, mut place, mut hint) = (None, None, None);
     for cause in error.chain() {
-        let mut text = one_paragraph(cause);
-        if let Some(known) = known(cause) {
-            code.get_or_insert(if known.interrupted { INTERRUPTED } else { known.kind.exit_code() });
-            hint = hint.or(known.hint);
-            if let Some((where_, rest)) = known.place {
-                text = rest;
-                place.get_or_insert(where_);
-            }
-        }
+        let text = one_paragraph(&cause.to_string());
         // Many errors say in their own words what their source says.
         if message.contains(&text) {
             continue;
@@ -57,12 +46,7 @@ pub(crate) fn report(error: &anyhow::Error) -> u8 {
         }
         message.push_str(&text);
     }
-    let full = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
-    if full.clone().any(|error| error.kind() == io::ErrorKind::StorageFull) {
-        hint.get_or_insert("free some space on that disk".to_owned());
-    }
-    print(&message, place.as_deref(), hint.as_deref());
-    code.unwrap_or(FailureKind::Io.exit_code())
+    message
 }
 
 /// Ends the process.
@@ -94,7 +78,7 @@ pub(crate) fn refuse_arguments(error: &clap::Error) -> u8 {
         }
         _ => {}
     }
-    let source = error.source().and_then(known).and_then(|known| known.hint);
+    let source = error.source().and_then(|source| source.downcast_ref::<Error>()).and_then(Failure::hint);
     let suggestions = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
     let suggested = suggestions.into_iter().find_map(|kind| match error.get(kind)? {
         ContextValue::String(word) => Some(format!("did you mean `{word}`?")),
@@ -117,111 +101,12 @@ pub(crate) fn refuse_arguments(error: &clap::Error) -> u8 {
 
 fn print(message: &str, place: Option<&str>, hint: Option<&str>) {
     let place = place.map_or(String::new(), |place| format!("  --> {place}\n"));
-    let hint = hint.map_or(String::new(), |hint| format!("hint: {hint}\n"));
-    let _ = write!(io::stderr(), "error: {message}\n{place}{hint}");
+    let hint = hint.map_or(String::new(), |hint| format!("hint: {}\n", worded(hint)));
+    let _ = write!(io::stderr(), "error: {}\n{place}{hint}", worded(message));
 }
 
-fn one_paragraph(error: &(dyn StdError + 'static)) -> String {
-    let text = error.to_string();
-    #[cfg(feature = "torch")]
-    if error.is::<tch::TchError>() {
-        // What follows is LibTorch's own call stack.
-        return text.lines().next().unwrap_or_default().to_owned();
-    }
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn known(error: &(dyn StdError + 'static)) -> Option<Known> {
-    if let Some(error) = error.downcast_ref::<AppError>() {
-        let mut known = Known::new(error.kind(), error.hint());
-        known.place = error.place().map(|place| (place, one_paragraph(error)));
-        known.interrupted = matches!(error, AppError::Interrupted);
-        return Some(known);
-    }
-    if let Some(error) = error.downcast_ref::<UnitError>() {
-        return Some(Known::new(error.kind(), error.hint()));
-    }
-    if let Some(error) = error.downcast_ref::<HwError>() {
-        let mut known = Known::new(error.kind(), error.hint());
-        known.place = hw_place(error);
-        return Some(known);
-    }
-    if let Some(error) = error.downcast_ref::<SearchError>() {
-        return Some(Known::new(error.kind(), error.hint()));
-    }
-    if let Some(error) = error.downcast_ref::<PredictorError>() {
-        return Some(Known::new(error.kind(), error.hint()));
-    }
-    if let Some(error) = error.downcast_ref::<TensorFileError>() {
-        return Some(Known::new(error.kind(), error.hint()));
-    }
-    #[cfg(feature = "torch")]
-    if let Some(known) = known_to_torch(error) {
-        return Some(known);
-    }
-    None
-}
-
-#[cfg(feature = "torch")]
-fn known_to_torch(error: &(dyn StdError + 'static)) -> Option<Known> {
-    use experiments::recipe::RecipeError;
-    use supernet::data::DataError;
-    use supernet::device::DeviceError;
-    use supernet::error::SupernetError;
-    use supernet::import::ofa_mbv3::ImportError;
-
-    if let Some(error) = error.downcast_ref::<SupernetError>() {
-        let interrupted = matches!(error, SupernetError::Interrupted);
-        return Some(Known { interrupted, ..Known::new(error.kind(), error.hint()) });
-    }
-    if let Some(error) = error.downcast_ref::<RecipeError>() {
-        return Some(Known::new(error.kind(), error.hint()));
-    }
-    if let Some(error) = error.downcast_ref::<DataError>() {
-        return Some(Known::new(error.kind(), error.hint()));
-    }
-    if let Some(error) = error.downcast_ref::<DeviceError>() {
-        return Some(Known::new(error.kind(), error.hint()));
-    }
-    if let Some(error) = error.downcast_ref::<ImportError>() {
-        return Some(Known::new(error.kind(), error.hint()));
-    }
-    None
-}
-
-/// `table.csv:14: latency_ms`, and the message without it.
-fn hw_place(error: &HwError) -> Option<(String, String)> {
-    use hw_targets::error::Place;
-
-    let at = |place: &Place| match place {
-        Place::Line(line) => format!(":{line}"),
-        Place::Row(row) => format!(": row {row}"),
-    };
-    Some(match error {
-        HwError::BadCell { path, place, column, value, problem } => {
-            (format!("{}{}: {column}", path.display(), at(place)), format!("{column} is {value:?}, which {problem}"))
-        }
-        HwError::BadLayer { path, line, field, problem, .. } => {
-            (format!("{}:{line}: {field}", path.display()), format!("{field}: {problem}"))
-        }
-        HwError::EmptyLayers { path } => (path.display().to_string(), "there is no layer in it".to_owned()),
-        HwError::BadField { path, field, problem } => {
-            (format!("{}: {field}", path.display()), format!("{field}: {problem}"))
-        }
-        HwError::MissingColumn { path, column, .. } => {
-            (path.display().to_string(), format!("column {column:?} is missing"))
-        }
-        HwError::Duplicate { path, place, first, op } => {
-            (format!("{}{}", path.display(), at(place)), format!("the same operator as in {first}: {op}"))
-        }
-        HwError::Defect { path, place, op, problem } => {
-            (format!("{}{}", path.display(), at(place)), format!("{op}: {problem}"))
-        }
-        HwError::NoNetworks { path } => (path.display().to_string(), "no measured network is in it".to_owned()),
-        HwError::Malformed { path, format, problem } => {
-            (path.display().to_string(), format!("not a readable {format} file: {}", problem.trim()))
-        }
-        HwError::EmptyTable { path } => (path.display().to_string(), "no operator in it could be used".to_owned()),
-        _ => return None,
-    })
+/// On one line, without the call stack that LibTorch adds to its messages.
+fn one_paragraph(text: &str) -> String {
+    let said = text.lines().take_while(|line| !line.starts_with("Exception raised from"));
+    said.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
 }

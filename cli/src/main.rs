@@ -4,9 +4,9 @@ mod allocator;
 mod args;
 mod commands;
 mod exit;
+mod hints;
 mod interrupt;
 mod output;
-#[cfg(feature = "torch")]
 mod progress;
 
 use clap::Parser;

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Stdout, Write};
 
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
+use experiments::error::Error;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
@@ -103,7 +104,7 @@ impl Output {
 fn stdout_error(error: io::Error) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::BrokenPipe => OutputClosed.into(),
-        _ => anyhow::Error::new(error).context("cannot write the results to standard output"),
+        _ => Error::from(error).within("cannot write the results to standard output").into(),
     }
 }
 

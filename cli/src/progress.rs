@@ -1,8 +1,7 @@
 //! How a training run is shown: a bar with images/s and time left on a terminal, a line per epoch everywhere.
 
-use experiments::train::Progress;
+use experiments::torch::{Progress, StepReport};
 use indicatif::ProgressBar;
-use supernet::train::{Position, Step};
 
 use crate::output::Output;
 
@@ -24,28 +23,28 @@ impl<'o> TrainProgress<'o> {
 }
 
 impl Progress for TrainProgress<'_> {
-    fn begin(&mut self, phases: &[(String, u64)], position: Position) {
+    fn begin(&mut self, phases: &[(String, u64)], global_step: u64) {
         let all = phases.iter().map(|(_, steps)| steps).sum();
-        if position.global_step > 0 {
-            self.output.say(format!("going on at step {} of {all}", position.global_step));
+        if global_step > 0 {
+            self.output.say(format!("going on at step {} of {all}", global_step));
         }
         let template = "{prefix} {bar:30} {pos}/{len} steps, {msg}, {eta} left";
-        let bar = self.output.progress(all, template).with_position(position.global_step);
+        let bar = self.output.progress(all, template).with_position(global_step);
         // The steps of an earlier start took no time now.
         bar.reset_eta();
         self.phases = phases.to_vec();
         self.bar = Some(bar);
     }
 
-    fn step(&mut self, step: &Step) {
+    fn step(&mut self, step: &StepReport) {
         let Some(bar) = &self.bar else { return };
         let now = step.images as f64 / step.seconds.max(1e-9);
         let smooth = self.images_per_second.map_or(now, |before| before + SMOOTHING * (now - before));
         self.images_per_second = Some(smooth);
-        let phase = self.phases.get(step.position.phase).map_or("", |(name, _)| name);
-        bar.set_prefix(format!("{phase} {}/{}", step.position.step + 1, step.phase_steps));
+        let phase = self.phases.get(step.phase).map_or("", |(name, _)| name);
+        bar.set_prefix(format!("{phase} {}/{}", step.step + 1, step.phase_steps));
         bar.set_message(format!("loss {:.3}, {smooth:.0} images/s", step.loss));
-        bar.set_position(step.position.global_step + 1);
+        bar.set_position(step.global_step + 1);
     }
 
     fn epoch(&mut self, line: &str) {

@@ -1,16 +1,60 @@
-//! What can go wrong in a verb beyond what the libraries report.
+//! What can go wrong in a verb: what the libraries report, and what only the verbs can notice.
 
+use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 
-use network::units::Quantity;
-use search::error::SearchError;
-use storage::failure::{Failure, FailureKind};
+use hw_targets::error::HwError;
+use network::units::{Quantity, UnitError};
+use predictors::error::PredictorError;
+use search::error::{ForeignError, SearchError};
+use storage::failure::{Failure, FailureKind, Located, Setting};
+use supernet::import::TensorFileError;
+#[cfg(feature = "torch")]
+use supernet::{
+    data::DataError, device::DeviceError, error::SupernetError, import::ofa_mbv3::ImportError, train::PlanError,
+};
 
-/// Errors of the verbs themselves.
+#[cfg(feature = "torch")]
+use crate::folders::recipe_file::RecipeError;
+
+/// What a verb gives.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every error of a verb.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what each field is")]
-pub enum AppError {
+pub enum Error {
+    /// What happened while something was done, and what it was.
+    #[error("{what}")]
+    While { what: String, source: Box<Error> },
+    #[error(transparent)]
+    Unit(#[from] UnitError),
+    #[error(transparent)]
+    Hw(#[from] HwError),
+    #[error(transparent)]
+    Search(SearchError),
+    #[error(transparent)]
+    Predictor(#[from] PredictorError),
+    #[error(transparent)]
+    TensorFile(#[from] TensorFileError),
+    #[cfg(feature = "torch")]
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    #[cfg(feature = "torch")]
+    #[error(transparent)]
+    Supernet(#[from] SupernetError),
+    #[cfg(feature = "torch")]
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[cfg(feature = "torch")]
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[cfg(feature = "torch")]
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
     #[error("{path} already holds a run", path = path.display())]
     RunExists { path: PathBuf },
     #[error("{path} holds pairs of other subnets than this seed chooses", path = path.display())]
@@ -29,7 +73,7 @@ pub enum AppError {
     Read { path: PathBuf, source: io::Error },
     #[error("cannot write the result: {source}")]
     Write { source: io::Error },
-    /// A space or subnet read from a file; [`AppError::place`] says where.
+    /// A space or subnet read from a file; [`Failure::place`] says where.
     #[error("{}", innermost(problem))]
     InFile { path: PathBuf, problem: Box<SearchError> },
     #[error("{path} holds {got} subnets, where one is wanted", path = path.display())]
@@ -89,10 +133,25 @@ pub enum AppError {
     NoTorch { what: &'static str },
 }
 
-impl AppError {
-    /// For the exit code.
-    pub fn kind(&self) -> FailureKind {
+impl Failure for Error {
+    fn kind(&self) -> FailureKind {
         match self {
+            Self::While { source, .. } => source.kind(),
+            Self::Unit(error) => error.kind(),
+            Self::Hw(error) => error.kind(),
+            Self::Search(error) => error.kind(),
+            Self::Predictor(error) => error.kind(),
+            Self::TensorFile(error) => error.kind(),
+            #[cfg(feature = "torch")]
+            Self::Recipe(error) => error.kind(),
+            #[cfg(feature = "torch")]
+            Self::Supernet(error) => error.kind(),
+            #[cfg(feature = "torch")]
+            Self::Data(error) => error.kind(),
+            #[cfg(feature = "torch")]
+            Self::Device(error) => error.kind(),
+            #[cfg(feature = "torch")]
+            Self::Import(error) => error.kind(),
             Self::RunExists { .. }
             | Self::BatchNormSource { .. }
             | Self::NotFound { .. }
@@ -124,19 +183,113 @@ impl AppError {
             | Self::NoCorrection
             | Self::BundleLacks { .. } => FailureKind::Content,
             Self::InFile { problem, .. } => problem.kind(),
-            Self::Read { .. } | Self::Write { .. } | Self::Interrupted => FailureKind::Io,
+            Self::Io(_) | Self::Read { .. } | Self::Write { .. } | Self::Interrupted => FailureKind::Io,
         }
     }
 
-    /// What to try.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<String> {
+        self.own_hint().or_else(|| self.is_disk_full().then(|| "free some space on that disk".to_owned()))
+    }
+
+    fn place(&self) -> Option<Located> {
+        match self {
+            Self::While { what, source } => {
+                source.place().map(|at| Located { message: format!("{what}: {}", at.message), ..at })
+            }
+            Self::InFile { path, problem } => {
+                let mut place = path.display().to_string();
+                if let SearchError::At { place: within, .. } = &**problem {
+                    match within.strip_prefix("line ") {
+                        Some(line) => place.push_str(&format!(":{line}")),
+                        None => place.push_str(&format!(": {within}")),
+                    }
+                }
+                Some(Located { place, message: self.to_string() })
+            }
+            Self::Unit(error) => error.place(),
+            Self::Hw(error) => error.place(),
+            _ => None,
+        }
+    }
+
+    fn is_interruption(&self) -> bool {
+        match self {
+            Self::While { source, .. } => source.is_interruption(),
+            Self::Interrupted => true,
+            #[cfg(feature = "torch")]
+            Self::Supernet(error) => matches!(error, SupernetError::Interrupted),
+            _ => false,
+        }
+    }
+}
+
+impl Error {
+    /// `problem`, found in the file at `path`.
+    pub(crate) fn in_file(path: impl Into<PathBuf>, problem: SearchError) -> Self {
+        Self::InFile { path: path.into(), problem: Box::new(problem) }
+    }
+
+    /// This error, which came up while `what` was done.
+    pub fn within(self, what: impl Into<String>) -> Self {
+        Self::While { what: what.into(), source: Box::new(self) }
+    }
+
+    /// As an evaluator or a cost model gives it to a search; [`Error::from`] gets it back.
+    pub(crate) fn foreign(self) -> ForeignError {
+        ForeignError::new(self.kind(), self)
+    }
+
+    /// Whether the operating system found no more room, at the bottom of it.
+    fn is_disk_full(&self) -> bool {
+        let is_full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
+        match self {
+            Self::While { source, .. } => source.is_disk_full(),
+            Self::Io(source) => is_full(source),
+            other => {
+                let mut cause = StdError::source(other);
+                while let Some(error) = cause {
+                    if error.downcast_ref().is_some_and(is_full) {
+                        return true;
+                    }
+                    cause = error.source();
+                }
+                false
+            }
+        }
+    }
+
+    /// What to try, where the error itself says it.
+    fn own_hint(&self) -> Option<String> {
         let bundles = |known: &[String]| match known {
-            [] => "the zoo is empty; name a bundle folder with --supernet, or a space and a predictor".to_owned(),
+            [] => format!(
+                "the zoo is empty; name a bundle folder with {}, or a space and a predictor",
+                Setting("supernet")
+            ),
             known => format!("there are {}; a path to a bundle folder works too", known.join(", ")),
         };
         Some(match self {
-            Self::RunExists { .. } => "add --resume to go on with it, or name another folder with --out".into(),
-            Self::OtherPairs { .. } => "give the seed it was begun with, or another file with --out".into(),
+            Self::While { source, .. } => return source.own_hint(),
+            Self::Unit(error) => return error.hint(),
+            Self::Hw(error) => return error.hint(),
+            Self::Search(error) => return error.hint(),
+            Self::Predictor(error) => return error.hint(),
+            Self::TensorFile(error) => return error.hint(),
+            #[cfg(feature = "torch")]
+            Self::Recipe(error) => return error.hint(),
+            #[cfg(feature = "torch")]
+            Self::Supernet(error) => return error.hint(),
+            #[cfg(feature = "torch")]
+            Self::Data(error) => return error.hint(),
+            #[cfg(feature = "torch")]
+            Self::Device(error) => return error.hint(),
+            #[cfg(feature = "torch")]
+            Self::Import(error) => return error.hint(),
+            Self::RunExists { .. } => {
+                format!("add {} to go on with it, or name another folder with {}", Setting("resume"), Setting("out"))
+            }
+            Self::OtherPairs { .. } => {
+                format!("give the seed it was begun with, or another file with {}", Setting("out"))
+            }
             Self::OtherMeasurements { .. } => {
                 "give the space and settings it was begun with, or another name, or remove that file".into()
             }
@@ -147,68 +300,99 @@ impl AppError {
             Self::InFile { problem, .. } => return problem.hint(),
             Self::UnknownBundle { known, .. } | Self::NoDefaultBundle { known, .. } => bundles(known),
             Self::BundleLacks { file: "calibration", .. } => {
-                "give training images with --data, or name a bundle that has images of its own".into()
+                format!("give training images with {}, or name a bundle that has images of its own", Setting("data"))
             }
             Self::BundleLacks { .. } => {
-                "copy the whole folder again, or name another bundle with --supernet; `ofa train` makes new ones".into()
+                format!(
+                    "copy the whole folder again, or name another bundle with {}; `{}` makes new ones",
+                    Setting("supernet"),
+                    Setting("train")
+                )
             }
-            Self::NeedsTarget { .. } => "add --target; `ofa target list` names them".into(),
-            Self::NothingToSearchFor => "add --target, or a budget: --macs 5M, --params 500K".into(),
-            Self::NotExact { additive: true } => "give one of --energy, --latency, --macs, --params, --flash".into(),
-            Self::NotExact { additive: false } => "fit one with `ofa predictor fit --model additive`".into(),
-            Self::NoStart { .. } => "leave out --start, or search with --algorithm evolution or local".into(),
-            Self::UpsideDown { .. } => "give the smaller cost with --from".into(),
+            Self::NeedsTarget { .. } => format!("add {}; `{}` names them", Setting("target"), Setting("target list")),
+            Self::NothingToSearchFor => {
+                format!("add {}, or a budget: {} 5M, {} 500K", Setting("target"), Setting("macs"), Setting("params"))
+            }
+            Self::NotExact { additive: true } => {
+                let ceilings =
+                    [Setting("energy"), Setting("latency"), Setting("macs"), Setting("params"), Setting("flash")];
+                format!("give one of {}", ceilings.map(|ceiling| ceiling.to_string()).join(", "))
+            }
+            Self::NotExact { additive: false } => {
+                format!("fit one with `{} {} additive`", Setting("predictor fit"), Setting("model"))
+            }
+            Self::NoStart { .. } => {
+                format!("leave out {}, or search with {} evolution or local", Setting("start"), Setting("algorithm"))
+            }
+            Self::UpsideDown { .. } => format!("give the smaller cost with {}", Setting("from")),
             Self::NotOffered { offered, .. } => {
                 let offered: Vec<String> = offered.iter().map(u32::to_string).collect();
                 format!("offered: {}", offered.join(", "))
             }
-            Self::NothingToVerify => "name a bundle with --supernet".into(),
+            Self::NothingToVerify => format!("name a bundle with {}", Setting("supernet")),
             Self::Objectives { .. } => {
-                "--algorithm nsga2 takes several (accuracy,energy), exact accuracy and one cost, the others accuracy alone".into()
+                format!(
+                    "{} nsga2 takes several (accuracy,energy), exact accuracy and one cost, the others accuracy alone",
+                    Setting("algorithm")
+                )
             }
             Self::NoCommonResolution { .. } => "choose a predictor or a target of another bundle".into(),
             Self::NoData { .. } => {
-                "add --data parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic".into()
+                format!("add {} parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic", Setting("data"))
             }
-            Self::NoSpace { .. } => "name it with --space, or in a column `space`".into(),
+            Self::NoSpace { .. } => format!("name it with {}, or in a column `space`", Setting("space")),
             Self::OtherBatch { .. } => "state `batch` in the target's manifest, or give networks of its batch".into(),
             Self::NothingMeasured { .. } => "its columns are latency_ms and energy_mJ".into(),
             Self::NoCorrection => "it takes at least four networks whose computed costs differ".into(),
             Self::NoTable { .. } => {
-                "`ofa target import`, `add` and `measure` make targets with tables; --networks fits networks measured whole".into()
+                format!(
+                    "`{}`, `add` and `measure` make targets with tables; {} fits networks measured whole",
+                    Setting("target import"),
+                    Setting("networks")
+                )
             }
-            Self::NothingToTransfer { .. } => "name another with --transfer, such as note10".into(),
-            Self::NoOperators { .. } => "name a space whose operators are compared with --space".into(),
-            Self::NothingInCommon { .. } => "`ofa target show` says what each one knows".into(),
+            Self::NothingToTransfer { .. } => format!("name another with {}, such as note10", Setting("transfer")),
+            Self::NoOperators { .. } => format!("name a space whose operators are compared with {}", Setting("space")),
+            Self::NothingInCommon { .. } => format!("`{}` says what each one knows", Setting("target show")),
             Self::Interrupted => "run the same command again: the same seed gives the same result".into(),
             Self::NoTorch { .. } => "build it with LibTorch: `scripts/ofa` does".into(),
-            Self::Write { source } if source.kind() == io::ErrorKind::StorageFull => {
-                "free some space on that disk".into()
-            }
-            Self::FileInFolder { .. } | Self::Read { .. } | Self::Write { .. } => return None,
+            Self::FileInFolder { .. } | Self::Io(_) | Self::Read { .. } | Self::Write { .. } => return None,
         })
-    }
-
-    /// The file, and the line in it where that is known: `subnets.jsonl:14`.
-    pub fn place(&self) -> Option<String> {
-        let Self::InFile { path, problem } = self else { return None };
-        let mut place = path.display().to_string();
-        if let SearchError::At { place: within, .. } = &**problem {
-            match within.strip_prefix("line ") {
-                Some(line) => place.push_str(&format!(":{line}")),
-                None => place.push_str(&format!(": {within}")),
-            }
-        }
-        Some(place)
-    }
-
-    /// `problem`, found in the file at `path`.
-    pub fn in_file(path: impl Into<PathBuf>, problem: SearchError) -> Self {
-        Self::InFile { path: path.into(), problem: Box::new(problem) }
     }
 }
 
-/// The error without the line that [`AppError::place`] names.
+/// Adds what was being done to an error.
+pub(crate) trait Within<T> {
+    /// The value, or the error that came up while `what` was done.
+    fn within(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> Within<T> for std::result::Result<T, E> {
+    fn within(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| error.into().within(what()))
+    }
+}
+
+/// An error of ours that a search passed on comes out as it was.
+impl From<SearchError> for Error {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::Cost(foreign) | SearchError::Evaluation(foreign) if foreign.source.is::<Error>() => {
+                *foreign.source.downcast().expect("the guard looked")
+            }
+            other => Self::Search(other),
+        }
+    }
+}
+
+#[cfg(feature = "torch")]
+impl From<PlanError> for Error {
+    fn from(error: PlanError) -> Self {
+        Self::Recipe(error.into())
+    }
+}
+
+/// The error without the line that [`Failure::place`] names.
 fn innermost(problem: &SearchError) -> &SearchError {
     match problem {
         SearchError::At { source, .. } => innermost(source),

@@ -7,12 +7,12 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Result;
 use deploy::onnx::operator_model;
 use hw_targets::table::OpTable;
 use storage::atomic::write_atomically;
 
-use crate::error::AppError;
+use crate::error::{Error, Result};
+use crate::folders::names;
 
 /// Writes `list` and a model per operator of it into `folder`, each model under the operator's `source_key`. Models of
 /// the same name are replaced.
@@ -24,9 +24,9 @@ pub fn write(list: &OpTable, folder: &Path) -> Result<()> {
         let Some(name) = &row.source_key else { continue };
         let model = operator_model(name, &row.key.op().op());
         let path = folder.join(format!("{name}.onnx"));
-        write_atomically(&path, |file| file.write_all(&model)).map_err(|source| AppError::Write { source })?;
+        write_atomically(&path, |file| file.write_all(&model)).map_err(|source| Error::Write { source })?;
     }
-    list.write_csv(&folder.join("operators.csv"))?;
+    list.write_csv(&folder.join(names::OPERATORS))?;
     Ok(())
 }
 
@@ -35,12 +35,12 @@ mod tests {
     use search::space::SearchSpace;
 
     use super::*;
-    use crate::targets;
+    use crate::target::work_list;
 
     #[test]
     fn a_folder_has_the_list_and_a_model_of_each() {
         let folder = tempfile::tempdir().unwrap();
-        let list = targets::work_list(&SearchSpace::builtin("mcu-cifar").unwrap(), None).unwrap().table.unwrap();
+        let list = work_list::work_list(&SearchSpace::builtin("mcu-cifar").unwrap(), None).unwrap().table.unwrap();
         write(&list, &folder.path().join("new/models")).unwrap();
         let files = std::fs::read_dir(folder.path().join("new/models")).unwrap().count();
         assert_eq!(files, list.rows().len() + 1);

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use network::units::{Quantity, UnitError};
-use storage::failure::{Failure, FailureKind};
+use storage::failure::{Failure, FailureKind, Located};
 
 /// Where in a table something is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -368,5 +368,42 @@ impl Failure for HwError {
             | NotALayer { .. }
             | NoNetworks { .. } => return None,
         })
+    }
+
+    /// `table.csv:14: latency_ms`, and the message without it.
+    fn place(&self) -> Option<Located> {
+        let at = |place: &Place| match place {
+            Place::Line(line) => format!(":{line}"),
+            Place::Row(row) => format!(": row {row}"),
+        };
+        let (place, message) = match self {
+            HwError::BadCell { path, place, column, value, problem } => (
+                format!("{}{}: {column}", path.display(), at(place)),
+                format!("{column} is {value:?}, which {problem}"),
+            ),
+            HwError::BadLayer { path, line, field, problem, .. } => {
+                (format!("{}:{line}: {field}", path.display()), format!("{field}: {problem}"))
+            }
+            HwError::EmptyLayers { path } => (path.display().to_string(), "there is no layer in it".to_owned()),
+            HwError::BadField { path, field, problem } => {
+                (format!("{}: {field}", path.display()), format!("{field}: {problem}"))
+            }
+            HwError::MissingColumn { path, column, .. } => {
+                (path.display().to_string(), format!("column {column:?} is missing"))
+            }
+            HwError::Duplicate { path, place, first, op } => {
+                (format!("{}{}", path.display(), at(place)), format!("the same operator as in {first}: {op}"))
+            }
+            HwError::Defect { path, place, op, problem } => {
+                (format!("{}{}", path.display(), at(place)), format!("{op}: {problem}"))
+            }
+            HwError::NoNetworks { path } => (path.display().to_string(), "no measured network is in it".to_owned()),
+            HwError::Malformed { path, format, problem } => {
+                (path.display().to_string(), format!("not a readable {format} file: {}", problem.trim()))
+            }
+            HwError::EmptyTable { path } => (path.display().to_string(), "no operator in it could be used".to_owned()),
+            _ => return None,
+        };
+        Some(Located { place, message })
     }
 }

@@ -1,6 +1,5 @@
 //! MACs, parameters and sizes against published numbers. Data is found through `OFA_SHARED`.
 
-
 use search::arch::ArchSpec;
 use search::arch_file::ArchFile;
 use search::space::SearchSpace;

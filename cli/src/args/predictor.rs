@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use experiments::torch::DataSource;
 use network::units::Quantity;
 
-use super::{Compute, Threads};
+use super::{Compute, Threads, parse};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PredictorCommand {
@@ -58,14 +59,13 @@ pub(crate) enum PredictorCommand {
 /// `ofa predictor collect`.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("front").args(["target", "along", "from", "to"]).multiple(true).requires("near_front"))]
-#[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "answered by an error without LibTorch"))]
 pub(crate) struct CollectArgs {
     /// A bundle, by name or path
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) supernet: String,
     /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
-    #[arg(long)]
-    pub(crate) data: String,
+    #[arg(long, value_parser = parse::<DataSource>)]
+    pub(crate) data: DataSource,
     /// How many subnets
     #[arg(short, long, default_value_t = 1000)]
     pub(crate) n: usize,

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use experiments::confidence::Confidence;
-use experiments::search_job::{Algorithm, objective};
+use experiments::error::Result;
+use experiments::search::algorithm::{Algorithm, objective};
+use experiments::search::confidence::Confidence;
+use experiments::torch::DataSource;
 use hw_targets::budget::Budget;
-use hw_targets::error::HwError;
 use network::units::{Bytes, Joules, Macs, Params, Quantity, Seconds, UnitError};
 use search::nsga2::Objective;
 
-use super::{Compute, WeightsForm};
+use super::{Compute, WeightsForm, parse};
 
 /// `ofa search`.
 #[derive(Debug, Args)]
@@ -41,7 +42,7 @@ pub(crate) struct SearchArgs {
     /// certified front of an additive predictor); by default evolution, and nsga2 for several objectives
     #[arg(long, value_name = "NAME", value_parser = parse_algorithm)]
     pub(crate) algorithm: Option<Algorithm>,
-    /// What is to be made good: accuracy, energy, latency, macs, params, flash; several give a front
+    /// Objectives to optimise: accuracy, energy, latency, macs, params, flash; several give a front
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', default_value = "accuracy", value_parser = parse_objective)]
     pub(crate) objectives: Vec<Objective>,
     /// Subnets to begin with, one JSON object per line
@@ -73,8 +74,8 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "K", requires = "data", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(crate) verify: Option<u64>,
     /// Real images: to verify with, and to calibrate the weights with instead of the bundle's own images
-    #[arg(long, requires = "real_images")]
-    pub(crate) data: Option<String>,
+    #[arg(long, requires = "real_images", value_parser = parse::<DataSource>)]
+    pub(crate) data: Option<DataSource>,
     #[command(flatten)]
     pub(crate) compute: Compute,
 }
@@ -98,28 +99,28 @@ fn parse_objective(name: &str) -> Result<Objective, String> {
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct BudgetArgs {
     /// Most energy per inference, for example 50mJ
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = parse::<Joules>)]
     pub(crate) energy: Option<Joules>,
     /// Longest time per inference, for example 20ms
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = parse::<Seconds>)]
     pub(crate) latency: Option<Seconds>,
     /// Most multiply-accumulates, for example 300M
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = parse::<Macs>)]
     pub(crate) macs: Option<Macs>,
     /// Most parameters, for example 5M
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = parse::<Params>)]
     pub(crate) params: Option<Params>,
     /// Most flash for the weights of an int8 network, for example 1MiB; a board has a ceiling of its own
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = parse::<Bytes>)]
     pub(crate) flash: Option<Bytes>,
     /// Most memory that one int8 inference may need at its peak, for example 320KiB; a board has a ceiling of its own
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = parse::<Bytes>)]
     pub(crate) peak_memory: Option<Bytes>,
 }
 
 impl BudgetArgs {
     /// The ceilings together.
-    pub(crate) fn budget(&self) -> Result<Budget, HwError> {
+    pub(crate) fn budget(&self) -> Result<Budget> {
         let mut budget = Budget::new(self.energy, self.latency, self.macs, self.params)?;
         for (quantity, bytes) in [(Quantity::Flash, self.flash), (Quantity::PeakMemory, self.peak_memory)] {
             if let Some(Bytes(bytes)) = bytes {

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use experiments::torch::DeviceChoice;
+
+use super::parse;
 
 const IMPORT_FORMATS: &str = "\
 Formats:
@@ -189,7 +192,6 @@ fn parse_doublings(text: &str) -> Result<f64, String> {
 
 /// `ofa target measure`.
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "answered by an error without LibTorch"))]
 pub(crate) struct MeasureArgs {
     /// The space whose operators are timed
     #[arg(long)]
@@ -210,8 +212,8 @@ pub(crate) struct MeasureArgs {
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Where to run: auto, cpu or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[arg(long, default_value = "auto", value_parser = parse::<DeviceChoice>)]
+    pub(crate) device: DeviceChoice,
     /// Threads to run with
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) threads: u32,

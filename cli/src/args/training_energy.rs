@@ -3,9 +3,8 @@
 use clap::Args;
 
 /// Powers where nothing measures, and what energy is converted into. The defaults are those of
-/// `experiments::training_energy`, which says where they come from; that module needs LibTorch, and these do not.
+/// `experiments::training::energy::settings`, which says where they come from.
 #[derive(Clone, Copy, Debug, Args)]
-#[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "answered by an error without LibTorch"))]
 pub(crate) struct TrainingEnergyArgs {
     /// Grams of CO2 per kilowatt-hour; without it 481, the world average of 2023 (Ember)
     #[arg(long, value_name = "G", value_parser = above_zero)]
@@ -28,16 +27,16 @@ fn above_zero(text: &str) -> Result<f64, String> {
     }
 }
 
-#[cfg(all(test, feature = "torch"))]
+#[cfg(test)]
 mod tests {
     use clap::Parser;
-    use experiments::training_energy::EnergySettings;
+    use experiments::training::energy::settings::EnergySettings;
 
     use crate::args::{Cli, Command};
 
     #[test]
     fn defaults_and_help_are_those_of_the_module_that_explains_them() {
-        let cli = Cli::try_parse_from(["ofa", "train", "recipe.yaml", "--out", "run"]).unwrap();
+        let cli = Cli::try_parse_from(["ofa", "train", "tiny.yaml", "--out", "run"]).unwrap();
         let Command::Train(args) = cli.command else { unreachable!() };
         assert_eq!(args.energy.core_watts, EnergySettings::CORE_WATTS);
         assert_eq!(args.energy.compare_networks, EnergySettings::NETWORKS);

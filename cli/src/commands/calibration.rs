@@ -1,66 +1,44 @@
 //! `ofa calibration`.
 
 use anyhow::Result;
-use experiments::bundle::Bundle;
-use experiments::calibration_images::{Plan, compare, make_for_bundle};
-use experiments::eval::ImageSettings;
-use search::space::SearchSpace;
+use experiments::torch::{self, BundleUse};
 use serde_json::json;
-use supernet::data::DataSource;
-use tch::Device;
 
-use super::prepare;
+use super::set_threads;
 use crate::args::{CalibrationArgs, CalibrationCommand};
 use crate::output::{Output, percent};
 
 pub(crate) fn run(command: CalibrationCommand, output: &mut Output) -> Result<()> {
     match command {
         CalibrationCommand::Make { on, steps } => make(&on, steps as usize, output),
-        CalibrationCommand::Compare { on, n, seed } => judge(&on, n, seed, output),
+        CalibrationCommand::Compare { on, n, seed } => compare(&on, n, seed, output),
     }
 }
 
-struct Subject {
-    bundle: Bundle,
-    space: SearchSpace,
-    data: DataSource,
-    device: Device,
-}
-
-impl Subject {
-    fn of(args: &CalibrationArgs) -> Result<Self> {
-        let data = args.data.parse()?;
-        let bundle = Bundle::find(&args.supernet)?;
-        bundle.supernet()?;
-        Ok(Self { space: bundle.space()?, bundle, data, device: prepare(&args.compute)? })
-    }
+fn bundle(args: &CalibrationArgs) -> BundleUse<'_> {
+    set_threads(args.compute.threads);
+    BundleUse { bundle: &args.supernet, data: Some(&args.data), device: args.compute.device }
 }
 
 fn make(args: &CalibrationArgs, steps: usize, output: &mut Output) -> Result<()> {
-    let Subject { bundle, space, data, device } = Subject::of(args)?;
-    let settings = ImageSettings::of_bundle(bundle.folder())?;
-    let plan = Plan { steps, ..Plan::for_native_size(settings.preprocessing.native_size, settings.seed) };
-    let bar = output.progress(plan.steps as u64, "{bar:40} {pos}/{len} updates, {per_sec}, {eta} left {msg}");
-    make_for_bundle(bundle.folder(), &space, &data, Some(plan), device, &mut |step| {
-        bar.set_position(step.step as u64 + 1);
-        bar.set_message(format!("(mismatch {:.6})", step.mismatch));
+    let bar = output.progress(steps as u64, "{bar:40} {pos}/{len} updates, {per_sec}, {eta} left {msg}");
+    let made = torch::make_calibration(&bundle(args), steps, &mut |step, mismatch| {
+        bar.set_position(step as u64);
+        bar.set_message(format!("(mismatch {mismatch:.6})"));
     })?;
     bar.finish_and_clear();
-    let folder = bundle.calibration()?;
     if output.is_json() {
-        return output.json(&json!({"images": plan.images, "folder": folder}));
+        return output.json(&json!({"images": made.images, "folder": made.folder}));
     }
-    output.line(format!("{} images are in {}", plan.images, folder.display()))
+    output.line(format!("{} images are in {}", made.images, made.folder.display()))
 }
 
-fn judge(args: &CalibrationArgs, count: usize, seed: u64, output: &mut Output) -> Result<()> {
-    let Subject { bundle, space, data, device } = Subject::of(args)?;
-    bundle.calibration()?;
-    let comparison = compare(bundle.folder(), &space, &data, count, seed, device)?;
+fn compare(args: &CalibrationArgs, count: usize, seed: u64, output: &mut Output) -> Result<()> {
+    let comparison = torch::compare_calibrations(&bundle(args), count, seed)?;
     if output.is_json() {
         return comparison.rows.iter().try_for_each(|row| {
             output.json(&json!({
-                "subnet": space.to_subnet_json(&row.arch),
+                "subnet": row.subnet,
                 "top1_real": row.real.top1,
                 "top1_own": row.made.top1,
                 "points": row.difference(),

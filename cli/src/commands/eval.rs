@@ -1,38 +1,24 @@
 //! `ofa eval`.
 
 use anyhow::Result;
-use experiments::bundle::Bundle;
-use experiments::eval::{CalibrationSource, Part, eval_bundle, eval_extracted};
-use experiments::logits::{BatchNormSource, write_logits};
-use experiments::spaces;
-use experiments::weights::load_supernet;
-use search::arch::ArchSpec;
-use search::space::SearchSpace;
+use experiments::torch::{self, Accuracy, BundleUse, CalibrationSource, Part, SubnetChoice};
 use serde_json::json;
-use supernet::data::DataSource;
-use supernet::evaluate::Accuracy;
 
-use super::prepare;
+use super::set_threads;
 use crate::args::{CalibrationArg, EvalArgs, PartArg};
 use crate::output::{Output, percent};
 
 pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
-    let data = args.data.as_deref().map(str::parse::<DataSource>).transpose()?;
-    let batch_norm: BatchNormSource = args.batch_norm.parse()?;
-    let bundle = args.supernet.as_deref().map(Bundle::find).transpose()?;
-    let device = prepare(&args.compute)?;
-    let accuracies = match (bundle, &args.extracted, data) {
+    set_threads(args.compute.threads);
+    let device = args.compute.device;
+    let accuracies = match (&args.supernet, &args.extracted, &args.data) {
         (Some(bundle), _, data) => {
-            let space = bundle.space()?;
-            let archs = subnets(args, &space)?;
-            bundle.supernet()?;
+            let on = BundleUse { bundle, data: data.as_ref(), device };
             if let (Some(out), Some(inputs)) = (&args.logits, &args.inputs) {
-                let supernet = load_supernet(bundle.folder(), &space, device)?;
-                write_logits(&supernet, &archs, inputs, &batch_norm, out)?;
-                output.say(format!("logits of {} subnets are in {}", archs.len(), out.display()));
+                let count = torch::write_logits(&on, subnets(args), inputs, &args.batch_norm, out)?;
+                output.say(format!("logits of {count} subnets are in {}", out.display()));
                 return Ok(());
             }
-            let data = data.unwrap_or_else(|| unreachable!("clap asks for --data without --logits"));
             let part = match args.part {
                 PartArg::Test => Part::Test,
                 PartArg::HeldOut => Part::HeldOut,
@@ -41,9 +27,9 @@ pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
                 CalibrationArg::Data => CalibrationSource::Data,
                 CalibrationArg::Bundle => CalibrationSource::Bundle,
             };
-            eval_bundle(bundle.folder(), &space, &archs, &data, part, calibration, device)?
+            torch::evaluate(&on, subnets(args), part, calibration)?
         }
-        (None, Some(folder), Some(data)) => vec![eval_extracted(folder, &data, device)?],
+        (None, Some(folder), Some(data)) => vec![torch::evaluate_extracted(folder, data, device)?],
         _ => unreachable!("clap asks for a network and for images"),
     };
     if output.is_json() {
@@ -73,16 +59,11 @@ pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
     output.table(&["top-1", "top-5", "loss", "images"], accuracies.iter().map(row).collect())
 }
 
-fn subnets(args: &EvalArgs, space: &SearchSpace) -> Result<Vec<ArchSpec>> {
-    let resolutions = space.resolutions();
-    if args.largest {
-        return Ok(vec![space.largest(resolutions[resolutions.len() - 1])?]);
-    }
-    if args.smallest {
-        return Ok(vec![space.smallest(resolutions[0])?]);
-    }
+fn subnets(args: &EvalArgs) -> SubnetChoice<'_> {
     match args.subnets.as_ref().or(args.subnet.as_ref()) {
-        Some(path) => spaces::read_subnets(path, space),
+        _ if args.largest => SubnetChoice::Largest,
+        _ if args.smallest => SubnetChoice::Smallest,
+        Some(path) => SubnetChoice::File(path),
         None => unreachable!("clap asks for a choice of subnets"),
     }
 }

@@ -1,27 +1,17 @@
 //! `ofa export`.
 
 use anyhow::Result;
-use experiments::bundle::Bundle;
-use experiments::deploy::deploy;
-use experiments::error::AppError;
-use experiments::spaces;
+use experiments::torch::{self, BundleUse};
 use serde_json::json;
-use supernet::data::DataSource;
 
-use super::prepare;
+use super::set_threads;
 use crate::args::{ExportArgs, WeightsForm};
 use crate::output::Output;
 
 pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<()> {
-    let data = args.data.as_deref().map(str::parse::<DataSource>).transpose()?;
-    let bundle = Bundle::find(&args.supernet)?;
-    let subnets = spaces::read_subnets(&args.subnet, &bundle.space()?)?;
-    let [arch] = subnets.as_slice() else {
-        return Err(AppError::NotOneSubnet { path: args.subnet.clone(), got: subnets.len() }.into());
-    };
-    let device = prepare(&args.compute)?;
-    let torchscript = args.to == WeightsForm::Torchscript;
-    let files = deploy(&bundle, arch, data.as_ref(), torchscript, &args.out, device)?;
+    set_threads(args.compute.threads);
+    let on = BundleUse { bundle: &args.supernet, data: args.data.as_ref(), device: args.compute.device };
+    let files = torch::export(&on, &args.subnet, args.to == WeightsForm::Torchscript, &args.out)?;
     if output.is_json() {
         return output.json(&json!({"files": files}));
     }

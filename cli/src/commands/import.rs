@@ -1,9 +1,7 @@
 //! `ofa import`.
 
 use anyhow::Result;
-use experiments::error::AppError;
-use experiments::import::import;
-use experiments::spaces;
+use experiments::torch;
 use serde_json::json;
 
 use crate::args::{ImportArgs, ImportCommand};
@@ -11,14 +9,10 @@ use crate::output::Output;
 
 pub(crate) fn run(command: ImportCommand, output: &mut Output) -> Result<()> {
     let ImportCommand::OfaMbv3(ImportArgs { checkpoint, space, out }) = command;
-    let space = spaces::find(&space)?;
-    if !checkpoint.exists() {
-        return Err(AppError::NotFound { path: checkpoint }.into());
-    }
-    let supernet = import(&checkpoint, &space, &out)?;
-    let parameters = supernet.parameter_count();
+    let imported = torch::import(&checkpoint, &space, &out)?;
+    let (parameters, space) = (imported.parameters, imported.space);
     if output.is_json() {
-        return output.json(&json!({"bundle": out, "space": space.id().to_string(), "parameters": parameters}));
+        return output.json(&json!({"bundle": out, "space": space, "parameters": parameters}));
     }
-    output.line(format!("{parameters} parameters of space {} are in {}", space.id(), out.display()))
+    output.line(format!("{parameters} parameters of space {space} are in {}", out.display()))
 }

@@ -1,10 +1,12 @@
 //! `ofa predictor`.
 
 use anyhow::Result;
-use experiments::error::AppError;
-use experiments::near_front::NearFront;
-use experiments::predictor_verbs::{self, FitJob};
-use experiments::{spaces, targets};
+use experiments::error::Error;
+use experiments::folders::predictor_file;
+use experiments::folders::spaces;
+use experiments::predictor::fit::FitJob;
+use experiments::predictor::near_front::NearFront;
+use experiments::target as targets;
 use hw_targets::target::Target;
 use network::units::{Macs, Quantity};
 use predictors::diagnostics::Calibration;
@@ -17,20 +19,16 @@ use super::set_threads;
 use crate::args::{FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
 use crate::output::{Output, percent};
 
-#[cfg(feature = "torch")]
 mod collect;
 
 pub(crate) fn run(command: PredictorCommand, output: &mut Output) -> Result<()> {
     match command {
-        #[cfg(feature = "torch")]
         PredictorCommand::Collect(args) => collect::run(args, output),
-        #[cfg(not(feature = "torch"))]
-        PredictorCommand::Collect(_) => super::no_torch("measuring accuracy"),
         PredictorCommand::Fit(args) => fit(args, output),
         PredictorCommand::Propose(args) => propose(args, output),
         PredictorCommand::Eval { predictor, pairs, space } => {
-            let (space, predictor) = predictor_verbs::load(&predictor, space.as_deref())?;
-            let report = predictor_verbs::eval(&space, &predictor, &pairs)?;
+            let (space, predictor) = predictor_file::load(&predictor, space.as_deref())?;
+            let report = experiments::predictor::judge::judge(&space, &predictor, &pairs)?;
             if output.is_json() {
                 let Scores { rmse, bias, kendall, spearman, pearson } = report.scores;
                 return output.json(&json!({
@@ -52,7 +50,7 @@ pub(crate) fn run(command: PredictorCommand, output: &mut Output) -> Result<()> 
             output.rows(&rows)
         }
         PredictorCommand::Import { file, space, resolutions, out } => {
-            let known = predictor_verbs::import(&file, &space, resolutions.as_deref(), &out)?;
+            let known = experiments::predictor::import::import(&file, &space, resolutions.as_deref(), &out)?;
             if output.is_json() {
                 return output.json(&json!({"predictor": out, "space": space, "resolutions": known}));
             }
@@ -60,7 +58,7 @@ pub(crate) fn run(command: PredictorCommand, output: &mut Output) -> Result<()> 
             output.line(format!("a predictor for space {space} at {} is in {}", known.join(", "), out.display()))
         }
         PredictorCommand::Predict { predictor, subnets, space } => {
-            let predictions = predictor_verbs::predict(&predictor, space.as_deref(), &subnets)?;
+            let predictions = experiments::predictor::predict::predict(&predictor, space.as_deref(), &subnets)?;
             predictions.iter().try_for_each(|prediction| match (output.is_json(), prediction.spread) {
                 (true, spread) => output.json(&json!({"top1": prediction.top1, "spread": spread})),
                 (false, Some(spread)) => output.line(format!("{} ± {}", percent(prediction.top1), percent(spread))),
@@ -74,13 +72,13 @@ fn propose(args: ProposeArgs, output: &mut Output) -> Result<()> {
     set_threads(args.threads);
     let space = spaces::find(&args.space)?;
     let near_front = near_front(&args.front, args.n, args.seed)?;
-    let proposed = predictor_verbs::propose(&space, &args.pairs, &near_front)?;
+    let proposed = experiments::predictor::propose::propose(&space, &args.pairs, &near_front)?;
     proposed.iter().try_for_each(|arch| output.line(space.to_subnet_json(arch).to_string()))
 }
 
 /// The front that the command line describes.
-fn near_front(args: &FrontArgs, count: usize, seed: u64) -> Result<NearFront> {
-    let target = args.target.as_deref().map(targets::find).transpose()?;
+fn near_front(args: &FrontArgs, count: usize, seed: u64) -> Result<NearFront, Error> {
+    let target = args.target.as_deref().map(targets::list::find).transpose()?;
     let quantity = args.along.unwrap_or_else(|| {
         let first = |target: &Target| Quantity::ALL.into_iter().find(|quantity| target.knows(*quantity));
         target.as_ref().and_then(first).unwrap_or(Quantity::Macs)
@@ -88,7 +86,7 @@ fn near_front(args: &FrontArgs, count: usize, seed: u64) -> Result<NearFront> {
     match &target {
         Some(target) => target.require(quantity)?,
         None if matches!(quantity, Quantity::Energy | Quantity::Latency) => {
-            return Err(AppError::NeedsTarget { quantity }.into());
+            return Err(Error::NeedsTarget { quantity });
         }
         None => {}
     }
@@ -96,7 +94,7 @@ fn near_front(args: &FrontArgs, count: usize, seed: u64) -> Result<NearFront> {
         (Some(from), Some(to)) => {
             let (low, high) = (quantity.read(from)?, quantity.read(to)?);
             if low > high {
-                return Err(AppError::UpsideDown { from: from.clone(), to: to.clone() }.into());
+                return Err(Error::UpsideDown { from: from.clone(), to: to.clone() });
             }
             Some((low, high))
         }
@@ -109,7 +107,7 @@ fn fit(args: FitArgs, output: &mut Output) -> Result<()> {
     set_threads(args.threads);
     let job = FitJob { space: spaces::find(&args.space)?, models: models(&args)?, pairs: args.pairs, out: args.out };
     let bar = output.progress(0, "fitting {bar:40} {pos}/{len} epochs, {eta} left");
-    let chosen = predictor_verbs::fit(&job, &mut |done, all| {
+    let chosen = experiments::predictor::fit::fit(&job, &mut |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     })?;
@@ -155,13 +153,13 @@ fn fit(args: FitArgs, output: &mut Output) -> Result<()> {
 }
 
 /// The ways to fit that the command line asks for.
-fn models(args: &FitArgs) -> Result<Vec<(&'static str, FitSettings)>> {
+fn models(args: &FitArgs) -> Result<Vec<(&'static str, FitSettings)>, Error> {
     let defaults = FitSettings::default();
     if args.model == ModelArg::Additive && args.members.is_some_and(|members| members > 0) {
         let problem = "is above 0, but --model additive has no MLPs".to_owned();
         return Err(PredictorError::Setting { name: "members", problem }.into());
     }
-    let members = args.members.unwrap_or(if cfg!(feature = "torch") { defaults.members } else { 0 });
+    let members = args.members.unwrap_or(if experiments::torch::IS_THERE { defaults.members } else { 0 });
     let common = FitSettings {
         test_pairs: args.test_pairs,
         seed: args.seed,

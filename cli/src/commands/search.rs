@@ -1,14 +1,13 @@
 //! `ofa search`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use experiments::candidates::{Candidates, Wish};
-use experiments::error::AppError;
-use experiments::search_job::{Algorithm, SearchJob};
-use experiments::search_report::{AdditivePart, Found, SearchReport};
-use experiments::{spaces, targets};
+use experiments::error::Error;
+use experiments::search::inputs::BundleChoice;
+use experiments::search::plan::{SearchPlan, SearchRequest, Weights};
+use experiments::search::report::{AdditivePart, FoundSubnet, SearchHeader, SearchReport};
 use hw_targets::cost::{CostValue, Method, Scope};
 use hw_targets::target::Target;
 use network::units::{Bytes, Joules, Quantity};
@@ -16,9 +15,8 @@ use search::arch::ArchSpec;
 use search::nsga2::Objective;
 
 use super::set_threads;
-use crate::args::SearchArgs;
-#[cfg(feature = "torch")]
-use crate::args::WeightsForm;
+use crate::args::{SearchArgs, WeightsForm};
+use crate::hints::worded;
 use crate::interrupt::stop_flag;
 use crate::output::{Output, percent};
 
@@ -26,8 +24,8 @@ pub(crate) fn run(args: &SearchArgs, output: &mut Output) -> Result<()> {
     set_threads(args.compute.threads);
     let stop = stop_flag();
     if args.targets.is_empty() {
-        let (job, report) = search(args, args.target.as_deref(), args.out.as_deref(), &stop, output)?;
-        return print(&job, &report, output);
+        let report = search(args, args.target.as_deref(), args.out.clone(), &stop, output)?;
+        return print(&report, output);
     }
     run_each(args, &stop, output)
 }
@@ -41,20 +39,20 @@ fn run_each(args: &SearchArgs, stop: &AtomicBool, output: &mut Output) -> Result
         // A target may be a path; its folder is under --out all the same.
         let name = Path::new(target).file_stem().unwrap_or(target.as_ref());
         let folder = args.out.as_ref().map(|out| out.join(name));
-        match search(args, Some(target), folder.as_deref(), stop, output) {
-            Ok((job, report)) => {
+        match search(args, Some(target), folder, stop, output) {
+            Ok(report) => {
                 let energy = report.found.first().and_then(|found| found.cost.energy.as_ref());
                 scopes.extend(energy.map(|energy| (target.as_str(), energy.scope)));
                 if output.is_json() {
-                    print(&job, &report, output)?;
+                    print(&report, output)?;
                 } else {
-                    rows.extend(report.found.iter().map(|found| row_of(target, &job, found)));
+                    rows.extend(report.found.iter().map(|found| row_of(target, &report.header, found)));
                 }
             }
-            Err(_) if stop.load(Ordering::Relaxed) => return Err(AppError::Interrupted.into()),
+            Err(_) if stop.load(Ordering::Relaxed) => return Err(Error::Interrupted.into()),
             Err(error) => {
                 output.say(format!("note: nothing for {target}"));
-                failure.get_or_insert(error.context(format!("target {target}")));
+                failure.get_or_insert(error.within(format!("target {target}")));
             }
         }
     }
@@ -79,16 +77,16 @@ fn run_each(args: &SearchArgs, stop: &AtomicBool, output: &mut Output) -> Result
         output.table(&header, rows.iter().map(pick).collect())?;
     }
     say_scopes(&scopes, output);
-    failure.map_or(Ok(()), Err)
+    failure.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// What was found for one of several targets, as a row.
-fn row_of(target: &str, job: &SearchJob, found: &Found) -> Vec<String> {
+fn row_of(target: &str, header: &SearchHeader, found: &FoundSubnet) -> Vec<String> {
     let device = |quantity: Quantity, cost: &Option<CostValue>| {
         cost.as_ref().map_or("not known".to_owned(), |cost| quantity.format(cost.value))
     };
     let memory =
-        |quantity: Quantity, bytes: Bytes| job.budget.limit(quantity).map_or(String::new(), |_| bytes.to_string());
+        |quantity: Quantity, bytes: Bytes| header.budget.limit(quantity).map_or(String::new(), |_| bytes.to_string());
     vec![
         target.to_owned(),
         percent(found.top1),
@@ -117,154 +115,86 @@ fn say_scopes(scopes: &[(&str, Scope)], output: &Output) {
 fn search(
     args: &SearchArgs,
     target: Option<&str>,
-    out: Option<&Path>,
+    out: Option<PathBuf>,
     stop: &AtomicBool,
     output: &mut Output,
-) -> Result<(SearchJob, SearchReport)> {
-    let mut budget = args.budget.budget()?;
-    let target = target.map(|name| targets::find_reaching(name, args.extrapolate)).transpose()?;
-    // Before files are read: a budget on what the target does not know is wrong whatever they hold.
-    if let Some(target) = &target {
-        budget.check_known(target)?;
-        let (ceilings, notes) = targets::within_memory(budget, target)?;
-        budget = ceilings;
-        // Said before the search, which may end with nothing that fits.
-        notes.iter().for_each(|note| output.say(format!("note: {note}")));
-    }
-    let wish =
-        Wish { supernet: args.supernet.as_deref(), space: args.space.as_deref(), predictor: args.predictor.as_deref() };
-    let candidates = Candidates::choose(&wish, target.as_ref())?;
-    let start = match &args.start {
-        Some(path) => spaces::read_subnets(path, &candidates.space)?,
-        None => Vec::new(),
+) -> Result<SearchReport, Error> {
+    let choice = BundleChoice {
+        supernet: args.supernet.as_deref(),
+        space: args.space.as_deref(),
+        predictor: args.predictor.as_deref(),
     };
-    let evaluations = args.evaluations.unwrap_or(if args.time.is_some() { 100_000_000 } else { 50_100 });
-    let job = SearchJob {
+    let plan = SearchPlan::new(&SearchRequest {
         target,
-        candidates,
-        budget,
-        algorithm: args.algorithm.unwrap_or(if args.objectives.len() > 1 {
-            Algorithm::Nsga2
-        } else {
-            Algorithm::Evolution
-        }),
-        objectives: args.objectives.clone(),
-        start,
-        evaluations: usize::try_from(evaluations)?,
+        extrapolate: args.extrapolate,
+        choice,
+        budget: args.budget.budget()?,
+        algorithm: args.algorithm,
+        objectives: &args.objectives,
+        start: args.start.as_deref(),
+        evaluations: args.evaluations,
         time: args.time,
         confidence: args.confidence,
         seed: args.seed,
-        top: usize::try_from(args.top.max(args.verify.unwrap_or(0)))?,
-    };
-    check_weights(args, &job)?;
-    let bar = output.progress(evaluations, "{bar:40} {pos}/{len} evaluations, {per_sec}, {eta} left");
-    let mut report = job.run(stop, out, &mut |done| bar.set_position(done as u64))?;
+        top: args.top as usize,
+        verify: args.verify.map(|count| count as usize),
+        data: args.data.as_ref(),
+        device: args.compute.device,
+        out,
+        torchscript: args.to == WeightsForm::Torchscript,
+    })?;
+    say_notes(plan.notes(), output);
+    let template = "{bar:40} {pos}/{len} evaluations, {per_sec}, {eta} left";
+    let bar = output.progress(plan.evaluations() as u64, template);
+    let mut report = plan.run(stop, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
-    if args.verify.is_some() {
-        verify(args, &job, &mut report)?;
-        report.found.truncate(usize::try_from(args.top)?);
-    }
-    report.notes.iter().for_each(|note| output.say(format!("note: {note}")));
-    if let Some(folder) = out {
-        report.save(&job, folder)?;
-        deploy(args, &job, &report, folder, output)?;
+    plan.verify(&mut report)?;
+    say_notes(&report.notes, output);
+    if let Some((folder, weights)) = plan.deliver(&report)? {
+        match weights {
+            Weights::Written => {}
+            Weights::None => {
+                output.say("note: a space and a predictor have no weights to extract; name a bundle with --supernet");
+            }
+            Weights::NoTorch => output.say("note: this build has no LibTorch, so no weights were extracted"),
+        }
         output.say(format!("written to {}", folder.display()));
     }
-    Ok((job, report))
+    Ok(report)
 }
 
-fn print(job: &SearchJob, report: &SearchReport, output: &mut Output) -> Result<()> {
+fn say_notes(notes: &[String], output: &Output) {
+    notes.iter().for_each(|note| output.say(format!("note: {}", worded(note))));
+}
+
+fn print(report: &SearchReport, output: &mut Output) -> Result<()> {
     if output.is_json() {
-        return report.found.iter().try_for_each(|found| output.json(&report.json(job, found)));
+        return report.found.iter().try_for_each(|found| output.json(&report.json(found)));
     }
     if report.front.is_some() {
-        return print_front(job, report, output);
+        return print_front(report, output);
     }
     for (rank, found) in report.found.iter().enumerate() {
         if rank > 0 {
             output.line("")?;
         }
-        let mut rows = found_rows(job, found);
+        let mut rows = found_rows(&report.header, found);
         if rank + 1 == report.found.len() {
-            rows.push(row("search", search_words(job, report)));
+            rows.push(row("search", search_words(report)));
         }
         output.rows(&rows)?;
     }
     Ok(())
 }
 
-/// Writes the weights of the best subnet beside the result, where there is a bundle to take them from.
-#[cfg(feature = "torch")]
-fn deploy(args: &SearchArgs, job: &SearchJob, report: &SearchReport, folder: &Path, output: &Output) -> Result<()> {
-    let Some(bundle) = &job.candidates.bundle else {
-        output.say("note: a space and a predictor have no weights to extract; name a bundle with --supernet");
-        return Ok(());
-    };
-    let data = args.data.as_deref().map(str::parse::<supernet::data::DataSource>).transpose()?;
-    let device = super::prepare(&args.compute)?;
-    let torchscript = args.to == WeightsForm::Torchscript;
-    experiments::deploy::deploy(bundle, &report.found[0].arch, data.as_ref(), torchscript, folder, device)?;
-    Ok(())
-}
-
-#[cfg(not(feature = "torch"))]
-fn deploy(_: &SearchArgs, _: &SearchJob, _: &SearchReport, _: &Path, output: &Output) -> Result<()> {
-    output.say("note: this build has no LibTorch, so no weights were extracted");
-    Ok(())
-}
-
-/// Measures what was found, and puts first what prediction and measurement together say is best.
-#[cfg(feature = "torch")]
-fn verify(args: &SearchArgs, job: &SearchJob, report: &mut SearchReport) -> Result<()> {
-    let (Some(bundle), Some(data)) = (&job.candidates.bundle, args.data.as_deref()) else {
-        anyhow::bail!(AppError::NothingToVerify);
-    };
-    let device = super::prepare(&args.compute)?;
-    let repeatable = job.candidates.predictor.repeatable();
-    experiments::verify::verify(bundle, repeatable, report, &data.parse()?, device)
-}
-
-#[cfg(not(feature = "torch"))]
-fn verify(_: &SearchArgs, _: &SearchJob, _: &mut SearchReport) -> Result<()> {
-    super::no_torch("measuring accuracy")
-}
-
-/// What [`deploy`] and [`verify`] will need: better missed before a search than after it.
-#[cfg(feature = "torch")]
-fn check_weights(args: &SearchArgs, job: &SearchJob) -> Result<()> {
-    if let Some(data) = &args.data {
-        data.parse::<supernet::data::DataSource>()?;
-    }
-    super::prepare(&args.compute)?;
-    match &job.candidates.bundle {
-        None if args.verify.is_some() => anyhow::bail!(AppError::NothingToVerify),
-        Some(bundle) if args.verify.is_some() => drop(bundle.supernet()?),
-        _ => {}
-    }
-    if let (Some(_), Some(bundle)) = (&args.out, &job.candidates.bundle) {
-        bundle.supernet()?;
-        if args.data.is_none() {
-            bundle.calibration()?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(not(feature = "torch"))]
-fn check_weights(args: &SearchArgs, _: &SearchJob) -> Result<()> {
-    match args.data {
-        Some(_) => super::no_torch("calibrating weights"),
-        None => Ok(()),
-    }
-}
-
 /// Rows of a front that are shown to people; programs get all of it.
 const SHOWN: usize = 20;
 
-fn print_front(job: &SearchJob, report: &SearchReport, output: &mut Output) -> Result<()> {
+fn print_front(report: &SearchReport, output: &mut Output) -> Result<()> {
     let known = |quantity: Quantity| match quantity {
         Quantity::Flash | Quantity::PeakMemory => {
-            job.budget.limit(quantity).is_some() || job.objectives.contains(&Objective::Cost(quantity))
+            report.header.budget.limit(quantity).is_some()
+                || report.header.objectives.contains(&Objective::Cost(quantity))
         }
         _ => report.found.first().is_some_and(|found| found.cost.value(quantity).is_some()),
     };
@@ -274,7 +204,7 @@ fn print_front(job: &SearchJob, report: &SearchReport, output: &mut Output) -> R
     header.extend(exact.then_some("at most"));
     header.extend(quantities.iter().map(|quantity| quantity.name()));
     header.push("resolution");
-    let row = |found: &Found| {
+    let row = |found: &FoundSubnet| {
         let cost = |quantity: &Quantity| quantity.format(found.cost.value(*quantity).unwrap_or(f64::NAN));
         let mut row = vec![percent(found.top1)];
         row.extend(found.additive.filter(|_| exact).map(|part| percent(part.bound)));
@@ -291,7 +221,7 @@ fn print_front(job: &SearchJob, report: &SearchReport, output: &mut Output) -> R
         String::new()
     };
     let volume = report.front.as_ref().map_or(0.0, |front| front.hypervolume);
-    output.say(format!("{all}Predicted top-1; hypervolume {volume:.6}; {}", search_words(job, report)));
+    output.say(format!("{all}Predicted top-1; hypervolume {volume:.6}; {}", search_words(report)));
     if let Some((quantity, step)) = report.grid_step {
         output.say(format!(
             "certified: no subnet of that {} has a higher prediction than `at most` says; costs counted in steps of {}",
@@ -306,7 +236,7 @@ fn row(label: &str, value: String) -> (String, String) {
     (label.to_owned(), value)
 }
 
-fn found_rows(job: &SearchJob, found: &Found) -> Vec<(String, String)> {
+fn found_rows(header: &SearchHeader, found: &FoundSubnet) -> Vec<(String, String)> {
     let spread = found.spread.map_or(String::new(), |spread| format!(", its members differ by {}", percent(spread)));
     let mut rows = vec![row("top-1", format!("{} (predicted{spread})", percent(found.top1)))];
     rows.extend(found.verified.map(|verified| {
@@ -314,9 +244,9 @@ fn found_rows(job: &SearchJob, found: &Found) -> Vec<(String, String)> {
         row("", format!("{top1} ± {error} (measured on {} held-out images)", verified.images))
     }));
     for (quantity, cost) in [(Quantity::Energy, &found.cost.energy), (Quantity::Latency, &found.cost.latency)] {
-        let (Some(cost), Some(target)) = (cost, &job.target) else { continue };
+        let (Some(cost), Some(target)) = (cost, &header.target) else { continue };
         rows.push(row(quantity.name(), cost_words(quantity, cost)));
-        rows.extend(equivalence(job, target, quantity).map(|words| row("", words)));
+        rows.extend(equivalence(header, target, quantity).map(|words| row("", words)));
         rows.extend(target.explanation(quantity).map(|words| row("", words.to_owned())));
     }
     if let Some(AdditivePart { score, bound }) = found.additive {
@@ -331,7 +261,7 @@ fn found_rows(job: &SearchJob, found: &Found) -> Vec<(String, String)> {
     rows.push(row("MACs", found.cost.macs.to_string()));
     rows.push(row("parameters", found.cost.params.to_string()));
     for (quantity, bytes) in [(Quantity::Flash, found.cost.flash), (Quantity::PeakMemory, found.cost.peak_memory)] {
-        if let Some(limit) = job.budget.limit(quantity) {
+        if let Some(limit) = header.budget.limit(quantity) {
             rows.push(row(quantity.name(), format!("{bytes} (int8) of {}", quantity.format(limit))));
         }
     }
@@ -363,12 +293,12 @@ fn cost_words(quantity: Quantity, cost: &CostValue) -> String {
 }
 
 /// Where energy is latency times a power: what the budget amounts to.
-fn equivalence(job: &SearchJob, target: &Target, quantity: Quantity) -> Option<String> {
-    let budget = Joules(job.budget.limit(Quantity::Energy).filter(|_| quantity == Quantity::Energy)?);
+fn equivalence(header: &SearchHeader, target: &Target, quantity: Quantity) -> Option<String> {
+    let budget = Joules(header.budget.limit(Quantity::Energy).filter(|_| quantity == Quantity::Energy)?);
     Some(format!("{budget} ≡ {} here", target.latency_equivalent(budget)?))
 }
 
-/// One line per stage: `stage 1  2 blocks: k5 e4, k3 e2`.
+/// One line per stage: `stage 1  depth 2: k5 e4, k3 e2`.
 fn stage_rows(arch: &ArchSpec) -> Vec<(String, String)> {
     let stages = arch.stages().iter().enumerate().map(|(index, stage)| {
         let blocks: Vec<String> =
@@ -378,11 +308,11 @@ fn stage_rows(arch: &ArchSpec) -> Vec<(String, String)> {
     stages.collect()
 }
 
-fn search_words(job: &SearchJob, report: &SearchReport) -> String {
-    let candidates = &job.candidates;
-    let from = match &candidates.bundle {
-        Some(bundle) => format!("bundle {}", bundle.name()),
-        None => format!("space {}", candidates.space.id()),
+fn search_words(report: &SearchReport) -> String {
+    let header = &report.header;
+    let from = match &header.bundle {
+        Some(bundle) => format!("bundle {bundle}"),
+        None => format!("space {}", header.space.id()),
     };
     let resolutions: Vec<String> = report.resolutions.iter().map(u32::to_string).collect();
     let all = if report.exhaustive { ", which is every subnet that fits" } else { "" };
@@ -391,6 +321,6 @@ fn search_words(job: &SearchJob, report: &SearchReport) -> String {
         report.evaluations,
         report.seconds,
         resolutions.join(", "),
-        job.seed,
+        header.seed,
     )
 }

@@ -1,7 +1,8 @@
 //! `ofa space`.
 
 use anyhow::Result;
-use experiments::spaces;
+use experiments::error::Error;
+use experiments::folders::spaces;
 use network::memory::peak_memory;
 use network::op::Workload;
 use search::space::SearchSpace;
@@ -49,7 +50,7 @@ pub(crate) fn run(command: SpaceCommand, output: &mut Output) -> Result<()> {
 fn list(output: &mut Output) -> Result<()> {
     let mut rows = Vec::new();
     for name in SearchSpace::builtin_names() {
-        let space = SearchSpace::builtin(name)?;
+        let space = SearchSpace::builtin(name).map_err(Error::from)?;
         let (range, count) = (spaces::range(&space), spaces::count(&space));
         let resolutions = space.resolutions();
         if output.is_json() {

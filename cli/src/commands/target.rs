@@ -4,14 +4,14 @@ mod compare;
 mod energy;
 mod fit;
 mod list;
-#[cfg(feature = "torch")]
 mod measure;
 mod template;
 
 use std::path::Path;
 
 use anyhow::Result;
-use experiments::{spaces, targets};
+use experiments::folders::spaces;
+use experiments::target as targets;
 use hw_targets::cost::{CostValue, NetworkCost};
 use hw_targets::library::Kept;
 use hw_targets::networks::Networks;
@@ -26,12 +26,12 @@ use crate::output::Output;
 pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
     match command {
         TargetCommand::List => list::list(output),
-        TargetCommand::Show { target } => list::show(&targets::find(&target)?, output),
+        TargetCommand::Show { target } => list::show(&targets::list::find(&target)?, output),
         TargetCommand::Cost { target, space, subnets, extrapolate } => {
-            let target = targets::find_reaching(&target, extrapolate)?;
-            let costs = targets::cost(&target, &spaces::find(&space)?, &subnets)?;
+            let target = targets::list::find_reaching(&target, extrapolate)?;
+            let costs = targets::cost::cost(&target, &spaces::find(&space)?, &subnets)?;
             if output.is_json() {
-                return costs.iter().try_for_each(|cost| output.json(&Value::Object(targets::cost_json(cost))));
+                return costs.iter().try_for_each(|cost| output.json(&Value::Object(targets::cost::cost_json(cost))));
             }
             let quantities: Vec<Quantity> = target.known();
             let header: Vec<&str> = quantities.iter().map(|quantity| quantity.name()).collect();
@@ -50,14 +50,11 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
         }
         TargetCommand::Energy(args) => energy::run(&args, output),
         TargetCommand::Add { table, name, manifest } => {
-            kept(&targets::add(&table, &name, manifest.as_deref())?, output)
+            kept(&targets::keep::add(&table, &name, manifest.as_deref())?, output)
         }
-        #[cfg(feature = "torch")]
         TargetCommand::Measure(args) => measure::run(&args, output),
-        #[cfg(not(feature = "torch"))]
-        TargetCommand::Measure(_) => super::no_torch("timing operators"),
         TargetCommand::Import { layout, path, name, device } => {
-            match targets::import(&layout, &path, device.as_deref(), &name)? {
+            match targets::keep::import(&layout, &path, device.as_deref(), &name)? {
                 Kept::Target(target) => kept(&target, output),
                 Kept::Networks { file, networks } => kept_networks(&name, &file, &networks, output),
             }
@@ -65,15 +62,22 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
         TargetCommand::Fit(args) => fit::run(&args, output),
         TargetCommand::Validate { target, networks, space, correct, keep } => {
             let space = space.map(|space| spaces::find(&space)).transpose()?;
-            let networks = targets::networks(&networks)?;
-            compare::validate(&targets::find(&target)?, &networks, space.as_ref(), correct, keep.as_deref(), output)
+            let networks = targets::list::networks(&networks)?;
+            compare::validate(
+                &targets::list::find(&target)?,
+                &networks,
+                space.as_ref(),
+                correct,
+                keep.as_deref(),
+                output,
+            )
         }
         TargetCommand::Diff { a, b, space } => {
             let space = space.map(|space| spaces::find(&space)).transpose()?;
-            compare::diff(&targets::find(&a)?, &targets::find(&b)?, space.as_ref(), output)
+            compare::diff(&targets::list::find(&a)?, &targets::list::find(&b)?, space.as_ref(), output)
         }
         TargetCommand::Template { space, target, out, models } => {
-            let target = target.map(|target| targets::find(&target)).transpose()?;
+            let target = target.map(|target| targets::list::find(&target)).transpose()?;
             template::run(&spaces::find(&space)?, target.as_ref(), (out.as_deref(), models.as_deref()), output)
         }
         TargetCommand::Schema { of } => {

@@ -3,35 +3,24 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use experiments::error::AppError;
-use experiments::recipe::Recipe;
-use experiments::spaces;
-use experiments::train::{TrainJob, Trained, train};
-use experiments::training_energy::EnergySettings;
+use experiments::torch::{self, TrainRequest, Trained};
+use experiments::training::energy::settings::EnergySettings;
 use serde_json::json;
-use supernet::data::DataSource;
 
-use super::prepare;
+use super::set_threads;
 use crate::args::TrainArgs;
 use crate::interrupt::stop_flag;
 use crate::output::Output;
 use crate::progress::TrainProgress;
 
 pub(crate) fn run(args: TrainArgs, output: &mut Output) -> Result<()> {
-    let recipe = Recipe::load(&args.recipe, &args.overrides)?;
-    let space = spaces::find(&recipe.space)?;
-    let Some(data) = args.data.as_ref().or(recipe.data.as_ref()) else {
-        return Err(AppError::NoData { recipe: args.recipe }.into());
-    };
-    let data: DataSource = data.parse()?;
-    let device = prepare(&args.compute)?;
-    let job = TrainJob {
-        recipe,
-        space,
-        data,
+    set_threads(args.compute.threads);
+    let request = TrainRequest {
+        recipe: args.recipe,
+        overrides: args.overrides,
+        data: args.data,
         out: args.out,
         resume: args.resume,
-        device,
         save_every: Duration::from_secs(args.save_every),
         measure_every: args.measure_every,
         energy: EnergySettings {
@@ -40,14 +29,14 @@ pub(crate) fn run(args: TrainArgs, output: &mut Output) -> Result<()> {
             grid_intensity: args.energy.grid_intensity,
             networks: args.energy.compare_networks,
         },
+        device: args.compute.device,
     };
     let mut progress = TrainProgress::new(output);
-    let Trained { supernet, energy } = train(&job, stop_flag(), &mut progress)?;
+    let Trained { parameters, energy } = torch::train(&request, stop_flag(), &mut progress)?;
     drop(progress);
-    let out = job.out.display();
     if output.is_json() {
-        return output.json(&json!({"run": job.out, "parameters": supernet.parameter_count(), "energy": energy}));
+        return output.json(&json!({"run": request.out, "parameters": parameters, "energy": energy}));
     }
-    output.line(format!("trained; the run is in {out}"))?;
+    output.line(format!("trained; the run is in {}", request.out.display()))?;
     output.rows(&energy.rows())
 }

@@ -285,7 +285,7 @@ fn shipped_targets_reach_every_shipped_space() {
     let (mut answers, mut refused) = (0, BTreeSet::new());
     for space in search::space::SearchSpace::builtin_names() {
         let space = search::space::SearchSpace::builtin(space).unwrap();
-        let operators = experiments::targets::operators(&space).unwrap();
+        let operators = experiments::target::work_list::operators(&space).unwrap();
         for (name, _) in hw_targets::library::SHIPPED {
             let target = library.find(name).unwrap();
             let lifted = target.clone().extrapolating();

@@ -121,7 +121,7 @@ impl Run {
 
 /// Distinct subnets at both ends and between, by counting through a seeded draw.
 pub(crate) fn subnets(space: &SearchSpace, count: usize) -> Vec<ArchSpec> {
-    let mut drawn = experiments::spaces::sample(space, count, 7);
+    let mut drawn = experiments::folders::spaces::sample(space, count, 7);
     for &resolution in space.resolutions() {
         drawn.push(space.smallest(resolution).unwrap());
         drawn.push(space.largest(resolution).unwrap());

@@ -1,46 +1,30 @@
 //! `ofa predictor collect`.
 
 use anyhow::Result;
-use experiments::bundle::Bundle;
-use experiments::collect::{CollectJob, collect};
-use experiments::eval::ImageSettings;
-use experiments::measure::Exam;
-use experiments::weights::load_supernet;
+use experiments::torch::{self, BundleUse, CollectRequest};
 use serde_json::json;
-use supernet::data::DataSource;
 
 use crate::args::CollectArgs;
-use crate::commands::prepare;
+use crate::commands::set_threads;
 use crate::interrupt::stop_flag;
 use crate::output::Output;
 
 pub(crate) fn run(args: CollectArgs, output: &mut Output) -> Result<()> {
-    let data: DataSource = args.data.parse()?;
-    let bundle = Bundle::find(&args.supernet)?;
-    let space = bundle.space()?;
-    bundle.supernet()?;
-    let device = prepare(&args.compute)?;
-    let supernet = load_supernet(bundle.folder(), &space, device)?;
-    let settings = ImageSettings::of_bundle(bundle.folder())?;
-    let (train, held_out) = settings.training(&data, &space)?;
-    let calibration = settings.calibration_from(&train, space.resolutions(), device)?;
-    let exam = Exam::new(&held_out, &settings.preprocessing, space.resolutions(), device)?;
+    set_threads(args.compute.threads);
     let rounds = match args.near_front {
         Some((rounds, count)) => Some((rounds, super::near_front(&args.front, count, args.seed)?)),
         None => None,
     };
     let all = args.n + args.near_front.map_or(0, |(rounds, count)| rounds * count);
-    let job = CollectJob {
-        supernet: &supernet,
-        calibration: &calibration,
-        exam: &exam,
+    let request = CollectRequest {
+        on: BundleUse { bundle: &args.supernet, data: Some(&args.data), device: args.compute.device },
         count: args.n,
         near_front: rounds,
         seed: args.seed,
         out: args.out,
     };
     let bar = output.progress(all as u64, "{bar:40} {pos}/{len} subnets, {per_sec}, {eta} left {msg}");
-    let pairs = collect(&job, &stop_flag(), &mut |done, pair| {
+    let pairs = torch::collect(&request, &stop_flag(), &mut |done, pair| {
         bar.set_position(done as u64);
         bar.set_message(format!("(the last {:.2} %)", 100.0 * pair.top1));
     })?;
@@ -48,8 +32,8 @@ pub(crate) fn run(args: CollectArgs, output: &mut Output) -> Result<()> {
     let top1 = pairs.iter().map(|pair| pair.top1);
     let (low, high) = top1.fold((1.0_f64, 0.0_f64), |(low, high), top1| (low.min(top1), high.max(top1)));
     if output.is_json() {
-        return output.json(&json!({"pairs": pairs.len(), "out": job.out, "top1_min": low, "top1_max": high}));
+        return output.json(&json!({"pairs": pairs.len(), "out": request.out, "top1_min": low, "top1_max": high}));
     }
-    let out = job.out.display();
+    let out = request.out.display();
     output.line(format!("{} pairs in {out}, top-1 from {:.2} % to {:.2} %", pairs.len(), 100.0 * low, 100.0 * high))
 }

@@ -1,9 +1,9 @@
 //! `ofa target validate` and `diff`: targets against measurements, and against each other.
 
 use anyhow::Result;
-use experiments::agreement::{self, Affine, Agreement, Validation};
-use experiments::error::AppError;
-use experiments::targets;
+use experiments::error::Error;
+use experiments::target as targets;
+use experiments::target::agreement::{self, Affine, Agreement, Validation};
 use hw_targets::diff::Difference;
 use hw_targets::manifest::Correction;
 use hw_targets::networks::Networks;
@@ -39,12 +39,12 @@ pub(crate) fn validate(
     Ok(())
 }
 
-fn keep_corrected(target: &Target, name: &str, validations: &[Validation]) -> Result<Target> {
+fn keep_corrected(target: &Target, name: &str, validations: &[Validation]) -> Result<Target, Error> {
     let corrections: Vec<(Quantity, Correction)> = validations.iter().filter_map(stored).collect();
     if corrections.is_empty() {
-        return Err(AppError::NoCorrection.into());
+        return Err(Error::NoCorrection);
     }
-    targets::keep_corrected(target, name, &corrections)
+    targets::keep::keep_corrected(target, name, &corrections)
 }
 
 fn stored(validation: &Validation) -> Option<(Quantity, Correction)> {
@@ -106,7 +106,7 @@ fn validation_rows(validation: &Validation) -> Vec<(String, String)> {
 }
 
 pub(crate) fn diff(a: &Target, b: &Target, space: Option<&SearchSpace>, output: &mut Output) -> Result<()> {
-    for difference in targets::diff(a, b, space)? {
+    for difference in targets::diff::diff(a, b, space)? {
         if difference.scopes.0 != difference.scopes.1 {
             let (first, second) = difference.scopes;
             output.say(format!(

@@ -1,7 +1,9 @@
 //! `ofa target energy`: analytic energy on a row-stationary accelerator.
 
 use anyhow::Result;
-use experiments::{accelerators, spaces};
+use experiments::error::Error;
+use experiments::folders::spaces;
+use experiments::target::accelerators;
 use hw_targets::accelerator::{Accelerator, LayerEnergy, LevelEnergy, NetworkEnergy, Sparsity};
 use network::units::{Joules, Quantity};
 use serde_json::{Map, Value, json};
@@ -13,7 +15,7 @@ use crate::output::Output;
 const PARTS: [&str; 4] = ["computation", "ifmap", "ofmap", "weight"];
 
 pub(crate) fn run(args: &EnergyArgs, output: &mut Output) -> Result<()> {
-    let accelerator = Accelerator::find(&args.accelerator)?;
+    let accelerator = Accelerator::find(&args.accelerator).map_err(Error::from)?;
     if let (Some(space), Some(subnets)) = (&args.space, &args.subnets) {
         let space = spaces::find(space)?;
         let networks = accelerators::energy_of_subnets(&accelerator, &space, subnets, args.batch.unwrap_or(1))?;

@@ -1,8 +1,9 @@
 //! `ofa target fit`.
 
 use anyhow::Result;
-use experiments::target_fit::{self, Coverage, FitWishes, OperatorFit, WholeFit};
-use experiments::{spaces, targets};
+use experiments::folders::spaces;
+use experiments::target as targets;
+use experiments::target::fit::{self as target_fit, Coverage, FitWishes, OperatorFit, WholeFit};
 use hw_targets::manifest::RangeEntry;
 use hw_targets::model::NetworkFit;
 use hw_targets::model::features::OpClass;
@@ -19,15 +20,15 @@ use crate::output::{Output, percent};
 pub(crate) fn run(args: &TargetFitArgs, output: &mut Output) -> Result<()> {
     let space = args.space.as_deref().map(spaces::find).transpose()?;
     if let Some(networks) = &args.networks {
-        return whole(args, &targets::networks(networks)?, space.as_ref(), output);
+        return whole(args, &targets::list::networks(networks)?, space.as_ref(), output);
     }
     // Clap lets nothing through that has neither.
-    let target = targets::find(args.target.as_deref().unwrap_or_default())?;
+    let target = targets::list::find(args.target.as_deref().unwrap_or_default())?;
     operators(args, &target, space.as_ref(), output)
 }
 
 fn operators(args: &TargetFitArgs, target: &Target, space: Option<&SearchSpace>, output: &mut Output) -> Result<()> {
-    let transfer = args.transfer.as_deref().map(targets::find).transpose()?;
+    let transfer = args.transfer.as_deref().map(targets::list::find).transpose()?;
     let wishes = FitWishes { space, transfer: transfer.as_ref(), extrapolation: args.extrapolation };
     let fits = target_fit::fit_operators(target, wishes)?;
     // Kept before anything is printed, so that a refused name leaves no half result.

@@ -1,7 +1,7 @@
 //! `ofa target list` and `ofa target show`: what there is, and what stands behind its numbers.
 
 use anyhow::Result;
-use experiments::targets::{self, TargetEntry};
+use experiments::target::list::{self as targets, TargetEntry};
 use hw_targets::cost::Method;
 use hw_targets::library::Origin;
 use hw_targets::target::{Standing, Target};

@@ -1,9 +1,8 @@
 //! `ofa target measure`.
 
 use anyhow::Result;
-use experiments::spaces;
-use experiments::target_measure::{MeasureJob, measure};
-use experiments::timing::TimingSettings;
+use experiments::folders::spaces;
+use experiments::torch::{self, MeasureRequest};
 use serde_json::json;
 
 use crate::args::MeasureArgs;
@@ -12,20 +11,20 @@ use crate::output::Output;
 
 pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<()> {
     let space = spaces::find(&args.space)?;
-    let choice: supernet::device::DeviceChoice = args.device.parse()?;
     let threads = args.threads as usize;
     experiments::threads::set(threads);
-    let job = MeasureJob {
+    let request = MeasureRequest {
         name: &args.name,
         space: &space,
         resolutions: args.resolutions.clone(),
         networks: args.networks as usize,
-        device: choice.resolve()?,
+        device: args.device,
         threads,
-        timing: TimingSettings { precision: args.precision, seed: args.seed, ..TimingSettings::default() },
+        precision: args.precision,
+        seed: args.seed,
     };
     let bar = output.progress(0, "{bar:40} {pos}/{len} settled, {msg} visits, {elapsed}");
-    let measured = measure(&job, &stop_flag(), &mut |visits, settled, all| {
+    let measured = torch::measure_target(&request, &stop_flag(), &mut |visits, settled, all| {
         bar.set_length(all as u64);
         bar.set_position(settled as u64);
         bar.set_message(visits.to_string());

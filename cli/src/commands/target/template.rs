@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use experiments::{operator_models, targets};
+use experiments::error::Error;
+use experiments::{operator_models, target as targets};
 use hw_targets::target::Target;
 use search::space::SearchSpace;
 use serde_json::json;
@@ -17,7 +18,7 @@ pub(crate) fn run(
     (file, models): (Option<&Path>, Option<&Path>),
     output: &mut Output,
 ) -> Result<()> {
-    let list = targets::work_list(space, target)?;
+    let list = targets::work_list::work_list(space, target)?;
     let (operators, missing) = (list.operators, list.missing);
     if let Some(target) = target {
         let measured = operators - missing;
@@ -28,7 +29,7 @@ pub(crate) fn run(
         ));
     }
     if let Some(table) = &list.table {
-        file.map(|file| table.write_csv(file)).transpose()?;
+        file.map(|file| table.write_csv(file)).transpose().map_err(Error::from)?;
         models.map(|folder| operator_models::write(table, folder)).transpose()?;
     }
     let out = file.or(models);
@@ -45,7 +46,7 @@ pub(crate) fn run(
         }
         (Some(table), None) => {
             let mut text = Vec::new();
-            table.write_rows(&mut text)?;
+            table.write_rows(&mut text).map_err(Error::from)?;
             output.line(String::from_utf8_lossy(&text).trim_end())
         }
     }

@@ -1,0 +1,3 @@
+//! Networks taken out of a supernet.
+
+pub(crate) mod deploy;

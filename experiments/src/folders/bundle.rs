@@ -1,0 +1,205 @@
+//! Bundles: a supernet with everything that searching and deploying need, as a folder.
+//!
+//! | file | what |
+//! |---|---|
+//! | `space.yaml` | the search space |
+//! | `supernet.safetensors` | weights of all subnets |
+//! | `predictor.safetensors` | top-1 from an architecture |
+//! | `preprocessing.json` | normalisation, resize rule, class names |
+//! | `calibration/` | images for batch-norm statistics, made by the project itself |
+//! | `accuracy.parquet` | measured pairs that the predictor was fitted to |
+//! | `recipe.yaml`, `MODEL_CARD.md` | how it was made |
+//! | `energy.json` | what training it cost |
+//!
+//! A bundle is named by its folder, or by its name in a zoo: the user's (`$OFA_HOME/zoo`) or the one that ships.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hw_targets::library::default_home;
+use predictors::ensemble::AccuracyPredictor;
+use predictors::saved;
+use search::space::SearchSpace;
+
+use crate::error::{Error, Result};
+use crate::folders::{names, spaces};
+
+/// A folder with a supernet and what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    folder: PathBuf,
+}
+
+impl Bundle {
+    /// The bundle in that folder, or of that name in a zoo.
+    ///
+    /// # Errors
+    /// [`Error::UnknownBundle`], naming those that exist.
+    pub fn find(name_or_path: &str) -> Result<Bundle, Error> {
+        Self::find_in(name_or_path, &zoos())
+    }
+
+    fn find_in(name_or_path: &str, zoos: &[PathBuf]) -> Result<Bundle, Error> {
+        let path = PathBuf::from(name_or_path);
+        if path.is_dir() {
+            return Ok(Bundle { folder: path });
+        }
+        let is_name = path.components().count() == 1;
+        let found = zoos.iter().map(|zoo| zoo.join(name_or_path)).find(|folder| is_name && is_bundle(folder));
+        match found {
+            Some(folder) => Ok(Bundle { folder }),
+            None => Err(Error::UnknownBundle { name: name_or_path.to_owned(), known: names_in(zoos) }),
+        }
+    }
+
+    /// The bundle in `folder`, whatever is there yet.
+    pub fn at(folder: impl Into<PathBuf>) -> Bundle {
+        Bundle { folder: folder.into() }
+    }
+
+    /// Names of all bundles in the zoos, in alphabetical order.
+    pub fn names() -> Vec<String> {
+        names_in(&zoos())
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The folder's name.
+    pub fn name(&self) -> String {
+        let folder = fs::canonicalize(&self.folder).unwrap_or_else(|_| self.folder.clone());
+        folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Its search space.
+    ///
+    /// # Errors
+    /// The file is missing or wrong.
+    pub fn space(&self) -> Result<SearchSpace> {
+        spaces::read(&self.require(names::SPACE)?)
+    }
+
+    /// Its accuracy predictor, which must belong to `space`.
+    ///
+    /// # Errors
+    /// The file is missing, wrong, or for another space.
+    pub fn predictor(&self, space: &SearchSpace) -> Result<AccuracyPredictor> {
+        let path = self.require(names::PREDICTOR)?;
+        Ok(saved::load(&path, space)?)
+    }
+
+    /// The weights of all subnets.
+    ///
+    /// # Errors
+    /// [`Error::BundleLacks`].
+    pub fn supernet(&self) -> Result<PathBuf, Error> {
+        self.require(names::SUPERNET)
+    }
+
+    /// Normalisation, resize rule and class names.
+    ///
+    /// # Errors
+    /// [`Error::BundleLacks`].
+    pub fn preprocessing(&self) -> Result<PathBuf, Error> {
+        self.require(names::PREPROCESSING)
+    }
+
+    /// The folder of calibration images.
+    ///
+    /// # Errors
+    /// [`Error::BundleLacks`].
+    pub fn calibration(&self) -> Result<PathBuf, Error> {
+        self.require(names::CALIBRATION)
+    }
+
+    /// The measured pairs.
+    ///
+    /// # Errors
+    /// [`Error::BundleLacks`].
+    pub fn accuracy(&self) -> Result<PathBuf, Error> {
+        self.require(names::ACCURACY)
+    }
+
+    /// The recipe.
+    ///
+    /// # Errors
+    /// [`Error::BundleLacks`].
+    pub fn recipe(&self) -> Result<PathBuf, Error> {
+        self.require(names::RECIPE)
+    }
+
+    /// The model card.
+    ///
+    /// # Errors
+    /// [`Error::BundleLacks`].
+    pub fn model_card(&self) -> Result<PathBuf, Error> {
+        self.require(names::MODEL_CARD)
+    }
+
+    /// The path of one of its files.
+    ///
+    /// # Errors
+    /// [`Error::BundleLacks`] if it is not there.
+    pub fn require(&self, file: &'static str) -> Result<PathBuf, Error> {
+        let path = self.folder.join(file);
+        if path.exists() { Ok(path) } else { Err(Error::BundleLacks { bundle: self.folder.clone(), file }) }
+    }
+}
+
+/// Folders of bundles, the user's first.
+fn zoos() -> Vec<PathBuf> {
+    let mut zoos: Vec<PathBuf> = default_home().map(|home| home.join("zoo")).into_iter().collect();
+    zoos.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("zoo"));
+    // An installed or moved binary: `zoo/` beside it, or that of the checkout whose target folder it is in.
+    let executable = env::current_exe().and_then(fs::canonicalize).unwrap_or_default();
+    for above in executable.ancestors().skip(1).take(3) {
+        zoos.push(above.join("zoo"));
+        zoos.push(above.join("experiments/zoo"));
+    }
+    zoos
+}
+
+fn is_bundle(folder: &Path) -> bool {
+    folder.join(names::SPACE).is_file()
+}
+
+fn names_in(zoos: &[PathBuf]) -> Vec<String> {
+    let entries = zoos.iter().filter_map(|zoo| fs::read_dir(zoo).ok()).flatten().flatten();
+    let folders = entries.map(|entry| entry.path()).filter(|path| is_bundle(path));
+    let mut names: Vec<String> =
+        folders.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::failure::{Failure, FailureKind};
+
+    use super::*;
+
+    #[test]
+    fn a_bundle_is_found_by_path_and_by_name() {
+        let zoo = tempfile::tempdir().unwrap();
+        let folder = zoo.path().join("small");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join(names::SPACE), SearchSpace::builtin("mcu-cifar").unwrap().to_yaml()).unwrap();
+        let zoos = [zoo.path().join("absent"), zoo.path().to_path_buf()];
+        let by_name = Bundle::find_in("small", &zoos).unwrap();
+        assert_eq!(by_name, Bundle::find_in(folder.to_str().unwrap(), &[]).unwrap());
+        assert_eq!(by_name.name(), "small");
+        assert_eq!(&*by_name.space().unwrap().id().0, "mcu-cifar");
+
+        let unknown = Bundle::find_in("large", &zoos).unwrap_err();
+        assert_eq!(unknown.kind(), FailureKind::Usage);
+        assert!(unknown.hint().unwrap().contains("small"));
+
+        let lacks = by_name.predictor(&by_name.space().unwrap()).unwrap_err();
+        assert_eq!(lacks.kind(), FailureKind::Content);
+        assert!(lacks.to_string().contains(names::PREDICTOR));
+    }
+}

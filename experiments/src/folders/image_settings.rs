@@ -1,0 +1,53 @@
+//! How a bundle's images are read, and how its recipe divided them: out of `preprocessing.json` and `recipe.yaml`.
+
+use std::path::Path;
+
+use search::space::SearchSpace;
+use supernet::data::{LoadOptions, Preprocessing, PreprocessingFile};
+
+use crate::error::Result;
+use crate::folders::names;
+use crate::folders::recipe_file::Recipe;
+
+/// A bundle's images settings: how they are read, and how the recipe divided them.
+#[derive(Clone, Debug)]
+pub struct ImageSettings {
+    /// How bytes become inputs.
+    pub preprocessing: Preprocessing,
+    /// Class names, in the order of the outputs; empty = those of the data.
+    pub class_names: Vec<String>,
+    /// Held-out images.
+    pub held_out: usize,
+    /// Seed of the split and of calibration.
+    pub seed: u64,
+    /// Batches, and images in each.
+    pub calibration: (usize, usize),
+}
+
+impl ImageSettings {
+    /// From `preprocessing.json` and `recipe.yaml` of a bundle; a bundle without a recipe (imported) has the defaults
+    /// of recipes.
+    ///
+    /// # Errors
+    /// A missing or damaged `preprocessing.json`, a damaged recipe.
+    pub fn of_bundle(folder: &Path) -> Result<Self> {
+        let file = PreprocessingFile::read(&folder.join(names::PREPROCESSING))?;
+        let recipe = folder.join(names::RECIPE);
+        let (held_out, seed, calibration) = if recipe.exists() {
+            let recipe = Recipe::load(&recipe, &[])?;
+            (recipe.held_out, recipe.seed, recipe.calibration_size())
+        } else {
+            (5000, 0, (10, 200))
+        };
+        Ok(Self { preprocessing: file.preprocessing(), class_names: file.class_names, held_out, seed, calibration })
+    }
+
+    /// What to load images with.
+    pub fn options(&self, space: &SearchSpace) -> LoadOptions {
+        LoadOptions {
+            image_size: Some(self.preprocessing.native_size),
+            class_names: None,
+            classes: Some(space.classes() as usize),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Everything that lies in folders: bundles, runs, spaces, recipes, weights, and the files of a search.
+
+pub mod bundle;
+#[cfg(feature = "torch")]
+pub mod calibration_file;
+#[cfg(feature = "torch")]
+pub mod deployment;
+#[cfg(feature = "torch")]
+pub(crate) mod digest;
+pub(crate) mod history_file;
+#[cfg(feature = "torch")]
+pub mod image_settings;
+pub mod names;
+pub(crate) mod pairs_file;
+pub mod predictor_file;
+#[cfg(feature = "torch")]
+pub mod recipe_file;
+pub mod run_dir;
+pub(crate) mod search_journal;
+pub mod spaces;
+#[cfg(feature = "torch")]
+pub mod supernet_file;

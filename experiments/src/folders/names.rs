@@ -1,0 +1,50 @@
+//! The names of the files that folders hold: nowhere else are they spelled out.
+
+/// The search space.
+pub const SPACE: &str = "space.yaml";
+/// The weights of all subnets.
+pub const SUPERNET: &str = "supernet.safetensors";
+/// The predictor.
+pub const PREDICTOR: &str = "predictor.safetensors";
+/// Normalisation, resize rule and class names.
+pub const PREPROCESSING: &str = "preprocessing.json";
+/// The folder of calibration images.
+pub const CALIBRATION: &str = "calibration";
+/// The images in that folder.
+pub const CALIBRATION_IMAGES: &str = "images.safetensors";
+/// The measured pairs.
+pub const ACCURACY: &str = "accuracy.parquet";
+/// The recipe of a training.
+pub const RECIPE: &str = "recipe.yaml";
+/// Data, commands, hardware, results, for people.
+pub const MODEL_CARD: &str = "MODEL_CARD.md";
+/// What training cost in energy.
+pub const ENERGY: &str = "energy.json";
+/// One line for each measured epoch.
+pub const METRICS: &str = "metrics.jsonl";
+/// Accuracy on the test set at the end of a training.
+pub const TEST_REPORT: &str = "report.json";
+/// The folder of checkpoints of a training.
+pub const CHECKPOINTS: &str = "checkpoints";
+/// The folder of the bundle that a training ends with.
+pub const BUNDLE: &str = "bundle";
+/// The best subnet of a search, with costs and provenance.
+pub const RESULT: &str = "result.json";
+/// The subnet alone.
+pub const SUBNET: &str = "subnet.json";
+/// The subnets found, where several were asked for.
+pub const TOP: &str = "top.jsonl";
+/// Every evaluation of a search.
+pub const HISTORY: &str = "history.parquet";
+/// What a search under way has evaluated; gone when it has ended.
+pub const SEARCH_JOURNAL: &str = "search.journal";
+/// The weights of an extracted network.
+pub const WEIGHTS: &str = "weights.safetensors";
+/// An extracted network as a TorchScript module.
+pub const TORCHSCRIPT: &str = "module.pt";
+/// The visits of a measurement under way.
+pub const MEASURING_JOURNAL: &str = "measuring.jsonl";
+/// The table of a measured target.
+pub const TABLE: &str = "table.csv";
+/// The list of operators to measure.
+pub const OPERATORS: &str = "operators.csv";

@@ -1,0 +1,377 @@
+//! A training run as one YAML file: which space, which images, which phases.
+//!
+//! Anything left out takes the value documented on its field. `--set key=value` replaces a value before checking; keys
+//! of nested values are joined by dots, phases are counted from 0 (`phases.0.epochs=3`).
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
+use storage::failure::{Failure, FailureKind, Setting};
+use supernet::data::Augmentation;
+use supernet::train::{Attentive, Divergence, EarlyBird, PlanError, Sampling, Teacher};
+
+use crate::folders::supernet_file::StoredAs;
+
+/// What is wrong with a recipe.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each field is")]
+pub enum RecipeError {
+    #[error("{path}: {reason}", path = path.display())]
+    Unreadable { path: PathBuf, reason: String },
+    #[error("{path}: {reason}", path = path.display())]
+    Syntax { path: PathBuf, reason: String },
+    #[error("recipe field `{field}` is {value}, {reason}")]
+    Value { field: String, value: String, reason: &'static str },
+    #[error("`--set {given}` {reason}")]
+    Override { given: String, reason: String },
+}
+
+impl Failure for RecipeError {
+    fn kind(&self) -> FailureKind {
+        match self {
+            Self::Unreadable { .. } | Self::Override { .. } => FailureKind::Usage,
+            Self::Syntax { .. } | Self::Value { .. } => FailureKind::Content,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreadable { .. } => Some("recipes shipped with the project are in experiments/recipes".into()),
+            Self::Override { .. } => {
+                let set = Setting("set");
+                Some(format!("write {set} batch_size=64 or {set} phases.0.epochs=3"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A recipe as it stands in the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// `ofa.recipe/1`.
+    pub schema: String,
+    /// Name of the bundle that comes out.
+    pub name: String,
+    /// A built-in space, or the path of one.
+    pub space: String,
+    /// Where the images are (`DATA` of the command line); `--data` replaces it.
+    #[serde(default)]
+    pub data: Option<String>,
+    /// Names of the classes, where the data has none.
+    #[serde(default)]
+    pub class_names: Option<Vec<String>>,
+    /// Training images kept apart for all decisions.
+    #[serde(default = "default_held_out")]
+    pub held_out: usize,
+    /// A bundle whose weights the run begins with, by name or path; fresh ones when left out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub weights: Option<String>,
+    /// Seed of everything.
+    #[serde(default)]
+    pub seed: u64,
+    /// Images per step.
+    pub batch_size: usize,
+    /// Number format of feature maps while training.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: PrecisionChoice,
+    /// μ of Nesterov momentum.
+    #[serde(default = "default_momentum")]
+    pub momentum: f64,
+    /// λ, on convolution and linear weights only.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// Largest norm of the gradient over all weights; a larger one is scaled down to it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clip_gradient: Option<f64>,
+    /// Whether blocks with a shortcut begin as the shortcut alone (the scale of their last batch norm is 0), which lets
+    /// deep networks start at a high learning rate.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub zero_init_residual: bool,
+    /// Whether small kernels are learned transforms of large ones (Cai et al. 2020), or else their centres.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub kernel_transforms: bool,
+    /// What an exponential moving average of the weights keeps at each step (0.999, say); the bundle then holds the
+    /// average.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub average: Option<f64>,
+    /// ε of label smoothing.
+    #[serde(default)]
+    pub label_smoothing: f64,
+    /// What happens to training images.
+    #[serde(default)]
+    pub augmentation: Augmentation,
+    /// Mean and standard deviation of the pixels, as fractions; measured on the training images when left out.
+    #[serde(default)]
+    pub normalisation: Option<Normalisation>,
+    /// Images for batch-norm calibration.
+    #[serde(default)]
+    pub calibration: Calibration,
+    /// Number format of the finished weights in the bundle.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stored: StoredAs,
+    /// Phases in order.
+    pub phases: Vec<PhaseRecipe>,
+}
+
+/// Number format of feature maps while training, or whichever is faster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionChoice {
+    /// bfloat16 on a GPU, float32 on the CPU.
+    #[default]
+    Auto,
+    /// float32.
+    Fp32,
+    /// bfloat16; weights, optimiser, batch-norm statistics and losses stay float32.
+    Bf16,
+}
+
+/// Per-channel constants.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalisation {
+    /// Subtracted.
+    pub mean: [f64; 3],
+    /// Divided by.
+    pub std: [f64; 3],
+}
+
+/// How many training images calibrate a subnet.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// Batches.
+    pub batches: usize,
+    /// Images in each.
+    pub batch_size: usize,
+}
+
+impl Default for Calibration {
+    fn default() -> Self {
+        Self { batches: 10, batch_size: 200 }
+    }
+}
+
+/// How many of a stage's choices take part, from the largest down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Levels {
+    /// This many.
+    Count(usize),
+    /// All of them.
+    All(All),
+}
+
+/// The word `all`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum All {
+    /// Every choice.
+    All,
+}
+
+impl Levels {
+    /// As a number; [`usize::MAX`] for all.
+    pub(crate) fn count(self) -> usize {
+        match self {
+            Levels::Count(count) => count,
+            Levels::All(_) => usize::MAX,
+        }
+    }
+}
+
+impl Default for Levels {
+    fn default() -> Self {
+        Levels::Count(1)
+    }
+}
+
+/// One phase as it stands in the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhaseRecipe {
+    /// Name in logs.
+    pub name: String,
+    /// Passes over the training images.
+    pub epochs: u64,
+    /// Peak learning rate; left out in a phase that `continues`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// Epochs of linear warm-up, part of `epochs`.
+    #[serde(default)]
+    pub warm_up_epochs: f64,
+    /// Whether the learning rate goes on along the cosine of the phase before, momentum kept.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub continues: bool,
+    /// Input resolutions that take part; all of the space's when left out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub resolutions: Vec<u32>,
+    /// Kernel sizes that take part: `all`, or how many of the largest. Default 1, the largest alone.
+    #[serde(default)]
+    pub kernels: Levels,
+    /// Depths likewise.
+    #[serde(default)]
+    pub depths: Levels,
+    /// Expand ratios likewise.
+    #[serde(default)]
+    pub expands: Levels,
+    /// Subnets drawn at random per step.
+    #[serde(default)]
+    pub random_subnets: u64,
+    /// How they are drawn: `uniform` (the default) or `compound`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sampling: Sampling,
+    /// Draws several candidates for each and keeps the one with the best or worst loss.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub attentive: Option<Attentive>,
+    /// Whether the largest subnet joins every step.
+    #[serde(default)]
+    pub with_largest: bool,
+    /// Whether the smallest subnet of the phase joins every step.
+    #[serde(default)]
+    pub with_smallest: bool,
+    /// Weight of the cross-entropy with the teacher's probabilities.
+    #[serde(default)]
+    pub distillation: f64,
+    /// Whose: `first_phase` (the default), or `largest`, the largest subnet of the same step.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub teacher: Teacher,
+    /// What distillation minimises: `kl` (the default) or `alpha`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub divergence: Divergence,
+    /// Weight of the cross-entropy with the labels.
+    #[serde(default = "one")]
+    pub label_loss: f64,
+    /// Whether the losses of a step's subnets are summed; averaged otherwise.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sum_losses: bool,
+    /// Epochs over which the weight of all subnets but the largest rises from near zero (delayed ε-shrinking).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ramp_epochs: f64,
+    /// Whether to sort channels by importance before the phase.
+    #[serde(default)]
+    pub sort_channels: bool,
+    /// Whether to spread the weights of the smallest subnet, which the phases before trained alone, over all others before
+    /// the phase.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub grow: bool,
+    /// Ends the phase when the order of channels has settled; `epochs` is then the most it takes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub early_bird: Option<EarlyBird>,
+}
+
+/// Left out, so that recipes written before there was a choice keep their text, which checkpoints are known by.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+fn default_held_out() -> usize {
+    5000
+}
+
+fn default_momentum() -> f64 {
+    0.9
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Recipe {
+    /// Reads a recipe, after replacing what `overrides` (`key=value`) names. Whether it is a plan that can be run,
+    /// [`crate::training::plan`] says.
+    ///
+    /// # Errors
+    /// An unreadable or malformed file, an unknown key, phases whose learning rates contradict each other.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| RecipeError::Unreadable { path: path.to_path_buf(), reason: error.to_string() })?;
+        let syntax =
+            |error: serde_yaml::Error| RecipeError::Syntax { path: path.to_path_buf(), reason: error.to_string() };
+        // Straight from the text first: the parser then knows line and column of a mistake.
+        let mut recipe: Recipe = serde_yaml::from_str(&text).map_err(syntax)?;
+        if !overrides.is_empty() {
+            let mut value: Value = serde_yaml::from_str(&text).map_err(syntax)?;
+            for given in overrides {
+                apply(&mut value, given)?;
+            }
+            recipe = serde_yaml::from_value(value).map_err(|error| RecipeError::Override {
+                given: overrides.join(" --set "),
+                reason: format!("does not give a recipe: {error}"),
+            })?;
+        }
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    fn check(&self) -> Result<(), RecipeError> {
+        let wrong =
+            |field: &str, value: String, reason| Err(RecipeError::Value { field: field.to_owned(), value, reason });
+        if self.schema != "ofa.recipe/1" {
+            return wrong("schema", format!("`{}`", self.schema), "but must be `ofa.recipe/1`");
+        }
+        for (index, phase) in self.phases.iter().enumerate() {
+            let field = format!("phases.{index}.learning_rate");
+            match (phase.continues, phase.learning_rate) {
+                (false, None) => return wrong(&field, "left out".into(), "but the phase does not continue another"),
+                (true, Some(rate)) => {
+                    return wrong(&field, rate.to_string(), "but the phase continues another's cosine; leave it out");
+                }
+                (true, None) if phase.warm_up_epochs != 0.0 => {
+                    let (field, value) = (format!("phases.{index}.warm_up_epochs"), phase.warm_up_epochs.to_string());
+                    return wrong(&field, value, "but the phase continues another's cosine; leave it out");
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Batches of training images that calibrate a subnet, and images in each.
+    pub fn calibration_size(&self) -> (usize, usize) {
+        (self.calibration.batches, self.calibration.batch_size)
+    }
+}
+
+impl From<PlanError> for RecipeError {
+    fn from(PlanError { field, value, reason }: PlanError) -> Self {
+        Self::Value { field, value, reason }
+    }
+}
+
+/// Replaces one value of the tree.
+fn apply(tree: &mut Value, given: &str) -> Result<(), RecipeError> {
+    let refuse = |reason: &str| RecipeError::Override { given: given.to_owned(), reason: reason.to_owned() };
+    let (key, text) = given.split_once('=').ok_or_else(|| refuse("has no `=`"))?;
+    let value: Value = serde_yaml::from_str(text).map_err(|error| refuse(&format!("is not YAML: {error}")))?;
+    let mut at = tree;
+    let mut parts = key.split('.').peekable();
+    while let Some(part) = parts.next() {
+        let last = parts.peek().is_none();
+        at = match at {
+            Value::Mapping(map) if last || map.contains_key(part) => {
+                map.entry(Value::String(part.to_owned())).or_insert(Value::Null)
+            }
+            Value::Sequence(list) => {
+                let index: Option<usize> = part.parse().ok();
+                index
+                    .and_then(|index| list.get_mut(index))
+                    .ok_or_else(|| refuse(&format!("names no element `{part}`")))?
+            }
+            _ => return Err(refuse(&format!("names no field `{part}`"))),
+        };
+    }
+    *at = value;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! The folder of one training run: what was run, how it went, and where it stands.
+//!
+//! `recipe.yaml` (resolved), `run.json` (versions, device, threads, data), `metrics.jsonl` (one object per line),
+//! `energy.json` (what it cost so far), `checkpoints/`, and at the end `bundle/`. A run is identified by its recipe, space and data; going on with another
+//! is refused.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use storage::atomic::write_atomically;
+
+use crate::folders::names;
+
+/// Where one run keeps its files.
+#[derive(Clone, Debug)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// The folder, made if it is missing.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path.join(names::CHECKPOINTS))?;
+        Ok(Self { path: path.to_path_buf() })
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where checkpoints go.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join(names::CHECKPOINTS)
+    }
+
+    /// Where the finished bundle goes.
+    pub fn bundle(&self) -> PathBuf {
+        self.path.join(names::BUNDLE)
+    }
+
+    /// Whether a run was begun here.
+    pub fn is_begun(&self) -> bool {
+        self.path.join(names::RECIPE).exists()
+    }
+
+    /// Writes a file of the run.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        write_atomically(&self.path.join(name), |file| file.write_all(text.as_bytes()))
+    }
+
+    /// The metrics, without those of steps that a resumed run will do again (`global_step` above `position`).
+    ///
+    /// # Errors
+    /// The file cannot be read or rewritten.
+    pub fn metrics_up_to(&self, position: u64) -> io::Result<Metrics> {
+        let path = self.path.join(names::METRICS);
+        let mut kept = Vec::new();
+        if path.exists() {
+            for line in BufReader::new(fs::File::open(&path)?).lines() {
+                let line = line?;
+                // A line cut short by a kill is one of those steps, too.
+                let Ok(record) = serde_json::from_str::<Value>(&line) else { break };
+                if record["global_step"].as_u64().is_none_or(|step| step > position) {
+                    break;
+                }
+                kept.push(line);
+            }
+            write_atomically(&path, |file| kept.iter().try_for_each(|line| writeln!(file, "{line}")))?;
+        }
+        Ok(Metrics { file: fs::OpenOptions::new().create(true).append(true).open(path)? })
+    }
+}
+
+/// `metrics.jsonl`, open for more.
+#[derive(Debug)]
+pub struct Metrics {
+    file: fs::File,
+}
+
+impl Metrics {
+    /// Adds a line in one write.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn add(&mut self, record: &Value) -> io::Result<()> {
+        self.file.write_all(format!("{record}\n").as_bytes())
+    }
+}

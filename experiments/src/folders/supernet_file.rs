@@ -1,0 +1,78 @@
+//! `supernet.safetensors`: the weights of all subnets, read and written.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use search::space::SearchSpace;
+use serde::{Deserialize, Serialize};
+use supernet::supernet::Supernet;
+use supernet::tensors::{Metadata, load_safetensors, save_safetensors};
+use supernet::weights::{NamedWeight, Role};
+use tch::{Device, Kind, Tensor};
+
+use crate::error::{Error, Result, Within};
+use crate::folders::names;
+
+/// The supernet in `folder/supernet.safetensors`.
+///
+/// # Errors
+/// A missing or damaged file, or weights of another space.
+pub fn load_supernet(folder: &Path, space: &SearchSpace, device: Device) -> Result<Supernet> {
+    let path = folder.join(names::SUPERNET);
+    let (tensors, metadata) = load_safetensors(&path)?;
+    if let Some(made_for) = metadata.get("space").filter(|name| **name != *space.id().0) {
+        return Err(Error::OtherSpace { path, made_for: made_for.clone(), asked: space.id().to_string() });
+    }
+    Supernet::from_tensors(space, tensors, device).within(|| path.display().to_string())
+}
+
+/// Number format of weights in a file; whoever reads them computes in float32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoredAs {
+    /// float32.
+    #[default]
+    Fp32,
+    /// Convolution and linear weights in float16, which halves the file; batch norm and biases in float32.
+    Fp16,
+}
+
+/// Rounds the weights to what a file in the format `stored` keeps of them.
+pub fn round_to(supernet: &Supernet, stored: StoredAs) {
+    if stored == StoredAs::Fp16 {
+        tch::no_grad(|| {
+            for weight in supernet.weights().iter().filter(|weight| weight.role == Role::Decayed) {
+                weight.tensor.shallow_clone().copy_(&weight.tensor.to_kind(Kind::Half));
+            }
+        });
+    }
+}
+
+/// Writes `folder/supernet.safetensors` and `folder/space.yaml`.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn save_supernet(folder: &Path, supernet: &Supernet, stored: StoredAs) -> Result<()> {
+    let metadata = Metadata::from([
+        ("schema".into(), "ofa.supernet/1".into()),
+        ("space".into(), supernet.space().id().to_string()),
+    ]);
+    let as_stored = |weight: &NamedWeight| match (stored, weight.role) {
+        (StoredAs::Fp16, Role::Decayed) => weight.tensor.detach().to_kind(Kind::Half),
+        _ => weight.tensor.detach(),
+    };
+    let tensors = supernet.weights().iter().map(|weight| (weight.name.clone(), as_stored(weight))).collect();
+    save(&folder.join(names::SUPERNET), &tensors, &metadata)?;
+    write_text(&folder.join(names::SPACE), &supernet.space().to_yaml())
+}
+
+/// Writes named tensors with their metadata.
+pub(super) fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: &Metadata) -> Result<()> {
+    let tensors: Vec<(String, &Tensor)> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
+    Ok(save_safetensors(path, &tensors, metadata)?)
+}
+
+/// Writes a text file whole or not at all.
+pub(super) fn write_text(path: &Path, text: &str) -> Result<()> {
+    Ok(storage::atomic::write_atomically(path, |file| std::io::Write::write_all(file, text.as_bytes()))?)
+}

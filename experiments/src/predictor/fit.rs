@@ -1,0 +1,78 @@
+//! `ofa predictor fit`: one or several models fitted to measured pairs; the best is kept, with its report beside it.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use predictors::fit::{Fitted, fit as fit_pairs};
+use predictors::report::FitReport;
+use predictors::saved;
+use predictors::settings::FitSettings;
+use search::space::SearchSpace;
+use storage::atomic::write_atomically;
+
+use crate::error::{Error, Result};
+use crate::folders::pairs_file::read_all;
+
+/// What to fit, and where it goes.
+#[derive(Clone, Debug)]
+pub struct FitJob {
+    /// The space of the pairs.
+    pub space: SearchSpace,
+    /// Files of pairs, read one after the other.
+    pub pairs: Vec<PathBuf>,
+    /// Where the predictor goes; its report goes beside it as `NAME.report.json`.
+    pub out: PathBuf,
+    /// Ways to fit, by name; that of the highest cross-validated Kendall τ-b is kept.
+    pub models: Vec<(&'static str, FitSettings)>,
+}
+
+/// The predictor that was kept.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// Name of its model.
+    pub model: &'static str,
+    /// What its fit says about itself.
+    pub report: FitReport,
+    /// Cross-validated τ-b of every model that was fitted.
+    pub candidates: Vec<(&'static str, Option<f64>)>,
+}
+
+impl Chosen {
+    /// The report as a JSON object, with the choice.
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut value = self.report.to_json();
+        let candidates = self.candidates.iter().map(|(name, kendall)| ((*name).to_owned(), (*kendall).into()));
+        value["model"] = self.model.into();
+        value["cross_validated"] = serde_json::Value::Object(candidates.collect());
+        value
+    }
+}
+
+/// Fits a predictor and writes it with its report; `progress` hears of epochs done and their number, model by model.
+///
+/// # Errors
+/// Files of pairs that are missing or wrong, too few pairs, a place that cannot be written.
+///
+/// # Panics
+/// If no model is named.
+pub fn fit(job: &FitJob, progress: &mut dyn FnMut(usize, usize)) -> Result<Chosen> {
+    let (measured, archs) = read_all(&job.pairs, &job.space)?;
+    let mut candidates = Vec::new();
+    let mut best: Option<(&'static str, Fitted)> = None;
+    for (name, settings) in &job.models {
+        let fitted = fit_pairs(&job.space, &measured, &archs, settings, progress)?;
+        let kendall = |fitted: &Fitted| fitted.report.cross_validated_kendall;
+        candidates.push((*name, kendall(&fitted)));
+        // Undefined is worst; of equals the first stays.
+        if best.as_ref().is_none_or(|(_, best)| kendall(&fitted) > kendall(best)) {
+            best = Some((name, fitted));
+        }
+    }
+    let (model, fitted) = best.expect("at least one model");
+    saved::save(&fitted.predictor, &job.out)?;
+    let chosen = Chosen { model, report: fitted.report, candidates };
+    let report = chosen.to_json();
+    write_atomically(&job.out.with_extension("report.json"), |file| writeln!(file, "{report:#}"))
+        .map_err(|source| Error::Write { source })?;
+    Ok(chosen)
+}

@@ -1,0 +1,92 @@
+//! What a search looks at: a space and its predictor, as asked for or by the target's default.
+
+use std::collections::BTreeSet;
+
+use hw_targets::target::Target;
+use predictors::ensemble::AccuracyPredictor;
+use search::space::SearchSpace;
+use storage::failure::Setting;
+
+use crate::error::{Error, Result};
+use crate::folders::bundle::Bundle;
+use crate::folders::{predictor_file, spaces};
+
+/// The bundle that is used where neither a target nor the command line says.
+pub const FALLBACK_BUNDLE: &str = "mcu-cifar";
+
+/// What is searched: a space and the predictor that judges its members.
+#[derive(Clone, Debug)]
+pub struct SearchInputs {
+    /// The space.
+    pub space: SearchSpace,
+    /// Its predictor.
+    pub predictor: AccuracyPredictor,
+    /// The bundle both are from, if they are.
+    pub bundle: Option<Bundle>,
+    /// What the user should know about the choice.
+    pub notes: Vec<String>,
+}
+
+/// What the command line says about the candidates; everything may be left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BundleChoice<'a> {
+    /// A bundle, by name or path.
+    pub supernet: Option<&'a str>,
+    /// A space, by name or path.
+    pub space: Option<&'a str>,
+    /// A predictor's file, or a bundle that has one.
+    pub predictor: Option<&'a str>,
+}
+
+impl SearchInputs {
+    /// The bundle or the predictor that was asked for; else the first of the target's default bundles (for the space
+    /// that was asked for) that exists.
+    ///
+    /// # Errors
+    /// Unknown names, wrong content, and [`Error::NoDefaultBundle`].
+    pub fn choose(choice: &BundleChoice<'_>, target: Option<&Target>) -> Result<SearchInputs> {
+        if let Some(name) = choice.supernet {
+            return Self::of_bundle(Bundle::find(name)?, Vec::new());
+        }
+        if let Some(name) = choice.predictor {
+            let (space, predictor) = predictor_file::load(name, choice.space)?;
+            return Ok(SearchInputs { space, predictor, bundle: None, notes: Vec::new() });
+        }
+        let space = choice.space.map(spaces::find).transpose()?;
+        let of_space = |name: &str| space.as_ref().is_none_or(|space| *space.id().0 == *name);
+        let mut wanted: Vec<String> = match target {
+            Some(target) => {
+                let entries = target.default_bundles().iter().filter(|entry| of_space(&entry.space));
+                entries.map(|entry| entry.bundle.clone()).collect()
+            }
+            None => Vec::new(),
+        };
+        match &space {
+            Some(space) => wanted.push(space.id().to_string()),
+            None => wanted.push(FALLBACK_BUNDLE.to_owned()),
+        }
+        let mut seen = BTreeSet::new();
+        wanted.retain(|name| seen.insert(name.clone()));
+        let asked = target.map_or_else(|| "this search".to_owned(), |target| format!("target `{}`", target.name()));
+        let Some((at, bundle)) = wanted.iter().enumerate().find_map(|(at, name)| Some((at, Bundle::find(name).ok()?)))
+        else {
+            return Err(Error::NoDefaultBundle { asked, wanted, known: Bundle::names() });
+        };
+        let mut notes = Vec::new();
+        if at > 0 {
+            notes.push(format!(
+                "bundle `{}`, which {asked} prefers, is not in the zoo; using `{}`",
+                wanted[0], wanted[at]
+            ));
+        } else if target.is_none() {
+            notes.push(format!("using bundle `{}`; name another with {}", wanted[at], Setting("supernet")));
+        }
+        Self::of_bundle(bundle, notes)
+    }
+
+    fn of_bundle(bundle: Bundle, notes: Vec<String>) -> Result<SearchInputs> {
+        let space = bundle.space()?;
+        let predictor = bundle.predictor(&space)?;
+        Ok(SearchInputs { space, predictor, bundle: Some(bundle), notes })
+    }
+}

@@ -1,0 +1,35 @@
+//! Two targets side by side, operator by operator.
+
+use hw_targets::diff::{Difference, difference};
+use hw_targets::target::Target;
+use network::units::Quantity;
+use search::space::SearchSpace;
+
+use crate::error::{Error, Result};
+use crate::target::work_list::operators;
+
+/// Two targets, operator by operator, in every quantity both know: over the operators of their tables, or of `space`.
+///
+/// # Errors
+/// Neither has a table and there is no space; nothing in common.
+pub fn diff(a: &Target, b: &Target, space: Option<&SearchSpace>) -> Result<Vec<Difference>> {
+    let mut ops = match space {
+        Some(space) => operators(space)?,
+        None => [a.operators(), b.operators()].concat(),
+    };
+    let names = || (a.name().to_owned(), b.name().to_owned());
+    if ops.is_empty() {
+        let (a, b) = names();
+        return Err(Error::NoOperators { a, b });
+    }
+    ops.sort_unstable();
+    ops.dedup();
+    let quantities = [Quantity::Latency, Quantity::Energy];
+    let differences: Vec<Difference> =
+        quantities.into_iter().filter_map(|quantity| difference(a, b, quantity, &ops)).collect();
+    if differences.is_empty() {
+        let (a, b) = names();
+        return Err(Error::NothingInCommon { a, b });
+    }
+    Ok(differences)
+}

@@ -1,0 +1,119 @@
+//! What comes out of the verbs that need LibTorch.
+
+use std::path::PathBuf;
+
+use hw_targets::networks::Networks;
+use hw_targets::target::Target;
+use search::arch::ArchSpec;
+
+use super::{Accuracy, EnergyReport};
+
+/// Progress of a training, as a caller may want to show it.
+pub trait Progress {
+    /// Before the first step: steps of each phase with its name, and the step that the run starts at.
+    fn begin(&mut self, phases: &[(String, u64)], global_step: u64);
+    /// After a step.
+    fn step(&mut self, step: &StepReport);
+    /// After an epoch: its line for the log.
+    fn epoch(&mut self, line: &str);
+}
+
+/// One step of a training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// Its phase, counted from 0.
+    pub phase: usize,
+    /// Its number in the phase, counted from 0.
+    pub step: u64,
+    /// Steps of the phase.
+    pub phase_steps: u64,
+    /// Its number in the run, counted from 0.
+    pub global_step: u64,
+    /// Images it was computed with.
+    pub images: usize,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// Mean loss of its subnets.
+    pub loss: f64,
+}
+
+/// What comes out of a training besides its folder.
+#[derive(Debug)]
+pub struct Trained {
+    /// Number of parameters of the supernet.
+    pub parameters: u64,
+    /// What they cost.
+    pub energy: EnergyReport,
+}
+
+/// A bundle made of published weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// Number of parameters of the supernet.
+    pub parameters: u64,
+    /// Name of its space.
+    pub space: String,
+}
+
+/// Calibration images that a bundle was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CalibrationMade {
+    /// How many.
+    pub images: usize,
+    /// Where they are.
+    pub folder: PathBuf,
+}
+
+/// Subnets under both calibrations, on the same held-out images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// One per subnet.
+    pub rows: Vec<ComparedSubnet>,
+}
+
+/// One subnet of a [`Comparison`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComparedSubnet {
+    /// The subnet.
+    pub arch: ArchSpec,
+    /// The subnet as JSON (`ofa.subnet/1`).
+    pub subnet: serde_json::Value,
+    /// Calibrated on real training images.
+    pub real: Accuracy,
+    /// Calibrated on the bundle's own images.
+    pub made: Accuracy,
+}
+
+impl ComparedSubnet {
+    /// Top-1 lost (negative) or won by the bundle's images, in points.
+    pub fn difference(&self) -> f64 {
+        100.0 * (self.made.top1 - self.real.top1)
+    }
+}
+
+impl Comparison {
+    /// The largest change of top-1, up or down, in points.
+    pub fn worst(&self) -> f64 {
+        self.rows.iter().map(|row| row.difference().abs()).fold(0.0, f64::max)
+    }
+
+    /// The mean change of top-1 in points.
+    pub fn mean(&self) -> f64 {
+        self.rows.iter().map(ComparedSubnet::difference).sum::<f64>() / self.rows.len().max(1) as f64
+    }
+}
+
+/// A target that was measured and kept.
+#[derive(Debug)]
+pub struct MeasuredTarget {
+    /// The target.
+    pub target: Target,
+    /// Operators in its table.
+    pub operators: usize,
+    /// How many of all works were visited as often as allowed and are still not settled.
+    pub unsettled: usize,
+    /// The networks, if there are any.
+    pub networks: Option<Networks>,
+    /// Where the table is.
+    pub folder: PathBuf,
+}

@@ -1,0 +1,180 @@
+//! The verbs that need LibTorch, as they are with it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use predictors::pairs::AccuracyPair;
+pub use supernet::data::DataSource;
+pub use supernet::device::DeviceChoice;
+pub use supernet::evaluate::Accuracy;
+use tch::Device;
+
+use super::outcome::{CalibrationMade, Comparison, Imported, MeasuredTarget, Progress, Trained};
+use super::request::{
+    BatchNormSource, BundleUse, CalibrationSource, CollectRequest, MeasureRequest, Part, SubnetChoice, TrainRequest,
+};
+use crate::error::{Error, Result};
+pub(crate) use crate::export::deploy::deploy;
+use crate::folders::spaces;
+pub(crate) use crate::search::verify::verify;
+pub use crate::training::energy::EnergyReport;
+pub(crate) use crate::training::open_bundle::OpenBundle;
+use crate::{target, training};
+
+/// Whether there is a LibTorch.
+pub const IS_THERE: bool = true;
+
+/// The device that is meant. The images matter only without LibTorch.
+///
+/// # Errors
+/// A device that does not exist.
+pub(crate) fn place(device: DeviceChoice, _data: Option<&DataSource>) -> Result<Option<Device>> {
+    Ok(Some(device.resolve()?))
+}
+
+/// Trains until done, or until `stop` is set.
+///
+/// # Errors
+/// Images or recipe that do not fit, a folder that holds another run, a stop on request (state saved).
+pub fn train(request: &TrainRequest, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Trained> {
+    let recipe = training::plan::load(&request.recipe, &request.overrides)?;
+    let space = spaces::find(&recipe.space)?;
+    let data = match (&request.data, &recipe.data) {
+        (Some(data), _) => data.clone(),
+        (None, Some(words)) => words.parse()?,
+        (None, None) => return Err(Error::NoData { recipe: request.recipe.clone() }),
+    };
+    let job = training::train::TrainJob {
+        recipe,
+        space,
+        data,
+        out: request.out.clone(),
+        resume: request.resume,
+        device: request.device.resolve()?,
+        save_every: request.save_every,
+        measure_every: request.measure_every,
+        energy: request.energy.clone(),
+    };
+    training::train::train(&job, stop, progress)
+}
+
+/// Measures subnets of a bundle, each calibrated first.
+///
+/// # Errors
+/// A damaged bundle, subnets of another space, images that cannot be read.
+pub fn evaluate(
+    on: &BundleUse<'_>,
+    subnets: SubnetChoice<'_>,
+    part: Part,
+    calibration: CalibrationSource,
+) -> Result<Vec<Accuracy>> {
+    let bundle = open(on)?;
+    training::evaluate::evaluate(&bundle, &subnets.of(bundle.space())?, part, calibration)
+}
+
+/// Measures the extracted network in `folder` with the statistics that it carries.
+///
+/// # Errors
+/// A damaged folder or images that cannot be read.
+pub fn evaluate_extracted(folder: &Path, data: &DataSource, device: DeviceChoice) -> Result<Accuracy> {
+    training::evaluate::evaluate_extracted(folder, data, device.resolve()?)
+}
+
+/// Runs subnets of a bundle on the arrays of `inputs` and writes their logits to `out`. Gives how many subnets.
+///
+/// # Errors
+/// A damaged bundle, a missing or misshapen array, a file that cannot be read or written.
+pub fn write_logits(
+    on: &BundleUse<'_>,
+    subnets: SubnetChoice<'_>,
+    inputs: &Path,
+    batch_norm: &BatchNormSource,
+    out: &Path,
+) -> Result<usize> {
+    let bundle = open(on)?;
+    let archs = subnets.of(bundle.space())?;
+    training::logits::write_logits(bundle.supernet()?, &archs, inputs, batch_norm, out)?;
+    Ok(archs.len())
+}
+
+/// Takes the one subnet of the file `subnet` out of a bundle into `folder`. Gives the files written.
+///
+/// # Errors
+/// Several subnets, a bundle without weights or calibration images, images that cannot be read, a file that cannot be
+/// written.
+pub fn export(on: &BundleUse<'_>, subnet: &Path, torchscript: bool, folder: &Path) -> Result<Vec<PathBuf>> {
+    let bundle = open(on)?;
+    let subnets = spaces::read_subnets(subnet, bundle.space())?;
+    let [arch] = subnets.as_slice() else {
+        return Err(Error::NotOneSubnet { path: subnet.to_path_buf(), got: subnets.len() });
+    };
+    deploy(&bundle, arch, torchscript, folder)
+}
+
+/// Makes the published `checkpoint` a bundle of `space` in the folder `out`.
+///
+/// # Errors
+/// An unknown space, a damaged checkpoint, weights of another space, a folder that cannot be written.
+pub fn import(checkpoint: &Path, space: &str, out: &Path) -> Result<Imported> {
+    let space = spaces::find(space)?;
+    if !checkpoint.exists() {
+        return Err(Error::NotFound { path: checkpoint.to_path_buf() });
+    }
+    let supernet = training::import::import(checkpoint, &space, out)?;
+    Ok(Imported { parameters: supernet.parameter_count() as u64, space: space.id().to_string() })
+}
+
+/// Distils calibration images and puts them into the bundle; `progress` hears of each update and its mismatch.
+///
+/// # Errors
+/// A damaged bundle, images that cannot be read, a file that cannot be written.
+pub fn make_calibration(
+    on: &BundleUse<'_>,
+    steps: usize,
+    progress: &mut dyn FnMut(usize, f64),
+) -> Result<CalibrationMade> {
+    let bundle = open(on)?;
+    let plan = training::make_calibration::DistillPlan::for_bundle(&bundle)?;
+    let plan = training::make_calibration::DistillPlan { steps, ..plan };
+    training::make_calibration::make_for_bundle(&bundle, &plan, &mut |step| progress(step.step + 1, step.mismatch))?;
+    Ok(CalibrationMade { images: plan.images, folder: bundle.bundle().calibration()? })
+}
+
+/// Measures `count` random subnets of a bundle, calibrated on real images and on those that come with it.
+///
+/// # Errors
+/// A damaged bundle or images that cannot be read.
+pub fn compare_calibrations(on: &BundleUse<'_>, count: usize, seed: u64) -> Result<Comparison> {
+    training::compare_calibrations::compare_calibrations(&open(on)?, count, seed)
+}
+
+/// Measures subnets until all pairs asked for are in the file. `progress` hears of every pair with its number.
+///
+/// # Errors
+/// A file of other subnets than this seed's, or a stop on request (all is saved).
+pub fn collect(
+    request: &CollectRequest<'_>,
+    stop: &Arc<AtomicBool>,
+    progress: &mut dyn FnMut(usize, &AccuracyPair),
+) -> Result<Vec<AccuracyPair>> {
+    training::collect::collect(&open(&request.on)?, request, stop, progress)
+}
+
+/// Measures a table of the machine at hand and keeps it as the user's own target; a measurement that was killed is gone
+/// on with. `progress` is told the visits so far, the works settled, and all works.
+///
+/// # Errors
+/// A reserved or impossible name; [`Error::NotOffered`], [`Error::Interrupted`], [`Error::OtherMeasurements`]; files
+/// that cannot be written.
+pub fn measure_target(
+    request: &MeasureRequest<'_>,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(usize, usize, usize),
+) -> Result<MeasuredTarget> {
+    target::measure::measure_target(request, request.device.resolve()?, stop, progress)
+}
+
+fn open(on: &BundleUse<'_>) -> Result<OpenBundle> {
+    OpenBundle::find(on.bundle, on.data.cloned(), on.device.resolve()?)
+}

@@ -1,0 +1,150 @@
+//! What the verbs that need LibTorch are asked.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use search::arch::ArchSpec;
+use search::space::SearchSpace;
+
+use super::{DataSource, DeviceChoice};
+use crate::error::{Error, Result};
+use crate::folders::spaces;
+use crate::predictor::near_front::NearFront;
+use crate::training::energy::settings::EnergySettings;
+
+/// Which images are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// The test set: for final reports.
+    #[default]
+    Test,
+    /// The part of the training set that the bundle's recipe kept apart: for decisions.
+    HeldOut,
+}
+
+/// Where the statistics of a supernet's subnets come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CalibrationSource {
+    /// Training images of the given data.
+    #[default]
+    Data,
+    /// The images that come with the bundle.
+    Bundle,
+}
+
+/// Where a subnet's batch-norm statistics come from, to compare with other frameworks.
+#[derive(Clone, Debug)]
+pub enum BatchNormSource {
+    /// The running statistics stored with the weights.
+    Stored,
+    /// The array `batches` `[B, N, 3, H, W]` of an `.npz` file, used at its own size, batch by batch.
+    Calibrate(PathBuf),
+}
+
+impl std::str::FromStr for BatchNormSource {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.split_once(':') {
+            None if text == "stored" => Ok(Self::Stored),
+            Some(("calibrate", path)) if !path.is_empty() => Ok(Self::Calibrate(path.into())),
+            _ => Err(Error::BatchNormSource { given: text.to_owned() }),
+        }
+    }
+}
+
+/// Which subnets of a bundle.
+#[derive(Clone, Copy, Debug)]
+pub enum SubnetChoice<'a> {
+    /// The largest at the highest resolution.
+    Largest,
+    /// The smallest at the lowest resolution.
+    Smallest,
+    /// Those of a file.
+    File(&'a Path),
+}
+
+impl SubnetChoice<'_> {
+    /// The subnets, as members of `space`.
+    ///
+    /// # Errors
+    /// A file that cannot be read; what is none of the space, with its line.
+    pub(crate) fn of(self, space: &SearchSpace) -> Result<Vec<ArchSpec>> {
+        let resolutions = space.resolutions();
+        match self {
+            Self::Largest => Ok(vec![space.largest(resolutions[resolutions.len() - 1])?]),
+            Self::Smallest => Ok(vec![space.smallest(resolutions[0])?]),
+            Self::File(path) => spaces::read_subnets(path, space),
+        }
+    }
+}
+
+/// `ofa train`.
+#[derive(Clone, Debug)]
+pub struct TrainRequest {
+    /// The recipe's file.
+    pub recipe: PathBuf,
+    /// Values that replace some of its own: `key=value`.
+    pub overrides: Vec<String>,
+    /// Images instead of the recipe's.
+    pub data: Option<DataSource>,
+    /// Run folder.
+    pub out: PathBuf,
+    /// Whether to go on from the newest checkpoint there.
+    pub resume: bool,
+    /// Longest time between two checkpoints.
+    pub save_every: Duration,
+    /// Epochs between two measurements on held-out images; the last epoch of a phase is measured in any case.
+    pub measure_every: u64,
+    /// What to take for granted about energy.
+    pub energy: EnergySettings,
+    /// Where to compute.
+    pub device: DeviceChoice,
+}
+
+/// A bundle, by name or path, with the images and the device it is used with.
+#[derive(Clone, Debug)]
+pub struct BundleUse<'a> {
+    /// Its name or path.
+    pub bundle: &'a str,
+    /// Images; none = those that come with it.
+    pub data: Option<&'a DataSource>,
+    /// Where to compute.
+    pub device: DeviceChoice,
+}
+
+/// `ofa predictor collect`.
+#[derive(Clone, Debug)]
+pub struct CollectRequest<'a> {
+    /// The trained supernet, and the images it is measured on.
+    pub on: BundleUse<'a>,
+    /// Number of pairs spread over the space.
+    pub count: usize,
+    /// Rounds of measuring near the front after that, and where it is.
+    pub near_front: Option<(usize, NearFront)>,
+    /// Seed of the choice of subnets.
+    pub seed: u64,
+    /// The Parquet file; what it holds already is kept.
+    pub out: PathBuf,
+}
+
+/// `ofa target measure`.
+#[derive(Clone, Debug)]
+pub struct MeasureRequest<'a> {
+    /// The target's name.
+    pub name: &'a str,
+    /// The space whose operators are measured.
+    pub space: &'a SearchSpace,
+    /// Resolutions of the space; all of it if empty.
+    pub resolutions: Vec<u32>,
+    /// Random networks that are measured whole.
+    pub networks: usize,
+    /// Where to run.
+    pub device: DeviceChoice,
+    /// Threads that LibTorch was set to.
+    pub threads: usize,
+    /// Standard error of a median, relative to it, at which a time is settled.
+    pub precision: f64,
+    /// Seed of the order of visits and of the networks.
+    pub seed: u64,
+}

@@ -1,0 +1,192 @@
+//! The verbs that need LibTorch, where there is none: each answers that it is missing.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use predictors::pairs::AccuracyPair;
+use search::arch::ArchSpec;
+use search::space::SearchSpace;
+use serde::Serialize;
+
+use super::outcome::{CalibrationMade, Comparison, Imported, MeasuredTarget, Progress, Trained};
+use super::request::{
+    BatchNormSource, BundleUse, CalibrationSource, CollectRequest, MeasureRequest, Part, SubnetChoice, TrainRequest,
+};
+use crate::error::{Error, Result};
+use crate::folders::bundle::Bundle;
+use crate::search::report::SearchReport;
+
+/// Whether there is a LibTorch.
+pub const IS_THERE: bool = false;
+
+/// A source of images, which nobody will read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataSource(String);
+
+impl FromStr for DataSource {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<DataSource> {
+        Ok(DataSource(text.to_owned()))
+    }
+}
+
+/// A device, on which nothing will be computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceChoice;
+
+impl FromStr for DeviceChoice {
+    type Err = Error;
+
+    fn from_str(_text: &str) -> Result<DeviceChoice> {
+        Ok(DeviceChoice)
+    }
+}
+
+/// The accuracy of a network that was measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accuracy {
+    /// Share of images whose first guess is right.
+    pub top1: f64,
+    /// Share of images whose label is among the first five guesses.
+    pub top5: f64,
+    /// Mean cross-entropy, nats.
+    pub loss: f64,
+    /// Images seen.
+    pub images: u64,
+    /// Whether the first guess is right, image by image.
+    pub right: Vec<bool>,
+}
+
+/// What a training cost: there is none.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EnergyReport(Infallible);
+
+impl EnergyReport {
+    /// What to tell at the end of a run.
+    pub fn rows(&self) -> Vec<(String, String)> {
+        match self.0 {}
+    }
+}
+
+/// A bundle in use: there is none.
+pub(crate) struct OpenBundle(Infallible);
+
+impl OpenBundle {
+    pub(crate) fn new(_: Bundle, _: SearchSpace, _: Option<DataSource>, place: Place) -> OpenBundle {
+        match place {}
+    }
+}
+
+/// Where tensors are: nowhere.
+type Place = Infallible;
+
+/// No device. Images are of no use without weights to calibrate.
+pub(crate) fn place(_: DeviceChoice, data: Option<&DataSource>) -> Result<Option<Place>> {
+    data.map_or(Ok(None), |_| missing("calibrating weights"))
+}
+
+/// There is no bundle in use to do it with.
+pub(crate) fn verify(bundle: &OpenBundle, _: Option<f64>, _: &mut SearchReport) -> Result<()> {
+    match bundle.0 {}
+}
+
+/// There is no bundle in use to do it with.
+pub(crate) fn deploy(bundle: &OpenBundle, _: &ArchSpec, _: bool, _: &Path) -> Result<Vec<PathBuf>> {
+    match bundle.0 {}
+}
+
+/// Trains a supernet.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn train(_: &TrainRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -> Result<Trained> {
+    missing("training")
+}
+
+/// Measures subnets of a bundle.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn evaluate(_: &BundleUse<'_>, _: SubnetChoice<'_>, _: Part, _: CalibrationSource) -> Result<Vec<Accuracy>> {
+    missing("evaluating")
+}
+
+/// Measures an extracted network.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn evaluate_extracted(_: &Path, _: &DataSource, _: DeviceChoice) -> Result<Accuracy> {
+    missing("evaluating")
+}
+
+/// Writes logits of subnets.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn write_logits(_: &BundleUse<'_>, _: SubnetChoice<'_>, _: &Path, _: &BatchNormSource, _: &Path) -> Result<usize> {
+    missing("evaluating")
+}
+
+/// Takes a subnet out of a bundle.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn export(_: &BundleUse<'_>, _: &Path, _: bool, _: &Path) -> Result<Vec<PathBuf>> {
+    missing("extracting weights")
+}
+
+/// Makes a published checkpoint a bundle.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn import(_: &Path, _: &str, _: &Path) -> Result<Imported> {
+    missing("importing weights")
+}
+
+/// Distils calibration images.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn make_calibration(_: &BundleUse<'_>, _: usize, _: &mut dyn FnMut(usize, f64)) -> Result<CalibrationMade> {
+    missing("calibrating")
+}
+
+/// Compares two ways to calibrate.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn compare_calibrations(_: &BundleUse<'_>, _: usize, _: u64) -> Result<Comparison> {
+    missing("calibrating")
+}
+
+/// Measures pairs for a predictor.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn collect(
+    _: &CollectRequest<'_>,
+    _: &Arc<AtomicBool>,
+    _: &mut dyn FnMut(usize, &AccuracyPair),
+) -> Result<Vec<AccuracyPair>> {
+    missing("measuring accuracy")
+}
+
+/// Measures a table of the machine at hand.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn measure_target(
+    _: &MeasureRequest<'_>,
+    _: &AtomicBool,
+    _: &mut dyn FnMut(usize, usize, usize),
+) -> Result<MeasuredTarget> {
+    missing("timing operators")
+}
+
+fn missing<T>(what: &'static str) -> Result<T> {
+    Err(Error::NoTorch { what })
+}

@@ -1,0 +1,126 @@
+//! `ofa predictor collect`: measured accuracy of subnets of a trained supernet, as training pairs for a predictor.
+//!
+//! Which subnets is a function of the seed alone, so a collection that was killed goes on where it stopped. They are
+//! drawn with a tilt of their own each, from towards the smallest to towards the largest choices: a uniform draw would
+//! hardly visit the two ends of the space, where budgets lead a search. After them may come rounds near the front that a
+//! predictor of the pairs so far sees ([`crate::predictor::near_front`]).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use predictors::pairs::{self, AccuracyPair, Halves};
+use search::arch::ArchSpec;
+use supernet::error::SupernetError;
+use supernet::supernet::Supernet;
+
+use crate::error::{Error, Result};
+use crate::predictor::near_front::NearFront;
+use crate::torch::CollectRequest;
+use crate::training::images::{CalibrationImages, EvalImages};
+use crate::training::measure_accuracy::{Measured, measure_each};
+use crate::training::open_bundle::OpenBundle;
+use crate::training::sample::tilted_subnets;
+
+/// What is measured with.
+struct Instruments<'a> {
+    supernet: &'a Supernet,
+    calibration: CalibrationImages,
+    /// Held-out images, never the test set.
+    images: EvalImages,
+}
+
+/// Measures until all pairs asked for are in the file, saving every half minute and at the end. `progress` hears of
+/// every pair with its number. Returns the pairs.
+///
+/// # Errors
+/// A file of other subnets than this seed's, or [`SupernetError::Interrupted`] after `stop` was set (all is saved).
+pub(crate) fn collect(
+    bundle: &OpenBundle,
+    job: &CollectRequest<'_>,
+    stop: &Arc<AtomicBool>,
+    progress: &mut dyn FnMut(usize, &AccuracyPair),
+) -> Result<Vec<AccuracyPair>> {
+    let (space, supernet) = (bundle.space(), bundle.supernet()?);
+    let resolutions = space.resolutions();
+    let calibration = bundle.real_calibration(resolutions)?;
+    let with = Instruments { supernet, calibration, images: bundle.held_out_images(resolutions)? };
+    let done = if job.out.exists() { pairs::read(&job.out)? } else { Vec::new() };
+    let known = pairs::architectures(&done, space, &job.out)?;
+    let mut collection = Collection { job, with, stop, done, known };
+    let mut wanted = tilted_subnets(space, job.count, job.seed);
+    collection.measure(&wanted, progress)?;
+    if let Some((rounds, near_front)) = &job.near_front {
+        for round in 0..*rounds {
+            // What a round proposes follows from the pairs before it, so that a killed collection goes on alike.
+            let near_front =
+                NearFront { seed: job.seed.wrapping_add(1_000 * (round as u64 + 1)), ..near_front.clone() };
+            let before = &collection.done[..wanted.len()];
+            let more = near_front.propose(space, before, &wanted)?;
+            wanted.extend(more);
+            collection.measure(&wanted, progress)?;
+        }
+    }
+    pairs::write(&job.out, &collection.done)?;
+    Ok(collection.done)
+}
+
+/// The pairs of a file, on the way to those that are wanted.
+struct Collection<'a> {
+    job: &'a CollectRequest<'a>,
+    with: Instruments<'a>,
+    stop: &'a AtomicBool,
+    done: Vec<AccuracyPair>,
+    /// Architectures that the file began with.
+    known: Vec<ArchSpec>,
+}
+
+impl Collection<'_> {
+    /// Measures what is missing of `wanted`, which begins with all that was wanted before.
+    fn measure(&mut self, wanted: &[ArchSpec], progress: &mut dyn FnMut(usize, &AccuracyPair)) -> Result<()> {
+        let Collection { job, with, stop, done, known } = self;
+        let space = with.supernet.space();
+        if known.iter().zip(wanted).any(|(known, wanted)| known != wanted) {
+            return Err(Error::OtherPairs { path: job.out.clone() });
+        }
+        let mut saved_at = Instant::now();
+        let mut failure = None;
+        let left = &wanted[done.len().min(wanted.len())..];
+        measure_each(
+            with.supernet,
+            left,
+            &with.calibration,
+            &with.images,
+            &mut |index, Measured { accuracy, seconds }| {
+                let arch = &left[index];
+                let (a, b) = accuracy.top1_of_halves();
+                let pair = AccuracyPair {
+                    subnet: AccuracyPair::subnet_json(space, arch),
+                    resolution: arch.resolution(),
+                    top1: accuracy.top1,
+                    top5: accuracy.top5,
+                    loss: accuracy.loss,
+                    images: accuracy.images,
+                    seed: job.seed,
+                    seconds,
+                    halves: Some(Halves { a, b }),
+                };
+                progress(done.len() + 1, &pair);
+                done.push(pair);
+                if saved_at.elapsed() > Duration::from_secs(30) {
+                    failure = pairs::write(&job.out, done).err();
+                    saved_at = Instant::now();
+                }
+                failure.is_none() && !stop.load(Ordering::Relaxed)
+            },
+        );
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+        pairs::write(&job.out, done)?;
+        if done.len() < wanted.len() {
+            return Err(Error::from(SupernetError::Interrupted).within(format!("{} pairs saved", done.len())));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! A bundle whose files, and the images it is used with, are read when first asked for, and then never again.
+
+use std::cell::OnceCell;
+
+use search::space::SearchSpace;
+use supernet::data::{DataSource, ImageSet, LoadOptions};
+use supernet::supernet::Supernet;
+use tch::Device;
+
+use crate::error::{Error, Result};
+use crate::folders::bundle::Bundle;
+use crate::folders::calibration_file::CalibrationFile;
+use crate::folders::image_settings::ImageSettings;
+use crate::folders::names;
+use crate::folders::supernet_file::load_supernet;
+use crate::training::images::{CalibrationImages, EvalImages};
+
+/// A bundle in use, on one device and with the images of at most one source.
+pub(crate) struct OpenBundle {
+    bundle: Bundle,
+    space: SearchSpace,
+    data: Option<DataSource>,
+    device: Device,
+    supernet: OnceCell<Supernet>,
+    settings: OnceCell<ImageSettings>,
+    training: OnceCell<TrainingImages>,
+    calibration: OnceCell<CalibrationFile>,
+}
+
+/// The training images of a source as the bundle's recipe divides them.
+pub(crate) struct TrainingImages {
+    /// Those to calibrate with.
+    pub(crate) train: ImageSet,
+    /// Those kept apart for decisions.
+    pub(crate) held_out: ImageSet,
+}
+
+impl OpenBundle {
+    /// The bundle of that name or in that folder.
+    ///
+    /// # Errors
+    /// There is none, or it lacks its space or its weights.
+    pub(crate) fn find(name: &str, data: Option<DataSource>, device: Device) -> Result<OpenBundle> {
+        let bundle = Bundle::find(name)?;
+        let space = bundle.space()?;
+        bundle.supernet()?;
+        Ok(Self::new(bundle, space, data, device))
+    }
+
+    /// `bundle`, whose space is known already.
+    pub(crate) fn new(bundle: Bundle, space: SearchSpace, data: Option<DataSource>, device: Device) -> OpenBundle {
+        OpenBundle {
+            bundle,
+            space,
+            data,
+            device,
+            supernet: OnceCell::new(),
+            settings: OnceCell::new(),
+            training: OnceCell::new(),
+            calibration: OnceCell::new(),
+        }
+    }
+
+    /// Which bundle it is.
+    pub(crate) fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// Its space.
+    pub(crate) fn space(&self) -> &SearchSpace {
+        &self.space
+    }
+
+    /// The images it is used with; none = those that come with it.
+    pub(crate) fn data(&self) -> Option<&DataSource> {
+        self.data.as_ref()
+    }
+
+    /// The weights of all subnets.
+    ///
+    /// # Errors
+    /// A missing or damaged file, or weights of another space.
+    pub(crate) fn supernet(&self) -> Result<&Supernet> {
+        once(&self.supernet, || load_supernet(self.bundle.folder(), &self.space, self.device))
+    }
+
+    /// How its images are read.
+    ///
+    /// # Errors
+    /// A missing or damaged file.
+    pub(crate) fn settings(&self) -> Result<&ImageSettings> {
+        once(&self.settings, || {
+            self.bundle.preprocessing()?;
+            ImageSettings::of_bundle(self.bundle.folder())
+        })
+    }
+
+    /// The training images of its source.
+    ///
+    /// # Errors
+    /// No source, or images that cannot be read.
+    pub(crate) fn training(&self) -> Result<&TrainingImages> {
+        once(&self.training, || {
+            let settings = self.settings()?;
+            let options = self.options()?;
+            let (train, held_out) = self.source()?.training(&options, Some(settings.held_out), settings.seed)?;
+            Ok(TrainingImages { train, held_out })
+        })
+    }
+
+    /// The test images of its source at each of `resolutions`.
+    ///
+    /// # Errors
+    /// No source, or images that cannot be read.
+    pub(crate) fn test_images(&self, resolutions: &[u32]) -> Result<EvalImages> {
+        self.eval_images(&self.source()?.test(&self.options()?)?, resolutions)
+    }
+
+    /// The held-out images of its source at each of `resolutions`.
+    ///
+    /// # Errors
+    /// No source, or images that cannot be read.
+    pub(crate) fn held_out_images(&self, resolutions: &[u32]) -> Result<EvalImages> {
+        self.eval_images(&self.training()?.held_out, resolutions)
+    }
+
+    /// Training images of its source to calibrate with, at each of `resolutions`.
+    ///
+    /// # Errors
+    /// No source, or images that cannot be read.
+    pub(crate) fn real_calibration(&self, resolutions: &[u32]) -> Result<CalibrationImages> {
+        let (settings, images) = (self.settings()?, self.training()?);
+        Ok(CalibrationImages::of_training(&images.train, settings, resolutions, self.device)?)
+    }
+
+    /// The images that come with it to calibrate with, at each of `resolutions`.
+    ///
+    /// # Errors
+    /// A missing or damaged file.
+    pub(crate) fn own_calibration(&self, resolutions: &[u32]) -> Result<CalibrationImages> {
+        let preprocessing = &self.settings()?.preprocessing;
+        Ok(CalibrationImages::new(self.calibration_file()?.batches(preprocessing, resolutions, self.device)))
+    }
+
+    /// The file of images that come with it.
+    ///
+    /// # Errors
+    /// A missing or damaged file.
+    pub(crate) fn calibration_file(&self) -> Result<&CalibrationFile> {
+        once(&self.calibration, || CalibrationFile::read(self.bundle.folder()))
+    }
+
+    fn eval_images(&self, set: &ImageSet, resolutions: &[u32]) -> Result<EvalImages> {
+        Ok(EvalImages::new(set, &self.settings()?.preprocessing, resolutions, self.device)?)
+    }
+
+    fn source(&self) -> Result<&DataSource> {
+        let lacks = || Error::BundleLacks { bundle: self.bundle.folder().to_path_buf(), file: names::CALIBRATION };
+        self.data.as_ref().ok_or_else(lacks)
+    }
+
+    fn options(&self) -> Result<LoadOptions> {
+        Ok(self.settings()?.options(&self.space))
+    }
+}
+
+/// What `cell` holds; made first where it holds nothing.
+fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    match cell.get() {
+        Some(made) => Ok(made),
+        None => {
+            let made = make()?;
+            Ok(cell.get_or_init(|| made))
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! From a recipe to the run it describes, checked before anything is computed.
+
+use std::path::Path;
+
+use search::space::SearchSpace;
+use supernet::data::{ImageSet, Interpolation, Preprocessing};
+use supernet::optim::SgdSettings;
+use supernet::train::{Precision, ShrinkingPhase, TrainPlan};
+use tch::Device;
+
+use crate::folders::recipe_file::{Normalisation, PrecisionChoice, Recipe, RecipeError};
+
+/// Reads a recipe, after replacing what `overrides` (`key=value`) names, and checks that its plan can be run.
+///
+/// # Errors
+/// As [`Recipe::load`]; a value out of range.
+pub(crate) fn load(path: &Path, overrides: &[String]) -> Result<Recipe, RecipeError> {
+    let recipe = Recipe::load(path, overrides)?;
+    plan(&recipe, Precision::Fp32).check()?;
+    Ok(recipe)
+}
+
+/// The run that this recipe describes, feature maps in `precision` (see [`precision_on`]).
+pub(crate) fn plan(recipe: &Recipe, precision: Precision) -> TrainPlan {
+    let mut trained_expands = 1;
+    let mut learning_rate = 1.0;
+    let phases = recipe.phases.iter().map(|phase| {
+        let sort_channels = phase.sort_channels.then_some(trained_expands);
+        trained_expands = trained_expands.max(phase.expands.count());
+        learning_rate = phase.learning_rate.unwrap_or(learning_rate);
+        ShrinkingPhase {
+            name: phase.name.clone(),
+            epochs: phase.epochs,
+            learning_rate,
+            warm_up_epochs: phase.warm_up_epochs,
+            continues: phase.continues,
+            resolutions: phase.resolutions.clone(),
+            kernels: phase.kernels.count(),
+            depths: phase.depths.count(),
+            expands: phase.expands.count(),
+            random_subnets: phase.random_subnets,
+            sampling: phase.sampling,
+            attentive: phase.attentive,
+            with_largest: phase.with_largest,
+            with_smallest: phase.with_smallest,
+            distillation: phase.distillation,
+            teacher: phase.teacher,
+            divergence: phase.divergence,
+            label_loss: phase.label_loss,
+            sum_losses: phase.sum_losses,
+            ramp_epochs: phase.ramp_epochs,
+            sort_channels,
+            grow: phase.grow,
+            early_bird: phase.early_bird,
+        }
+    });
+    TrainPlan {
+        seed: recipe.seed,
+        batch_size: recipe.batch_size,
+        precision,
+        sgd: SgdSettings {
+            momentum: recipe.momentum,
+            weight_decay: recipe.weight_decay,
+            clip_gradient: recipe.clip_gradient,
+        },
+        zero_init_residual: recipe.zero_init_residual,
+        kernel_transforms: recipe.kernel_transforms,
+        average: recipe.average,
+        label_smoothing: recipe.label_smoothing,
+        augmentation: recipe.augmentation.clone(),
+        calibration: recipe.calibration_size(),
+        phases: phases.collect(),
+    }
+}
+
+/// The number format that the recipe means on `device`.
+pub(crate) fn precision_on(recipe: &Recipe, device: Device) -> Precision {
+    match recipe.precision {
+        PrecisionChoice::Fp32 => Precision::Fp32,
+        PrecisionChoice::Bf16 => Precision::Bf16,
+        PrecisionChoice::Auto if device.is_cuda() => Precision::Bf16,
+        PrecisionChoice::Auto => Precision::Fp32,
+    }
+}
+
+/// What a checkpoint belongs to: the recipe without the places of its data and weights, and the space.
+pub(crate) fn identity(recipe: &Recipe, space: &SearchSpace) -> String {
+    // Where weights lie says nothing about what they are.
+    let weights = recipe.weights.as_ref().map(|_| String::new());
+    let placeless = Recipe { data: None, weights, ..recipe.clone() };
+    let recipe = serde_yaml::to_string(&placeless).expect("plain data");
+    format!("{recipe}---\n{}", space.to_yaml())
+}
+
+/// How images become inputs: by the constants that the recipe names, or else by those measured on `train`.
+pub(crate) fn preprocessing(recipe: &Recipe, train: &ImageSet) -> Preprocessing {
+    match recipe.normalisation {
+        Some(Normalisation { mean, std }) => {
+            Preprocessing { native_size: train.size(), mean, std, interpolation: Interpolation::default() }
+        }
+        None => Preprocessing::measured(train),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn shipped(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(name)
+    }
+
+    #[test]
+    fn every_shipped_recipe_is_a_plan_for_its_space() {
+        let folder = shipped("");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let recipe = load(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
+            SearchSpace::builtin(&recipe.space).unwrap();
+            let phases = plan(&recipe, Precision::Fp32).phases;
+            // Channels are sorted once: by the recipe that first trained the widest alone, not by one that goes on.
+            let sorts = phases.iter().find_map(|phase| phase.sort_channels);
+            assert_eq!(sorts, recipe.weights.is_none().then_some(1), "{}", recipe.name);
+            seen += 1;
+        }
+        assert!(seen >= 3);
+    }
+
+    #[test]
+    fn overrides_reach_nested_values_and_name_what_is_wrong() {
+        let with = |given: &str| load(&shipped("mcu-cifar.yaml"), &[given.to_owned()]);
+        assert_eq!(with("batch_size=64").unwrap().batch_size, 64);
+        assert_eq!(with("phases.1.epochs=3").unwrap().phases[1].epochs, 3);
+        for (given, word) in [
+            ("batch_size", "no `=`"),
+            ("phases.9.epochs=3", "no element `9`"),
+            ("phase.0.epochs=3", "no field `phase`"),
+            ("batchsize=64", "batchsize"),
+            ("batch_size=0", "at least 1"),
+            ("phases.0.learning_rate=-1", "above 0"),
+            ("phases.0.distillation=1", "makes the teacher"),
+            ("phases.1.teacher=largest", "needs with_largest"),
+        ] {
+            let error = with(given).unwrap_err().to_string();
+            assert!(error.contains(word), "{given}: {error}");
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! `ofa train`: one recipe from fresh weights to a supernet, resumable at any moment.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use search::space::SearchSpace;
+use serde_json::json;
+use storage::atomic::write_atomically;
+use supernet::data::{DataSource, ImageSet, LoadOptions};
+use supernet::error::SupernetError;
+use supernet::supernet::Supernet;
+use supernet::train::{Epoch, Observer, Position, Precision, Start, Step, Trainer};
+use tch::Device;
+
+use crate::error::{Error, Result, Within};
+use crate::folders::bundle::Bundle;
+use crate::folders::digest::fnv1a;
+use crate::folders::names;
+use crate::folders::recipe_file::Recipe;
+use crate::folders::run_dir::{Metrics, RunDir};
+use crate::folders::supernet_file::{StoredAs, load_supernet, round_to, save_supernet};
+use crate::torch::{Progress, StepReport, Trained};
+use crate::training::energy::ledger::{Meter, TrainingEnergy};
+use crate::training::energy::settings::EnergySettings;
+use crate::training::images::{CalibrationImages, EvalImages};
+use crate::training::measure_accuracy::measure;
+use crate::training::plan;
+use crate::training::sample::tilted_subnets;
+
+/// What to train and where to keep it.
+#[derive(Clone, Debug)]
+pub(crate) struct TrainJob {
+    /// The checked recipe.
+    pub recipe: Recipe,
+    /// Its space.
+    pub space: SearchSpace,
+    /// Where the images are.
+    pub data: DataSource,
+    /// Run folder.
+    pub out: PathBuf,
+    /// Go on from the newest checkpoint there.
+    pub resume: bool,
+    /// Where to compute.
+    pub device: Device,
+    /// Longest time between two checkpoints.
+    pub save_every: Duration,
+    /// Epochs between two measurements on held-out images; the last epoch of a phase is measured in any case.
+    pub measure_every: u64,
+    /// What to take for granted about energy.
+    pub energy: EnergySettings,
+}
+
+struct Log<'p> {
+    progress: &'p mut dyn Progress,
+    metrics: Metrics,
+    calibration: CalibrationImages,
+    exam: EvalImages,
+    recipe: Recipe,
+    stop: Arc<AtomicBool>,
+    started: Instant,
+    measure_every: u64,
+    energy: TrainingEnergy,
+}
+
+impl Observer for Log<'_> {
+    fn step(&mut self, step: &Step) -> bool {
+        self.energy.step(step.position.phase);
+        self.progress.step(&StepReport {
+            phase: step.position.phase,
+            step: step.position.step,
+            phase_steps: step.phase_steps,
+            global_step: step.position.global_step,
+            images: step.images,
+            seconds: step.seconds,
+            loss: step.loss,
+        });
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    fn epoch(&mut self, epoch: &Epoch, supernet: &Supernet) -> Result<(), SupernetError> {
+        self.energy.begin_evaluation();
+        let space = supernet.space();
+        let resolutions = space.resolutions();
+        let phase = &self.recipe.phases[epoch.phase];
+        if !epoch.epoch.is_multiple_of(self.measure_every) && epoch.epoch < phase.epochs {
+            self.energy.end_evaluation(epoch.phase, epoch.epoch)?;
+            return Ok(());
+        }
+        let largest = space.largest(resolutions[resolutions.len() - 1]).expect("its own resolution");
+        let largest = measure(supernet, &largest, &self.calibration, &self.exam);
+        let smallest = space.smallest(resolutions[0]).expect("its own resolution");
+        let smallest = measure(supernet, &smallest, &self.calibration, &self.exam);
+        let (energy_j, energy_method) = self.energy.end_evaluation(epoch.phase, epoch.epoch)?;
+        self.metrics.add(&json!({
+            "global_step": epoch.position.global_step,
+            "phase": phase.name,
+            "epoch": epoch.epoch,
+            "loss": epoch.mean_loss,
+            "largest_top1": largest.top1,
+            "smallest_top1": smallest.top1,
+            "held_out_images": largest.images,
+            "seconds": self.started.elapsed().as_secs_f64(),
+            "energy_j": energy_j,
+            "energy_method": energy_method,
+        }))?;
+        self.progress.epoch(&format!(
+            "{} {}/{}: loss {:.4}, held-out top-1 largest {:.2} %, smallest {:.2} %",
+            phase.name,
+            epoch.epoch,
+            phase.epochs,
+            epoch.mean_loss,
+            100.0 * largest.top1,
+            100.0 * smallest.top1
+        ));
+        Ok(())
+    }
+
+    fn saved(&mut self, position: Position) {
+        if let Err(error) = self.energy.save() {
+            tracing::warn!(%error, "the energy spent so far was not written");
+        }
+        tracing::debug!(global_step = position.global_step, "checkpoint written");
+    }
+}
+
+/// Trains until done, or until `stop` is set.
+///
+/// # Errors
+/// Images or recipe that do not fit, a folder that holds another run, a stop on request
+/// ([`SupernetError::Interrupted`], state saved).
+pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Trained> {
+    let meter = Meter::start(job.device, &job.energy);
+    let TrainJob { recipe, space, .. } = job;
+    let options = LoadOptions {
+        classes: Some(space.classes() as usize),
+        class_names: recipe.class_names.clone(),
+        ..LoadOptions::default()
+    };
+    let (train_set, held_out) = job.data.training(&options, Some(recipe.held_out), recipe.seed)?;
+    let preprocessing = plan::preprocessing(recipe, &train_set);
+    let train_set = Arc::new(train_set);
+    let precision = plan::precision_on(recipe, job.device);
+    let mut identity = format!("{}---\ndata: {:016x}\n", plan::identity(recipe, space), fingerprint(&train_set));
+    if precision != Precision::Fp32 {
+        identity.push_str("precision: bf16\n");
+    }
+    let start = match &recipe.weights {
+        Some(name) => {
+            let bundle = Bundle::find(name)?;
+            let weights = load_supernet(bundle.folder(), space, job.device)?;
+            identity.push_str(&format!("weights: {:016x}\n", fingerprint_of_weights(&weights)));
+            Some(Box::new(weights))
+        }
+        None => None,
+    };
+    let run = RunDir::open(&job.out).within(|| format!("run folder {}", job.out.display()))?;
+    let was_begun = run.is_begun();
+    if was_begun && !job.resume {
+        return Err(Error::RunExists { path: job.out.clone() });
+    }
+    let plan = plan::plan(recipe, precision);
+    let calibration = plan.calibration;
+    let seed = plan.seed;
+    let images = Arc::clone(&train_set);
+    let checkpoints = run.checkpoints();
+    let mut trainer = Trainer::new(
+        space,
+        plan.clone(),
+        identity,
+        images,
+        preprocessing.clone(),
+        start.map_or(Start::Fresh(job.device), Start::From),
+        &checkpoints,
+        job.resume,
+    )?;
+    let energy = TrainingEnergy::keep(meter, run.path(), was_begun, &plan, &trainer.phase_steps())?;
+    run.write(names::RECIPE, &serde_yaml::to_string(recipe).expect("plain data"))?;
+    run.write(names::SPACE, &space.to_yaml())?;
+    preprocessing.describe(None, train_set.class_names()).write(&run.path().join(names::PREPROCESSING))?;
+    let names = recipe.phases.iter().map(|phase| phase.name.clone());
+    let phases: Vec<(String, u64)> = names.zip(trainer.phase_steps()).collect();
+    progress.begin(&phases, trainer.position().global_step);
+    let resolutions = space.resolutions();
+    let exam = EvalImages::new(&held_out, &preprocessing, resolutions, job.device)?;
+    let calibration =
+        CalibrationImages::from_set(&train_set, &preprocessing, calibration, resolutions, seed, job.device)?;
+    let mut log = Log {
+        progress,
+        metrics: run.metrics_up_to(trainer.position().global_step)?,
+        calibration,
+        exam,
+        recipe: recipe.clone(),
+        stop,
+        started: Instant::now(),
+        measure_every: job.measure_every.max(1),
+        energy,
+    };
+    trainer.run(&checkpoints, job.save_every, &mut log)?;
+    let Log { calibration, progress, energy, .. } = log;
+    energy.begin_report();
+    // What is reported on is what the bundle holds.
+    let supernet = trainer.supernet().duplicate();
+    round_to(&supernet, recipe.stored);
+    write_bundle(&run, &supernet, recipe.stored, &calibration)?;
+    for name in [names::RECIPE, names::PREPROCESSING] {
+        let text = std::fs::read(run.path().join(name))?;
+        write_atomically(&run.bundle().join(name), |file| file.write_all(&text))?;
+    }
+    match job.data.test(&options) {
+        Ok(test) => {
+            let exam = EvalImages::new(&test, &preprocessing, space.resolutions(), job.device)?;
+            final_report(&run, &supernet, &calibration, &exam, recipe.seed, progress)?;
+        }
+        // The bundle is written; not every source has a test set.
+        Err(error) => progress.epoch(&format!("no report on a test set: {error}")),
+    }
+    Ok(Trained { parameters: supernet.parameter_count() as u64, energy: energy.finish(&run.bundle())? })
+}
+
+/// The weights, with the statistics of the largest subnet stored in them.
+fn write_bundle(run: &RunDir, supernet: &Supernet, stored: StoredAs, calibration: &CalibrationImages) -> Result<()> {
+    let space = supernet.space();
+    let largest = space.resolve(&space.largest(space.resolutions()[space.resolutions().len() - 1])?);
+    supernet.store_statistics(&largest, &calibration.calibrate(&supernet.subnet(&largest)));
+    save_supernet(&run.bundle(), supernet, stored)
+}
+
+/// Top-1 on the test set of the largest, the smallest and ten random subnets: `report.json`.
+fn final_report(
+    run: &RunDir,
+    supernet: &Supernet,
+    calibration: &CalibrationImages,
+    exam: &EvalImages,
+    seed: u64,
+    progress: &mut dyn Progress,
+) -> Result<()> {
+    let space = supernet.space();
+    let resolutions = space.resolutions();
+    let ends = [space.largest(resolutions[resolutions.len() - 1])?, space.smallest(resolutions[0])?];
+    // The first draws are the ends at every resolution; a space may hold nothing else.
+    let random = tilted_subnets(space, 2 * resolutions.len() + 10, seed).into_iter().skip(2 * resolutions.len());
+    let random: Vec<_> = random.collect();
+    let mut rows = Vec::new();
+    for (index, arch) in ends.iter().chain(&random).enumerate() {
+        let kind = ["largest", "smallest"].get(index).copied().unwrap_or("random");
+        let accuracy = measure(supernet, arch, calibration, exam);
+        let macs = space.lower(arch).macs().0;
+        progress.epoch(&format!(
+            "test set, {kind}: top-1 {:.2} % at {:.2} M MACs",
+            100.0 * accuracy.top1,
+            macs as f64 / 1e6
+        ));
+        rows.push(json!({
+            "kind": kind,
+            "subnet": space.to_subnet_json(arch),
+            "macs": macs,
+            "test_top1": accuracy.top1,
+            "test_images": accuracy.images,
+        }));
+    }
+    Ok(run.write(names::TEST_REPORT, &format!("{:#}\n", serde_json::Value::Array(rows)))?)
+}
+
+/// Over the bits of all weights in order.
+fn fingerprint_of_weights(supernet: &Supernet) -> u64 {
+    let words = supernet.tensors().into_values().flat_map(|tensor| {
+        let values = Vec::<f32>::try_from(tensor.to_device(Device::Cpu).flatten(0, -1)).expect("float32 values");
+        values.into_iter().map(|value| u64::from(value.to_bits()))
+    });
+    fnv1a(words)
+}
+
+/// Over labels and pixels: enough to notice that a run goes on with other images.
+fn fingerprint(set: &ImageSet) -> u64 {
+    let labels = set.labels().iter().map(|label| *label as u64);
+    let pixels = set.images().chunks(8).map(|chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(word)
+    });
+    fnv1a(labels.chain(pixels))
+}
