@@ -16,7 +16,7 @@ use supernet::{
 };
 
 #[cfg(feature = "torch")]
-use crate::folders::recipe_file::RecipeError;
+use crate::folders::recipe_error::RecipeError;
 
 /// What a verb gives.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

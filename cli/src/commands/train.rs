@@ -29,6 +29,7 @@ pub(crate) fn run(args: TrainArgs, output: &mut Output) -> Result<()> {
             grid_intensity: args.energy.grid_intensity,
             networks: args.energy.compare_networks,
         },
+        revision: env!("OFA_REVISION"),
         device: args.compute.device,
     };
     let mut progress = TrainProgress::new(output);

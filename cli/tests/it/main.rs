@@ -10,11 +10,5 @@ mod support;
 mod talk;
 mod targets;
 #[cfg(feature = "torch")]
-mod timing;
-#[cfg(feature = "torch")]
-mod training;
-#[cfg(feature = "torch")]
-mod training_energy;
-#[cfg(feature = "torch")]
-mod weights;
+mod torch;
 mod zoo;

@@ -14,8 +14,13 @@ pub mod names;
 pub(crate) mod pairs_file;
 pub mod predictor_file;
 #[cfg(feature = "torch")]
+pub mod recipe_error;
+#[cfg(feature = "torch")]
 pub mod recipe_file;
+#[cfg(feature = "torch")]
 pub mod run_dir;
+#[cfg(feature = "torch")]
+pub(crate) mod run_file;
 pub(crate) mod search_journal;
 pub mod spaces;
 #[cfg(feature = "torch")]

@@ -20,6 +20,8 @@ pub const RECIPE: &str = "recipe.yaml";
 pub const MODEL_CARD: &str = "MODEL_CARD.md";
 /// What training cost in energy.
 pub const ENERGY: &str = "energy.json";
+/// Which program made a run, on what, and with which seed.
+pub const RUN: &str = "run.json";
 /// One line for each measured epoch.
 pub const METRICS: &str = "metrics.jsonl";
 /// Accuracy on the test set at the end of a training.

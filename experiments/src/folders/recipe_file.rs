@@ -3,49 +3,15 @@
 //! Anything left out takes the value documented on its field. `--set key=value` replaces a value before checking; keys
 //! of nested values are joined by dots, phases are counted from 0 (`phases.0.epochs=3`).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
-use storage::failure::{Failure, FailureKind, Setting};
 use supernet::data::Augmentation;
-use supernet::train::{Attentive, Divergence, EarlyBird, PlanError, Sampling, Teacher};
+use supernet::train::{Attentive, Divergence, EarlyBird, Sampling, Teacher};
 
+use crate::folders::recipe_error::RecipeError;
 use crate::folders::supernet_file::StoredAs;
-
-/// What is wrong with a recipe.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say what each field is")]
-pub enum RecipeError {
-    #[error("{path}: {reason}", path = path.display())]
-    Unreadable { path: PathBuf, reason: String },
-    #[error("{path}: {reason}", path = path.display())]
-    Syntax { path: PathBuf, reason: String },
-    #[error("recipe field `{field}` is {value}, {reason}")]
-    Value { field: String, value: String, reason: &'static str },
-    #[error("`--set {given}` {reason}")]
-    Override { given: String, reason: String },
-}
-
-impl Failure for RecipeError {
-    fn kind(&self) -> FailureKind {
-        match self {
-            Self::Unreadable { .. } | Self::Override { .. } => FailureKind::Usage,
-            Self::Syntax { .. } | Self::Value { .. } => FailureKind::Content,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Unreadable { .. } => Some("recipes shipped with the project are in experiments/recipes".into()),
-            Self::Override { .. } => {
-                let set = Setting("set");
-                Some(format!("write {set} batch_size=64 or {set} phases.0.epochs=3"))
-            }
-            _ => None,
-        }
-    }
-}
 
 /// A recipe as it stands in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -341,12 +307,6 @@ impl Recipe {
     /// Batches of training images that calibrate a subnet, and images in each.
     pub fn calibration_size(&self) -> (usize, usize) {
         (self.calibration.batches, self.calibration.batch_size)
-    }
-}
-
-impl From<PlanError> for RecipeError {
-    fn from(PlanError { field, value, reason }: PlanError) -> Self {
-        Self::Value { field, value, reason }
     }
 }
 

@@ -1,8 +1,16 @@
 //! The folder of one training run: what was run, how it went, and where it stands.
 //!
-//! `recipe.yaml` (resolved), `run.json` (versions, device, threads, data), `metrics.jsonl` (one object per line),
-//! `energy.json` (what it cost so far), `checkpoints/`, and at the end `bundle/`. A run is identified by its recipe, space and data; going on with another
-//! is refused.
+//! | file | what |
+//! |---|---|
+//! | `recipe.yaml` | the recipe, with what replaced its values |
+//! | `run.json` | revision and version of the program, LibTorch, device, threads, seed, data |
+//! | `space.yaml`, `preprocessing.json` | the search space; how images become inputs |
+//! | `metrics.jsonl` | one object per measured epoch |
+//! | `energy.json` | what it cost so far |
+//! | `checkpoints/` | where it stands |
+//! | `bundle/`, `report.json` | at the end: the bundle, and accuracy on the test set where there is one |
+//!
+//! A run is identified by its recipe, space and data; going on with another is refused.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};

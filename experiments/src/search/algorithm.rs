@@ -58,7 +58,7 @@ pub(crate) enum Plan {
     Single(Single),
     /// What no other subnet is better than in every objective.
     Front(Vec<Objective>),
-    /// The same of an additive predictor along one cost, certified.
+    /// The front of an additive predictor along one cost, certified.
     Exact {
         /// The cost.
         along: Quantity,

@@ -58,7 +58,7 @@ pub struct Imported {
 /// Calibration images that a bundle was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CalibrationMade {
-    /// How many.
+    /// Number of images.
     pub images: usize,
     /// Where they are.
     pub folder: PathBuf,

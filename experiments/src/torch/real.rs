@@ -55,6 +55,7 @@ pub fn train(request: &TrainRequest, stop: Arc<AtomicBool>, progress: &mut dyn P
         save_every: request.save_every,
         measure_every: request.measure_every,
         energy: request.energy.clone(),
+        revision: request.revision,
     };
     training::train::train(&job, stop, progress)
 }

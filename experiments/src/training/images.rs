@@ -38,7 +38,7 @@ impl EvalImages {
         Ok(Self { batches: resolutions.iter().map(|resolution| at(*resolution)).collect::<Result<_, _>>()? })
     }
 
-    /// The same images for another thread.
+    /// Handles to the images for another thread; nothing is copied.
     pub(crate) fn share(&self) -> Self {
         let handle = |(images, labels): &(Tensor, Tensor)| (images.shallow_clone(), labels.shallow_clone());
         let share = |(resolution, batches): (&u32, &Vec<_>)| (*resolution, batches.iter().map(handle).collect());
@@ -97,7 +97,7 @@ impl CalibrationImages {
         Self::from_set(train, preprocessing, *calibration, resolutions, *seed, device)
     }
 
-    /// The same images for another thread.
+    /// Handles to the images for another thread; nothing is copied.
     pub(crate) fn share(&self) -> Self {
         let share = |(resolution, batches): (&u32, &Vec<Tensor>)| {
             (*resolution, batches.iter().map(Tensor::shallow_clone).collect())

@@ -29,7 +29,7 @@ const MOST_BYTES: usize = 900_000;
 /// How to make the images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct DistillPlan {
-    /// How many.
+    /// Number of images.
     pub images: usize,
     /// Height and width; they are resized to each subnet's resolution.
     pub size: usize,

@@ -8,7 +8,8 @@ use supernet::optim::SgdSettings;
 use supernet::train::{Precision, ShrinkingPhase, TrainPlan};
 use tch::Device;
 
-use crate::folders::recipe_file::{Normalisation, PrecisionChoice, Recipe, RecipeError};
+use crate::folders::recipe_error::RecipeError;
+use crate::folders::recipe_file::{Normalisation, PrecisionChoice, Recipe};
 
 /// Reads a recipe, after replacing what `overrides` (`key=value`) names, and checks that its plan can be run.
 ///

@@ -10,17 +10,20 @@ use search::space::SearchSpace;
 use serde_json::json;
 use storage::atomic::write_atomically;
 use supernet::data::{DataSource, ImageSet, LoadOptions};
+use supernet::device::{self, LibTorch};
 use supernet::error::SupernetError;
 use supernet::supernet::Supernet;
 use supernet::train::{Epoch, Observer, Position, Precision, Start, Step, Trainer};
 use tch::Device;
 
+use crate::doctor::processor_name;
 use crate::error::{Error, Result, Within};
 use crate::folders::bundle::Bundle;
 use crate::folders::digest::fnv1a;
 use crate::folders::names;
 use crate::folders::recipe_file::Recipe;
 use crate::folders::run_dir::{Metrics, RunDir};
+use crate::folders::run_file::{self, RunFacts};
 use crate::folders::supernet_file::{StoredAs, load_supernet, round_to, save_supernet};
 use crate::torch::{Progress, StepReport, Trained};
 use crate::training::energy::ledger::{Meter, TrainingEnergy};
@@ -51,6 +54,8 @@ pub(crate) struct TrainJob {
     pub measure_every: u64,
     /// What to take for granted about energy.
     pub energy: EnergySettings,
+    /// Commit of the source that the program was built from.
+    pub revision: &'static str,
 }
 
 struct Log<'p> {
@@ -178,6 +183,7 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
     )?;
     let energy = TrainingEnergy::keep(meter, run.path(), was_begun, &plan, &trainer.phase_steps())?;
     run.write(names::RECIPE, &serde_yaml::to_string(recipe).expect("plain data"))?;
+    write_run_file(&run, job)?;
     run.write(names::SPACE, &space.to_yaml())?;
     preprocessing.describe(None, train_set.class_names()).write(&run.path().join(names::PREPROCESSING))?;
     let names = recipe.phases.iter().map(|phase| phase.name.clone());
@@ -218,6 +224,28 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
         Err(error) => progress.epoch(&format!("no report on a test set: {error}")),
     }
     Ok(Trained { parameters: supernet.parameter_count() as u64, energy: energy.finish(&run.bundle())? })
+}
+
+/// Which program makes the run, and on what.
+fn write_run_file(run: &RunDir, job: &TrainJob) -> Result<()> {
+    let libtorch = LibTorch::describe();
+    let (device, name) = match job.device {
+        Device::Cuda(index) => {
+            let known = libtorch.devices.iter().find(|device| device.index == index);
+            (format!("cuda:{index}"), known.map_or(String::new(), |device| device.name.clone()))
+        }
+        _ => ("cpu".to_owned(), processor_name()),
+    };
+    let facts = RunFacts {
+        revision: job.revision,
+        device: &device,
+        device_name: &name,
+        threads: device::threads(),
+        libtorch: libtorch.version.as_deref(),
+        seed: job.recipe.seed,
+        data: &job.data.to_string(),
+    };
+    run_file::write(run, &facts)
 }
 
 /// The weights, with the statistics of the largest subnet stored in them.

@@ -33,6 +33,30 @@ fn a_run_becomes_a_network_that_measures_as_it_did_in_its_supernet() {
     assert!(run.stderr.contains("full 1/1"), "a line per epoch: {}", run.stderr);
     sandbox.refused(&train, 2, &["already holds a run", "--resume"]);
 
+    // All that the run folder's description lists, and nothing else.
+    let mut files: Vec<String> =
+        fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    files.sort();
+    let listed = [
+        "bundle",
+        "checkpoints",
+        "energy.json",
+        "metrics.jsonl",
+        "preprocessing.json",
+        "recipe.yaml",
+        "report.json",
+        "run.json",
+        "space.yaml",
+    ];
+    assert_eq!(files, listed);
+    let facts: serde_json::Value = serde_json::from_str(&fs::read_to_string(out.join("run.json")).unwrap()).unwrap();
+    let revision = facts["revision"].as_str().unwrap().trim_end_matches('+');
+    assert!(
+        revision == "unknown" || (revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())),
+        "{facts}"
+    );
+    assert_eq!((&facts["device"], &facts["threads"], &facts["seed"]), (&"cpu".into(), &1.into(), &3.into()));
+
     let bundle = out.join("bundle");
     let space = SearchSpace::builtin("mcu-cifar").unwrap();
     let subnet = sandbox.file("subnet.json", &space.to_subnet_json(&space.smallest(24).unwrap()).to_string());
