@@ -78,6 +78,9 @@ pub(crate) enum Command {
     Calibration(CalibrationCommand),
     /// Find the subnet with the highest predicted top-1 within a budget
     Search(SearchArgs),
+    /// Networks with or without a search space: published ones, what they consist of, cost and need
+    #[command(subcommand)]
+    Network(NetworkCommand),
     /// Turn published weights into a bundle
     #[command(subcommand)]
     Import(ImportCommand),
@@ -167,6 +170,51 @@ pub(crate) struct TrainArgs {
     pub(crate) compute: Compute,
 }
 
+/// `ofa network`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NetworkCommand {
+    /// Write a published network as a folder, with random weights
+    From {
+        /// alexnet, mobilenet-v1, mobilenet-v2, resnet8 or squeezenet-1.1
+        name: String,
+        /// Of the random weights
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Outputs, where not those published
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        classes: Option<u32>,
+        /// The folder
+        #[arg(long, value_name = "FOLDER")]
+        out: PathBuf,
+    },
+    /// Its layers, with MACs and parameters
+    Show {
+        /// The folder of a network, or a network.json
+        network: PathBuf,
+    },
+    /// What it costs on a target
+    Cost {
+        /// The folder of a network, or a network.json
+        network: PathBuf,
+        /// The target
+        #[arg(long)]
+        target: String,
+        /// Answer also for operators that lie far outside of what a fitted model saw
+        #[arg(long)]
+        extrapolate: bool,
+    },
+    /// Memory that one int8 inference needs, and flash for the weights
+    Arena {
+        /// The folder of a network, or a network.json
+        network: PathBuf,
+    },
+    /// Whether the layers meet, and the weights are theirs
+    Check {
+        /// The folder of a network
+        network: PathBuf,
+    },
+}
+
 /// `ofa eval`.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("network").required(true))]
@@ -175,8 +223,14 @@ pub(crate) struct EvalArgs {
     /// A bundle, by name or path
     #[arg(long, value_name = "BUNDLE", group = "network", requires = "choice")]
     pub(crate) supernet: Option<String>,
-    /// A folder written by `ofa search --out` or `ofa export`
-    #[arg(long, value_name = "FOLDER", group = "network", conflicts_with = "choice")]
+    /// The folder of a network: written by `ofa search --out`, `ofa export` or `ofa network from`
+    #[arg(
+        long = "network",
+        visible_alias = "extracted",
+        value_name = "FOLDER",
+        group = "network",
+        conflicts_with = "choice"
+    )]
     pub(crate) extracted: Option<PathBuf>,
     /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
     #[arg(long, required_unless_present = "logits", value_parser = parse::<DataSource>)]

@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 
 use hw_targets::error::HwError;
+use network::published::UnknownNetwork;
+use network::shape_file::ShapeFileError;
 use network::units::{Quantity, UnitError};
 use predictors::error::PredictorError;
 use search::error::{ForeignError, SearchError};
@@ -35,7 +37,12 @@ pub enum Error {
     #[error(transparent)]
     Search(SearchError),
     #[error(transparent)]
+    Published(#[from] UnknownNetwork),
+    #[error(transparent)]
     Predictor(#[from] PredictorError),
+    /// A `network.json` that makes no network.
+    #[error("{path}: {problem}", path = path.display())]
+    NetworkFile { path: PathBuf, problem: ShapeFileError },
     #[error(transparent)]
     TensorFile(#[from] TensorFileError),
     #[cfg(feature = "torch")]
@@ -140,6 +147,8 @@ impl Failure for Error {
             Self::Unit(error) => error.kind(),
             Self::Hw(error) => error.kind(),
             Self::Search(error) => error.kind(),
+            Self::Published(error) => error.kind(),
+            Self::NetworkFile { problem, .. } => problem.kind(),
             Self::Predictor(error) => error.kind(),
             Self::TensorFile(error) => error.kind(),
             #[cfg(feature = "torch")]
@@ -272,6 +281,8 @@ impl Error {
             Self::Unit(error) => return error.hint(),
             Self::Hw(error) => return error.hint(),
             Self::Search(error) => return error.hint(),
+            Self::Published(error) => return error.hint(),
+            Self::NetworkFile { problem, .. } => return problem.hint(),
             Self::Predictor(error) => return error.hint(),
             Self::TensorFile(error) => return error.hint(),
             #[cfg(feature = "torch")]

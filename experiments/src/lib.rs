@@ -16,6 +16,8 @@ pub mod instruments;
 #[cfg(feature = "torch")]
 pub mod export;
 
+pub mod networks;
+
 pub mod doctor;
 pub mod error;
 pub mod operator_models;

@@ -29,7 +29,7 @@ pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
             };
             torch::evaluate(&on, subnets(args), part, calibration)?
         }
-        (None, Some(folder), Some(data)) => vec![torch::evaluate_extracted(folder, data, device)?],
+        (None, Some(folder), Some(data)) => vec![torch::evaluate_network(folder, data, device)?],
         _ => unreachable!("clap asks for a network and for images"),
     };
     if output.is_json() {

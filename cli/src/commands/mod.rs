@@ -5,6 +5,7 @@ mod doctor;
 mod eval;
 mod export;
 mod import;
+mod network;
 mod predictor;
 mod search;
 mod space;
@@ -27,6 +28,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<()> {
         Command::Train(args) => train::run(args, output),
         Command::Calibration(command) => calibration::run(command, output),
         Command::Eval(args) => eval::run(&args, output),
+        Command::Network(command) => network::run(command, output),
         Command::Import(command) => import::run(command, output),
         Command::Export(args) => export::run(&args, output),
     }

@@ -4,6 +4,7 @@ mod costs;
 mod energy;
 mod errors;
 mod fits;
+mod networks;
 mod predictors;
 mod search;
 mod support;

@@ -11,6 +11,7 @@ pub(crate) mod history_file;
 #[cfg(feature = "torch")]
 pub mod image_settings;
 pub mod names;
+pub mod network_folder;
 pub(crate) mod pairs_file;
 pub mod predictor_file;
 #[cfg(feature = "torch")]

@@ -40,7 +40,9 @@ pub const TOP: &str = "top.jsonl";
 pub const HISTORY: &str = "history.parquet";
 /// What a search under way has evaluated; gone when it has ended.
 pub const SEARCH_JOURNAL: &str = "search.journal";
-/// The weights of an extracted network.
+/// The layers of a network, which needs no search space.
+pub const NETWORK: &str = "network.json";
+/// The weights of a network.
 pub const WEIGHTS: &str = "weights.safetensors";
 /// An extracted network as a TorchScript module.
 pub const TORCHSCRIPT: &str = "module.pt";

@@ -74,12 +74,12 @@ pub fn evaluate(
     training::evaluate::evaluate(&bundle, &subnets.of(bundle.space())?, part, calibration)
 }
 
-/// Measures the extracted network in `folder` with the statistics that it carries.
+/// Measures the network in `folder` with the statistics that it carries.
 ///
 /// # Errors
 /// A damaged folder or images that cannot be read.
-pub fn evaluate_extracted(folder: &Path, data: &DataSource, device: DeviceChoice) -> Result<Accuracy> {
-    training::evaluate::evaluate_extracted(folder, data, device.resolve()?)
+pub fn evaluate_network(folder: &Path, data: &DataSource, device: DeviceChoice) -> Result<Accuracy> {
+    training::evaluate::evaluate_network(folder, data, device.resolve()?)
 }
 
 /// Runs subnets of a bundle on the arrays of `inputs` and writes their logits to `out`. Gives how many subnets.

@@ -115,11 +115,11 @@ pub fn evaluate(_: &BundleUse<'_>, _: SubnetChoice<'_>, _: Part, _: CalibrationS
     missing("evaluating")
 }
 
-/// Measures an extracted network.
+/// Measures a network.
 ///
 /// # Errors
 /// [`Error::NoTorch`], always.
-pub fn evaluate_extracted(_: &Path, _: &DataSource, _: DeviceChoice) -> Result<Accuracy> {
+pub fn evaluate_network(_: &Path, _: &DataSource, _: DeviceChoice) -> Result<Accuracy> {
     missing("evaluating")
 }
 

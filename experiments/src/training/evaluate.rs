@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use search::arch::ArchSpec;
-use supernet::data::{DataSource, LoadOptions};
+use supernet::data::{DataSource, LoadOptions, PreprocessingFile};
 use supernet::evaluate::Accuracy;
+use supernet::network::Network;
 use tch::Device;
 
 use crate::error::{Error, Result};
-use crate::folders::deployment::Extracted;
 use crate::folders::names;
+use crate::folders::network_folder::NetworkFolder;
 use crate::torch::{CalibrationSource, Part};
 use crate::training::images::EvalImages;
 use crate::training::measure_accuracy::measure_each;
@@ -44,25 +45,29 @@ pub(crate) fn evaluate(
     Ok(accuracies)
 }
 
-/// Measures an extracted network with the statistics that it carries.
+/// Measures the network in `folder` with the statistics that it carries: a subnet taken out of a supernet, or any other.
 ///
 /// # Errors
 /// A damaged folder or images that cannot be read.
-pub(crate) fn evaluate_extracted(folder: &Path, data: &DataSource, device: Device) -> Result<Accuracy> {
-    let extracted = Extracted::read(folder, device)?;
-    let Some(file) = &extracted.preprocessing else {
-        return Err(Error::FileInFolder {
-            path: folder.join(names::PREPROCESSING),
-            reason: "is missing, so nothing says how images become this network's input".into(),
-        });
-    };
-    let preprocessing = file.preprocessing();
+pub(crate) fn evaluate_network(folder: &Path, data: &DataSource, device: Device) -> Result<Accuracy> {
+    let NetworkFolder { shape, weights } = NetworkFolder::read(folder)?;
+    let file = |name: &str, reason: String| Error::FileInFolder { path: folder.join(name), reason };
+    if !folder.join(names::PREPROCESSING).exists() {
+        let reason = "is missing, so nothing says how images become this network's input";
+        return Err(file(names::PREPROCESSING, reason.into()));
+    }
+    let (input, output) = (shape.input(), shape.output());
+    if input.channels != 3 || output.size != 1 {
+        let reason = format!("it makes {output} of {input}, which is no classifier of colour images");
+        return Err(file(names::NETWORK, reason));
+    }
+    let preprocessing = PreprocessingFile::read(&folder.join(names::PREPROCESSING))?.preprocessing();
     let options = LoadOptions {
         image_size: Some(preprocessing.native_size),
         class_names: None,
-        classes: Some(extracted.space.classes() as usize),
+        classes: Some(output.channels as usize),
     };
-    let resolution = extracted.arch.resolution();
-    let images = EvalImages::new(&data.test(&options)?, &preprocessing, &[resolution], device)?;
-    Ok(images.evaluate(extracted.network.subnet(), extracted.network.statistics()))
+    let network = Network::from_weights(&shape, &weights, device)?;
+    let images = EvalImages::new(&data.test(&options)?, &preprocessing, &[input.size], device)?;
+    Ok(images.evaluate_network(&network))
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use supernet::calibrate::calibrate;
 use supernet::data::{self, ImageSet, Preprocessing};
 use supernet::error::SupernetError;
-use supernet::evaluate::{Accuracy, evaluate};
+use supernet::evaluate::{Accuracy, evaluate, evaluate_with};
+use supernet::network::Network;
 use supernet::statistics::BnStatistics;
 use supernet::subnet::Subnet;
 use tch::{Device, Tensor};
@@ -43,6 +44,12 @@ impl EvalImages {
         let handle = |(images, labels): &(Tensor, Tensor)| (images.shallow_clone(), labels.shallow_clone());
         let share = |(resolution, batches): (&u32, &Vec<_>)| (*resolution, batches.iter().map(handle).collect());
         Self { batches: self.batches.iter().map(share).collect() }
+    }
+
+    /// Runs a network of any shape over all images.
+    pub(crate) fn evaluate_network(&self, network: &Network) -> Accuracy {
+        let batches = self.batches[&network.input().size].iter();
+        evaluate_with(|images| network.forward(images), batches.map(|(images, labels)| (images, labels)))
     }
 
     /// Runs a calibrated subnet over all images.

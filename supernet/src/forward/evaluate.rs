@@ -39,11 +39,18 @@ pub fn evaluate<'t>(
     statistics: &BnStatistics,
     batches: impl IntoIterator<Item = (&'t Tensor, &'t Tensor)>,
 ) -> Accuracy {
+    evaluate_with(|images| subnet.forward(images, Mode::Eval(statistics)), batches)
+}
+
+/// Runs whatever makes logits `[N, classes]` of images over batches of (images `[N, 3, R, R]`, labels `[N]`).
+pub fn evaluate_with<'t>(
+    forward: impl Fn(&Tensor) -> Tensor,
+    batches: impl IntoIterator<Item = (&'t Tensor, &'t Tensor)>,
+) -> Accuracy {
     let mut seen = Sums::default();
     tch::no_grad(|| {
         for (images, labels) in batches {
-            let logits = subnet.forward(images, Mode::Eval(statistics));
-            seen.add(&logits, labels);
+            seen.add(&forward(images), labels);
         }
     });
     seen.accuracy()

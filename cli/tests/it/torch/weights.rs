@@ -173,3 +173,14 @@ fn wrong_devices_recipes_and_images_are_refused() {
     let import = ["import", "ofa-mbv3", &checkpoint, "--space", "mbv3-w1.0", "--out", text(&out)];
     sandbox.refused(&import, 3, &["truncated.pth"]);
 }
+
+/// A published network with random weights runs on images as any other network.
+#[test]
+fn a_network_without_a_space_is_evaluated() {
+    let sandbox = Sandbox::new();
+    let folder = sandbox.path("resnet8");
+    sandbox.ok(&["network", "from", "resnet8", "--out", text(&folder)]);
+    let eval = ["eval", "--network", text(&folder), "--data", "synthetic", "--device", "cpu", "--format", "json"];
+    let measured = sandbox.ok(&eval).json().remove(0);
+    assert!(measured["images"].as_u64().unwrap() > 0 && measured["loss"].as_f64().unwrap().is_finite());
+}

@@ -1,0 +1,109 @@
+//! The folder of a network: `network.json` (its layers, no search space needed), `weights.safetensors`, and
+//! `preprocessing.json` where somebody knows how images become its input.
+//!
+//! A folder of an extracted subnet from before `network.json` (`space.yaml` and `subnet.json`) is read as well.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use network::shape::NetworkShape;
+use network::shape_file;
+use network::weights::{Array, Weights};
+use search::arch_file::ArchFile;
+use search::space::SearchSpace;
+use serde_json::Value;
+use storage::arrays::HostArray;
+use storage::arrays::safetensors::{Metadata, load_arrays, save_arrays};
+use storage::atomic::write_atomically;
+
+use crate::error::{Error, Result};
+use crate::folders::names;
+
+/// A network with its weights on the host.
+#[derive(Clone, Debug)]
+pub struct NetworkFolder {
+    /// Its layers.
+    pub shape: NetworkShape,
+    /// Their tensors.
+    pub weights: Weights,
+}
+
+impl NetworkFolder {
+    /// Reads the folder at `path`.
+    ///
+    /// # Errors
+    /// A missing or damaged file, layers that do not meet, weights of another network.
+    pub fn read(path: &Path) -> Result<Self> {
+        let shape = read_shape(path)?;
+        let file = path.join(names::WEIGHTS);
+        let (arrays, _) = load_arrays(&file)?;
+        let wrong = |reason: String| Error::FileInFolder { path: file.clone(), reason };
+        let mut floats = BTreeMap::new();
+        for (name, array) in arrays {
+            let Some(values) = array.to_f32() else {
+                return Err(wrong(format!("tensor `{name}` holds {}, not floats", array.dtype())));
+            };
+            floats.insert(name, Array { shape: array.shape().to_vec(), values });
+        }
+        let weights = Weights::new(&shape, floats).map_err(|error| wrong(error.to_string()))?;
+        Ok(Self { shape, weights })
+    }
+
+    /// Writes `network.json` and `weights.safetensors` into the folder at `path`; `origin` says where the network comes
+    /// from. Returns the files.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn write(&self, path: &Path, origin: &Value) -> Result<Vec<PathBuf>> {
+        let arrays = self.weights.arrays().iter();
+        let arrays =
+            arrays.map(|(name, array)| (name.clone(), HostArray::from_f32(&array.shape, &array.values))).collect();
+        let metadata = Metadata::from([("schema".into(), shape_file::SCHEMA.into())]);
+        let files = [names::WEIGHTS, names::NETWORK].map(|name| path.join(name));
+        save_arrays(&files[0], &arrays, &metadata)?;
+        write_shape(path, &self.shape, origin)?;
+        Ok(files.to_vec())
+    }
+}
+
+/// Writes `network.json` into the folder at `path`.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn write_shape(path: &Path, shape: &NetworkShape, origin: &Value) -> Result<()> {
+    let text = format!("{:#}\n", shape_file::to_json(shape, Some(origin)));
+    write_atomically(&path.join(names::NETWORK), |file| std::io::Write::write_all(file, text.as_bytes()))
+        .map_err(|source| Error::Write { source })
+}
+
+/// The layers of the network at `path`: a folder, or a `network.json` alone.
+///
+/// # Errors
+/// A missing file; what is wrong in it, with the layer's name.
+pub fn read_shape(path: &Path) -> Result<NetworkShape> {
+    let file = if path.is_dir() { path.join(names::NETWORK) } else { path.to_path_buf() };
+    if path.is_dir() && !file.exists() && path.join(names::SUBNET).exists() {
+        return shape_of_subnet(path);
+    }
+    let text = read_text(&file)?;
+    shape_file::parse(&text).map_err(|problem| Error::NetworkFile { path: file, problem })
+}
+
+/// The layers of an extracted subnet, from its space.
+fn shape_of_subnet(folder: &Path) -> Result<NetworkShape> {
+    let file = |name: &str| folder.join(name);
+    let space = SearchSpace::from_yaml(&read_text(&file(names::SPACE))?)
+        .map_err(|problem| Error::in_file(file(names::SPACE), problem))?;
+    let subnet = file(names::SUBNET);
+    let arch = ArchFile::from_json(&read_text(&subnet)?)
+        .and_then(|file| space.parse(&file))
+        .map_err(|problem| Error::in_file(subnet, problem))?;
+    Ok(space.network(&arch))
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::NotFound { path: path.to_path_buf() },
+        _ => Error::Read { path: path.to_path_buf(), source },
+    })
+}
