@@ -81,7 +81,7 @@ fn a_wrong_network_is_refused_with_the_layers_name() {
     refused(|f| f["layers"][2]["kind"] = json!("mbconf"), &["`right`", "`mbconf`", "did you mean mbconv?"]);
     refused(|f| f["layers"][2]["kernal"] = json!(3), &["`right`", "kernal"]);
     refused(|f| f["layers"][2]["activation"] = json!("swish"), &["`right`", "`swish`", "hswish"]);
-    refused(|f| f["layers"][0]["output"] = json!([5, 6]), &["`stem`", "output size of 5", "stride 2"]);
+    refused(|f| f["layers"][0]["output"] = json!([6, 6]), &["`stem`", "output size of 6", "stride 2"]);
     refused(|f| f["layers"][0]["groups"] = json!(2), &["`stem`", "3 channels", "2 groups"]);
     refused(|f| f["layers"][1]["name"] = json!("stem"), &["two layers", "`stem`"]);
     refused(|f| f["layers"][1]["name"] = json!("a b"), &["`a b`"]);
