@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use search::error::SearchError;
-use storage::failure::{Failure, FailureKind};
+use storage::failure::{Failure, FailureKind, Setting};
 
 /// Every error of this crate: what and where; [`PredictorError::hint`] says what to try.
 #[derive(Debug, thiserror::Error)]
@@ -206,11 +206,13 @@ impl Failure for PredictorError {
     fn hint(&self) -> Option<String> {
         use PredictorError::*;
         match self {
-            Unreadable { expected, .. } if *expected == "predictor" => Some(
-                "copy the file again, or make it anew with `ofa predictor fit` or `ofa predictor import`".to_owned(),
-            ),
+            Unreadable { expected, .. } if *expected == "predictor" => {
+                let (fit, import) = (Setting("predictor fit"), Setting("predictor import"));
+                Some(format!("copy the file again, or make it anew with `{fit}` or `{import}`"))
+            }
             Unreadable { .. } => {
-                Some("copy the file again, or measure the pairs anew with `ofa predictor collect`".to_owned())
+                let collect = Setting("predictor collect");
+                Some(format!("copy the file again, or measure the pairs anew with `{collect}`"))
             }
             MissingTensor { .. } | WrongShape { .. } | WrongType { .. } => {
                 Some("the predictor must have been made for this space; fit or import one for it".to_owned())
@@ -218,18 +220,22 @@ impl Failure for PredictorError {
             NotFinite { .. } => {
                 Some("the fit that made it diverged; fit again with a smaller learning rate".to_owned())
             }
-            OtherSpace { got, .. } => Some(format!("give a predictor and subnets of one space (`--space {got}`)")),
+            OtherSpace { got, .. } => {
+                Some(format!("give a predictor and subnets of one space (`{} {got}`)", Setting("space")))
+            }
             UnknownResolution { known, .. } => Some(format!("it was trained on {}", list(known))),
             BadResolution { offered, .. } => Some(format!("possible are {}", list(offered))),
-            NoResolution => Some(
-                "give the resolutions that it was trained on, in the order of its columns: --resolutions 128,160,…"
-                    .to_owned(),
-            ),
+            NoResolution => {
+                let resolutions = Setting("resolutions");
+                Some(format!(
+                    "give the resolutions that it was trained on, in the order of its columns: {resolutions} 128,160,…"
+                ))
+            }
             Column { .. } => Some(
                 "needed are subnet (text), resolution, images, seed (integers), top1, top5, loss, seconds (numbers)"
                     .to_owned(),
             ),
-            TooFewPairs { .. } => Some("measure more subnets with `ofa predictor collect`".to_owned()),
+            TooFewPairs { .. } => Some(format!("measure more subnets with `{}`", Setting("predictor collect"))),
             Subnet { source, .. } => source.hint(),
             Genome { .. } => {
                 Some(r#"a genome is {"d": [5 depths], "e": [18 ratios], "w": [6 widths], "r": n}"#.to_owned())

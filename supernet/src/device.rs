@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Once, OnceLock};
 
-use storage::failure::{Failure, FailureKind};
+use storage::failure::{Failure, FailureKind, Setting};
 use tch::{Cuda, Device};
 
 /// The LibTorch release that the engine is built for; tch accepts no other.
@@ -58,7 +58,8 @@ impl Failure for DeviceError {
         Some(match self {
             DeviceError::Unknown { .. } => "use `auto`, `cpu` or `cuda:N`, N counting from 0".into(),
             DeviceError::NoSuchCuda { found: 0, .. } => {
-                "use `--device auto` or `--device cpu`; `ofa doctor` lists what was found".into()
+                let (device, doctor) = (Setting("device"), Setting("doctor"));
+                format!("use `{device} auto` or `{device} cpu`; `{doctor}` lists what was found")
             }
             DeviceError::NoSuchCuda { found, .. } => format!("use an index from 0 to {}", found - 1),
         })

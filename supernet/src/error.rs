@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use storage::failure::{Failure, FailureKind};
+use storage::failure::{Failure, FailureKind, Setting};
 
 /// Errors of this crate outside its data loaders and importers.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +56,7 @@ impl Failure for SupernetError {
             }
             Self::Checkpoint { .. } => Some("restore the file, or start the run again in a new folder".into()),
             Self::Diverged { .. } => Some("lower `learning_rate` in the recipe, or lengthen its warm-up".into()),
-            Self::Interrupted => Some("run the same command with --resume".into()),
+            Self::Interrupted => Some(format!("run the same command with {}", Setting("resume"))),
             Self::Data(error) => error.hint(),
             Self::TensorFile(error) => error.hint(),
             _ => None,

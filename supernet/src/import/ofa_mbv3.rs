@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use search::space::{SearchSpace, make_divisible};
 use storage::arrays::{DType, HostArray, TensorFileError};
-use storage::failure::{Failure, FailureKind};
+use storage::failure::{Failure, FailureKind, Setting};
 use thiserror::Error;
 
 use super::read_pth;
@@ -105,11 +105,13 @@ impl Failure for ImportError {
     fn hint(&self) -> Option<String> {
         match self {
             ImportError::File(error) => error.hint(),
-            ImportError::Shape { .. } | ImportError::UnknownKey { .. } | ImportError::MissingKey { .. } => Some(
-                "choose the space the checkpoint was trained in: width multiplier, depths, kernels, expand ratios and \
-                 classes must agree (`ofa space list`)"
-                    .to_owned(),
-            ),
+            ImportError::Shape { .. } | ImportError::UnknownKey { .. } | ImportError::MissingKey { .. } => {
+                Some(format!(
+                    "choose the space the checkpoint was trained in: width multiplier, depths, kernels, expand ratios and \
+                 classes must agree (`{}`)",
+                    Setting("space list")
+                ))
+            }
             ImportError::Space { .. } => {
                 Some("mbv3-w1.0, mbv3-w1.2 and proxyless-w1.3 have published checkpoints".into())
             }
