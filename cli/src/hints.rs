@@ -1,7 +1,7 @@
 //! The words of the command line for what libraries name in brackets: `[device]` is `--device`.
 
 /// What a [`storage::failure::Setting`] is called here.
-const WORDS: [(&str, &str); 34] = [
+const WORDS: [(&str, &str); 39] = [
     ("accelerator", "--accelerator"),
     ("algorithm", "--algorithm"),
     ("calibration make", "ofa calibration make"),
@@ -22,14 +22,19 @@ const WORDS: [(&str, &str); 34] = [
     ("networks", "--networks"),
     ("out", "--out"),
     ("params", "--params"),
+    ("predictor collect", "ofa predictor collect"),
     ("predictor fit", "ofa predictor fit"),
+    ("predictor import", "ofa predictor import"),
     ("resolutions", "--resolutions"),
     ("resume", "--resume"),
+    ("search", "ofa search"),
     ("set", "--set"),
     ("space", "--space"),
+    ("space list", "ofa space list"),
     ("start", "--start"),
     ("supernet", "--supernet"),
     ("target", "--target"),
+    ("target cost", "ofa target cost"),
     ("target import", "ofa target import"),
     ("target list", "ofa target list"),
     ("target show", "ofa target show"),

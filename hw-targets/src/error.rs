@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use network::units::{Quantity, UnitError};
-use storage::failure::{Failure, FailureKind, Located};
+use storage::failure::{Failure, FailureKind, Located, Setting};
 
 /// Where in a table something is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +149,7 @@ pub enum HwError {
         /// What is wrong.
         problem: String,
     },
-    /// The same operator twice.
+    /// An operator that stands in a table twice.
     #[error("{path}, {place}: the same operator as in {first}: {op}")]
     Duplicate {
         /// The file.
@@ -338,12 +338,18 @@ impl Failure for HwError {
             UnknownAccelerator { nearest, .. } => format!("did you mean {}?", nearest.join(" or ")),
             BadLayer { hint, .. } => hint.clone(),
             EmptyLayers { .. } => "write one line of 25 numbers for each layer".to_string(),
-            Unmappable { need, .. } => format!("the layer needs {need}; describe one in YAML for --accelerator"),
-            ReservedName { .. } => "choose another name, with --name or, where a fit is kept, --keep".to_string(),
+            Unmappable { need, .. } => {
+                format!("the layer needs {need}; describe one in YAML for {}", Setting("accelerator"))
+            }
+            ReservedName { .. } => {
+                format!("choose another name, with {} or, where a fit is kept, {}", Setting("name"), Setting("keep"))
+            }
             BadName { .. } => "use lower-case letters, digits, '-', '_' and '.', starting with a letter".to_string(),
             UnknownFormat { known, .. } => format!("formats: {known}"),
-            UnknownDevice { known, .. } if known.is_empty() => "leave --device out".to_string(),
-            UnknownDevice { known, .. } => format!("name one with --device: {}", known.join(", ")),
+            UnknownDevice { known, .. } if known.is_empty() => format!("leave {} out", Setting("device")),
+            UnknownDevice { known, .. } => {
+                format!("name one with {}: {}", Setting("device"), known.join(", "))
+            }
             NoHome => "set OFA_HOME to a folder".to_string(),
             MissingColumn { found, .. } => format!("its columns are: {}", found.join(", ")),
             BadCell { .. } => "correct the cell; leave it empty if the value is not known".to_string(),
@@ -351,11 +357,14 @@ impl Failure for HwError {
             Defect { .. } => "correct the row, or leave it out".to_string(),
             MissingOperator { near, .. } => near.clone(),
             NoCost { .. } => {
-                "its correction or its model was made for other networks: see `ofa target show`".to_string()
+                format!("its correction or its model was made for other networks: see `{}`", Setting("target show"))
             }
             TooFewNetworks { least, .. } => format!("measure more networks: at least {least} are needed"),
             NoFit { .. } => {
-                "give it more measurements; `ofa target template SPACE` lists the operators of a space".to_string()
+                format!(
+                    "give it more measurements; `{} SPACE` lists the operators of a space",
+                    Setting("target template")
+                )
             }
             Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "free some space on that disk".to_string()

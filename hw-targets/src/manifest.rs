@@ -158,7 +158,7 @@ pub struct QuantityEntry {
     /// Error common to all networks, one sigma, as a fraction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub common_rel: Option<f64>,
-    /// The same as a factor, where that says it better.
+    /// The error as a factor, where that says it better.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub factor: Option<f64>,
     /// Energy = latency × this power in watts.
@@ -284,7 +284,7 @@ impl Manifest {
         }
     }
 
-    /// The same to be changed; made where there is none.
+    /// The entry of a quantity, to be changed; made where there is none.
     ///
     /// # Panics
     /// For any quantity but energy and latency.

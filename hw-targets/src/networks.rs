@@ -94,7 +94,7 @@ impl Networks {
         Self::parse(path, &read_text(path, "CSV")?)
     }
 
-    /// The same from the file's text.
+    /// Reads the text of such a file.
     pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, HwError> {
         let cells = csv_cells(path, text.as_bytes())?;
         let columns = cells.index(path)?;

@@ -111,7 +111,7 @@ impl OpTable {
         Ok(Self { rows, index, notes: Vec::new() })
     }
 
-    /// The same with remarks about what the reader left out.
+    /// This table with remarks about what the reader left out.
     pub(crate) fn with_notes(mut self, notes: Vec<String>) -> Self {
         self.notes = notes;
         self

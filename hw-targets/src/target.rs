@@ -48,7 +48,7 @@ pub struct Standing {
     pub grade: Grade,
     /// Error common to all networks, one sigma, as a fraction.
     pub common_rel: f64,
-    /// The same as a factor, where that says it better.
+    /// The error as a factor, where that says it better.
     pub factor: Option<f64>,
     /// Measured operators they rest on, fitted to or in a table.
     pub operators: usize,
@@ -130,7 +130,7 @@ impl Target {
         rows.map(|row| (*row.key.op(), row.key.network_resolution().unwrap_or(0))).collect()
     }
 
-    /// The same with what is odd about its table.
+    /// This target with what is odd about its table.
     pub(crate) fn with_warnings(self, warnings: Vec<String>) -> Self {
         Self { warnings, ..self }
     }
@@ -140,8 +140,8 @@ impl Target {
         &self.warnings
     }
 
-    /// The same answering for operators however far outside of what its models were fitted to, their errors growing with
-    /// the distance; without fitted models the same.
+    /// This target answering for operators however far outside of what its models were fitted to, their errors growing with
+    /// the distance; without fitted models nothing changes.
     pub fn extrapolating(mut self) -> Self {
         for answer in [&mut self.latency, &mut self.energy].into_iter().flatten() {
             if let Some(lifted) = answer.model.without_limit() {

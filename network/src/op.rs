@@ -339,7 +339,7 @@ pub enum Op {
     Add {
         /// Each of them.
         map: Map,
-        /// How many.
+        /// Number of maps.
         inputs: u32,
         /// Activation of the sum.
         activation: Activation,

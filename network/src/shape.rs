@@ -71,7 +71,7 @@ impl Draft {
         Self { name: name.into(), op, reads: None, formats: BTreeMap::new() }
     }
 
-    /// The same operator reading these.
+    /// This operator reading the layers of these names.
     pub fn reading(self, names: &[&str]) -> Self {
         Self { reads: Some(names.iter().map(|name| (*name).to_owned()).collect()), ..self }
     }

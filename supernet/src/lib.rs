@@ -23,6 +23,9 @@
 //!
 //! Without the feature `torch` only reading published files as arrays is left ([`import`]).
 
+/// The file that holds the weights of all subnets, in a bundle and in a checkpoint.
+pub const WEIGHTS_FILE: &str = "supernet.safetensors";
+
 #[cfg(feature = "torch")]
 pub mod supernet;
 

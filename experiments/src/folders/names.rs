@@ -3,7 +3,7 @@
 /// The search space.
 pub const SPACE: &str = "space.yaml";
 /// The weights of all subnets.
-pub const SUPERNET: &str = "supernet.safetensors";
+pub const SUPERNET: &str = supernet::WEIGHTS_FILE;
 /// The predictor.
 pub const PREDICTOR: &str = "predictor.safetensors";
 /// Normalisation, resize rule and class names.

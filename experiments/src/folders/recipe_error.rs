@@ -15,7 +15,7 @@ pub enum RecipeError {
     Syntax { path: PathBuf, reason: String },
     #[error("recipe field `{field}` is {value}, {reason}")]
     Value { field: String, value: String, reason: &'static str },
-    #[error("`--set {given}` {reason}")]
+    #[error("`{} {given}` {reason}", Setting("set"))]
     Override { given: String, reason: String },
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
+use storage::failure::Setting;
 use supernet::data::Augmentation;
 use supernet::train::{Attentive, Divergence, EarlyBird, Sampling, Teacher};
 
@@ -273,7 +274,7 @@ impl Recipe {
                 apply(&mut value, given)?;
             }
             recipe = serde_yaml::from_value(value).map_err(|error| RecipeError::Override {
-                given: overrides.join(" --set "),
+                given: overrides.join(&format!(" {} ", Setting("set"))),
                 reason: format!("does not give a recipe: {error}"),
             })?;
         }

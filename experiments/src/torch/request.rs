@@ -69,6 +69,7 @@ impl SubnetChoice<'_> {
     ///
     /// # Errors
     /// A file that cannot be read; what is none of the space, with its line.
+    #[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "the stand-in answers without looking"))]
     pub(crate) fn of(self, space: &SearchSpace) -> Result<Vec<ArchSpec>> {
         let resolutions = space.resolutions();
         match self {

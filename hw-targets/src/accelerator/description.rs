@@ -70,7 +70,7 @@ pub enum AcceleratorEntry {
 }
 
 impl AcceleratorEntry {
-    /// The same without a path: the content of the file that a path names stands in its place, so that the whole can be
+    /// The description without a path: the content of the file that a path names stands in its place, so that the whole can be
     /// kept anywhere. `folder` is that of the file which names it.
     ///
     /// # Errors

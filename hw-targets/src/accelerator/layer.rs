@@ -176,7 +176,7 @@ impl Layer {
         self.images
     }
 
-    /// The same with another number of images computed together, zeros staying as frequent.
+    /// This layer with another number of images computed together, zeros staying as frequent.
     ///
     /// # Panics
     /// Outside 1 to 65,536 images.

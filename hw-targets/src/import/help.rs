@@ -29,7 +29,7 @@ pub fn read(path: &Path, device: Option<&str>, name: &str) -> Result<Networks, H
     parse(&file, &read_text(&file, "help")?, device, name)
 }
 
-/// The same from the file's text.
+/// Reads the text of such a file.
 pub(crate) fn parse(path: &Path, text: &str, device: Option<&str>, name: &str) -> Result<Networks, HwError> {
     let cells = csv_cells(path, text.as_bytes())?;
     let at = |name: &str| cells.columns.iter().position(|column| column == name);
@@ -90,7 +90,8 @@ pub(crate) fn parse(path: &Path, text: &str, device: Option<&str>, name: &str) -
         });
     }
     if arch.is_some() {
-        let head = "the networks end in 100 classes: validate with --space and a copy of fbnet-cifar of 100 classes";
+        let head =
+            "the networks end in 100 classes: validate with a space that is a copy of fbnet-cifar of 100 classes";
         notes.push(head.to_string());
         if TABLE_SUMS.contains(&device.as_str()) {
             notes.push(format!("column {device} is a sum over the operators of HW-NAS-Bench, not a run"));
@@ -104,7 +105,7 @@ pub(crate) fn parse(path: &Path, text: &str, device: Option<&str>, name: &str) -
     }
     let others = devices.iter().filter(|other| **other != device).count();
     if others > 0 {
-        notes.push(format!("the columns of {others} other devices were not read: import them by --device"));
+        notes.push(format!("the columns of {others} other devices were not read: import each by its name"));
     }
     Networks::new(path, rows, batch, notes)
 }

@@ -72,7 +72,7 @@ pub fn read(path: &Path, device: Device) -> Result<Imported, HwError> {
     parse(&file, &read_text(&file, "hw-nas-bench")?, device)
 }
 
-/// The same from the file's text.
+/// Reads the text of such a file.
 pub(crate) fn parse(path: &Path, text: &str, device: Device) -> Result<Imported, HwError> {
     let malformed = |problem: String| HwError::Malformed { path: path.to_path_buf(), format: "hw-nas-bench", problem };
     let metrics: Entries<Entries<f64>> = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;

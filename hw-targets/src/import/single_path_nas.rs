@@ -35,7 +35,7 @@ pub fn read(path: &Path) -> Result<Imported, HwError> {
     parse(&file, &read_text(&file, "single-path-nas")?)
 }
 
-/// The same from the file's text.
+/// Reads the text of such a file.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Imported, HwError> {
     let malformed =
         |problem: String| HwError::Malformed { path: path.to_path_buf(), format: "single-path-nas", problem };

@@ -29,8 +29,8 @@ const SUM_TOLERANCE: f64 = 0.1;
 /// profiles at different thread counts, or a single file, which says nothing about shapes; [`HwError::EmptyTable`].
 pub fn read(path: &Path) -> Result<Imported, HwError> {
     if !path.is_dir() {
-        let problem = "a profile names no shapes: give the folder that holds the work list operators.csv (which `ofa \
-                       target template` writes) and a profile per operator, named by its source_key";
+        let problem = "a profile names no shapes: give the folder that holds the work list operators.csv (written \
+                       as the template of a space) and a profile per operator, named by its source_key";
         crate::cells::open(path)?;
         return Err(malformed(path, problem.to_string()));
     }
@@ -88,7 +88,7 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Profile, HwError> {
         (None, _) => None,
     };
     let order = order.ok_or_else(|| {
-        malformed(path, format!("there is no {RUN_ORDER:?} of the runs: was it made with --enable_op_profiling=true?"))
+        malformed(path, format!("there is no {RUN_ORDER:?} of the runs: was it made with enable_op_profiling=true?"))
     })?;
     let raw: Vec<&str> = text.lines().collect();
     let header = Header::parse(raw.get(order + 1).copied().unwrap_or_default())
@@ -249,7 +249,7 @@ mod tests {
         check("0.250\t 50.0%\t 50.0%", "-1\t 50.0%\t 50.0%", &["line 12", "mean time"]);
         check("\t 50.0%\t 50.0%", "", &["line 12", "cells"]);
         check("count=50", "runs=50", &["no count"]);
-        check("Run Order", "Order", &["--enable_op_profiling"]);
+        check("Run Order", "Order", &["enable_op_profiling"]);
         check("Timings", "Times", &["Timings"]);
         refused(parsed("").map(|_| ()), &["Run Order"]);
     }

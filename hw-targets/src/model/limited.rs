@@ -18,6 +18,7 @@ use crate::model::fitted::{Beyond, Range};
 use crate::model::{CostModel, Uncovered};
 use crate::table_op::TableOp;
 use network::op::Op;
+use storage::failure::Setting;
 
 /// Doublings outside the range that a fitted model goes where its target states no limit of its own: a factor of eight.
 ///
@@ -60,9 +61,12 @@ impl CostModel for LimitedModel {
         Err(Uncovered {
             near: format!(
                 "its {dimension} ({value}) {lies} {doublings:.1} doublings outside the {measured} that the fitted \
-                 model of class {} saw, and {limit} are allowed; --extrapolate of `ofa search` and `ofa target cost` \
-                 lifts that, `extrapolation` in the target's YAML raises it",
-                class.name()
+                 model of class {} saw, and {limit} are allowed; {} of `{}` and `{}` lifts that, `extrapolation` in \
+                 the target's YAML raises it",
+                class.name(),
+                Setting("extrapolate"),
+                Setting("search"),
+                Setting("target cost")
             ),
         })
     }
@@ -110,7 +114,7 @@ mod tests {
         assert!(model.cost(&block(256, 3).op(), 32).unwrap().outside, "two doublings are within the limit");
         let near = model.cost(&block(257, 3).op(), 32).unwrap_err().near;
         for words in
-            ["its input channels (257) lie 2.0 doublings", "8 to 64", "class block", "2 are allowed", "--extrapolate"]
+            ["its input channels (257) lie 2.0 doublings", "8 to 64", "class block", "2 are allowed", "[extrapolate]"]
         {
             assert!(near.contains(words), "{words}: {near}");
         }

@@ -37,7 +37,7 @@ pub trait CostModel: Debug + Send + Sync {
         None
     }
 
-    /// The same without its limit on extrapolation; `None` = it has none.
+    /// This model without its limit on extrapolation; `None` = it has none.
     fn without_limit(&self) -> Option<Arc<dyn CostModel>> {
         None
     }

@@ -151,7 +151,7 @@ impl NetworkFit {
         Self::fit_without(measured, common_rel, &[])
     }
 
-    /// The same with nothing for some of the detailed counts, to see what they are worth.
+    /// As [`NetworkFit::fit`], with nothing for some of the detailed counts, to see what they are worth.
     ///
     /// # Errors
     /// As [`NetworkFit::fit`].

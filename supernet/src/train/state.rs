@@ -100,7 +100,7 @@ impl State {
         let optional = |name: &str| path.join(name).exists().then(|| read(name)).transpose();
         Ok(Some(State {
             position: state.position,
-            weights: read("supernet.safetensors")?,
+            weights: read(crate::WEIGHTS_FILE)?,
             momentum: read("momentum.safetensors")?,
             teacher: optional("teacher.safetensors")?,
             average: optional("average.safetensors")?,
