@@ -1,4 +1,18 @@
-//! Recipes, run folders, bundles and the verbs of the command line as functions.
+//! Recipes, run folders, bundles and the verbs of the command line as functions: one room for each family of verbs.
+//!
+//! ```no_run
+//! use experiments::folders::spaces;
+//! use experiments::target::{cost, list};
+//!
+//! let space = spaces::find("fbnet-cifar")?;
+//! let pixel3 = list::find("pixel3")?;
+//! for cost in cost::cost(&pixel3, &space, "subnets.jsonl".as_ref())? {
+//!     println!("{} MACs, {:?}", cost.macs, cost.energy.map(|energy| energy.value));
+//! }
+//! # Ok::<(), experiments::error::Error>(())
+//! ```
+//!
+//! What needs LibTorch is reached through [`torch`] alone: built without it, the same functions say what is missing.
 
 pub mod folders;
 
@@ -11,7 +25,7 @@ pub mod target;
 pub mod training;
 
 #[cfg(feature = "torch")]
-pub mod instruments;
+pub(crate) mod instruments;
 
 #[cfg(feature = "torch")]
 pub mod export;

@@ -48,7 +48,7 @@ impl Cells {
 }
 
 /// Refuses a table whose rows were measured under different conditions, and remarks on columns beyond `known`.
-pub fn check_conditions(
+pub(crate) fn check_conditions(
     path: &Path,
     table: &Cells,
     columns: &HashMap<&str, usize>,

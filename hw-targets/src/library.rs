@@ -362,7 +362,7 @@ pub fn default_home() -> Option<PathBuf> {
 }
 
 /// Whether a target of that name ships with the program.
-pub fn is_shipped(name: &str) -> bool {
+pub(crate) fn is_shipped(name: &str) -> bool {
     SHIPPED.iter().any(|(shipped, _)| *shipped == name)
 }
 

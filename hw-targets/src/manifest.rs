@@ -215,7 +215,7 @@ impl Correction {
 
     /// Whether the networks behind it say that the corrected answers can be trusted: 20 of them, off by at most 10 % in
     /// the mean when each is corrected by a fit to all others. The limits are a judgement.
-    pub fn is_validation(&self) -> bool {
+    pub(crate) fn is_validation(&self) -> bool {
         self.networks >= Self::VALIDATION.0 && self.mape <= Self::VALIDATION.1
     }
 

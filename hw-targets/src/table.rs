@@ -31,7 +31,7 @@ impl OpKey {
     }
 
     /// Input size of the network it was measured for, if the table tells them apart.
-    pub fn network_resolution(&self) -> Option<u32> {
+    pub(crate) fn network_resolution(&self) -> Option<u32> {
         self.network_resolution
     }
 }

@@ -16,7 +16,7 @@ use crate::folders::network_folder::write_shape;
 use crate::folders::supernet_file::{save, write_text};
 
 /// What goes into the folder of an extracted network.
-pub struct Deployment<'a> {
+pub(crate) struct Deployment<'a> {
     /// Its space.
     pub space: &'a SearchSpace,
     /// Which subnet it is.
@@ -39,7 +39,7 @@ impl Deployment<'_> {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+    pub(crate) fn write(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         let subnet = self.space.to_subnet_json(self.arch);
         let metadata = Metadata::from([
             ("schema".into(), "ofa.extracted/1".into()),

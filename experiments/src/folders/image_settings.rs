@@ -11,7 +11,7 @@ use crate::folders::recipe_file::Recipe;
 
 /// A bundle's images settings: how they are read, and how the recipe divided them.
 #[derive(Clone, Debug)]
-pub struct ImageSettings {
+pub(crate) struct ImageSettings {
     /// How bytes become inputs.
     pub preprocessing: Preprocessing,
     /// Class names, in the order of the outputs; empty = those of the data.
@@ -30,7 +30,7 @@ impl ImageSettings {
     ///
     /// # Errors
     /// A missing or damaged `preprocessing.json`, a damaged recipe.
-    pub fn of_bundle(folder: &Path) -> Result<Self> {
+    pub(crate) fn of_bundle(folder: &Path) -> Result<Self> {
         let file = PreprocessingFile::read(&folder.join(names::PREPROCESSING))?;
         let recipe = folder.join(names::RECIPE);
         let (held_out, seed, calibration) = if recipe.exists() {
@@ -43,7 +43,7 @@ impl ImageSettings {
     }
 
     /// What to load images with.
-    pub fn options(&self, space: &SearchSpace) -> LoadOptions {
+    pub(crate) fn options(&self, space: &SearchSpace) -> LoadOptions {
         LoadOptions {
             image_size: Some(self.preprocessing.native_size),
             class_names: None,

@@ -17,7 +17,7 @@ use crate::folders::supernet_file::StoredAs;
 /// A recipe as it stands in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Recipe {
+pub(crate) struct Recipe {
     /// `ofa.recipe/1`.
     pub schema: String,
     /// Name of the bundle that comes out.
@@ -86,7 +86,7 @@ pub struct Recipe {
 /// Number format of feature maps while training, or whichever is faster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum PrecisionChoice {
+pub(crate) enum PrecisionChoice {
     /// bfloat16 on a GPU, float32 on the CPU.
     #[default]
     Auto,
@@ -99,7 +99,7 @@ pub enum PrecisionChoice {
 /// Per-channel constants.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Normalisation {
+pub(crate) struct Normalisation {
     /// Subtracted.
     pub mean: [f64; 3],
     /// Divided by.
@@ -109,7 +109,7 @@ pub struct Normalisation {
 /// How many training images calibrate a subnet.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Calibration {
+pub(crate) struct Calibration {
     /// Batches.
     pub batches: usize,
     /// Images in each.
@@ -125,7 +125,7 @@ impl Default for Calibration {
 /// How many of a stage's choices take part, from the largest down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Levels {
+pub(crate) enum Levels {
     /// This many.
     Count(usize),
     /// All of them.
@@ -135,7 +135,7 @@ pub enum Levels {
 /// The word `all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum All {
+pub(crate) enum All {
     /// Every choice.
     All,
 }
@@ -159,7 +159,7 @@ impl Default for Levels {
 /// One phase as it stands in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PhaseRecipe {
+pub(crate) struct PhaseRecipe {
     /// Name in logs.
     pub name: String,
     /// Passes over the training images.
@@ -261,7 +261,7 @@ impl Recipe {
     ///
     /// # Errors
     /// An unreadable or malformed file, an unknown key, phases whose learning rates contradict each other.
-    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
+    pub(crate) fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| RecipeError::Unreadable { path: path.to_path_buf(), reason: error.to_string() })?;
         let syntax =
@@ -306,7 +306,7 @@ impl Recipe {
     }
 
     /// Batches of training images that calibrate a subnet, and images in each.
-    pub fn calibration_size(&self) -> (usize, usize) {
+    pub(crate) fn calibration_size(&self) -> (usize, usize) {
         (self.calibration.batches, self.calibration.batch_size)
     }
 }

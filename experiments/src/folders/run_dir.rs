@@ -23,7 +23,7 @@ use crate::folders::names;
 
 /// Where one run keeps its files.
 #[derive(Clone, Debug)]
-pub struct RunDir {
+pub(crate) struct RunDir {
     path: PathBuf,
 }
 
@@ -32,28 +32,28 @@ impl RunDir {
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path.join(names::CHECKPOINTS))?;
         Ok(Self { path: path.to_path_buf() })
     }
 
     /// The folder itself.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Where checkpoints go.
-    pub fn checkpoints(&self) -> PathBuf {
+    pub(crate) fn checkpoints(&self) -> PathBuf {
         self.path.join(names::CHECKPOINTS)
     }
 
     /// Where the finished bundle goes.
-    pub fn bundle(&self) -> PathBuf {
+    pub(crate) fn bundle(&self) -> PathBuf {
         self.path.join(names::BUNDLE)
     }
 
     /// Whether a run was begun here.
-    pub fn is_begun(&self) -> bool {
+    pub(crate) fn is_begun(&self) -> bool {
         self.path.join(names::RECIPE).exists()
     }
 
@@ -61,7 +61,7 @@ impl RunDir {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn write(&self, name: &str, text: &str) -> io::Result<()> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> io::Result<()> {
         write_atomically(&self.path.join(name), |file| file.write_all(text.as_bytes()))
     }
 
@@ -69,7 +69,7 @@ impl RunDir {
     ///
     /// # Errors
     /// The file cannot be read or rewritten.
-    pub fn metrics_up_to(&self, position: u64) -> io::Result<Metrics> {
+    pub(crate) fn metrics_up_to(&self, position: u64) -> io::Result<Metrics> {
         let path = self.path.join(names::METRICS);
         let mut kept = Vec::new();
         if path.exists() {
@@ -90,7 +90,7 @@ impl RunDir {
 
 /// `metrics.jsonl`, open for more.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     file: fs::File,
 }
 
@@ -99,7 +99,7 @@ impl Metrics {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn add(&mut self, record: &Value) -> io::Result<()> {
+    pub(crate) fn add(&mut self, record: &Value) -> io::Result<()> {
         self.file.write_all(format!("{record}\n").as_bytes())
     }
 }

@@ -47,7 +47,7 @@ pub fn read(path: &Path) -> Result<SearchSpace> {
 ///
 /// # Errors
 /// A file that is not there or cannot be read; what is none of the space, with its line.
-pub fn read_subnets(path: &Path, space: &SearchSpace) -> Result<Vec<ArchSpec>> {
+pub(crate) fn read_subnets(path: &Path, space: &SearchSpace) -> Result<Vec<ArchSpec>> {
     let text = read_text(path)?;
     space.parse_lines(&text).map_err(|problem| Error::in_file(path, problem))
 }

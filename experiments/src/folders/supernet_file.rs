@@ -17,7 +17,7 @@ use crate::folders::names;
 ///
 /// # Errors
 /// A missing or damaged file, or weights of another space.
-pub fn load_supernet(folder: &Path, space: &SearchSpace, device: Device) -> Result<Supernet> {
+pub(crate) fn load_supernet(folder: &Path, space: &SearchSpace, device: Device) -> Result<Supernet> {
     let path = folder.join(names::SUPERNET);
     let (tensors, metadata) = load_safetensors(&path)?;
     if let Some(made_for) = metadata.get("space").filter(|name| **name != *space.id().0) {
@@ -29,7 +29,7 @@ pub fn load_supernet(folder: &Path, space: &SearchSpace, device: Device) -> Resu
 /// Number format of weights in a file; whoever reads them computes in float32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum StoredAs {
+pub(crate) enum StoredAs {
     /// float32.
     #[default]
     Fp32,
@@ -38,7 +38,7 @@ pub enum StoredAs {
 }
 
 /// Rounds the weights to what a file in the format `stored` keeps of them.
-pub fn round_to(supernet: &Supernet, stored: StoredAs) {
+pub(crate) fn round_to(supernet: &Supernet, stored: StoredAs) {
     if stored == StoredAs::Fp16 {
         tch::no_grad(|| {
             for weight in supernet.weights().iter().filter(|weight| weight.role == Role::Decayed) {
@@ -52,7 +52,7 @@ pub fn round_to(supernet: &Supernet, stored: StoredAs) {
 ///
 /// # Errors
 /// A file cannot be written.
-pub fn save_supernet(folder: &Path, supernet: &Supernet, stored: StoredAs) -> Result<()> {
+pub(crate) fn save_supernet(folder: &Path, supernet: &Supernet, stored: StoredAs) -> Result<()> {
     let metadata = Metadata::from([
         ("schema".into(), "ofa.supernet/1".into()),
         ("space".into(), supernet.space().id().to_string()),

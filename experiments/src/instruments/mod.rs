@@ -7,5 +7,5 @@ mod journal;
 pub(crate) mod local;
 pub(crate) mod nvml;
 pub(crate) mod rapl;
-pub mod result;
+pub(crate) mod result;
 pub(crate) mod scheduler;

@@ -2,7 +2,7 @@
 
 /// How to time.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TimingSettings {
+pub(crate) struct TimingSettings {
     /// Standard error of the median, relative to it, at which a work is settled.
     pub precision: f64,
     /// Fewest and most visits to each work.
@@ -30,7 +30,7 @@ pub(crate) struct Visit {
 
 /// What the visits to one work say.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Timing {
+pub(crate) struct Timing {
     /// Median of the visits, in seconds for one run.
     pub seconds: f64,
     /// Spread of the visits: 1.4826 times the median distance from their median, which is the standard deviation of

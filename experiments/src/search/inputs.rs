@@ -12,7 +12,7 @@ use crate::folders::bundle::Bundle;
 use crate::folders::{predictor_file, spaces};
 
 /// The bundle that is used where neither a target nor the command line says.
-pub const FALLBACK_BUNDLE: &str = "mcu-cifar";
+pub(crate) const FALLBACK_BUNDLE: &str = "mcu-cifar";
 
 /// What is searched: a space and the predictor that judges its members.
 #[derive(Clone, Debug)]

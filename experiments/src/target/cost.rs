@@ -19,7 +19,7 @@ use crate::folders::spaces;
 ///
 /// # Errors
 /// None for a budget and a target that were made by their own constructors.
-pub fn within_memory(given: Budget, target: &Target) -> Result<(Budget, Vec<String>), HwError> {
+pub(crate) fn within_memory(given: Budget, target: &Target) -> Result<(Budget, Vec<String>), HwError> {
     let mut budget = given;
     let mut notes = Vec::new();
     for quantity in Quantity::ALL {
@@ -49,7 +49,7 @@ pub fn cost(target: &Target, space: &SearchSpace, subnets: &Path) -> Result<Vec<
 ///
 /// # Errors
 /// [`HwError::MissingOperator`], [`HwError::NoCost`].
-pub fn value_in(target: &Target, quantity: Quantity, workload: &Workload) -> Result<CostValue, HwError> {
+pub(crate) fn value_in(target: &Target, quantity: Quantity, workload: &Workload) -> Result<CostValue, HwError> {
     let mut sum = CostSum::default();
     for op in &workload.ops {
         sum.add(&target.cost_in(quantity, op, workload.resolution)?);

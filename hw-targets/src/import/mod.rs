@@ -7,11 +7,11 @@ mod layer_key;
 mod layer_yaml;
 pub mod netadapt;
 pub mod ofa_yaml;
-pub mod ort_profile;
+pub(crate) mod ort_profile;
 pub mod proxyless_yaml;
 mod repeats;
 pub mod single_path_nas;
-pub mod tflite_benchmark;
+pub(crate) mod tflite_benchmark;
 mod work_list;
 
 use std::fs;

@@ -48,7 +48,7 @@ struct Args {
 /// # Errors
 /// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::Malformed`] for what is not a profile,
 /// [`HwError::EmptyTable`].
-pub fn read(path: &Path) -> Result<Imported, HwError> {
+pub(crate) fn read(path: &Path) -> Result<Imported, HwError> {
     if !path.is_dir() {
         return parse(path, &read_text(path, FORMAT)?);
     }

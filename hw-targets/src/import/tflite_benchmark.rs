@@ -27,7 +27,7 @@ const SUM_TOLERANCE: f64 = 0.1;
 /// # Errors
 /// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::Malformed`] for what is not a profile (with the line),
 /// profiles at different thread counts, or a single file, which says nothing about shapes; [`HwError::EmptyTable`].
-pub fn read(path: &Path) -> Result<Imported, HwError> {
+pub(crate) fn read(path: &Path) -> Result<Imported, HwError> {
     if !path.is_dir() {
         let problem = "a profile names no shapes: give the folder that holds the work list operators.csv (written \
                        as the template of a space) and a profile per operator, named by its source_key";

@@ -11,7 +11,7 @@ use network::op::{Op, Workload};
 
 /// Standard deviation of one operator, as a fraction: that of AlexNet's five convolutions around their mean deviation
 /// from the published tool (+1, −3, −24, −30, −29 %). What they have in common is the target's common error.
-pub const STD_REL: f64 = 0.15;
+pub(crate) const STD_REL: f64 = 0.15;
 
 /// Counted accesses ([`crate::accelerator`]) of one image, 16-bit and without zeros, times the energy of one
 /// multiply-accumulate. Pooling has no layer there and costs nothing.

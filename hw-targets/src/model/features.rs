@@ -93,19 +93,19 @@ impl OpClass {
 }
 
 /// Elements scaled by squeeze-excite.
-pub const SE_ELEMENTS: &str = "se_elements";
+pub(crate) const SE_ELEMENTS: &str = "se_elements";
 /// Weights (and MACs) of the two squeeze-excite layers.
-pub const SE_WEIGHTS: &str = "se_weights";
+pub(crate) const SE_WEIGHTS: &str = "se_weights";
 /// Depthwise MACs from kernel 7 on, on top of those of any wide kernel.
-pub const KERNEL_7: &str = "depthwise_macs_7";
+pub(crate) const KERNEL_7: &str = "depthwise_macs_7";
 /// Elements that pass an h-swish.
-pub const HSWISH: &str = "hswish_elements";
+pub(crate) const HSWISH: &str = "hswish_elements";
 /// Elements of 1 MiB in fp32.
 const SPILL_ELEMENTS: f64 = 262_144.0;
 /// 1 if the 1×1 convolutions have groups.
-pub const GROUPED: &str = "grouped";
+pub(crate) const GROUPED: &str = "grouped";
 /// 1 always.
-pub const CONSTANT: &str = "constant";
+pub(crate) const CONSTANT: &str = "constant";
 
 /// The class's own counts of `op`, in the order of [`OpClass::features`].
 pub fn counts(class: OpClass, op: &TableOp) -> Vec<f64> {

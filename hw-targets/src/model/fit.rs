@@ -61,7 +61,7 @@ const REWEIGHTINGS: usize = 8;
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn fit_relative_robust(features: &[Vec<f64>], values: &[f64], offsets: &[f64]) -> Fit {
+pub(crate) fn fit_relative_robust(features: &[Vec<f64>], values: &[f64], offsets: &[f64]) -> Fit {
     assert!(features.len() == values.len() && values.len() == offsets.len(), "one value and one offset per row");
     let scaled = Scaled::of(features, values, offsets);
     let all: Vec<usize> = (0..values.len()).collect();
@@ -142,7 +142,7 @@ pub fn mean_absolute(errors: &[f64]) -> f64 {
 }
 
 /// Root of the mean square.
-pub fn root_mean_square(errors: &[f64]) -> f64 {
+pub(crate) fn root_mean_square(errors: &[f64]) -> f64 {
     (errors.iter().map(|error| error * error).sum::<f64>() / errors.len().max(1) as f64).sqrt()
 }
 

@@ -20,7 +20,7 @@ use crate::table_op::{TableKind, TableOp};
 use network::op::{Activation, Op};
 
 /// Relative error assumed (a judgement, not a measurement) at least for a class with too few rows to leave any out.
-pub const SPARSE_REL_ERROR: f64 = 0.2;
+pub(crate) const SPARSE_REL_ERROR: f64 = 0.2;
 /// Error of a transferred term as a fraction of it: a judgement, nothing measured says how well the ratio carries over.
 pub const TRANSFERRED_REL_ERROR: f64 = 0.5;
 
@@ -55,7 +55,7 @@ impl Range {
     }
 
     /// How far outside `op` lies, in doublings of the worst dimension; 0 inside.
-    pub fn doublings_outside(&self, op: &TableOp) -> f64 {
+    pub(crate) fn doublings_outside(&self, op: &TableOp) -> f64 {
         self.beyond(op).doublings
     }
 

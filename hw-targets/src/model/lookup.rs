@@ -11,7 +11,7 @@ use network::units::Quantity;
 
 /// Standard deviation assumed, as a fraction of the value, where a table states none: between the two phone tables that
 /// state theirs (2.5 % on a Note10, 8.5 % on a Pixel 1).
-pub const UNSTATED_STD_REL: f64 = 0.05;
+pub(crate) const UNSTATED_STD_REL: f64 = 0.05;
 
 /// One quantity of a table of measured operators.
 #[derive(Clone, Debug)]

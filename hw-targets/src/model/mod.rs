@@ -5,7 +5,7 @@ pub mod features;
 pub mod fit;
 pub mod fitted;
 pub mod limited;
-pub mod lookup;
+pub(crate) mod lookup;
 pub mod network_features;
 pub mod network_fit;
 pub mod per_mac;

@@ -41,7 +41,7 @@ use network::layers::{Layer, LayerKind, Weights};
 use network::op::{Activation, Op, Workload};
 
 /// All names.
-pub const NETWORK_FEATURES: [&str; 20] = [
+pub(crate) const NETWORK_FEATURES: [&str; 20] = [
     LAYERS,
     "macs_pointwise",
     "macs_depthwise",
@@ -69,10 +69,10 @@ const DEPTHWISE: &str = "depthwise_outputs";
 const SQUEEZE_EXCITES: &str = "squeeze_excites";
 const HSWISHES: &str = "hswishes";
 /// 1×1 convolutions with groups.
-pub const GROUPED: &str = "grouped";
+pub(crate) const GROUPED: &str = "grouped";
 
 /// For a few dozen networks.
-pub const BASIC: [&str; 5] = ["macs_pointwise", "macs_depthwise", "elements", "pixels", LAYERS];
+pub(crate) const BASIC: [&str; 5] = ["macs_pointwise", "macs_depthwise", "elements", "pixels", LAYERS];
 /// For hundreds of networks.
 pub const DETAILED: [&str; 17] = [
     "macs_pointwise",
