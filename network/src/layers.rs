@@ -55,6 +55,22 @@ pub struct Window {
     pub padding: u32,
 }
 
+impl Window {
+    /// Rows outside of the map at its bottom and right that give `output` positions of `input` rows; below zero for rows
+    /// that no window reaches.
+    pub fn below(self, input: u32, output: u32) -> i64 {
+        let [kernel, stride, padding] = [self.kernel, self.stride, self.padding].map(i64::from);
+        (i64::from(output) - 1) * stride + kernel - padding - i64::from(input)
+    }
+
+    /// Whether as much padding at the bottom as at the top gives the same positions, which every runtime can do.
+    pub fn is_even(self, input: u32, output: u32) -> bool {
+        let [kernel, stride, padding] = [self.kernel, self.stride, self.padding].map(i64::from);
+        let room = i64::from(input) + 2 * padding - kernel;
+        room >= 0 && room / stride + 1 == i64::from(output)
+    }
+}
+
 /// What a weighted layer has besides its filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weights {
@@ -107,16 +123,17 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Weights without bias: outputs × inputs of one output × taps.
+    /// Weights without bias: outputs × inputs of one output × taps; the largest number where that is larger still.
     pub fn weight_count(&self) -> u64 {
         let u = u64::from;
+        let product = |factors: [u64; 3]| factors.into_iter().fold(1, u64::saturating_mul);
         match self.kind {
             LayerKind::Conv(window, weights) => {
-                let of_one = u(self.input.channels) / u(weights.groups.max(1)) * u(window.kernel) * u(window.kernel);
-                u(self.output.channels) * of_one
+                let inputs = u(self.input.channels) / u(weights.groups.max(1));
+                product([u(self.output.channels), inputs, u(window.kernel) * u(window.kernel)])
             }
-            LayerKind::Depthwise(window, _) => u(self.output.channels) * u(window.kernel) * u(window.kernel),
-            LayerKind::Linear(_) => u(self.output.channels) * self.input.elements(),
+            LayerKind::Depthwise(window, _) => product([u(self.output.channels), u(window.kernel), u(window.kernel)]),
+            LayerKind::Linear(_) => product([u(self.output.channels), self.input.elements(), 1]),
             _ => 0,
         }
     }
@@ -128,7 +145,7 @@ impl Layer {
 
     /// Multiply-accumulates: every weight once for every position of the output.
     pub fn macs(&self) -> Macs {
-        Macs(self.weight_count() * self.output.area())
+        Macs(self.weight_count().saturating_mul(self.output.area()))
     }
 
     /// Weights, biases, γ and β.
@@ -136,7 +153,7 @@ impl Layer {
         let channels = u64::from(self.output.channels);
         Params(match self.kind {
             LayerKind::Conv(_, weights) | LayerKind::Depthwise(_, weights) | LayerKind::Linear(weights) => {
-                self.weight_count() + if weights.bias { channels } else { 0 }
+                self.weight_count().saturating_add(if weights.bias { channels } else { 0 })
             }
             LayerKind::BatchNorm => 2 * channels,
             _ => 0,

@@ -21,6 +21,7 @@ pub mod execute;
 pub mod layers;
 pub mod memory;
 pub mod op;
+mod op_check;
 pub mod published;
 pub mod shape;
 pub mod shape_file;

@@ -57,8 +57,7 @@ pub fn network(name: &str, classes: Option<u32>) -> Result<NetworkShape, Unknown
 
 /// The nearest multiple of 8 that is not more than a tenth below `width` (the MobileNets' rounding).
 pub fn make_divisible(width: f64) -> u32 {
-    let rounded = ((width + 4.0) / 8.0).floor() * 8.0;
-    let rounded = rounded.max(8.0);
+    let rounded = ((width + 4.0) / 8.0).floor().max(1.0) * 8.0;
     (if rounded < 0.9 * width { rounded + 8.0 } else { rounded }) as u32
 }
 

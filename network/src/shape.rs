@@ -9,14 +9,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use storage::failure::{Failure, FailureKind};
 use storage::names::nearest;
 
-use crate::layers::{Format, Layer, Read, Window, append};
-use crate::op::{Conv, Map, Op, Pool, Step, Workload};
+use crate::layers::{Format, Layer, Read, append};
+use crate::op::{Map, Op, Workload};
+use crate::op_check::{MOST_MACS, check_op, is_map};
 use crate::units::{Macs, Params};
-
-/// Largest height, width, channels, kernel or stride: beyond it lies no network, but a slip.
-const MOST: u32 = 1 << 20;
-/// Most weights of an operator: what can still be counted and held.
-const MOST_WEIGHTS: u64 = 1 << 36;
 
 /// The word for the image among the names that an operator reads.
 pub const IMAGE: &str = "image";
@@ -244,14 +240,19 @@ impl NetworkShape {
     }
 
     fn check(&self) -> Result<(), ShapeError> {
-        if self.input.elements() == 0 || self.input.size > MOST || self.input.channels > MOST {
+        if !is_map(self.input) {
             let problem = format!("an image of {} is none", self.input);
             return Err(ShapeError::Inside { name: IMAGE.into(), problem });
         }
+        let mut macs: u64 = 0;
         let mut unread: Vec<usize> = (0..self.nodes.len() - 1).collect();
         for node in &self.nodes {
             let inside = |problem| ShapeError::Inside { name: node.name.clone(), problem };
             check_op(&node.op).map_err(inside)?;
+            macs = macs.saturating_add(node.op.macs().0);
+            if macs > MOST_MACS {
+                return Err(inside("with it the network has more than 2^53 multiply-accumulates".into()));
+            }
             let wanted = node.op.inputs();
             if wanted.len() != node.reads.len() {
                 let (got, wanted) = (node.reads.len(), wanted.len());
@@ -403,152 +404,6 @@ fn order(drafts: &[Draft], reads: &[Vec<Option<usize>>]) -> Result<Vec<usize>, S
         order.push(next);
     }
     Ok(order)
-}
-
-fn check_op(op: &Op) -> Result<(), String> {
-    let in_range = |what: &str, value: u32| match (1..=MOST).contains(&value) {
-        true => Ok(()),
-        false => Err(format!("{what} {value} is outside 1 to {MOST}")),
-    };
-    let meet = |what: &str, from: Map, to: Map| match from == to {
-        true => Ok(()),
-        false => Err(format!("{what}: {from} does not meet {to}")),
-    };
-    for map in op.inputs().into_iter().chain([op.output()]) {
-        in_range("the size of a map", map.size)?;
-        in_range("the number of channels", map.channels)?;
-    }
-    match op {
-        Op::Conv(conv) => check_conv(conv)?,
-        Op::InvertedBottleneck(block) => {
-            let mid = block.mid_channels;
-            in_range("the inner width", mid)?;
-            if let Some(width) = block.se_channels {
-                in_range("the width of squeeze-excite", width)?;
-            }
-            let window = Window { kernel: block.kernel, stride: block.stride, padding: block.padding };
-            check_window(window, block.input.size, block.output.size)?;
-            for channels in [block.input.channels, mid, block.output.channels] {
-                check_groups(channels, block.groups)?;
-            }
-            if !block.expand_conv && mid != block.input.channels {
-                return Err(format!(
-                    "an inner width of {mid} on {} channels needs `expand_conv`",
-                    block.input.channels
-                ));
-            }
-            if block.residual {
-                meet("its input cannot be added", block.input, block.output)?;
-            }
-        }
-        Op::Pool(pool) => check_pool(pool)?,
-        Op::Linear(_) | Op::LocalResponse(_) => {}
-        Op::Residual(block) => {
-            for pair in block.branch.windows(2) {
-                meet("its convolutions do not follow on each other", pair[0].output, pair[1].input)?;
-            }
-            for conv in block.branch.iter().chain(&block.shortcut) {
-                check_conv(conv)?;
-            }
-            if block.branch.is_empty() {
-                return Err("it has no convolution".into());
-            }
-            if let Some(conv) = &block.shortcut {
-                meet("its shortcut reads something else", op.input(), conv.input)?;
-            }
-            let shortcut = block.shortcut.map_or(op.input(), |conv| conv.output);
-            meet("its shortcut cannot be added", shortcut, op.output())?;
-        }
-        Op::Fire(fire) => {
-            for conv in [&fire.squeeze, &fire.expand_1x1, &fire.expand_3x3] {
-                check_conv(conv)?;
-            }
-            meet("what it squeezes to", fire.squeeze.output, fire.expand_1x1.input)?;
-            meet("what it squeezes to", fire.squeeze.output, fire.expand_3x3.input)?;
-            let (one, three) = (fire.expand_1x1.output.size, fire.expand_3x3.output.size);
-            if one != three {
-                return Err(format!("its halves have sizes {one} and {three}"));
-            }
-        }
-        Op::Inception(module) => {
-            if module.branches.iter().any(Vec::is_empty) || module.branches.is_empty() {
-                return Err("a branch is empty".into());
-            }
-            for branch in &module.branches {
-                for step in branch {
-                    match step {
-                        Step::Conv(conv) => check_conv(conv)?,
-                        Step::Pool(pool) => check_pool(pool)?,
-                    }
-                }
-                meet("a branch reads something else", op.input(), branch[0].input())?;
-                for pair in branch.windows(2) {
-                    meet("a branch's steps do not follow on each other", pair[0].output(), pair[1].input())?;
-                }
-                let size = branch[branch.len() - 1].output().size;
-                if size != op.output().size {
-                    return Err(format!("its branches end at sizes {size} and {}", op.output().size));
-                }
-            }
-        }
-        Op::Add { inputs, .. } => {
-            if !(2..=64).contains(inputs) {
-                return Err(format!("a sum of {inputs}"));
-            }
-        }
-        Op::Concat { inputs } => {
-            if inputs.iter().any(|map| map.size != inputs[0].size) {
-                return Err("maps of different sizes cannot lie one after the other".into());
-            }
-        }
-    }
-    match op.layers().iter().map(Layer::weight_count).max() {
-        Some(weights) if weights > MOST_WEIGHTS => Err(format!("{weights} weights are more than any network has")),
-        _ => Ok(()),
-    }
-}
-
-fn check_conv(conv: &Conv) -> Result<(), String> {
-    let window = Window { kernel: conv.kernel, stride: conv.stride, padding: conv.padding };
-    check_window(window, conv.input.size, conv.output.size)?;
-    check_groups(conv.input.channels, conv.groups)?;
-    check_groups(conv.output.channels, conv.groups)
-}
-
-fn check_pool(pool: &Pool) -> Result<(), String> {
-    if pool.input.channels != pool.output.channels {
-        return Err(format!("pooling makes no {} channels of {}", pool.output.channels, pool.input.channels));
-    }
-    let window = Window { kernel: pool.kernel, stride: pool.stride, padding: pool.padding };
-    check_window(window, pool.input.size, pool.output.size)
-}
-
-fn check_groups(channels: u32, groups: u32) -> Result<(), String> {
-    match groups > 0 && channels.is_multiple_of(groups) {
-        true => Ok(()),
-        false => Err(format!("{channels} channels cannot be shared out to {groups} groups")),
-    }
-}
-
-/// Whether `output` positions are what a window gives that begins `padding` rows above the map.
-///
-/// Below the map as many rows of zeros are taken as the last window needs, less than a kernel; rows that no window
-/// reaches are fewer than a stride. Published networks differ in just this (padding on both sides, at the end only, none).
-fn check_window(window: Window, input: u32, output: u32) -> Result<(), String> {
-    let Window { kernel, stride, padding } = window;
-    if kernel == 0 || stride == 0 || kernel > MOST || stride > MOST || padding >= kernel {
-        return Err(format!("kernel {kernel}, stride {stride} and padding {padding} make no window"));
-    }
-    let (kernel, stride, padding, input) = (i64::from(kernel), i64::from(stride), i64::from(padding), i64::from(input));
-    let below = (i64::from(output) - 1) * stride + kernel - padding - input;
-    if below >= kernel || below <= -stride {
-        let fitting = (input + padding - kernel).max(0) / stride + 1;
-        return Err(format!(
-            "an output size of {output} does not follow from input {input}, kernel {kernel}, stride {stride} and padding \
-             {padding}: without padding below it is {fitting}"
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

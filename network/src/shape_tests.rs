@@ -95,6 +95,33 @@ fn a_wrong_network_is_refused_with_the_layers_name() {
     );
     refused(|f| drop(f["layers"][2].as_object_mut().unwrap().remove("kind")), &["`right`", "`kind`"]);
     refused(|f| drop(f["layers"][2].as_object_mut().unwrap().remove("name")), &["number 3", "`name`"]);
+    // What cannot be held or counted is refused before anything is made of it.
+    refused(|f| f["layers"][3]["inputs"] = json!(u32::MAX), &["`sum`", "4294967295 maps"]);
+    refused(|f| f["layers"][5]["outputs"] = json!(u32::MAX), &["`classifier`", "channels"]);
+    refused(
+        |f| {
+            let wide = json!([1 << 18, 1 << 20]);
+            f["input"] = json!([1 << 18, 3]);
+            f["layers"][0] = json!({"name": "stem", "kind": "conv", "input": [1 << 18, 3], "output": wide});
+        },
+        &["`stem`", "numbers"],
+    );
+    refused(
+        |f| {
+            let (wide, kernel) = (json!([1 << 10, 1 << 20]), (1 << 10) - 1);
+            f["input"] = wide.clone();
+            f["layers"][0] = json!({"name": "stem", "kind": "conv", "input": wide, "output": wide, "kernel": kernel,
+                                    "padding": kernel / 2});
+        },
+        &["`stem`", "more than any network has"],
+    );
+    refused(
+        |f| {
+            f["layers"][1] = json!({"name": "left", "kind": "lrn", "input": [4, 6], "window": 5, "scale": 1.0, "power": 0.5,
+                                    "bias": -1.0});
+        },
+        &["`left`", "bias -1"],
+    );
     refused(|f| f["layers"] = json!([]), &["no layer"]);
     refused(|f| f["schema"] = json!("ofa.network/9"), &["ofa.network/9"]);
     refused(|f| f["layer"] = json!([]), &["`layer`", "layers"]);

@@ -124,9 +124,8 @@ impl Builder {
 /// How a window moves; padding on both sides alike where that gives the output its size.
 fn attributes(layer: &Layer, window: Window) -> Vec<(&'static str, Attribute)> {
     let [kernel, stride, above] = [window.kernel, window.stride, window.padding].map(i64::from);
-    let (input, output) = (i64::from(layer.input.size), i64::from(layer.output.size));
-    let alike = input + 2 * above >= kernel && (input + 2 * above - kernel) / stride + 1 == output;
-    let below = if alike { above } else { ((output - 1) * stride + kernel - above - input).max(0) };
+    let (input, output) = (layer.input.size, layer.output.size);
+    let below = if window.is_even(input, output) { above } else { window.below(input, output).max(0) };
     vec![
         ("kernel_shape", Attribute::Ints(vec![kernel; 2])),
         ("strides", Attribute::Ints(vec![stride; 2])),

@@ -50,8 +50,7 @@ fn layer(at: usize, op: &Op, part: &network::layers::Layer, images: u64) -> Resu
         return Err(wrong(format!("{inputs} channels cannot be shared out to {groups} groups")));
     }
     // The rows below that give the output its size.
-    let covered = (u(part.output.size).max(1) - 1) * u(window.stride) + u(window.kernel);
-    let below = covered.saturating_sub(u(part.input.size) + u(window.padding));
+    let below = window.below(part.input.size, part.output.size).max(0).unsigned_abs();
     let map = |size: u32, channels: u64, count: u64, format: Format| {
         let entries = (u(size) * u(size) * channels * count) as f64;
         let zeros = ((1.0 - format.density) * entries).round() as u64;

@@ -22,4 +22,5 @@ pub(crate) mod lower;
 
 mod fbnet;
 
-pub use search_space::{BatchNormSettings, FirstBlock, HeadLayer, SearchSpace, SpaceId, Stage, Stem, make_divisible};
+pub use network::published::make_divisible;
+pub use search_space::{BatchNormSettings, FirstBlock, HeadLayer, SearchSpace, SpaceId, Stage, Stem};

@@ -1,7 +1,7 @@
 //! The choices: a search space, stage by stage, as read from a YAML file.
 //!
 //! Channel arithmetic follows the published implementation (`once-for-all` §1.0): widths are base × width multiplier
-//! rounded by [`make_divisible`], inner widths are input × expand ratio rounded likewise, "same" padding, and spatial
+//! rounded by [`network::published::make_divisible`], inner widths are input × expand ratio rounded likewise, "same" padding, and spatial
 //! size after stride s is ⌊(f − 1)/s⌋ + 1.
 
 use std::sync::Arc;
@@ -16,12 +16,6 @@ impl std::fmt::Display for SpaceId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// Nearest multiple of 8, at least 8, never more than 10 % below `width`.
-pub fn make_divisible(width: f64) -> u32 {
-    let rounded = ((width + 4.0) / 8.0).floor().max(1.0) * 8.0;
-    (if rounded < 0.9 * width { rounded + 8.0 } else { rounded }) as u32
 }
 
 /// First convolution: k×k, batch norm, activation.

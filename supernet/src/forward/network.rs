@@ -232,12 +232,12 @@ impl Step {
 /// The map with rows and columns of `value` where padding on both sides alike does not give the output's size, and the
 /// padding on both sides that is left to do.
 fn padded(x: &Tensor, window: Window, layer: &Layer, value: f64) -> (Tensor, i64) {
-    let [kernel, stride, above] = [window.kernel, window.stride, window.padding].map(i64::from);
-    let (input, output) = (i64::from(layer.input.size), i64::from(layer.output.size));
-    if value == 0.0 && input + 2 * above >= kernel && (input + 2 * above - kernel) / stride + 1 == output {
+    let (input, output) = (layer.input.size, layer.output.size);
+    let above = i64::from(window.padding);
+    if value == 0.0 && window.is_even(input, output) {
         return (x.shallow_clone(), above);
     }
-    let below = ((output - 1) * stride + kernel - above - input).max(0);
+    let below = window.below(input, output).max(0);
     if above == 0 && below == 0 {
         return (x.shallow_clone(), 0);
     }
