@@ -1,6 +1,8 @@
-//! The words of the command line for what libraries name in brackets: `[device]` is `--device`.
+//! The words of the command line for what libraries name in brackets: `‹device›` is `--device`.
 
-/// What a [`storage::failure::Setting`] is called here.
+use storage::failure::Setting;
+
+/// What a [`Setting`] is called here.
 const WORDS: [(&str, &str); 39] = [
     ("accelerator", "--accelerator"),
     ("algorithm", "--algorithm"),
@@ -47,7 +49,7 @@ const WORDS: [(&str, &str); 39] = [
 pub(crate) fn worded(text: &str) -> String {
     let mut worded = text.to_owned();
     for (setting, word) in WORDS {
-        worded = worded.replace(&format!("[{setting}]"), word);
+        worded = worded.replace(&Setting(setting).to_string(), word);
     }
     worded
 }
@@ -96,8 +98,8 @@ mod tests {
     #[test]
     fn words_stand_in_place_of_brackets_and_other_brackets_stay() {
         assert_eq!(
-            worded("add [resume], or see `[target list]`: {\"ks\":[3]}"),
-            "add --resume, or see `ofa target list`: {\"ks\":[3]}"
+            worded("add ‹resume›, or see `‹target list›`: {\"ks\":[3]}, [data].csv"),
+            "add --resume, or see `ofa target list`: {\"ks\":[3]}, [data].csv"
         );
     }
 }

@@ -66,9 +66,10 @@ pub struct Located {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Setting(pub &'static str);
 
-/// `[device]`: a word that no user sees, because the command line puts its own in its place.
+/// `‹device›`: a word that no user sees, because the command line puts its own in its place. Brackets that hardly any
+/// file name has, since a message may name a file.
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{}]", self.0)
+        write!(f, "\u{2039}{}\u{203a}", self.0)
     }
 }

@@ -114,7 +114,7 @@ mod tests {
         assert!(model.cost(&block(256, 3).op(), 32).unwrap().outside, "two doublings are within the limit");
         let near = model.cost(&block(257, 3).op(), 32).unwrap_err().near;
         for words in
-            ["its input channels (257) lie 2.0 doublings", "8 to 64", "class block", "2 are allowed", "[extrapolate]"]
+            ["its input channels (257) lie 2.0 doublings", "8 to 64", "class block", "2 are allowed", "‹extrapolate›"]
         {
             assert!(near.contains(words), "{words}: {near}");
         }
