@@ -25,10 +25,14 @@ const IMAGENET: [[f64; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
 /// A name that no published network has; a folder that holds something else; a file that cannot be written.
 pub fn from_published(name: &str, classes: Option<u32>, seed: u64, out: &Path) -> Result<(NetworkShape, Vec<PathBuf>)> {
     let shape = published::network(name, classes)?;
-    let is_empty = std::fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
-    if !is_empty && !out.join(names::NETWORK).exists() {
-        let reason = "holds other files: name an empty folder".to_owned();
-        return Err(Error::FileInFolder { path: out.to_path_buf(), reason });
+    // A network taken out of a supernet, or anything else, is not written over.
+    let own = [names::NETWORK, names::WEIGHTS, names::PREPROCESSING];
+    if let Ok(entries) = std::fs::read_dir(out) {
+        let foreign = |name: &std::ffi::OsString| !own.iter().any(|own| name == own);
+        if let Some(name) = entries.flatten().map(|entry| entry.file_name()).find(foreign) {
+            let reason = format!("holds {}: name an empty folder", name.to_string_lossy());
+            return Err(Error::FileInFolder { path: out.to_path_buf(), reason });
+        }
     }
     let folder = NetworkFolder { weights: Weights::random(&shape, seed), shape };
     let mut files = folder.write(out, &json!({"published": name, "random_weights": seed}))?;

@@ -31,6 +31,10 @@ fn published_networks_are_written_and_count_what_is_published() {
             arena["flash_bytes"].as_u64().unwrap() > params / 2 && arena["peak_memory_bytes"].as_u64().unwrap() > 0
         );
     }
+    // What is not of its own making stays as it is.
+    sandbox.file("kept/subnet.json", "{}");
+    let kept = sandbox.path("kept").to_str().unwrap().to_owned();
+    sandbox.refused(&["network", "from", "resnet8", "--out", &kept], 3, &["kept", "subnet.json", "empty folder"]);
     sandbox.refused(&["network", "from", "resnet9", "--out", "x"], 2, &["resnet9", "did you mean resnet8?"]);
     // The same seed gives the same bytes.
     let (one, other) = (resnet8(&sandbox), sandbox.path("again").to_str().unwrap().to_owned());
