@@ -28,9 +28,13 @@ pub fn from_published(name: &str, classes: Option<u32>, seed: u64, out: &Path) -
     // A network taken out of a supernet, or anything else, is not written over.
     let own = [names::NETWORK, names::WEIGHTS, names::PREPROCESSING];
     if let Ok(entries) = std::fs::read_dir(out) {
-        let foreign = |name: &std::ffi::OsString| !own.iter().any(|own| name == own);
-        if let Some(name) = entries.flatten().map(|entry| entry.file_name()).find(foreign) {
-            let reason = format!("holds {}: name an empty folder", name.to_string_lossy());
+        // A kill leaves a temporary file of one of them.
+        let is_own = |name: &str| {
+            own.iter().any(|own| name.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.ends_with(".tmp")))
+        };
+        let mut names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        if let Some(name) = names.find(|name| !is_own(name)) {
+            let reason = format!("holds {name}: name an empty folder");
             return Err(Error::FileInFolder { path: out.to_path_buf(), reason });
         }
     }

@@ -35,6 +35,11 @@ fn published_networks_are_written_and_count_what_is_published() {
     sandbox.file("kept/subnet.json", "{}");
     let kept = sandbox.path("kept").to_str().unwrap().to_owned();
     sandbox.refused(&["network", "from", "resnet8", "--out", &kept], 3, &["kept", "subnet.json", "empty folder"]);
+    // What a kill left of its own is no obstacle, and what is no text is content.
+    sandbox.file("torn/weights.safetensors.123.tmp", "half");
+    sandbox.ok(&["network", "from", "resnet8", "--out", sandbox.path("torn").to_str().unwrap()]);
+    std::fs::write(sandbox.path("torn/network.json"), b"\xff\xfe").unwrap();
+    sandbox.refused(&["network", "show", sandbox.path("torn").to_str().unwrap()], 3, &["network.json", "UTF-8"]);
     sandbox.refused(&["network", "from", "resnet9", "--out", "x"], 2, &["resnet9", "did you mean resnet8?"]);
     // The same seed gives the same bytes.
     let (one, other) = (resnet8(&sandbox), sandbox.path("again").to_str().unwrap().to_owned());

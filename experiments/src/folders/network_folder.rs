@@ -104,6 +104,9 @@ fn shape_of_subnet(folder: &Path) -> Result<NetworkShape> {
 fn read_text(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => Error::NotFound { path: path.to_path_buf() },
+        std::io::ErrorKind::InvalidData => {
+            Error::FileInFolder { path: path.to_path_buf(), reason: "is no UTF-8 text".into() }
+        }
         _ => Error::Read { path: path.to_path_buf(), source },
     })
 }
