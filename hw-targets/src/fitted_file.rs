@@ -115,7 +115,7 @@ impl TransferEntry {
         // Only terms of blocks are taken over.
         let features = OpClass::Block.features();
         if let Some(term) = terms.iter().find(|term| !features.contains(&term.as_str())) {
-            return Err(no_term("transferred: class block has", term, features));
+            return Err(no_term("transferred: class block has", term, &features));
         }
         Ok(Transfer { from: from.clone(), ratio: *ratio, terms: terms.clone() })
     }
@@ -159,8 +159,9 @@ impl FittedEntry {
         for (name, entry) in &self.classes {
             let class = OpClass::parse(name).ok_or_else(|| bad(format!("there is no class of operators {name:?}")))?;
             for (term, value) in &entry.coefficients {
-                if !class.features().contains(&term.as_str()) {
-                    return Err(bad(no_term(&format!("class {name} has"), term, class.features())));
+                let features = class.features();
+                if !features.contains(&term.as_str()) {
+                    return Err(bad(no_term(&format!("class {name} has"), term, &features)));
                 }
                 at_or_above_zero(&format!("the coefficient of {term}"), *value).map_err(bad)?;
             }

@@ -11,7 +11,7 @@ use crate::fitted_file::RangeEntry;
 use crate::fitted_file::at_or_above_zero;
 use crate::model::features::OpClass;
 use crate::model::fitted::Range;
-use crate::model::network_features::NETWORK_FEATURES;
+use crate::model::network_features::Count;
 use crate::model::network_fit::{Coefficients, NetworkFit};
 use crate::rounding::six_digits;
 
@@ -71,8 +71,9 @@ impl NetworkFitEntry {
             problem,
         };
         for (term, value) in self.by_input_size.values().chain([&self.coefficients]).flatten() {
-            if !NETWORK_FEATURES.contains(&term.as_str()) {
-                return Err(bad(format!("there is no term {term:?}; the terms: {}", NETWORK_FEATURES.join(", "))));
+            if Count::parse(term).is_none() {
+                let terms = Count::ALL.map(Count::name).join(", ");
+                return Err(bad(format!("there is no term {term:?}; the terms: {terms}")));
             }
             at_or_above_zero(&format!("the coefficient of {term}"), *value).map_err(bad)?;
         }

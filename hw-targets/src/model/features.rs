@@ -63,31 +63,18 @@ impl OpClass {
     }
 
     /// Names of the class's own counts, in the order of [`counts`].
-    pub fn features(self) -> &'static [&'static str] {
+    pub fn features(self) -> Vec<&'static str> {
+        self.terms().iter().map(|(name, _)| *name).collect()
+    }
+
+    /// The class's own counts: the name of each beside what is counted.
+    fn terms(self) -> &'static [(&'static str, fn(&Parts) -> f64)] {
         match self {
-            OpClass::Block => &[
-                "macs_expand",
-                "macs_project",
-                "depthwise_outputs",
-                "depthwise_macs_wide",
-                KERNEL_7,
-                "depthwise_macs_spilled",
-                "expanded_elements",
-                "weights_expand",
-                "weights_project",
-                "in_channels",
-                "out_pixels",
-                SE_ELEMENTS,
-                SE_WEIGHTS,
-                HSWISH,
-                "group_elements",
-                GROUPED,
-                CONSTANT,
-            ],
-            OpClass::Pointwise => &["macs", "weights"],
-            OpClass::Dense => &["macs", CONSTANT],
-            OpClass::Pool => &["in_elements", CONSTANT],
-            OpClass::Linear => &["weights", CONSTANT],
+            OpClass::Block => &BLOCK,
+            OpClass::Pointwise => &[("macs", |op| op.alone.macs), ("weights", |op| op.alone.weights)],
+            OpClass::Dense => &[("macs", |op| op.alone.macs), (CONSTANT, |_| 1.0)],
+            OpClass::Pool => &[("in_elements", |op| op.in_elements), (CONSTANT, |_| 1.0)],
+            OpClass::Linear => &[("weights", |op| op.alone.weights), (CONSTANT, |_| 1.0)],
         }
     }
 }
@@ -107,50 +94,97 @@ pub(crate) const GROUPED: &str = "grouped";
 /// 1 always.
 pub(crate) const CONSTANT: &str = "constant";
 
+/// Counts of a block.
+const BLOCK: [(&str, fn(&Parts) -> f64); 17] = [
+    ("macs_expand", |op| op.expand.macs),
+    ("macs_project", |op| op.project.macs),
+    ("depthwise_outputs", |op| op.filter.outputs),
+    ("depthwise_macs_wide", |op| when(op.kernel >= 5, op.filter.macs)),
+    (KERNEL_7, |op| when(op.kernel >= 7, op.filter.macs)),
+    ("depthwise_macs_spilled", |op| when(op.filter.inputs > SPILL_ELEMENTS, op.filter.macs)),
+    ("expanded_elements", |op| op.expand.outputs),
+    ("weights_expand", |op| op.expand.weights),
+    ("weights_project", |op| op.project.weights),
+    ("in_channels", |op| op.in_channels),
+    ("out_pixels", |op| op.out_pixels),
+    (SE_ELEMENTS, |op| when(op.has_squeeze_excite, op.filter.outputs)),
+    (SE_WEIGHTS, |op| op.squeeze_excite_weights),
+    (HSWISH, |op| op.hswish),
+    ("group_elements", |op| when(op.is_grouped, op.in_elements + op.filter.outputs)),
+    (GROUPED, |op| when(op.is_grouped, 1.0)),
+    (CONSTANT, |_| 1.0),
+];
+
+fn when(condition: bool, count: f64) -> f64 {
+    if condition { count } else { 0.0 }
+}
+
+/// One weighted layer of an operator; all zero where it has none.
+#[derive(Clone, Copy, Default)]
+struct Part {
+    macs: f64,
+    weights: f64,
+    /// Elements that it reads and makes.
+    inputs: f64,
+    outputs: f64,
+}
+
+/// What the counts of an operator are made of.
+#[derive(Default)]
+struct Parts {
+    /// A layer that is an operator by itself: a convolution or linear layer.
+    alone: Part,
+    expand: Part,
+    filter: Part,
+    project: Part,
+    squeeze_excite_weights: f64,
+    has_squeeze_excite: bool,
+    is_grouped: bool,
+    kernel: u32,
+    hswish: f64,
+    in_channels: f64,
+    in_elements: f64,
+    out_pixels: f64,
+}
+
+impl Parts {
+    fn of(op: &Op) -> Self {
+        let layers = op.layers();
+        let part = |role: &str| {
+            let layer = layers.iter().find(|layer| layer.is_weighted() && layer.role() == role);
+            layer.map_or(Part::default(), |layer| Part {
+                macs: layer.macs().0 as f64,
+                weights: layer.weight_count() as f64,
+                inputs: layer.input.elements() as f64,
+                outputs: layer.output.elements() as f64,
+            })
+        };
+        let common = Self {
+            alone: part(if matches!(op, Op::Linear(_)) { "" } else { "conv" }),
+            hswish: hswish_elements(op),
+            in_channels: f64::from(op.input().channels),
+            in_elements: op.input().elements() as f64,
+            out_pixels: op.output().area() as f64,
+            ..Self::default()
+        };
+        let Op::InvertedBottleneck(block) = op else { return common };
+        Self {
+            expand: part("expand"),
+            filter: part("depthwise"),
+            project: part("project"),
+            squeeze_excite_weights: part("se.reduce").weights + part("se.expand").weights,
+            has_squeeze_excite: block.se_channels.is_some(),
+            is_grouped: block.groups > 1,
+            kernel: block.kernel,
+            ..common
+        }
+    }
+}
+
 /// The class's own counts of `op`, in the order of [`OpClass::features`].
 pub fn counts(class: OpClass, op: &TableOp) -> Vec<f64> {
-    let op = op.op();
-    let layers = op.layers();
-    // Of the weighted layer in this place of a block: MACs, weights, elements that it reads and makes; 0 without one.
-    let of = |role: &str| {
-        let layer = layers.iter().find(|layer| layer.is_weighted() && layer.role() == role);
-        layer.map_or([0.0; 4], |layer| {
-            [layer.macs().0, layer.weight_count(), layer.input.elements(), layer.output.elements()].map(|n| n as f64)
-        })
-    };
-    let [macs, weights, ..] = of(if class == OpClass::Linear { "" } else { "conv" });
-    match (class, &op) {
-        (OpClass::Block, Op::InvertedBottleneck(block)) => {
-            let when = |condition: bool, count: f64| if condition { count } else { 0.0 };
-            let [expand_macs, expand_weights, _, expanded] = of("expand");
-            let [filter_macs, _, filter_inputs, filter_outputs] = of("depthwise");
-            let [project_macs, project_weights, ..] = of("project");
-            let entering = op.input().elements() as f64;
-            vec![
-                expand_macs,
-                project_macs,
-                filter_outputs,
-                when(block.kernel >= 5, filter_macs),
-                when(block.kernel >= 7, filter_macs),
-                when(filter_inputs > SPILL_ELEMENTS, filter_macs),
-                expanded,
-                expand_weights,
-                project_weights,
-                f64::from(op.input().channels),
-                op.output().area() as f64,
-                when(block.se_channels.is_some(), filter_outputs),
-                of("se.reduce")[1] + of("se.expand")[1],
-                hswish_elements(&op),
-                when(block.groups > 1, entering + filter_outputs),
-                when(block.groups > 1, 1.0),
-                1.0,
-            ]
-        }
-        (OpClass::Pointwise, _) => vec![macs, weights],
-        (OpClass::Dense, _) => vec![macs, 1.0],
-        (OpClass::Pool, _) => vec![op.input().elements() as f64, 1.0],
-        _ => vec![weights, 1.0],
-    }
+    let parts = Parts::of(&op.op());
+    class.terms().iter().map(|(_, count)| count(&parts)).collect()
 }
 
 /// Elements that pass an h-swish in `op`, whatever its class.

@@ -40,58 +40,98 @@ use crate::model::features::hswish_elements;
 use network::layers::{Layer, LayerKind, Weights};
 use network::op::{Activation, Op, Workload};
 
-/// All names.
-pub(crate) const NETWORK_FEATURES: [&str; 20] = [
-    LAYERS,
-    "macs_pointwise",
-    "macs_depthwise",
-    "elements",
-    "pixels",
-    "dense_elements",
-    DEPTHWISE,
-    "depthwise_outputs_5",
-    "depthwise_outputs_7",
-    "strided_outputs",
-    "strided_outputs_5",
-    "strided_outputs_7",
-    "depthwise_channels",
-    SQUEEZE_EXCITES,
-    "squeeze_excite_weights",
-    HSWISHES,
-    "hswish_elements",
-    "residuals",
-    GROUPED,
-    "grouped_elements",
-];
-/// What every layer costs before it computes anything.
-pub const LAYERS: &str = "layers";
-const DEPTHWISE: &str = "depthwise_outputs";
-const SQUEEZE_EXCITES: &str = "squeeze_excites";
-const HSWISHES: &str = "hswishes";
-/// 1×1 convolutions with groups.
-pub(crate) const GROUPED: &str = "grouped";
+macro_rules! counts {
+    ($($(#[$doc:meta])* $count:ident = $name:literal),+ $(,)?) => {
+        /// What is counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Count { $($(#[$doc])* $count),+ }
+
+        impl Count {
+            /// Every count.
+            pub const ALL: [Count; COUNTS] = [$(Count::$count),+];
+
+            /// The name in files.
+            pub fn name(self) -> &'static str {
+                match self { $(Count::$count => $name),+ }
+            }
+        }
+
+        const COUNTS: usize = [$($name),+].len();
+    };
+}
+
+counts! {
+    /// What every layer costs before it computes anything.
+    Layers = "layers",
+    /// MACs of all convolutions but depthwise ones, and of linear layers.
+    MacsPointwise = "macs_pointwise",
+    /// MACs of depthwise convolutions.
+    MacsDepthwise = "macs_depthwise",
+    /// Outputs and weights of every layer, and what a pooling reads.
+    Elements = "elements",
+    /// Positions of the output of every layer.
+    Pixels = "pixels",
+    /// Inputs and outputs of all convolutions but depthwise ones, and of linear layers.
+    DenseElements = "dense_elements",
+    /// Outputs of depthwise convolutions of stride 1.
+    DepthwiseOutputs = "depthwise_outputs",
+    /// Outputs of those from kernel 5 on.
+    DepthwiseOutputs5 = "depthwise_outputs_5",
+    /// Outputs of those from kernel 7 on.
+    DepthwiseOutputs7 = "depthwise_outputs_7",
+    /// Outputs of depthwise convolutions with a stride.
+    StridedOutputs = "strided_outputs",
+    /// Outputs of those from kernel 5 on.
+    StridedOutputs5 = "strided_outputs_5",
+    /// Outputs of those from kernel 7 on.
+    StridedOutputs7 = "strided_outputs_7",
+    /// Channels of depthwise convolutions.
+    DepthwiseChannels = "depthwise_channels",
+    /// Squeeze-excite modules.
+    SqueezeExcites = "squeeze_excites",
+    /// Their weights.
+    SqueezeExciteWeights = "squeeze_excite_weights",
+    /// Passes of h-swish.
+    Hswishes = "hswishes",
+    /// Elements that pass an h-swish.
+    HswishElements = "hswish_elements",
+    /// Sums of a block's input and output.
+    Residuals = "residuals",
+    /// 1×1 convolutions with groups.
+    Grouped = "grouped",
+    /// What those read and write.
+    GroupedElements = "grouped_elements",
+}
+
+impl Count {
+    /// Reads [`Count::name`].
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|count| count.name() == name)
+    }
+}
 
 /// For a few dozen networks.
-pub(crate) const BASIC: [&str; 5] = ["macs_pointwise", "macs_depthwise", "elements", "pixels", LAYERS];
+pub(crate) const BASIC: [Count; 5] =
+    [Count::MacsPointwise, Count::MacsDepthwise, Count::Elements, Count::Pixels, Count::Layers];
 /// For hundreds of networks.
-pub const DETAILED: [&str; 17] = [
-    "macs_pointwise",
-    "dense_elements",
-    DEPTHWISE,
-    "depthwise_outputs_5",
-    "depthwise_outputs_7",
-    "strided_outputs",
-    "strided_outputs_5",
-    "strided_outputs_7",
-    "depthwise_channels",
-    SQUEEZE_EXCITES,
-    "squeeze_excite_weights",
-    HSWISHES,
-    "hswish_elements",
-    "residuals",
-    LAYERS,
-    GROUPED,
-    "grouped_elements",
+pub const DETAILED: [Count; 17] = [
+    Count::MacsPointwise,
+    Count::DenseElements,
+    Count::DepthwiseOutputs,
+    Count::DepthwiseOutputs5,
+    Count::DepthwiseOutputs7,
+    Count::StridedOutputs,
+    Count::StridedOutputs5,
+    Count::StridedOutputs7,
+    Count::DepthwiseChannels,
+    Count::SqueezeExcites,
+    Count::SqueezeExciteWeights,
+    Count::Hswishes,
+    Count::HswishElements,
+    Count::Residuals,
+    Count::Layers,
+    Count::Grouped,
+    Count::GroupedElements,
 ];
 
 /// Taps of every depthwise convolution in the networks of few that [`BASIC`] is for.
@@ -99,55 +139,52 @@ const MEASURED_TAPS: f64 = 9.0;
 /// Taps of the widest kernel of HELP's networks.
 const WIDEST_TAPS: f64 = 49.0;
 
-/// One value per name, in the order of [`NETWORK_FEATURES`].
+/// One value for each [`Count`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Counts([f64; NETWORK_FEATURES.len()]);
+pub(crate) struct Counts([f64; COUNTS]);
 
 impl Counts {
-    fn count(&mut self, name: &str, count: f64) {
-        if let Some(at) = NETWORK_FEATURES.iter().position(|known| *known == name) {
-            self.0[at] += count;
-        }
+    fn count(&mut self, what: Count, count: f64) {
+        self.0[what as usize] += count;
     }
 
-    /// The value of a name, 0 for an unknown one.
-    pub(crate) fn get(&self, name: &str) -> f64 {
-        NETWORK_FEATURES.iter().position(|known| *known == name).map_or(0.0, |at| self.0[at])
+    pub(crate) fn get(&self, what: Count) -> f64 {
+        self.0[what as usize]
     }
 
     pub(crate) fn add(&mut self, other: &Counts) {
         self.0.iter_mut().zip(other.0).for_each(|(sum, other)| *sum += other);
     }
 
-    /// Counts with their names.
-    pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
-        NETWORK_FEATURES.into_iter().zip(self.0)
+    /// Every count with its value.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (Count, f64)> + '_ {
+        Count::ALL.into_iter().zip(self.0)
     }
 
     /// A convolution or linear layer of `weights` weights with outputs of `area` positions × `channels`, which reads
     /// `inputs` elements.
     fn dense(&mut self, inputs: f64, area: f64, channels: f64, weights: f64, groups: u32) {
-        self.count("macs_pointwise", area * weights);
-        self.count("elements", area * channels + weights);
-        self.count("pixels", area);
-        self.count(LAYERS, 1.0);
-        self.count("dense_elements", inputs + area * channels);
+        self.count(Count::MacsPointwise, area * weights);
+        self.count(Count::Elements, area * channels + weights);
+        self.count(Count::Pixels, area);
+        self.count(Count::Layers, 1.0);
+        self.count(Count::DenseElements, inputs + area * channels);
         if groups > 1 {
-            self.count(GROUPED, 1.0);
-            self.count("grouped_elements", inputs + area * channels);
+            self.count(Count::Grouped, 1.0);
+            self.count(Count::GroupedElements, inputs + area * channels);
         }
     }
 
     fn depthwise(&mut self, area: f64, channels: f64, kernel: u32, stride: u32) {
         let (taps, outputs) = (f64::from(kernel).powi(2), area * channels);
-        self.count("macs_depthwise", outputs * taps);
-        self.count("elements", outputs + channels * taps);
-        self.count("pixels", area * taps / MEASURED_TAPS);
-        self.count(LAYERS, 1.0);
-        self.count("depthwise_channels", channels);
+        self.count(Count::MacsDepthwise, outputs * taps);
+        self.count(Count::Elements, outputs + channels * taps);
+        self.count(Count::Pixels, area * taps / MEASURED_TAPS);
+        self.count(Count::Layers, 1.0);
+        self.count(Count::DepthwiseChannels, channels);
         let names = match stride {
-            1 => [DEPTHWISE, "depthwise_outputs_5", "depthwise_outputs_7"],
-            _ => ["strided_outputs", "strided_outputs_5", "strided_outputs_7"],
+            1 => [Count::DepthwiseOutputs, Count::DepthwiseOutputs5, Count::DepthwiseOutputs7],
+            _ => [Count::StridedOutputs, Count::StridedOutputs5, Count::StridedOutputs7],
         };
         self.count(names[0], outputs);
         if kernel >= 5 {
@@ -171,12 +208,12 @@ pub(crate) fn plain(op: &Op) -> Counts {
             }
             LayerKind::Depthwise(window, _) => sum.depthwise(area, channels, window.kernel, window.stride),
             LayerKind::Pool(..) | LayerKind::LocalResponse { .. } => {
-                sum.count("elements", inputs);
-                sum.count("pixels", area);
-                sum.count(LAYERS, 1.0);
+                sum.count(Count::Elements, inputs);
+                sum.count(Count::Pixels, area);
+                sum.count(Count::Layers, 1.0);
             }
-            LayerKind::Concat => sum.count("elements", outputs),
-            LayerKind::Add => sum.count("residuals", 1.0),
+            LayerKind::Concat => sum.count(Count::Elements, outputs),
+            LayerKind::Add => sum.count(Count::Residuals, 1.0),
             LayerKind::Scale | LayerKind::Activation(_) | LayerKind::BatchNorm => {}
         }
     }
@@ -192,12 +229,12 @@ pub(crate) fn extras(op: &Op) -> Counts {
     let mut sum = Counts::default();
     for layer in op.layers() {
         match layer.kind {
-            LayerKind::Scale => sum.count(SQUEEZE_EXCITES, 1.0),
+            LayerKind::Scale => sum.count(Count::SqueezeExcites, 1.0),
             LayerKind::Activation(Activation::HSwish) => {
-                sum.count(HSWISHES, 1.0);
-                sum.count("hswish_elements", layer.output.elements() as f64);
+                sum.count(Count::Hswishes, 1.0);
+                sum.count(Count::HswishElements, layer.output.elements() as f64);
             }
-            _ if is_squeeze_excite(&layer) => sum.count("squeeze_excite_weights", layer.weight_count() as f64),
+            _ if is_squeeze_excite(&layer) => sum.count(Count::SqueezeExciteWeights, layer.weight_count() as f64),
             _ => {}
         }
     }
@@ -211,30 +248,30 @@ pub fn detailed_counts(network: &Workload) -> Vec<f64> {
         sum.add(&plain(op));
         sum.add(&extras(op));
     }
-    DETAILED.iter().map(|name| sum.get(name)).collect()
+    DETAILED.iter().map(|count| sum.get(*count)).collect()
 }
 
 /// What stands for squeeze-excite and h-swish where no measured network has them: an h-swish is one more pass over its
 /// elements; a squeeze-excite is a pooling of what the depthwise convolution wrote, two linear layers, and a pass that
 /// scales it. A pass counts as `elements`, and as a 3×3 depthwise convolution, which reads and writes as much, where
 /// those are not counted.
-pub(crate) fn stand_ins(op: &Op, is_measured: impl Fn(&str) -> bool) -> Counts {
+pub(crate) fn stand_ins(op: &Op, is_measured: impl Fn(Count) -> bool) -> Counts {
     let mut sum = Counts::default();
     let pass = |sum: &mut Counts, elements: f64| {
-        sum.count("elements", elements);
-        sum.count(DEPTHWISE, elements);
+        sum.count(Count::Elements, elements);
+        sum.count(Count::DepthwiseOutputs, elements);
     };
-    if !is_measured(HSWISHES) {
+    if !is_measured(Count::Hswishes) {
         pass(&mut sum, hswish_elements(op));
     }
-    if is_measured(SQUEEZE_EXCITES) {
+    if is_measured(Count::SqueezeExcites) {
         return sum;
     }
     for layer in op.layers().iter().filter(|layer| is_squeeze_excite(layer)) {
         match layer.kind {
             LayerKind::Scale => {
                 pass(&mut sum, 2.0 * layer.output.elements() as f64);
-                sum.count(LAYERS, 2.0);
+                sum.count(Count::Layers, 2.0);
             }
             LayerKind::Conv(..) => {
                 let (inputs, outputs) = (f64::from(layer.input.channels), f64::from(layer.output.channels));
@@ -255,16 +292,17 @@ mod tests {
     #[test]
     fn counts_agree_with_the_macs_of_the_operators() {
         for network in [mobilenet_v1(100, 224), mobilenet_v2(35, 96)] {
-            let macs = |op: &Op| plain(op).get("macs_pointwise") + plain(op).get("macs_depthwise");
+            let macs = |op: &Op| plain(op).get(Count::MacsPointwise) + plain(op).get(Count::MacsDepthwise);
             assert_eq!(network.ops.iter().map(macs).sum::<f64>(), network.macs().0 as f64);
         }
     }
 
     #[test]
     fn every_named_count_is_counted_once() {
-        for set in [&BASIC[..], &DETAILED[..]] {
-            assert!(set.iter().all(|name| NETWORK_FEATURES.contains(name)), "{set:?}");
+        for (at, count) in Count::ALL.into_iter().enumerate() {
+            assert_eq!((count as usize, Count::parse(count.name())), (at, Some(count)));
         }
+        assert_eq!(Count::parse("flops"), None);
         let block = TableOp::of(&mobilenet_v2(100, 224).ops[4]).unwrap();
         let rich = TableOp {
             stride: 1,
@@ -278,9 +316,8 @@ mod tests {
         let mut sum = plain(&rich.op());
         sum.add(&extras(&rich.op()));
         sum.add(&plain(&TableOp { stride: 2, ..rich }.op()));
-        assert!(sum.named().all(|(_, count)| count > 0.0), "{sum:?}");
-        assert_eq!(sum.get("squeeze_excite_weights"), 2.0 * f64::from(block.mid_channels) * 24.0);
-        assert_eq!(sum.get("flops"), 0.0);
+        assert!(sum.each().all(|(_, count)| count > 0.0), "{sum:?}");
+        assert_eq!(sum.get(Count::SqueezeExciteWeights), 2.0 * f64::from(block.mid_channels) * 24.0);
     }
 
     #[test]
@@ -288,8 +325,8 @@ mod tests {
         let block = TableOp::of(&mobilenet_v2(100, 224).ops[4]).unwrap();
         let of = |kernel| plain(&TableOp { kernel, stride: 1, ..block }.op());
         for (narrow, wide) in [(3, 5), (5, 7), (7, 9), (9, 13)] {
-            assert!(of(narrow).named().zip(of(wide).named()).all(|((_, a), (_, b))| a <= b), "{narrow} {wide}");
+            assert!(of(narrow).each().zip(of(wide).each()).all(|((_, a), (_, b))| a <= b), "{narrow} {wide}");
         }
-        assert!(of(9).get("depthwise_outputs_7") > of(7).get("depthwise_outputs_7"));
+        assert!(of(9).get(Count::DepthwiseOutputs7) > of(7).get(Count::DepthwiseOutputs7));
     }
 }

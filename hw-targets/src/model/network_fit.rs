@@ -21,10 +21,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cost::Estimate;
 use crate::error::HwError;
-use crate::model::features::{CONSTANT, OpClass};
+use crate::model::features::OpClass;
 use crate::model::fit::{Fit, fit_relative, fit_relative_robust, mean_absolute, root_mean_square};
 use crate::model::fitted::{Range, TRANSFERRED_REL_ERROR};
-use crate::model::network_features::{BASIC, Counts, DETAILED, GROUPED, LAYERS, extras, plain, stand_ins};
+use crate::model::network_features::{BASIC, Count, Counts, DETAILED, extras, plain, stand_ins};
 use crate::model::{CostModel, Uncovered};
 use crate::table_op::TableOp;
 use network::op::{Op, Workload};
@@ -72,7 +72,7 @@ pub struct NetworkFit {
 /// Networks as rows of counts.
 struct Rows {
     /// Detailed counts that some network has.
-    detailed: Vec<&'static str>,
+    detailed: Vec<Count>,
     counts: Vec<Counts>,
     sizes: Vec<u32>,
     values: Vec<f64>,
@@ -98,7 +98,8 @@ fn parts(sizes: &[u32], size: u32) -> Vec<f64> {
 impl Rows {
     /// The least that a layer costs.
     fn least_layer(&self) -> f64 {
-        let per_layer = self.counts.iter().zip(&self.values).map(|(counts, value)| value / counts.get(LAYERS).max(1.0));
+        let per_layer =
+            self.counts.iter().zip(&self.values).map(|(counts, value)| value / counts.get(Count::Layers).max(1.0));
         LEAST_LAYER * per_layer.sum::<f64>() / self.values.len() as f64
     }
 
@@ -110,35 +111,33 @@ impl Rows {
     }
 
     fn basic(&self) -> (Fit, Coefficients, f64) {
-        let row = |counts: &Counts| BASIC.iter().map(|name| counts.get(name)).chain([1.0]).collect();
+        let row = |counts: &Counts| BASIC.iter().map(|count| counts.get(*count)).chain([1.0]).collect();
         let rows: Vec<Vec<f64>> = self.counts.iter().map(row).collect();
         let fit = fit_relative(&rows, &self.values, &vec![0.0; rows.len()]);
-        let mut coefficients = named(&BASIC, &fit.coefficients);
-        coefficients.insert(CONSTANT.to_string(), fit.coefficients[BASIC.len()]);
-        let constant = coefficients.remove(CONSTANT).unwrap_or(0.0);
+        let (coefficients, constant) = (named(&BASIC, &fit.coefficients), fit.coefficients[BASIC.len()]);
         (fit, coefficients, constant)
     }
 
     /// Detailed counts; one set of coefficients per size of `sizes`, which may be empty.
     fn detailed(&self, sizes: &[u32]) -> (Fit, Vec<Coefficients>, f64) {
-        let names = &self.detailed;
+        let kinds = &self.detailed;
         let row = |(counts, size): (&Counts, &u32)| -> Vec<f64> {
             let parts = if sizes.is_empty() { vec![1.0] } else { parts(sizes, *size) };
-            let of_part = |part: f64| names.iter().map(move |name| part * counts.get(name));
+            let of_part = |part: f64| kinds.iter().map(move |kind| part * counts.get(*kind));
             parts.into_iter().flat_map(of_part).chain([1.0]).collect()
         };
         let rows: Vec<Vec<f64>> = self.counts.iter().zip(&self.sizes).map(row).collect();
         let least = self.least_layer();
-        let offsets: Vec<f64> = self.counts.iter().map(|counts| least * counts.get(LAYERS)).collect();
+        let offsets: Vec<f64> = self.counts.iter().map(|counts| least * counts.get(Count::Layers)).collect();
         let fit = fit_relative_robust(&rows, &self.values, &offsets);
-        let sets = fit.coefficients.chunks_exact(names.len()).map(|set| named(names, set)).collect();
+        let sets = fit.coefficients.chunks_exact(kinds.len()).map(|set| named(kinds, set)).collect();
         let constant = fit.coefficients.last().copied().unwrap_or(0.0);
         (fit, sets, constant)
     }
 }
 
-fn named(names: &[&str], values: &[f64]) -> Coefficients {
-    names.iter().zip(values).map(|(name, value)| (name.to_string(), *value)).collect()
+fn named(counts: &[Count], values: &[f64]) -> Coefficients {
+    counts.iter().zip(values).map(|(count, value)| (count.name().to_string(), *value)).collect()
 }
 
 impl NetworkFit {
@@ -155,7 +154,7 @@ impl NetworkFit {
     ///
     /// # Errors
     /// As [`NetworkFit::fit`].
-    pub fn fit_without(measured: &[(Workload, f64)], common_rel: f64, left_out: &[&str]) -> Result<Self, HwError> {
+    pub fn fit_without(measured: &[(Workload, f64)], common_rel: f64, left_out: &[Count]) -> Result<Self, HwError> {
         let problem = |problem: String| HwError::NoFit { what: "whole networks".to_string(), problem };
         let too_few = |least, problem: String| HwError::TooFewNetworks { networks: measured.len(), least, problem };
         if measured.len() < LEAST_NETWORKS {
@@ -180,7 +179,7 @@ impl NetworkFit {
             sum
         };
         let counts: Vec<Counts> = measured.iter().map(|(network, _)| counts(network)).collect();
-        let is_used = |name: &&str| !left_out.contains(name) && counts.iter().any(|counts| counts.get(name) > 0.0);
+        let is_used = |kind: &Count| !left_out.contains(kind) && counts.iter().any(|counts| counts.get(*kind) > 0.0);
         let rows = Rows {
             detailed: DETAILED.into_iter().filter(is_used).collect(),
             counts,
@@ -190,9 +189,9 @@ impl NetworkFit {
         let (fit, mut coefficients, by_input_size, constant) =
             if is_detailed { Self::detailed(&rows) } else { Self::basic(&rows) };
         // Measured all the same: nothing stands in for them.
-        let is_there = |name: &&&str| rows.counts.iter().any(|counts| counts.get(name) > 0.0);
-        for name in left_out.iter().filter(is_there) {
-            coefficients.entry(name.to_string()).or_insert(0.0);
+        let is_there = |kind: &&Count| rows.counts.iter().any(|counts| counts.get(**kind) > 0.0);
+        for kind in left_out.iter().filter(is_there) {
+            coefficients.entry(kind.name().to_string()).or_insert(0.0);
         }
         Ok(Self {
             constant,
@@ -218,12 +217,12 @@ impl NetworkFit {
             let (by_size, sets, constant) = rows.detailed(&sizes);
             let (before, after) = (mean_absolute(&same.left_out), mean_absolute(&by_size.left_out));
             if after <= BY_SIZE_GAIN * before && after <= before - LEAST_GAIN {
-                let everywhere = BTreeMap::from([(LAYERS.to_string(), least)]);
+                let everywhere = BTreeMap::from([(Count::Layers.name().to_string(), least)]);
                 return (by_size, everywhere, sizes.into_iter().zip(sets).collect(), constant);
             }
         }
         let mut coefficients = sets.swap_remove(0);
-        *coefficients.entry(LAYERS.to_string()).or_insert(0.0) += least;
+        *coefficients.entry(Count::Layers.name().to_string()).or_insert(0.0) += least;
         (same, coefficients, BTreeMap::new(), constant)
     }
 
@@ -238,15 +237,15 @@ impl NetworkFit {
         Some(self.constant + costs.map(|cost| Some(cost?.value)).sum::<Option<f64>>()?)
     }
 
-    /// Whether some network it was fitted to has what is counted as `name`.
-    fn is_measured(&self, name: &str) -> bool {
+    /// Whether some network it was fitted to has what is counted.
+    fn is_measured(&self, count: Count) -> bool {
         let mut sets = self.by_input_size.values().chain([&self.coefficients]);
-        sets.any(|set| set.contains_key(name))
+        sets.any(|set| set.contains_key(count.name()))
     }
 
     fn sum(&self, counts: &Counts, size: u32) -> f64 {
         let of = |set: &Coefficients| -> f64 {
-            counts.named().map(|(name, count)| set.get(name).copied().unwrap_or(0.0) * count).sum()
+            counts.each().map(|(kind, count)| set.get(kind.name()).copied().unwrap_or(0.0) * count).sum()
         };
         let sizes: Vec<u32> = self.by_input_size.keys().copied().collect();
         let by_size = self.by_input_size.values().zip(parts(&sizes, size)).filter(|(_, part)| *part > 0.0);
@@ -266,7 +265,7 @@ impl CostModel for NetworkFit {
         let uncovered = |near: String| Uncovered { near };
         let doublings = match TableOp::of(op) {
             Some(key) => {
-                let class = OpClass::of(&key).filter(|_| key.groups == 1 || self.is_measured(GROUPED));
+                let class = OpClass::of(&key).filter(|_| key.groups == 1 || self.is_measured(Count::Grouped));
                 let class =
                     class.ok_or_else(|| uncovered("the networks it is fitted to have no groups".to_string()))?;
                 let name = class.name();
@@ -281,7 +280,7 @@ impl CostModel for NetworkFit {
         };
         let mut counts = plain(op);
         counts.add(&extras(op));
-        let guessed = self.sum(&stand_ins(op, |name| self.is_measured(name)), network_resolution);
+        let guessed = self.sum(&stand_ins(op, |count| self.is_measured(count)), network_resolution);
         let value = self.sum(&counts, network_resolution) + guessed;
         let is_free = op.layers().iter().all(|layer| !layer.is_weighted()) && TableOp::of(op).is_none();
         if value <= 0.0 && !is_free {
@@ -318,7 +317,7 @@ mod tests {
         let v1 = [25, 50, 75, 100].into_iter().flat_map(|width| [128, 192, 224].map(|size| mobilenet_v1(width, size)));
         let v2 = [35, 75, 140].into_iter().flat_map(|width| [96, 160, 224].map(|size| mobilenet_v2(width, size)));
         let cost = |network: &Workload| {
-            let of = |op| BASIC.iter().zip(WEIGHTS).map(|(name, weight)| plain(op).get(name) * weight).sum::<f64>();
+            let of = |op| BASIC.iter().zip(WEIGHTS).map(|(count, weight)| plain(op).get(*count) * weight).sum::<f64>();
             1e-3 + network.ops.iter().map(of).sum::<f64>()
         };
         v1.chain(v2).map(|network| (network.clone(), cost(&network))).collect()
@@ -327,8 +326,9 @@ mod tests {
     #[test]
     fn a_device_that_obeys_the_model_is_found_again() {
         let fit = NetworkFit::fit(&networks(), 0.1).unwrap();
-        for (name, weight) in BASIC.iter().zip(WEIGHTS) {
-            assert!((fit.coefficients[*name] / weight - 1.0).abs() < 1e-3, "{name}: {}", fit.coefficients[*name]);
+        for (count, weight) in BASIC.iter().zip(WEIGHTS) {
+            let found = fit.coefficients[count.name()];
+            assert!((found / weight - 1.0).abs() < 1e-3, "{count:?}: {found}");
         }
         assert!((fit.constant / 1e-3 - 1.0).abs() < 1e-3 && fit.loo_mape < 1e-4, "{fit:?}");
         let (network, cost) = &networks()[3];
@@ -363,21 +363,21 @@ mod tests {
         (0..600).map(network).map(|network| (network.clone(), cost(&network))).collect()
     }
 
-    fn detailed(network: &Workload, weights: &[(&str, f64)]) -> f64 {
+    fn detailed(network: &Workload, weights: &[(Count, f64)]) -> f64 {
         let of = |op: &Op| {
             let mut sum = plain(op);
             sum.add(&extras(op));
-            weights.iter().map(|(name, weight)| weight * sum.get(name)).sum::<f64>()
+            weights.iter().map(|(count, weight)| weight * sum.get(*count)).sum::<f64>()
         };
         network.ops.iter().map(of).sum()
     }
 
-    const LAUNCHES: [(&str, f64); 2] = [(LAYERS, 1e-4), ("squeeze_excites", 3e-4)];
-    const WORK: [(&str, f64); 4] = [
-        ("macs_pointwise", 1e-11),
-        ("depthwise_outputs", 4e-10),
-        ("depthwise_outputs_7", 3e-10),
-        ("hswish_elements", 2e-10),
+    const LAUNCHES: [(Count, f64); 2] = [(Count::Layers, 1e-4), (Count::SqueezeExcites, 3e-4)];
+    const WORK: [(Count, f64); 4] = [
+        (Count::MacsPointwise, 1e-11),
+        (Count::DepthwiseOutputs, 4e-10),
+        (Count::DepthwiseOutputs7, 3e-10),
+        (Count::HswishElements, 2e-10),
     ];
 
     #[test]
@@ -386,14 +386,15 @@ mod tests {
         let fit = NetworkFit::fit(&networks, 0.0).unwrap();
         assert!(fit.loo_mape < 1e-4 && fit.by_input_size.is_empty(), "{fit:?}");
         // Layers and blocks, hence residuals, go hand in hand in this space: how they share their cost stays open.
-        for (name, weight) in LAUNCHES[1..].iter().chain(&WORK) {
-            assert!((fit.coefficients[*name] / weight - 1.0).abs() < 1e-2, "{name}: {}", fit.coefficients[*name]);
+        for (count, weight) in LAUNCHES[1..].iter().chain(&WORK) {
+            let found = fit.coefficients[count.name()];
+            assert!((found / weight - 1.0).abs() < 1e-2, "{count:?}: {found}");
         }
         // No network has groups: there is no such coefficient, and no answer.
         let block = TableOp::of(&networks[0].0.ops[4]).unwrap();
         assert!(fit.cost(&TableOp { groups: 2, ..block }.op(), 160).unwrap_err().near.contains("groups"));
         assert!(!fit.cost(&block.op(), 160).unwrap().outside, "h-swish and squeeze-excite were measured");
-        let without = NetworkFit::fit_without(&networks, 0.0, &["squeeze_excites"]).unwrap();
+        let without = NetworkFit::fit_without(&networks, 0.0, &[Count::SqueezeExcites]).unwrap();
         assert!(without.loo_mape > 10.0 * fit.loo_mape && without.coefficients["squeeze_excites"] == 0.0);
         let (network, cost) = &networks[0];
         assert!(

@@ -50,9 +50,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if rest.iter().any(|word| word == "--ablation") {
         let full = error(&fit, judged);
         println!("{}", serde_json::json!({"without": "", "mape": full, "by_input_size": fit.by_input_size.len()}));
-        for name in DETAILED {
-            let without: Result<NetworkFit, HwError> = NetworkFit::fit_without(to_fit, 0.0, &[name]);
-            println!("{}", serde_json::json!({"without": name, "mape": error(&without?, judged)}));
+        for count in DETAILED {
+            let without: Result<NetworkFit, HwError> = NetworkFit::fit_without(to_fit, 0.0, &[count]);
+            println!("{}", serde_json::json!({"without": count.name(), "mape": error(&without?, judged)}));
         }
         return Ok(());
     }
