@@ -7,13 +7,13 @@ use std::sync::Arc;
 use crate::accelerator::AcceleratorEntry;
 use crate::cost::{Grade, Method, Scope};
 use crate::error::HwError;
-use crate::manifest::{Manifest, QuantityEntry, word};
+use crate::manifest::{Manifest, QuantityEntry, Source, word};
 use crate::model::features::OpClass;
 use crate::model::fitted::Range;
 use crate::model::limited::{DEFAULT_EXTRAPOLATION, LimitedModel};
-use crate::model::{AcceleratorModel, CostModel, FirstOf, PowerModel, ScaledModel, TableModel};
+use crate::model::{AcceleratorModel, CostModel, FirstOf, FittedModel, PowerModel, ScaledModel, TableModel};
 use crate::table::OpTable;
-use network::units::{Bytes, Quantity};
+use network::units::{Bytes, Measured};
 
 /// Common error of a table whose manifest and rows state none: clock, temperature and instrument.
 pub(crate) const UNSTATED_COMMON_REL: f64 = 0.05;
@@ -24,6 +24,8 @@ const UNSTATED_POWER_REL: f64 = 0.3;
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) model: Arc<dyn CostModel>,
+    /// The model fitted to operators that answers, if one does.
+    pub(crate) fitted: Option<Arc<FittedModel>>,
     pub(crate) method: Method,
     pub(crate) basis: Method,
     pub(crate) scope: Scope,
@@ -38,6 +40,36 @@ pub(crate) struct Answer {
     pub(crate) is_tabled: bool,
     /// Sums over operators, in SI units, of the networks that it was fitted to: the least and the largest.
     pub(crate) sums: Option<[f64; 2]>,
+    /// What was measured for it.
+    pub(crate) evidence: Evidence,
+}
+
+/// What was measured for an answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Evidence {
+    /// Operators, in a table or fitted to.
+    pub(crate) operators: usize,
+    /// Networks measured whole, fitted to or corrected with.
+    pub(crate) networks: usize,
+    /// Mean absolute relative error of what was fitted to when fitted without it.
+    pub(crate) left_out: Option<f64>,
+}
+
+impl Evidence {
+    fn of(source: Source, rows: usize) -> Self {
+        let of_networks = |networks, error| Self { operators: rows, networks, left_out: Some(error) };
+        match source {
+            Source::Fitted(fit) => {
+                let fitted_rows = fit.classes.values().map(|class| class.rows).sum();
+                let left_out = fit.classes.get(OpClass::Block.name()).and_then(|class| class.loo_mape);
+                // A model beside a table is most often fitted to that table.
+                Self { operators: if rows > 0 { rows } else { fitted_rows }, networks: 0, left_out }
+            }
+            Source::Networks(fit) => of_networks(fit.networks, fit.loo_mape),
+            Source::PerMac(fit) => of_networks(fit.left_out.len(), fit.loo_mape),
+            Source::Table | Source::Power(_) | Source::Accelerator(_) => Self { operators: rows, ..Self::default() },
+        }
+    }
 }
 
 /// Makes the answers of one target out of its manifest and table.
@@ -65,68 +97,75 @@ impl Answers<'_> {
 
     /// What answers for latency; `None` if nothing does.
     pub(crate) fn latency(&self) -> Result<Option<Answer>, HwError> {
-        Ok(self.uncorrected_latency()?.map(|answer| self.corrected(Quantity::Latency, answer)))
+        Ok(self.uncorrected_latency()?.map(|answer| self.corrected(Measured::Latency, answer)))
     }
 
     fn uncorrected_latency(&self) -> Result<Option<Answer>, HwError> {
         let entry = self.manifest.latency.clone().unwrap_or_default();
-        if entry.power_w.is_some() {
-            return Err(self.bad("latency.power_W", "only an energy is derived from a power"));
-        }
-        if entry.accelerator.is_some() {
-            return Err(self.bad("latency.accelerator", "only an energy is counted on an accelerator"));
-        }
-        let answer = self.measured_or_fitted(Quantity::Latency, &entry, Method::Measured, Scope::Inference)?;
-        self.answered(Quantity::Latency, self.manifest.latency.is_some(), answer)
+        let answer = match entry.source(self.path, Measured::Latency)? {
+            Source::Power(_) => return Err(self.bad("latency.power_W", "only an energy is derived from a power")),
+            Source::Accelerator(_) => {
+                return Err(self.bad("latency.accelerator", "only an energy is counted on an accelerator"));
+            }
+            source => self.measured_or_fitted(Measured::Latency, &entry, source, Method::Measured, Scope::Inference)?,
+        };
+        self.answered(Measured::Latency, self.manifest.latency.is_some(), answer)
     }
 
-    /// What answers for energy; `None` if nothing does. An energy derived from latency and corrected itself is derived
-    /// from the latency before that one's own correction, or both would be in it.
+    /// What answers for energy; `None` if nothing does.
     pub(crate) fn energy(&self) -> Result<Option<Answer>, HwError> {
         let entry = self.manifest.energy.clone().unwrap_or_default();
-        let constant = self.manifest.const_energy_mj.unwrap_or(0.0) * 1e-3;
         let scope = self.manifest.energy_scope.as_deref();
         let scope = word(self.path, "energy_scope", scope, Scope::parse, Scope::WORDS)?;
         let scope = scope.or_else(|| self.table?.energy_scope()).unwrap_or(Scope::Unstated);
-        if let Some(accelerator) = &entry.accelerator {
-            let answer = Answer { constant, ..self.counted(accelerator, &entry)? };
-            return Ok(Some(self.corrected(Quantity::Energy, answer)));
-        }
-        let Some(watts) = entry.power_w else {
-            let method = self.table.and_then(|table| table.energy_method()).unwrap_or(Method::Unstated);
-            let answer = self.measured_or_fitted(Quantity::Energy, &entry, method, scope)?;
-            let answer = self.answered(Quantity::Energy, self.manifest.energy.is_some(), answer)?;
-            return Ok(answer.map(|answer| self.corrected(Quantity::Energy, answer)));
+        let answer = match entry.source(self.path, Measured::Energy)? {
+            Source::Accelerator(named) => Some(self.counted(named, &entry)?),
+            Source::Power(watts) => Some(self.derived(watts, &entry, scope)?),
+            source => {
+                let method = self.table.and_then(|table| table.energy_method()).unwrap_or(Method::Unstated);
+                let answer = self.measured_or_fitted(Measured::Energy, &entry, source, method, scope)?;
+                self.answered(Measured::Energy, self.manifest.energy.is_some(), answer)?
+            }
         };
-        if entry.has_fit() || self.table.is_some_and(|table| table.has(Quantity::Energy)) {
+        Ok(answer.map(|answer| self.corrected(Measured::Energy, answer)))
+    }
+
+    /// Energy as latency × a power; no table may answer for it. One that is corrected itself is derived from the latency
+    /// before that one's own correction, or both would be in it.
+    fn derived(&self, watts: f64, entry: &QuantityEntry, scope: Scope) -> Result<Answer, HwError> {
+        const ENERGY: Measured = Measured::Energy;
+        if self.table.is_some_and(|table| table.has(ENERGY)) {
             return Err(self.bad("energy.power_W", "stands beside measured or fitted energies: keep one of them"));
         }
         let latency = if entry.correction.is_some() { self.uncorrected_latency()? } else { self.latency()? };
         let latency = latency.ok_or_else(|| self.bad("energy.power_W", "needs a latency to multiply"))?;
         let common_rel = entry.common_rel.unwrap_or(UNSTATED_POWER_REL).max(latency.common_rel);
         let made = format!("energy = latency × {watts} W");
-        let answer = Answer {
-            model: Arc::new(PowerModel::new(latency.model.clone(), watts, common_rel)),
-            method: entry.method(self.path, "energy")?.unwrap_or(Method::DerivedPower),
-            basis: entry.basis(self.path, "energy")?.unwrap_or(latency.method),
-            scope: entry.scope(self.path, "energy")?.unwrap_or(scope),
-            grade: entry.grade(self.path, "energy")?.unwrap_or(Grade::C),
+        // What the latency stands on, with its own correction.
+        let evidence = self.with_networks(Measured::Latency, latency.evidence);
+        Ok(Answer {
+            model: Arc::new(PowerModel::new(latency.model, watts, common_rel)),
+            fitted: None,
+            method: entry.method(self.path, ENERGY)?.unwrap_or(Method::DerivedPower),
+            basis: entry.basis(self.path, ENERGY)?.unwrap_or(latency.method),
+            scope: entry.scope(self.path, ENERGY)?.unwrap_or(scope),
+            grade: entry.grade(self.path, ENERGY)?.unwrap_or(Grade::C),
             factor: entry.factor,
-            constant: latency.constant * watts + constant,
+            constant: latency.constant * watts + self.constant(ENERGY),
             common_rel,
             network_rel: latency.network_rel,
-            explanation: entry.explanation.unwrap_or(made),
+            explanation: entry.explanation.clone().unwrap_or(made),
             is_tabled: latency.is_tabled,
             sums: latency.sums.map(|sums| sums.map(|sum| sum * watts)),
-        };
-        Ok(Some(self.corrected(Quantity::Energy, answer)))
+            evidence,
+        })
     }
 
-    /// Energy counted on an accelerator; nothing else may answer for it.
+    /// Energy counted on an accelerator; no table may answer for it.
     fn counted(&self, named: &AcceleratorEntry, entry: &QuantityEntry) -> Result<Answer, HwError> {
+        const ENERGY: Measured = Measured::Energy;
         let field = "energy.accelerator";
-        let others = entry.has_fit() || entry.power_w.is_some();
-        if others || self.table.is_some_and(|table| table.has(Quantity::Energy)) {
+        if self.table.is_some_and(|table| table.has(ENERGY)) {
             return Err(self.bad(field, "stands beside measured, fitted or derived energies: keep one of them"));
         }
         let accelerator = named.accelerator(self.path).map_err(|error| match error {
@@ -141,74 +180,54 @@ impl Answers<'_> {
         let common_rel = entry.common_rel.unwrap_or(UNSTATED_POWER_REL);
         let name = accelerator.name();
         let made = format!("energy counted on {name}, {:.3} pJ a 16-bit multiply-accumulate", unit * 1e12);
-        let method = entry.method(self.path, "energy")?.unwrap_or(Method::Simulated);
+        let method = entry.method(self.path, ENERGY)?.unwrap_or(Method::Simulated);
         Ok(Answer {
             model: Arc::new(AcceleratorModel::new(accelerator, unit, common_rel)),
+            fitted: None,
             method,
-            basis: entry.basis(self.path, "energy")?.unwrap_or(method),
-            scope: entry.scope(self.path, "energy")?.unwrap_or(Scope::ChipAndDram),
-            grade: entry.grade(self.path, "energy")?.unwrap_or(Grade::D),
+            basis: entry.basis(self.path, ENERGY)?.unwrap_or(method),
+            scope: entry.scope(self.path, ENERGY)?.unwrap_or(Scope::ChipAndDram),
+            grade: entry.grade(self.path, ENERGY)?.unwrap_or(Grade::D),
             factor: entry.factor,
-            constant: 0.0,
+            constant: self.constant(ENERGY),
             common_rel,
             network_rel: 0.0,
             explanation: entry.explanation.clone().unwrap_or(made),
             is_tabled: false,
             sums: None,
+            evidence: Evidence::default(),
         })
+    }
+
+    /// What every network pays on top of its operators, in SI units.
+    fn constant(&self, quantity: Measured) -> f64 {
+        let stated = match quantity {
+            Measured::Latency => self.manifest.const_latency_ms,
+            Measured::Energy => self.manifest.const_energy_mj,
+        };
+        stated.unwrap_or(0.0) * 1e-3
     }
 
     /// The answer of a table, of a fitted model, or of the table first and the model for what it lacks.
     fn measured_or_fitted(
         &self,
-        quantity: Quantity,
+        quantity: Measured,
         entry: &QuantityEntry,
+        source: Source,
         table_method: Method,
         scope: Scope,
     ) -> Result<Option<Answer>, HwError> {
-        let field = quantity.name();
         let common_rel = entry.common_rel.unwrap_or(UNSTATED_COMMON_REL);
-        let stated = entry.method(self.path, field)?;
-        let table: Option<Arc<dyn CostModel>> = match self.table {
-            Some(table) if table.has(quantity) => Some(Arc::new(TableModel::new(table.clone(), quantity, common_rel))),
-            _ => None,
-        };
-        let constant = match quantity {
-            Quantity::Latency => self.manifest.const_latency_ms,
-            _ => self.manifest.const_energy_mj,
-        };
-        let constant = constant.unwrap_or(0.0) * 1e-3;
-        let fitted: Option<Arc<dyn CostModel>> = match (&entry.fitted, &entry.network_fit) {
-            (Some(_), Some(_)) => {
-                return Err(self.bad(&format!("{field}.network_fit"), "stands beside fitted: keep one"));
-            }
-            (Some(fitted), None) => {
-                let model = fitted.model(self.path, field, common_rel)?;
-                let ranges = model.classes.iter().map(|(class, fit)| (*class, fit.range.clone())).collect();
-                Some(self.limited(Arc::new(model), ranges, fitted.extrapolation, &format!("{field}.fitted"))?)
-            }
-            (None, Some(fit)) => {
-                let model = fit.model(self.path, field, constant, common_rel)?;
-                let ranges = model.ranges.clone();
-                Some(self.limited(Arc::new(model), ranges, fit.extrapolation, &format!("{field}.network_fit"))?)
-            }
-            (None, None) => None,
-        };
-        let fitted: Option<Arc<dyn CostModel>> = match (fitted, &entry.per_mac) {
-            (Some(_), Some(_)) => {
-                return Err(self.bad(&format!("{field}.per_mac"), "stands beside another fitted model: keep one"));
-            }
-            (None, Some(fit)) => Some(Arc::new(fit.model(self.path, field, constant, common_rel)?)),
-            (fitted, None) => fitted,
-        };
-        // Beside a table the model answers for a part of a network only, whose share of the error is its operators'.
-        let per_mac = entry.per_mac.as_ref().map(|fit| fit.rel_error);
-        let of_networks = entry.network_fit.as_ref().map(|fit| fit.rel_error).or(per_mac);
-        let network_rel = of_networks.filter(|_| table.is_none()).unwrap_or(0.0);
-        let per_mac = entry.per_mac.as_ref().filter(|_| table.is_none());
-        let sums = per_mac.map(|fit| fit.macs.map(|macs| macs as f64 * fit.per_mac));
+        let constant = self.constant(quantity);
+        let stated = entry.method(self.path, quantity)?;
+        let rows = self.table.iter().flat_map(|table| table.rows());
+        let rows = rows.filter(|row| row.measurement(quantity).is_some()).count();
+        let table = self.table.filter(|_| rows > 0);
+        let table = table.map(|table| TableModel::new(table.clone(), quantity, common_rel));
+        let table: Option<Arc<dyn CostModel>> = table.map(|table| Arc::new(table) as _);
+        let fit = self.fit(quantity, source, constant, common_rel)?;
         let is_tabled = table.is_some();
-        let (model, method, made) = match (table, fitted) {
+        let (model, method, made) = match (table, fit.model) {
             (Some(first), Some(second)) => {
                 let model: Arc<dyn CostModel> = Arc::new(FirstOf { first, second });
                 (model, stated.unwrap_or(table_method), "measured operators, and a fitted model for the others")
@@ -217,25 +236,56 @@ impl Answers<'_> {
             (None, Some(fitted)) => (fitted, stated.unwrap_or(Method::Fitted), "fitted operators"),
             (None, None) => return Ok(None),
         };
-        let grade = entry.grade(self.path, field)?.unwrap_or(match method {
+        let grade = entry.grade(self.path, quantity)?.unwrap_or(match method {
             Method::Measured | Method::MeasuredRail | Method::MeasuredWall | Method::MeasuredBattery => Grade::B,
             Method::DerivedPower | Method::Fitted | Method::Unstated => Grade::C,
             Method::Simulated => Grade::D,
         });
+        let made = format!("{quantity} = sum over {made} ({method})");
         Ok(Some(Answer {
             model,
+            fitted: fit.of_operators,
             method,
-            basis: entry.basis(self.path, field)?.unwrap_or(method),
-            scope: entry.scope(self.path, field)?.unwrap_or(scope),
+            basis: entry.basis(self.path, quantity)?.unwrap_or(method),
+            scope: entry.scope(self.path, quantity)?.unwrap_or(scope),
             grade,
             factor: entry.factor,
             constant,
             common_rel,
-            network_rel,
-            explanation: entry.explanation.clone().unwrap_or_else(|| format!("{field} = sum over {made} ({method})")),
+            // Beside a table the model answers for a part of a network only, whose share of the error is its operators'.
+            network_rel: fit.network_rel.filter(|_| !is_tabled).unwrap_or(0.0),
+            explanation: entry.explanation.clone().unwrap_or(made),
             is_tabled,
-            sums,
+            sums: fit.sums.filter(|_| !is_tabled),
+            evidence: Evidence::of(source, rows),
         }))
+    }
+
+    /// The fitted model that `source` describes, if it describes one.
+    fn fit(&self, of: Measured, source: Source, constant: f64, common_rel: f64) -> Result<FitParts, HwError> {
+        let name = of.name();
+        Ok(match source {
+            Source::Fitted(entry) => {
+                let model = Arc::new(entry.model(self.path, name, common_rel)?);
+                let ranges = model.classes.iter().map(|(class, fit)| (*class, fit.range.clone())).collect();
+                let limited = self.limited(model.clone(), ranges, entry.extrapolation, &format!("{name}.fitted"))?;
+                FitParts { model: Some(limited), of_operators: Some(model), ..FitParts::default() }
+            }
+            Source::Networks(entry) => {
+                let model = entry.model(self.path, name, constant, common_rel)?;
+                let ranges = model.ranges.clone();
+                let field = format!("{name}.network_fit");
+                let limited = self.limited(Arc::new(model), ranges, entry.extrapolation, &field)?;
+                FitParts { model: Some(limited), network_rel: Some(entry.rel_error), ..FitParts::default() }
+            }
+            Source::PerMac(entry) => FitParts {
+                model: Some(Arc::new(entry.model(self.path, name, constant, common_rel)?)),
+                network_rel: Some(entry.rel_error),
+                sums: Some(entry.macs.map(|macs| macs as f64 * entry.per_mac)),
+                of_operators: None,
+            },
+            Source::Table | Source::Power(_) | Source::Accelerator(_) => FitParts::default(),
+        })
     }
 
     /// A fitted model with the limit that its entry states, or the default.
@@ -256,20 +306,27 @@ impl Answers<'_> {
         Ok(Arc::new(LimitedModel { model, ranges, limit }))
     }
 
-    fn answered(&self, quantity: Quantity, asked: bool, answer: Option<Answer>) -> Result<Option<Answer>, HwError> {
+    fn answered(&self, quantity: Measured, asked: bool, answer: Option<Answer>) -> Result<Option<Answer>, HwError> {
         match answer {
             None if asked => Err(self.bad(quantity.name(), "neither a table column nor a model stands behind it")),
             answer => Ok(answer),
         }
     }
 
+    /// With the networks that `quantity` is corrected on, which may be those that it was fitted to.
+    fn with_networks(&self, quantity: Measured, evidence: Evidence) -> Evidence {
+        let correction = self.manifest.entry(quantity).and_then(|entry| entry.correction);
+        let networks = correction.map_or(0, |correction| correction.networks).max(evidence.networks);
+        Evidence { networks, ..evidence }
+    }
+
     /// The answer with the correction that its entry states, if it does. Networks that vouch for it make it grade A, unless
     /// nothing but networks stands behind it, which may be the same ones.
-    fn corrected(&self, quantity: Quantity, answer: Answer) -> Answer {
-        let Some(correction) = self.manifest.entry(quantity).and_then(|entry| entry.correction) else { return answer };
+    fn corrected(&self, quantity: Measured, answer: Answer) -> Answer {
+        let Some(entry) = self.manifest.entry(quantity) else { return answer };
+        let Some(correction) = entry.correction else { return answer };
         let (scale, networks, mape) = (correction.scale, correction.networks, 100.0 * correction.mape);
-        let entry = self.manifest.entry(quantity);
-        let of_networks = entry.is_some_and(|entry| entry.network_fit.is_some() || entry.per_mac.is_some());
+        let of_networks = entry.network_fit.is_some() || entry.per_mac.is_some();
         let is_validated = correction.is_validation() && (answer.is_tabled || !of_networks);
         Answer {
             model: Arc::new(ScaledModel { model: answer.model, scale }),
@@ -278,13 +335,29 @@ impl Answers<'_> {
             network_rel: correction.rel_error(),
             grade: if is_validated { Grade::A } else { answer.grade },
             sums: answer.sums.map(|sums| sums.map(|sum| sum * scale)),
+            evidence: self.with_networks(quantity, answer.evidence),
             explanation: format!(
                 "{}, corrected on {networks} networks measured whole (× {scale:.4}, {:+.4} {}; error {mape:.2} %)",
                 answer.explanation,
                 correction.offset,
-                if quantity == Quantity::Latency { "ms" } else { "mJ" },
+                match quantity {
+                    Measured::Latency => "ms",
+                    Measured::Energy => "mJ",
+                },
             ),
             ..answer
         }
     }
+}
+
+/// A fitted model with what an answer has to know about it.
+#[derive(Default)]
+struct FitParts {
+    model: Option<Arc<dyn CostModel>>,
+    /// The same without its limit, where it is one of operators.
+    of_operators: Option<Arc<FittedModel>>,
+    /// Standard deviation of a whole network, as a fraction, where it is one of networks.
+    network_rel: Option<f64>,
+    /// Sums over operators of the networks that it was fitted to: the least and the largest.
+    sums: Option<[f64; 2]>,
 }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use network::memory::{flash, peak_memory};
 use network::op::Workload;
-use network::units::{Bytes, Macs, Params, Quantity};
+use network::units::{Bytes, Macs, Measured, Params, PerMeasured, Quantity};
 
 macro_rules! words {
     ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -159,14 +159,8 @@ impl CostSum {
     }
 }
 
-/// What one operator costs; a quantity that the target does not know is `None`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct OpCost {
-    /// In seconds.
-    pub latency: Option<Estimate>,
-    /// In joules.
-    pub energy: Option<Estimate>,
-}
+/// What one operator costs, in seconds and joules; a quantity that the target does not know is `None`.
+pub type OpCost = PerMeasured<Option<Estimate>>;
 
 /// What a whole network costs, with everything that must be printed beside the number.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -230,6 +224,14 @@ impl NetworkCost {
         }
     }
 
+    /// Energy or latency, if the target knows it.
+    pub fn measured(&self, quantity: Measured) -> Option<&CostValue> {
+        match quantity {
+            Measured::Energy => self.energy.as_ref(),
+            Measured::Latency => self.latency.as_ref(),
+        }
+    }
+
     /// The value of one quantity, in SI units or as a count.
     pub fn value(&self, quantity: Quantity) -> Option<f64> {
         match quantity {
@@ -244,11 +246,7 @@ impl NetworkCost {
 
     /// The standard deviation of one quantity; counts are exact.
     pub fn sigma(&self, quantity: Quantity) -> Option<f64> {
-        match quantity {
-            Quantity::Energy => self.energy.map(|cost| cost.sigma()),
-            Quantity::Latency => self.latency.map(|cost| cost.sigma()),
-            _ => Some(0.0),
-        }
+        quantity.measured().map_or(Some(0.0), |quantity| self.measured(quantity).map(CostValue::sigma))
     }
 }
 

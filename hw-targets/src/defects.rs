@@ -12,7 +12,7 @@ use crate::cost::Method;
 use crate::error::HwError;
 use crate::table::{Measurement, OpTable, Row};
 use crate::table_op::{TableKind, TableOp};
-use network::units::Quantity;
+use network::units::Measured;
 
 /// Largest number that is taken for an expand ratio where a width belongs.
 const MAX_RATIO: u32 = 10;
@@ -36,7 +36,7 @@ pub fn check(table: &OpTable, path: &Path) -> Result<Vec<String>, HwError> {
     copies(table, path, &mut warnings)?;
     scopes(table, path, &mut warnings)?;
     powers(table, path, &mut warnings)?;
-    for quantity in [Quantity::Latency, Quantity::Energy] {
+    for quantity in [Measured::Latency, Measured::Energy] {
         unit_slips(table, path, quantity)?;
         warnings.extend(spreads(table, quantity));
         warnings.extend(dear_pooling(table, quantity));
@@ -157,7 +157,7 @@ fn powers(table: &OpTable, path: &Path, warnings: &mut Vec<String>) -> Result<()
 }
 
 /// A value of another unit, or of another power of ten, stands out among operators of about the same work.
-fn unit_slips(table: &OpTable, path: &Path, quantity: Quantity) -> Result<(), HwError> {
+fn unit_slips(table: &OpTable, path: &Path, quantity: Measured) -> Result<(), HwError> {
     for kind in [TableKind::Conv, TableKind::MbConv, TableKind::AvgPool, TableKind::Linear] {
         let mut rows: Vec<(f64, f64, &Row)> = table
             .rows()
@@ -200,7 +200,7 @@ fn work(op: &TableOp) -> f64 {
     op.macs().0 as f64 + map(op.in_size, op.in_channels) + map(op.out_size, op.out_channels)
 }
 
-fn spreads(table: &OpTable, quantity: Quantity) -> Option<String> {
+fn spreads(table: &OpTable, quantity: Measured) -> Option<String> {
     let wide = |measured: &&Measurement| measured.std.is_some_and(|std| std > measured.value);
     let measured = table.rows().iter().filter_map(|row| row.measurement(quantity));
     let count = measured.filter(wide).count();
@@ -208,7 +208,7 @@ fn spreads(table: &OpTable, quantity: Quantity) -> Option<String> {
 }
 
 /// Pooling reads a map once, so it does not cost more than every convolution.
-fn dear_pooling(table: &OpTable, quantity: Quantity) -> Option<String> {
+fn dear_pooling(table: &OpTable, quantity: Measured) -> Option<String> {
     let of = |pools: bool| {
         let rows = table.rows().iter().filter(move |row| (row.key.op().kind == TableKind::AvgPool) == pools);
         let values = rows.filter_map(|row| Some((row.measurement(quantity)?.value, row)));
@@ -222,7 +222,7 @@ fn dear_pooling(table: &OpTable, quantity: Quantity) -> Option<String> {
 }
 
 /// Operators that differ in one size only, of which the larger costs less: more than 5 % and two deviations less.
-fn not_monotone(table: &OpTable, quantity: Quantity) -> Option<String> {
+fn not_monotone(table: &OpTable, quantity: Measured) -> Option<String> {
     type Size = (&'static str, fn(&mut TableOp) -> &mut u32);
     let sizes: [Size; 4] = [
         ("kernel", |op| &mut op.kernel),

@@ -3,7 +3,7 @@
 use crate::cost::Scope;
 use crate::table_op::TableOp;
 use crate::target::Target;
-use network::units::Quantity;
+use network::units::Measured;
 
 /// How many of the largest differences are kept.
 const LARGEST: usize = 5;
@@ -32,7 +32,7 @@ impl Pair {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
     /// The quantity.
-    pub quantity: Quantity,
+    pub quantity: Measured,
     /// What each target's number includes; energies of different scope are not the same thing.
     pub scopes: (Scope, Scope),
     /// Operators that both know.
@@ -51,7 +51,7 @@ pub struct Difference {
 
 /// Compares two targets in `quantity` over `ops` (with the input size of their network); `None` if either target does
 /// not know the quantity, or no operator is known to both.
-pub fn difference(a: &Target, b: &Target, quantity: Quantity, ops: &[(TableOp, u32)]) -> Option<Difference> {
+pub fn difference(a: &Target, b: &Target, quantity: Measured, ops: &[(TableOp, u32)]) -> Option<Difference> {
     let scopes = (a.provenance(quantity)?.1, b.provenance(quantity)?.1);
     let (mut pairs, mut alone) = (Vec::new(), (0, 0));
     for &(op, resolution) in ops {
@@ -108,10 +108,10 @@ mod tests {
         ops.extend(b.operators());
         ops.sort_unstable();
         ops.dedup();
-        let difference = difference(&a, &b, Quantity::Latency, &ops).unwrap();
+        let difference = difference(&a, &b, Measured::Latency, &ops).unwrap();
         assert_eq!((difference.shared, difference.alone), (7, (1, 3)));
         assert!((difference.median - 2.0).abs() < 1e-12);
         assert_eq!(difference.largest[0].op.out_channels, 3);
-        assert!(super::difference(&a, &b, Quantity::Energy, &ops).is_none());
+        assert!(super::difference(&a, &b, Measured::Energy, &ops).is_none());
     }
 }

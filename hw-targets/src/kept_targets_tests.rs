@@ -30,7 +30,7 @@ fn what_is_measured_here_is_given_as_it_will_be_found() {
     let given = home.library.add_measured("here", manifest, table.clone()).unwrap();
     let found = home.library.find("here").unwrap();
     let bits = |target: &Target| -> Vec<u64> {
-        (1..500).map(|at| target.cost_in(Quantity::Latency, &op(at).op(), 32).unwrap().value.to_bits()).collect()
+        (1..500).map(|at| target.cost_in(Measured::Latency, &op(at).op(), 32).unwrap().value.to_bits()).collect()
     };
     assert_eq!(bits(&given), bits(&found));
     // Some of them are not what was measured, to the last bit, or the test says nothing.
@@ -45,7 +45,7 @@ fn what_is_measured_here_is_given_as_it_will_be_found() {
     };
     let given = home.library.add_networks("here", (1..500).map(network).collect()).unwrap();
     let seconds = |networks: &Networks| -> Vec<f64> {
-        networks.rows().iter().map(|row| row.measurement(Quantity::Latency).unwrap().value).collect()
+        networks.rows().iter().map(|row| row.measurement(Measured::Latency).unwrap().value).collect()
     };
     assert_eq!(seconds(&given), seconds(&home.library.networks("here").unwrap()));
 }
@@ -71,8 +71,8 @@ fn a_derived_energy_is_corrected_once_whatever_the_order() {
     };
     near(of(&board), [3.0, 7.0]);
     let (latency, energy) = (correction(2.0, 0.5, 30), correction(3.0, -1.0, 30));
-    let (of_latency, of_energy) = ((Quantity::Latency, latency), (Quantity::Energy, energy));
-    let keep = |target: &Target, corrections: &[(Quantity, Correction)]| {
+    let (of_latency, of_energy) = ((Measured::Latency, latency), (Measured::Energy, energy));
+    let keep = |target: &Target, corrections: &[(Measured, Correction)]| {
         home.library.keep_corrected(target, "kept", corrections).unwrap();
         home.library.find("kept").unwrap()
     };
@@ -97,14 +97,14 @@ fn grade_a_lasts_as_long_as_what_it_stands_on() {
     let home = home();
     fs::write(home.path("board.csv"), TABLE).unwrap();
     let board = home.library.add(&home.path("board.csv"), "board", None).unwrap();
-    let grade = |target: &Target| target.provenance(Quantity::Latency).unwrap().2;
+    let grade = |target: &Target| target.provenance(Measured::Latency).unwrap().2;
     let of_network = |target: &Target, network: &Workload| {
         let mut sum = CostSum::default();
-        network.ops.iter().for_each(|op| sum.add(&target.cost_in(Quantity::Latency, op, 32).unwrap()));
-        target.value_of(Quantity::Latency, &sum).unwrap().grade
+        network.ops.iter().for_each(|op| sum.add(&target.cost_in(Measured::Latency, op, 32).unwrap()));
+        target.value_of(Measured::Latency, &sum).unwrap().grade
     };
     let keep = |target: &Target, correction: Correction| {
-        home.library.keep_corrected(target, "kept", &[(Quantity::Latency, correction)]).unwrap()
+        home.library.keep_corrected(target, "kept", &[(Measured::Latency, correction)]).unwrap()
     };
     assert_eq!(grade(&board), Grade::B);
     let validated = keep(&board, correction(1.1, 0.0, 30));
@@ -116,7 +116,7 @@ fn grade_a_lasts_as_long_as_what_it_stands_on() {
     // Operators that a model answers for later were in none of those networks.
     let pixel3 = home.library.find("pixel3").unwrap();
     let model = pixel3.manifest().latency.as_ref().unwrap().fitted.clone().unwrap();
-    let fitted = home.library.keep_fitted(&validated, "fitted", &[(Quantity::Latency, model)]).unwrap();
+    let fitted = home.library.keep_fitted(&validated, "fitted", &[(Measured::Latency, model)]).unwrap();
     let mut network = network();
     assert_eq!(of_network(&fitted, &network), Grade::A);
     change(&mut network, 0, |op| op.out_channels = 16);
@@ -132,11 +132,11 @@ fn a_fit_beside_its_table_counts_each_measurement_once() {
     fs::write(home.path("board.csv"), TABLE).unwrap();
     let board = home.library.add(&home.path("board.csv"), "board", None).unwrap();
     let model = home.library.find("pixel3").unwrap().manifest().latency.as_ref().unwrap().fitted.clone().unwrap();
-    let fitted = home.library.keep_fitted(&board, "fitted", &[(Quantity::Latency, model)]).unwrap();
-    assert_eq!(fitted.standing(Quantity::Latency).unwrap().operators, 2);
+    let fitted = home.library.keep_fitted(&board, "fitted", &[(Measured::Latency, model)]).unwrap();
+    assert_eq!(fitted.standing(Measured::Latency).unwrap().operators, 2);
     let vim4 = home.library.find("khadas-vim4").unwrap();
-    let corrected = home.library.keep_corrected(&vim4, "kept", &[(Quantity::Latency, correction(1.0, 0.0, 30))]);
-    assert_eq!(corrected.unwrap().standing(Quantity::Latency).unwrap().networks, 38);
+    let corrected = home.library.keep_corrected(&vim4, "kept", &[(Measured::Latency, correction(1.0, 0.0, 30))]);
+    assert_eq!(corrected.unwrap().standing(Measured::Latency).unwrap().networks, 38);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_correction_that_leaves_nothing_is_an_error() {
     let home = home();
     fs::write(home.path("board.csv"), TABLE).unwrap();
     let board = home.library.add(&home.path("board.csv"), "board", None).unwrap();
-    let kept = home.library.keep_corrected(&board, "kept", &[(Quantity::Latency, correction(1.0, -4.0, 5))]).unwrap();
+    let kept = home.library.keep_corrected(&board, "kept", &[(Measured::Latency, correction(1.0, -4.0, 5))]).unwrap();
     let error = kept.cost_of(&network()).unwrap_err();
     assert_eq!(error.kind().exit_code(), 3);
     assert!(error.to_string().contains("latency") && error.hint().unwrap().contains("correction"), "{error}");
@@ -181,7 +181,7 @@ fn a_target_is_replaced_whole() {
     // The new table does not touch the one in use before the manifest names it.
     add();
     assert_eq!(files(), ["table-2.csv", "target.yaml"]);
-    home.library.keep_corrected(&board, "board", &[(Quantity::Latency, correction(2.0, 0.0, 5))]).unwrap();
+    home.library.keep_corrected(&board, "board", &[(Measured::Latency, correction(2.0, 0.0, 5))]).unwrap();
     assert_eq!(files(), ["table.csv", "target.yaml"]);
     let mut manifest = home.library.find("khadas-vim4").unwrap().manifest().clone();
     manifest.notes.clear();

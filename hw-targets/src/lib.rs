@@ -2,12 +2,12 @@
 //!
 //! ```
 //! use hw_targets::library::TargetLibrary;
-//! use network::units::{Joules, Quantity};
+//! use network::units::{Joules, Measured};
 //!
 //! let pixel3 = TargetLibrary::new(None).find("pixel3")?;
 //! let budget: Joules = "50mJ".parse()?;
 //! assert_eq!(pixel3.latency_equivalent(budget).unwrap().to_string(), "41.7 ms");
-//! println!("{}", pixel3.explanation(Quantity::Energy).unwrap());
+//! println!("{}", pixel3.explanation(Measured::Energy).unwrap());
 //! # Ok::<(), hw_targets::error::HwError>(())
 //! ```
 //!
@@ -23,16 +23,13 @@ pub mod cost;
 pub mod defects;
 pub mod diff;
 pub mod error;
-mod fitted_file;
 pub mod import;
 pub mod library;
 #[cfg(test)]
 mod malformed_tests;
 pub mod manifest;
 pub mod model;
-mod network_fit_file;
 pub mod networks;
-mod per_mac_file;
 mod rounding;
 pub mod schema;
 pub mod table;

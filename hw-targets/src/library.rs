@@ -16,7 +16,7 @@ use crate::manifest::{Correction, FittedEntry, Manifest, TABLE_SCHEMA, TARGET_SC
 use crate::networks::{MeasuredNetwork, Networks};
 use crate::table::OpTable;
 use crate::target::Target;
-use network::units::Quantity;
+use network::units::Measured;
 use storage::names::nearest;
 
 /// Shipped targets: name and YAML. `scripts/refit` makes those with coefficients from published
@@ -229,10 +229,10 @@ impl TargetLibrary {
         &self,
         target: &Target,
         name: &str,
-        corrections: &[(Quantity, Correction)],
+        corrections: &[(Measured, Correction)],
     ) -> Result<Target, HwError> {
         let mut manifest = target.manifest().clone();
-        let latency = target.manifest().entry(Quantity::Latency).and_then(|entry| entry.correction);
+        let latency = target.manifest().entry(Measured::Latency).and_then(|entry| entry.correction);
         for (quantity, correction) in corrections {
             let entry = manifest.entry_mut(*quantity);
             // An energy that follows a corrected latency has that correction in it, and from now on one of its own.
@@ -261,12 +261,12 @@ impl TargetLibrary {
         &self,
         target: &Target,
         name: &str,
-        models: &[(Quantity, FittedEntry)],
+        models: &[(Measured, FittedEntry)],
     ) -> Result<Target, HwError> {
         let mut manifest = target.manifest().clone();
         for (quantity, model) in models {
             let entry = manifest.entry_mut(*quantity);
-            (entry.fitted, entry.network_fit, entry.per_mac) = (Some(model.clone()), None, None);
+            entry.set_fitted(model.clone());
         }
         self.keep_described(name, manifest, target.table())
     }

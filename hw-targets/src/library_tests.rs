@@ -87,7 +87,7 @@ fn a_table_becomes_a_target_of_that_name() {
     assert!((energy.value - 5e-3).abs() < 1e-12);
     assert_eq!((energy.method, energy.scope, energy.grade), (Method::MeasuredRail, Scope::BoardDc, Grade::B));
     assert!(!energy.fitted);
-    assert_eq!(target.constant(Quantity::Latency), 0.5e-3);
+    assert_eq!(target.constant(Measured::Latency), 0.5e-3);
     assert_eq!(target.latency_equivalent(Joules(1.0)), None);
     assert_eq!(target.manifest().device.as_deref(), Some("My board"));
     assert_eq!(target.default_bundle_for("mcu-cifar"), Some("mcu-cifar"));
@@ -129,7 +129,7 @@ fn energy_may_be_derived_from_a_users_latency() {
     assert_eq!((energy.method, energy.scope, energy.grade), (Method::DerivedPower, Scope::WallAc, Grade::C));
     assert_eq!(energy.factor, Some(1.8));
     assert_eq!(target.latency_equivalent(Joules(1.0)).unwrap().0, 0.5);
-    assert_eq!(target.explanation(Quantity::Energy), Some("energy = latency × 2 W"));
+    assert_eq!(target.explanation(Measured::Energy), Some("energy = latency × 2 W"));
 }
 
 #[test]
@@ -173,10 +173,10 @@ fn a_fitted_model_answers_for_what_the_table_lacks() {
     manifest.write(&home.path("board.yaml")).unwrap();
     let target = home.add().unwrap();
     let mut network = network();
-    let measured = target.cost_in(Quantity::Latency, &network.ops[0], 32).unwrap();
+    let measured = target.cost_in(Measured::Latency, &network.ops[0], 32).unwrap();
     assert!(!measured.fitted && (measured.value - 2e-3).abs() < 1e-15);
     change(&mut network, 0, |op| op.in_channels = 4);
-    let fitted = target.cost_in(Quantity::Latency, &network.ops[0], 32).unwrap();
+    let fitted = target.cost_in(Measured::Latency, &network.ops[0], 32).unwrap();
     assert!(fitted.fitted && fitted.outside && fitted.value > 0.0);
 }
 
@@ -194,7 +194,7 @@ fn a_limit_on_extrapolation_is_read_kept_and_lifted() {
     };
     // The stem has 3 input channels in the fit: 12 are two doublings, 48 are four.
     let stem = |in_channels| TableOp { in_channels, ..TableOp::of(&network().ops[0]).unwrap() }.op();
-    let ask = |target: &Target, in_channels| target.cost_in(Quantity::Latency, &stem(in_channels), 32);
+    let ask = |target: &Target, in_channels| target.cost_in(Measured::Latency, &stem(in_channels), 32);
     let own = with(Some(1.5)).unwrap();
     let error = ask(&own, 12).unwrap_err();
     assert_eq!(error.kind().exit_code(), 3);
@@ -222,13 +222,13 @@ fn a_limit_on_extrapolation_is_read_kept_and_lifted() {
     let shipped = home.library.find("pixel3").unwrap();
     assert!(
         shipped
-            .cost_in(Quantity::Energy, &stem(48), 32)
+            .cost_in(Measured::Energy, &stem(48), 32)
             .unwrap_err()
             .hint()
             .unwrap()
             .contains("input channels (48) lie")
     );
-    assert!(shipped.extrapolating().cost_in(Quantity::Energy, &stem(48), 32).is_ok());
+    assert!(shipped.extrapolating().cost_in(Measured::Energy, &stem(48), 32).is_ok());
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn shipped_targets_say_what_they_are() {
         assert_eq!(target.name(), name);
         assert!(target.manifest().source.is_some() && target.manifest().licence.is_some(), "{name}");
         if target.manifest().energy.as_ref().is_some_and(|energy| energy.per_mac.is_some()) {
-            let [energy, latency] = [Quantity::Energy, Quantity::Latency].map(|quantity| target.provenance(quantity));
+            let [energy, latency] = Measured::ALL.map(|quantity| target.provenance(quantity));
             assert_eq!(energy, Some((Method::Fitted, Scope::Chip, Grade::C)), "{name}");
             assert_eq!(latency, Some((Method::Fitted, Scope::Inference, Grade::C)), "{name}");
         } else if target.capacity(Quantity::Flash).is_some() {
@@ -263,15 +263,15 @@ fn shipped_targets_say_what_they_are() {
         } else if name == "eyeriss" {
             let counted = (Method::Simulated, Scope::ChipAndDram, Grade::D);
             assert_eq!(
-                (target.provenance(Quantity::Latency), target.provenance(Quantity::Energy)),
+                (target.provenance(Measured::Latency), target.provenance(Measured::Energy)),
                 (None, Some(counted))
             );
         } else {
             assert_eq!(target.default_bundles()[0].space, "fbnet-cifar");
-            assert_eq!(target.provenance(Quantity::Latency), Some((Method::Fitted, Scope::Inference, Grade::C)));
+            assert_eq!(target.provenance(Measured::Latency), Some((Method::Fitted, Scope::Inference, Grade::C)));
         }
     }
-    let explanation = |name: &str| library.find(name).unwrap().explanation(Quantity::Energy).unwrap().to_string();
+    let explanation = |name: &str| library.find(name).unwrap().explanation(Measured::Energy).unwrap().to_string();
     assert!(explanation("pixel3").ends_with("energy = latency × 1.2 W (vendor CPU power profile), factor ×/÷ 1.6"));
     assert!(explanation("jetson-tx2").contains("rail"));
 }
@@ -329,8 +329,8 @@ fn an_accelerator_is_named_by_an_energy_alone() {
         home.library.find(path.to_str().unwrap())
     };
     let own = read("energy: {accelerator: eyeriss}").unwrap();
-    assert_eq!(own.provenance(Quantity::Energy), Some((Method::Simulated, Scope::ChipAndDram, Grade::D)));
-    assert!(own.explanation(Quantity::Energy).unwrap().contains("4.400 pJ"));
+    assert_eq!(own.provenance(Measured::Energy), Some((Method::Simulated, Scope::ChipAndDram, Grade::D)));
+    assert!(own.explanation(Measured::Energy).unwrap().contains("4.400 pJ"));
     for (entry, word) in [
         ("energy: {accelerator: eyeris}", "eyeriss-isca16"),
         ("energy: {accelerator: eyeriss-isca16}", "unit_pJ"),
@@ -359,7 +359,7 @@ fn an_accelerator_of_ones_own_is_found_beside_the_file_and_kept_with_it() {
     let target = home.library.find(own.to_str().unwrap()).unwrap();
     let energy = target.cost_of(&network()).unwrap().energy.unwrap();
     assert_eq!((energy.method, energy.scope, energy.grade), (Method::Simulated, Scope::Chip, Grade::D));
-    assert!(target.explanation(Quantity::Energy).unwrap().starts_with("energy counted on mine, 2.000 pJ"));
+    assert!(target.explanation(Measured::Energy).unwrap().starts_with("energy counted on mine, 2.000 pJ"));
     // What is counted is joules of one's own unit.
     let dearer = home.path("chips/dearer.yaml");
     fs::write(&dearer, ACCELERATOR.replace("unit_pJ: 2", "unit_pJ: 6")).unwrap();
@@ -370,7 +370,7 @@ fn an_accelerator_of_ones_own_is_found_beside_the_file_and_kept_with_it() {
 
     // Kept as one's own, with a correction or beside a table of latencies, it needs the file no more.
     let correction = Correction { scale: 2.0, offset: 0.0, networks: 5, mape: 0.01 };
-    home.library.keep_corrected(&target, "kept", &[(Quantity::Energy, correction)]).unwrap();
+    home.library.keep_corrected(&target, "kept", &[(Measured::Energy, correction)]).unwrap();
     let latencies: String =
         TABLE.lines().map(|line| format!("{}\n", line.split(',').take(17).collect::<Vec<_>>().join(","))).collect();
     fs::write(home.path("board.csv"), latencies).unwrap();

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::cells::{Cells, Line, check_conditions, csv_cells, read_text};
 use crate::error::{HwError, Place};
 use crate::table::Measurement;
-use network::units::Quantity;
+use network::units::Measured;
 use storage::atomic::write_atomically;
 
 const COLUMNS: [&str; 10] = [
@@ -46,11 +46,10 @@ pub struct MeasuredNetwork {
 
 impl MeasuredNetwork {
     /// The measured number of `quantity`, in SI units.
-    pub fn measurement(&self, quantity: Quantity) -> Option<&Measurement> {
+    pub fn measurement(&self, quantity: Measured) -> Option<&Measurement> {
         match quantity {
-            Quantity::Latency => self.latency.as_ref(),
-            Quantity::Energy => self.energy.as_ref(),
-            _ => None,
+            Measured::Latency => self.latency.as_ref(),
+            Measured::Energy => self.energy.as_ref(),
         }
     }
 }

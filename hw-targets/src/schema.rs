@@ -226,8 +226,11 @@ mod tests {
     /// In the reader's words, so that a new alias cannot be forgotten.
     #[test]
     fn other_names_of_fields_are_accepted_as_the_reader_does() {
-        let aliases: Vec<&str> =
-            include_str!("manifest.rs").split("alias = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let aliases: Vec<&str> = include_str!("manifest/mod.rs")
+            .split("alias = \"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
         assert_eq!(
             aliases,
             ["schema_version", "device_id", "device_name", "power_mode", "thermal", "source_url", "license"]

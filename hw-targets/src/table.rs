@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::cost::{Method, Scope, Statistic};
 use crate::error::{HwError, Place};
 use crate::table_op::TableOp;
-use network::units::Quantity;
+use network::units::Measured;
 
 /// What a row is found by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -135,7 +135,7 @@ impl OpTable {
     }
 
     /// Whether any row has a value of `quantity`.
-    pub fn has(&self, quantity: Quantity) -> bool {
+    pub fn has(&self, quantity: Measured) -> bool {
         self.rows.iter().any(|row| row.measurement(quantity).is_some())
     }
 
@@ -195,7 +195,7 @@ impl OpTable {
 
 /// Operators and values in SI units of one quantity of a table. FBNet's skips are left out: elastic spaces have none,
 /// and a copy of a map obeys other laws than the operators that the classes of a fit are made of.
-pub fn measured(table: &OpTable, quantity: Quantity, keep: impl Fn(&TableOp) -> bool) -> Vec<(TableOp, f64)> {
+pub fn measured(table: &OpTable, quantity: Measured, keep: impl Fn(&TableOp) -> bool) -> Vec<(TableOp, f64)> {
     let is_skip = |row: &&Row| row.source_key.as_deref().is_some_and(|key| key.starts_with("Skip_"));
     let rows = table.rows().iter().filter(|row| keep(row.key.op()) && !is_skip(row));
     rows.filter_map(|row| Some((*row.key.op(), row.measurement(quantity)?.value))).collect()
@@ -203,11 +203,10 @@ pub fn measured(table: &OpTable, quantity: Quantity, keep: impl Fn(&TableOp) -> 
 
 impl Row {
     /// The measured number of `quantity`, in SI units.
-    pub fn measurement(&self, quantity: Quantity) -> Option<&Measurement> {
+    pub fn measurement(&self, quantity: Measured) -> Option<&Measurement> {
         match quantity {
-            Quantity::Latency => self.latency.as_ref(),
-            Quantity::Energy => self.energy.as_ref(),
-            _ => None,
+            Measured::Latency => self.latency.as_ref(),
+            Measured::Energy => self.energy.as_ref(),
         }
     }
 }

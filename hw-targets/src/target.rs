@@ -8,16 +8,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::answer::{Answer, Answers, UNSTATED_COMMON_REL};
+use crate::answer::{Answer, Answers};
 use crate::cost::{CostSum, CostValue, Estimate, Grade, Method, NetworkCost, OpCost, Scope};
 use crate::error::HwError;
-use crate::manifest::{DefaultBundle, FittedEntry, Manifest};
+use crate::manifest::{DefaultBundle, Manifest};
 use crate::model::FittedModel;
-use crate::model::features::OpClass;
 use crate::table::OpTable;
 use crate::table_op::TableOp;
 use network::op::{Op, Workload};
-use network::units::{Bytes, Joules, Quantity, Seconds};
+use network::units::{Bytes, Joules, Measured, PerMeasured, Quantity, Seconds};
 
 /// A device that can say what an operator costs.
 #[derive(Clone, Debug)]
@@ -26,8 +25,7 @@ pub struct Target {
     manifest: Manifest,
     table: Option<Arc<OpTable>>,
     bundles: Vec<DefaultBundle>,
-    latency: Option<Answer>,
-    energy: Option<Answer>,
+    answers: PerMeasured<Option<Answer>>,
     sram: Option<Bytes>,
     flash: Option<Bytes>,
     watts: Option<f64>,
@@ -69,11 +67,10 @@ impl Target {
         let notes = table.as_ref().map(|table| table.notes().to_vec()).unwrap_or_default();
         let table = table.map(Arc::new);
         let build = Answers { manifest: &manifest, table: table.as_ref(), path };
-        let latency = build.latency()?;
-        let energy = build.energy()?;
+        let answers = PerMeasured { latency: build.latency()?, energy: build.energy()? };
         let sram = build.memory("sram", manifest.sram.as_deref())?;
         let flash = build.memory("flash", manifest.flash.as_deref())?;
-        if latency.is_none() && energy.is_none() && sram.is_none() && flash.is_none() {
+        if answers.latency.is_none() && answers.energy.is_none() && sram.is_none() && flash.is_none() {
             return Err(HwError::BadField {
                 path: path.to_path_buf(),
                 field: "table".to_string(),
@@ -94,8 +91,7 @@ impl Target {
             manifest,
             table,
             bundles,
-            latency,
-            energy,
+            answers,
             sram,
             flash,
             watts,
@@ -143,7 +139,7 @@ impl Target {
     /// This target answering for operators however far outside of what its models were fitted to, their errors growing with
     /// the distance; without fitted models nothing changes.
     pub fn extrapolating(mut self) -> Self {
-        for answer in [&mut self.latency, &mut self.energy].into_iter().flatten() {
+        for answer in [&mut self.answers.latency, &mut self.answers.energy].into_iter().flatten() {
             if let Some(lifted) = answer.model.without_limit() {
                 answer.model = lifted;
             }
@@ -152,20 +148,8 @@ impl Target {
     }
 
     /// The model of `quantity` fitted to operators that its file states, if it does.
-    ///
-    /// # Errors
-    /// None for a target, whose models were read when it was made.
-    pub fn fitted_model(&self, quantity: Quantity) -> Result<Option<FittedModel>, HwError> {
-        let entry = match quantity {
-            Quantity::Latency => self.manifest.latency.as_ref(),
-            Quantity::Energy => self.manifest.energy.as_ref(),
-            _ => None,
-        };
-        let fitted = entry.and_then(|entry| Some((entry.fitted.as_ref()?, entry.common_rel)));
-        let model = |(fitted, common_rel): (&FittedEntry, Option<f64>)| {
-            fitted.model(Path::new(&self.name), quantity.name(), common_rel.unwrap_or(UNSTATED_COMMON_REL))
-        };
-        fitted.map(model).transpose()
+    pub fn fitted_model(&self, quantity: Measured) -> Option<&FittedModel> {
+        self.answer(quantity)?.fitted.as_deref()
     }
 
     /// Bundles to use when none is named, the preferred one first; never empty.
@@ -185,11 +169,7 @@ impl Target {
 
     /// Whether it can answer `quantity`.
     pub fn knows(&self, quantity: Quantity) -> bool {
-        match quantity {
-            Quantity::Latency => self.latency.is_some(),
-            Quantity::Energy => self.energy.is_some(),
-            _ => true,
-        }
+        quantity.measured().is_none_or(|quantity| self.answers[quantity].is_some())
     }
 
     /// How much of `quantity` the device has for a network, in bytes: its flash, and its SRAM for peak memory. `None`
@@ -202,26 +182,31 @@ impl Target {
         }
     }
 
+    fn answer_of(&self, quantity: Measured) -> Result<&Answer, HwError> {
+        self.answer(quantity).ok_or_else(|| self.unknown(quantity.into()))
+    }
+
     /// Refuses a quantity that it cannot answer.
     ///
     /// # Errors
     /// [`HwError::UnknownQuantity`], naming those it knows.
     pub fn require(&self, quantity: Quantity) -> Result<(), HwError> {
-        if self.knows(quantity) {
-            return Ok(());
-        }
+        if self.knows(quantity) { Ok(()) } else { Err(self.unknown(quantity)) }
+    }
+
+    fn unknown(&self, quantity: Quantity) -> HwError {
         let known: Vec<&str> = self.known().into_iter().map(Quantity::name).collect();
         let known = match known.split_last() {
             Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
             _ => known.concat(),
         };
-        Err(HwError::UnknownQuantity { target: self.name.clone(), quantity, known })
+        HwError::UnknownQuantity { target: self.name.clone(), quantity, known }
     }
 
     /// Input sizes of networks that its tables are limited to; `None` = any.
     pub fn network_resolutions(&self) -> Option<Vec<u32>> {
         let sizes = |answer: &Option<Answer>| answer.as_ref().and_then(|answer| answer.model.network_resolutions());
-        match (sizes(&self.latency), sizes(&self.energy)) {
+        match (sizes(&self.answers.latency), sizes(&self.answers.energy)) {
             (Some(a), Some(b)) => Some(a.into_iter().filter(|size| b.contains(size)).collect()),
             (a, b) => a.or(b),
         }
@@ -229,60 +214,33 @@ impl Target {
 
     /// One sentence on how `quantity` is answered, to be printed with the number; `None` for counts and quantities it
     /// does not know.
-    pub fn explanation(&self, quantity: Quantity) -> Option<&str> {
+    pub fn explanation(&self, quantity: Measured) -> Option<&str> {
         self.answer(quantity).map(|answer| answer.explanation.as_str())
     }
 
     /// Method, scope and grade of `quantity`, without a number.
-    pub fn provenance(&self, quantity: Quantity) -> Option<(Method, Scope, Grade)> {
+    pub fn provenance(&self, quantity: Measured) -> Option<(Method, Scope, Grade)> {
         self.answer(quantity).map(|answer| (answer.method, answer.scope, answer.grade))
     }
 
     /// Where the numbers of `quantity` come from and how far they may be off, without a number.
-    pub fn standing(&self, quantity: Quantity) -> Option<Standing> {
+    pub fn standing(&self, quantity: Measured) -> Option<Standing> {
         let answer = self.answer(quantity)?;
-        let entry = self.manifest.entry(quantity);
-        let fitted = entry.and_then(|entry| entry.fitted.as_ref());
-        let network_fit = entry.and_then(|entry| entry.network_fit.as_ref());
-        let per_mac = entry.and_then(|entry| entry.per_mac.as_ref());
-        let correction = entry.and_then(|entry| entry.correction);
-        let derived = entry.and_then(|entry| entry.power_w).is_some();
-        let tabled = self.table.iter().flat_map(|table| table.rows()).filter(|row| row.measurement(quantity).is_some());
-        let fitted_rows = fitted.iter().flat_map(|fit| fit.classes.values()).map(|class| class.rows).sum();
-        // A model beside a table is most often fitted to that table.
-        let operators = Some(tabled.count()).filter(|rows| *rows > 0).unwrap_or(fitted_rows);
-        let networks = network_fit.map(|fit| fit.networks).or(per_mac.map(|fit| fit.left_out.len()));
-        // Those that it is corrected on may be those that it was fitted to.
-        let networks = networks.unwrap_or(0).max(correction.map_or(0, |correction| correction.networks));
-        let block = fitted.and_then(|fit| fit.classes.get(OpClass::Block.name())).and_then(|class| class.loo_mape);
-        let left_out = network_fit.map(|fit| fit.loo_mape).or(per_mac.map(|fit| fit.loo_mape)).or(block);
-        let own = Standing {
+        Some(Standing {
             method: answer.method,
             basis: answer.basis,
             scope: answer.scope,
             grade: answer.grade,
             common_rel: answer.common_rel,
             factor: answer.factor,
-            operators,
-            networks,
-            left_out,
-        };
-        // What an energy is derived from is what the latency stands on.
-        let latency = if derived { self.standing(Quantity::Latency) } else { None };
-        Some(latency.map_or(own, |latency| Standing {
-            operators: latency.operators,
-            networks: networks.max(latency.networks),
-            left_out: latency.left_out,
-            ..own
-        }))
+            operators: answer.evidence.operators,
+            networks: answer.evidence.networks,
+            left_out: answer.evidence.left_out,
+        })
     }
 
-    fn answer(&self, quantity: Quantity) -> Option<&Answer> {
-        match quantity {
-            Quantity::Latency => self.latency.as_ref(),
-            Quantity::Energy => self.energy.as_ref(),
-            _ => None,
-        }
+    fn answer(&self, quantity: Measured) -> Option<&Answer> {
+        self.answers[quantity].as_ref()
     }
 
     /// What `op` costs inside a network of input size `network_resolution`, in every quantity the target knows.
@@ -290,25 +248,22 @@ impl Target {
     /// # Errors
     /// [`HwError::MissingOperator`] if a quantity that it knows is not covered for this operator; never a zero.
     pub fn cost(&self, op: &Op, network_resolution: u32) -> Result<OpCost, HwError> {
-        let of = |quantity| self.knows(quantity).then(|| self.cost_in(quantity, op, network_resolution)).transpose();
-        Ok(OpCost { latency: of(Quantity::Latency)?, energy: of(Quantity::Energy)? })
+        OpCost::try_from_fn(|quantity| {
+            let is_known = self.answer(quantity).is_some();
+            is_known.then(|| self.cost_in(quantity, op, network_resolution)).transpose()
+        })
     }
 
-    /// What `op` costs in one quantity, in SI units; counts are exact, and memory is that of the operator alone.
+    /// What `op` costs in one quantity, in SI units.
     ///
     /// # Errors
     /// [`HwError::UnknownQuantity`] and [`HwError::MissingOperator`].
-    pub fn cost_in(&self, quantity: Quantity, op: &Op, network_resolution: u32) -> Result<Estimate, HwError> {
-        self.require(quantity)?;
-        let exact = |value: f64| Estimate { value, std: 0.0, common_rel: 0.0, fitted: false, outside: false };
-        let Some(answer) = self.answer(quantity) else {
-            let alone = NetworkCost::exact(&Workload { resolution: network_resolution, ops: vec![op.clone()] });
-            return Ok(exact(alone.value(quantity).unwrap_or(0.0)));
-        };
+    pub fn cost_in(&self, quantity: Measured, op: &Op, network_resolution: u32) -> Result<Estimate, HwError> {
+        let answer = self.answer_of(quantity)?;
         let one = |op: &Op| {
             answer.model.cost(op, network_resolution).map_err(|uncovered| HwError::MissingOperator {
                 target: self.name.clone(),
-                quantity,
+                quantity: quantity.into(),
                 op: op.to_string(),
                 resolution: network_resolution,
                 near: uncovered.near,
@@ -328,24 +283,22 @@ impl Target {
         })
     }
 
-    /// What every network pays on top of its operators, in SI units; 0 for counts.
-    pub fn constant(&self, quantity: Quantity) -> f64 {
+    /// What every network pays on top of its operators, in SI units; 0 for what the target does not know.
+    pub fn constant(&self, quantity: Measured) -> f64 {
         self.answer(quantity).map_or(0.0, |answer| answer.constant)
     }
 
     /// The whole network's cost in `quantity` out of the sum over its operators; the constant is added here.
     ///
     /// # Errors
-    /// [`HwError::NoCost`] where that is not above zero, which a correction can bring about.
-    ///
-    /// # Panics
-    /// For counts and quantities that the target does not know, which have no sums of estimates.
-    pub fn value_of(&self, quantity: Quantity, sum: &CostSum) -> Result<CostValue, HwError> {
-        let answer = self.answer(quantity).unwrap_or_else(|| panic!("{} has no sums of {quantity}", self.name));
+    /// [`HwError::NoCost`] where that is not above zero, which a correction can bring about;
+    /// [`HwError::UnknownQuantity`].
+    pub fn value_of(&self, quantity: Measured, sum: &CostSum) -> Result<CostValue, HwError> {
+        let answer = self.answer_of(quantity)?;
         let value = sum.value + answer.constant;
         if !(value.is_finite() && value > 0.0) {
             let (target, value) = (self.name.clone(), quantity.format(value));
-            return Err(HwError::NoCost { target, quantity, value });
+            return Err(HwError::NoCost { target, quantity: quantity.into(), value });
         }
         let common = sum.common + answer.common_rel * answer.constant;
         // As with shapes outside their range: twice the error more for each doubling.
@@ -375,18 +328,19 @@ impl Target {
     /// # Errors
     /// [`HwError::MissingOperator`], as [`Target::cost`]; [`HwError::NoCost`].
     pub fn cost_of(&self, workload: &Workload) -> Result<NetworkCost, HwError> {
-        let mut sums = [CostSum::default(); 2];
+        let mut sums = PerMeasured::<CostSum>::default();
         for op in &workload.ops {
             let cost = self.cost(op, workload.resolution)?;
-            cost.latency.iter().for_each(|estimate| sums[0].add(estimate));
-            cost.energy.iter().for_each(|estimate| sums[1].add(estimate));
+            for quantity in Measured::ALL {
+                cost[quantity].iter().for_each(|estimate| sums[quantity].add(estimate));
+            }
         }
-        let whole = |quantity, sum| self.knows(quantity).then(|| self.value_of(quantity, sum)).transpose();
-        Ok(NetworkCost {
-            latency: whole(Quantity::Latency, &sums[0])?,
-            energy: whole(Quantity::Energy, &sums[1])?,
-            ..NetworkCost::exact(workload)
-        })
+        let whole = |quantity| {
+            let is_known = self.answer(quantity).is_some();
+            is_known.then(|| self.value_of(quantity, &sums[quantity])).transpose()
+        };
+        let PerMeasured { energy, latency } = PerMeasured::try_from_fn(whole)?;
+        Ok(NetworkCost { energy, latency, ..NetworkCost::exact(workload) })
     }
 
     /// The power that energy is derived with, in watts, if it is derived from latency.
@@ -403,11 +357,11 @@ impl Target {
             correction.map(|correction| (correction.scale, correction.offset * 1e-3))
         };
         let constant = self.manifest.const_energy_mj.unwrap_or(0.0) * 1e-3;
-        Some(Seconds(match line(Quantity::Energy) {
+        Some(Seconds(match line(Measured::Energy) {
             None => (energy.0 - constant) / watts,
             Some((scale, offset)) => {
                 let uncorrected = ((energy.0 - offset) / scale - constant) / watts;
-                let (scale, offset) = line(Quantity::Latency).unwrap_or((1.0, 0.0));
+                let (scale, offset) = line(Measured::Latency).unwrap_or((1.0, 0.0));
                 scale * uncorrected + offset
             }
         }))

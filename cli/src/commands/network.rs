@@ -6,7 +6,7 @@ use experiments::{networks, target};
 use hw_targets::cost::NetworkCost;
 use network::memory::flash;
 use network::shape::{NetworkShape, Source};
-use network::units::{Bytes, Quantity};
+use network::units::{Bytes, Measured, Quantity};
 use serde_json::{Value, json};
 
 use crate::args::NetworkCommand;
@@ -40,7 +40,7 @@ pub(crate) fn run(command: NetworkCommand, output: &mut Output) -> Result<()> {
             for quantity in target.known() {
                 output.line(format!("{:12} {}", quantity.name(), value(&cost, quantity)))?;
             }
-            for quantity in [Quantity::Energy, Quantity::Latency] {
+            for quantity in Measured::ALL {
                 if let Some(words) = target.explanation(quantity) {
                     output.say(words);
                 }

@@ -85,10 +85,8 @@ fn near_front(args: &FrontArgs, count: usize, seed: u64) -> Result<NearFront, Er
     });
     match &target {
         Some(target) => target.require(quantity)?,
-        None if matches!(quantity, Quantity::Energy | Quantity::Latency) => {
-            return Err(Error::NeedsTarget { quantity });
-        }
-        None => {}
+        None if quantity.is_exact() => {}
+        None => return Err(Error::NeedsTarget { quantity }),
     }
     let range = match (&args.from, &args.to) {
         (Some(from), Some(to)) => {

@@ -10,7 +10,7 @@ use experiments::search::plan::{SearchPlan, SearchRequest, Weights};
 use experiments::search::report::{AdditivePart, FoundSubnet, SearchHeader, SearchReport};
 use hw_targets::cost::{CostValue, Method, Scope};
 use hw_targets::target::Target;
-use network::units::{Bytes, Joules, Quantity};
+use network::units::{Bytes, Joules, Measured, Quantity};
 use search::arch::ArchSpec;
 use search::nsga2::Objective;
 
@@ -82,8 +82,8 @@ fn run_each(args: &SearchArgs, stop: &AtomicBool, output: &mut Output) -> Result
 
 /// What was found for one of several targets, as a row.
 fn row_of(target: &str, header: &SearchHeader, found: &FoundSubnet) -> Vec<String> {
-    let device = |quantity: Quantity, cost: &Option<CostValue>| {
-        cost.as_ref().map_or("not known".to_owned(), |cost| quantity.format(cost.value))
+    let device = |quantity: Measured| {
+        found.cost.measured(quantity).map_or("not known".to_owned(), |cost| quantity.format(cost.value))
     };
     let memory =
         |quantity: Quantity, bytes: Bytes| header.budget.limit(quantity).map_or(String::new(), |_| bytes.to_string());
@@ -91,9 +91,9 @@ fn row_of(target: &str, header: &SearchHeader, found: &FoundSubnet) -> Vec<Strin
         target.to_owned(),
         percent(found.top1),
         found.verified.map_or(String::new(), |verified| percent(verified.top1)),
-        device(Quantity::Energy, &found.cost.energy),
+        device(Measured::Energy),
         found.cost.energy.as_ref().map_or(String::new(), |energy| energy.scope.to_string()),
-        device(Quantity::Latency, &found.cost.latency),
+        device(Measured::Latency),
         found.cost.macs.to_string(),
         found.cost.params.to_string(),
         memory(Quantity::Flash, found.cost.flash),
@@ -243,8 +243,8 @@ fn found_rows(header: &SearchHeader, found: &FoundSubnet) -> Vec<(String, String
         let (top1, error) = (percent(verified.top1), percent(verified.std_error()));
         row("", format!("{top1} ± {error} (measured on {} held-out images)", verified.images))
     }));
-    for (quantity, cost) in [(Quantity::Energy, &found.cost.energy), (Quantity::Latency, &found.cost.latency)] {
-        let (Some(cost), Some(target)) = (cost, &header.target) else { continue };
+    for quantity in Measured::ALL {
+        let (Some(cost), Some(target)) = (found.cost.measured(quantity), &header.target) else { continue };
         rows.push(row(quantity.name(), cost_words(quantity, cost)));
         rows.extend(equivalence(header, target, quantity).map(|words| row("", words)));
         rows.extend(target.explanation(quantity).map(|words| row("", words.to_owned())));
@@ -271,7 +271,7 @@ fn found_rows(header: &SearchHeader, found: &FoundSubnet) -> Vec<(String, String
 }
 
 /// `49.2 mJ ± 23.1 mJ, ×/÷ 1.6 (derived_power on fitted, grade C, scope above_idle)`.
-fn cost_words(quantity: Quantity, cost: &CostValue) -> String {
+fn cost_words(quantity: Measured, cost: &CostValue) -> String {
     let factor = cost.factor.map_or(String::new(), |factor| format!(", ×/÷ {factor}"));
     let mut basis = if cost.basis == cost.method { String::new() } else { format!(" on {}", cost.basis) };
     if cost.fitted && ![cost.method, cost.basis].contains(&Method::Fitted) {
@@ -293,8 +293,8 @@ fn cost_words(quantity: Quantity, cost: &CostValue) -> String {
 }
 
 /// Where energy is latency times a power: what the budget amounts to.
-fn equivalence(header: &SearchHeader, target: &Target, quantity: Quantity) -> Option<String> {
-    let budget = Joules(header.budget.limit(Quantity::Energy).filter(|_| quantity == Quantity::Energy)?);
+fn equivalence(header: &SearchHeader, target: &Target, quantity: Measured) -> Option<String> {
+    let budget = Joules(header.budget.limit(Quantity::Energy).filter(|_| quantity == Measured::Energy)?);
     Some(format!("{budget} ≡ {} here", target.latency_equivalent(budget)?))
 }
 

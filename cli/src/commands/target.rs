@@ -17,7 +17,7 @@ use hw_targets::library::Kept;
 use hw_targets::networks::Networks;
 use hw_targets::schema;
 use hw_targets::target::Target;
-use network::units::Quantity;
+use network::units::{Measured, Quantity};
 use serde_json::{Value, json};
 
 use crate::args::{SchemaOf, TargetCommand};
@@ -89,7 +89,7 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
 
 /// How each quantity is answered, for whoever reads a number of it.
 fn explain(target: &Target, output: &Output) {
-    for quantity in [Quantity::Energy, Quantity::Latency] {
+    for quantity in Measured::ALL {
         if let Some(words) = target.explanation(quantity) {
             output.say(words);
         }
@@ -98,9 +98,8 @@ fn explain(target: &Target, output: &Output) {
 
 /// How many networks have costs that fitted models had a part in, and how many of those models left their ranges.
 fn say_fitted(costs: &[NetworkCost], output: &Output) {
-    for quantity in [Quantity::Energy, Quantity::Latency] {
-        let of = |cost: &NetworkCost| if quantity == Quantity::Energy { cost.energy } else { cost.latency };
-        let values: Vec<CostValue> = costs.iter().filter_map(of).collect();
+    for quantity in Measured::ALL {
+        let values: Vec<&CostValue> = costs.iter().filter_map(|cost| cost.measured(quantity)).collect();
         let fitted = values.iter().filter(|value| value.fitted).count();
         let outside = values.iter().filter(|value| value.outside > 0).count();
         if fitted > 0 {

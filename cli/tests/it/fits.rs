@@ -6,7 +6,7 @@ use storage::failure::Failure;
 
 use hw_targets::library::TargetLibrary;
 use hw_targets::table_op::{TableKind, TableOp};
-use network::units::Quantity;
+use network::units::Measured;
 use serde_json::Value;
 
 use crate::support::{Sandbox, shared};
@@ -58,7 +58,7 @@ fn a_published_table_is_fitted_kept_and_still_answers_first() {
     let library = TargetLibrary::new(Some(sandbox.path("home")));
     let (table, fitted) = (library.find("my-note10").unwrap(), library.find("fitted").unwrap());
     let cost = |target: &hw_targets::target::Target, op: &TableOp, resolution| {
-        target.cost_in(Quantity::Latency, &op.op(), resolution)
+        target.cost_in(Measured::Latency, &op.op(), resolution)
     };
     for (op, resolution) in table.operators() {
         let measured = cost(&fitted, &op, resolution).unwrap();
@@ -290,7 +290,7 @@ fn shipped_targets_reach_every_shipped_space() {
             let target = library.find(name).unwrap();
             let lifted = target.clone().extrapolating();
             for (op, resolution) in &operators {
-                for quantity in [Quantity::Latency, Quantity::Energy] {
+                for quantity in [Measured::Latency, Measured::Energy] {
                     if let Ok(answer) = lifted.cost_in(quantity, &op.op(), *resolution) {
                         let limited = target.cost_in(quantity, &op.op(), *resolution);
                         if small.contains(&name) && op.kind == TableKind::Linear && op.out_channels == 1000 {

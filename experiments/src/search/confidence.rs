@@ -9,8 +9,8 @@
 use std::str::FromStr;
 
 use hw_targets::budget::Budget;
-use hw_targets::cost::{CostValue, NetworkCost};
-use network::units::Quantity;
+use hw_targets::cost::CostValue;
+use network::units::{Measured, PerMeasured, Quantity};
 use storage::failure::Setting;
 
 use crate::error::{Result, Within};
@@ -75,25 +75,26 @@ pub(crate) fn keep_with(
         let searched = search(&lowered);
         let mut report = if round == 1 { searched? } else { searched.within(words)? };
         let mut tighter = false;
-        let mut ceilings = [None; 2];
-        for (ceiling, quantity) in ceilings.iter_mut().zip([Quantity::Energy, Quantity::Latency]) {
+        let mut ceilings = PerMeasured::<Option<f64>>::default();
+        for measured in Measured::ALL {
+            let quantity = measured.quantity();
             let (Some(wanted), Some(now)) = (budget.limit(quantity), lowered.limit(quantity)) else {
                 continue;
             };
-            let errors = report.found.iter().filter_map(|found| of(&found.cost, quantity));
+            let errors = report.found.iter().filter_map(|found| found.cost.measured(measured));
             let worst = errors.map(|cost| 1.0 + z * cost.sigma() / cost.value).fold(1.0, f64::max);
             let allowed = wanted / worst;
             let keeps = |cost: &CostValue| cost.value + z * cost.sigma() <= wanted * (1.0 + 1e-9);
-            let all_keep = report.found.iter().filter_map(|found| of(&found.cost, quantity)).all(keeps);
+            let all_keep = report.found.iter().filter_map(|found| found.cost.measured(measured)).all(keeps);
             // The first round looked at too much or too little, and does not know how much.
             let again = !all_keep || (round == 1 && allowed < now);
             tighter |= again;
-            *ceiling = Some(if again { allowed.min(now) } else { now });
+            ceilings[measured] = Some(if again { allowed.min(now) } else { now });
         }
         if tighter && round < ROUNDS {
-            for (quantity, ceiling) in [Quantity::Energy, Quantity::Latency].into_iter().zip(ceilings) {
-                if let Some(ceiling) = ceiling {
-                    lowered = lowered.with(quantity, ceiling)?;
+            for quantity in Measured::ALL {
+                if let Some(ceiling) = ceilings[quantity] {
+                    lowered = lowered.with(quantity.into(), ceiling)?;
                 }
             }
             anew()?;
@@ -102,13 +103,13 @@ pub(crate) fn keep_with(
         if tighter {
             report.notes.push("not all that was found keeps the budget with that probability".to_owned());
         }
-        if ceilings == [None; 2] {
+        if ceilings == PerMeasured::default() {
             let words = format!("neither energy nor latency is limited, so {} changes nothing", Setting("confidence"));
             report.notes.push(words);
         }
         for limit in &mut report.limits {
             if let (Some(wanted), Some(found)) = (budget.limit(limit.quantity), report.found.first())
-                && let Some(cost) = of(&found.cost, limit.quantity)
+                && let Some(cost) = limit.quantity.measured().and_then(|quantity| found.cost.measured(quantity))
             {
                 report.notes.push(note(confidence, limit.quantity, wanted, limit.limit, cost));
                 limit.limit = wanted;
@@ -117,14 +118,6 @@ pub(crate) fn keep_with(
         return Ok(report);
     }
     unreachable!("the last round returns")
-}
-
-fn of(cost: &NetworkCost, quantity: Quantity) -> Option<&CostValue> {
-    match quantity {
-        Quantity::Energy => cost.energy.as_ref(),
-        Quantity::Latency => cost.latency.as_ref(),
-        _ => None,
-    }
 }
 
 fn note(confidence: Confidence, quantity: Quantity, wanted: f64, searched: f64, cost: &CostValue) -> String {

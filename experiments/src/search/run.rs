@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hw_targets::budget::Budget;
 use hw_targets::cost::NetworkCost;
 use hw_targets::target::Target;
-use network::units::Quantity;
+use network::units::{PerMeasured, Quantity};
 use predictors::ensemble::AccuracyPredictor;
 use search::arch::ArchSpec;
 use search::dense::CostTables;
@@ -276,15 +276,11 @@ impl Search {
 
     fn found(&self, scored: Scored, tables: &CostTables) -> Result<FoundSubnet> {
         let workload = self.inputs.space.lower(&scored.arch);
-        let value = |quantity| match &self.target {
-            Some(target) if tables.knows(quantity) => value_in(target, quantity, &workload).map(Some),
+        let PerMeasured { energy, latency } = PerMeasured::try_from_fn(|quantity| match &self.target {
+            Some(target) if tables.knows(quantity.into()) => value_in(target, quantity, &workload).map(Some),
             _ => Ok(None),
-        };
-        let cost = NetworkCost {
-            energy: value(Quantity::Energy)?,
-            latency: value(Quantity::Latency)?,
-            ..NetworkCost::exact(&workload)
-        };
+        })?;
+        let cost = NetworkCost { energy, latency, ..NetworkCost::exact(&workload) };
         let prediction = self.inputs.predictor.predict([&scored.arch])?;
         let spread = prediction.first().and_then(|prediction| prediction.spread);
         Ok(FoundSubnet { arch: scored.arch, top1: scored.score, spread, cost, additive: None, verified: None })

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hw_targets::error::HwError;
 use hw_targets::target::Target;
 use network::op::Op;
-use network::units::Quantity;
+use network::units::{Measured, Quantity};
 use predictors::ensemble::AccuracyPredictor;
 use search::dense::{CostTables, DeviceCost};
 use search::error::ForeignError;
@@ -59,16 +59,16 @@ pub(crate) fn compile(
     notes: &mut Vec<String>,
 ) -> Result<CostTables> {
     let Some(target) = target else { return Ok(CostTables::counts_only(space, resolutions)?) };
-    let constant = |quantity| target.knows(quantity).then(|| target.constant(quantity));
-    let constants = DeviceCost { energy: constant(Quantity::Energy), latency: constant(Quantity::Latency) };
+    let knows = |quantity: Measured| target.knows(quantity.into());
+    let constants = DeviceCost::from_fn(|quantity| knows(quantity).then(|| target.constant(quantity)));
     let mut left_out = BTreeSet::new();
     let mut ask = |quantity, op: &Op, resolution| -> Result<Option<f64>, ForeignError> {
-        if !target.knows(quantity) {
+        if !knows(quantity) {
             return Ok(None);
         }
         match target.cost_in(quantity, op, resolution) {
             Ok(estimate) => Ok(Some(estimate.value)),
-            Err(HwError::MissingOperator { .. }) if !needed(quantity) => {
+            Err(HwError::MissingOperator { .. }) if !needed(quantity.into()) => {
                 left_out.insert(quantity);
                 Ok(None)
             }
@@ -76,8 +76,7 @@ pub(crate) fn compile(
         }
     };
     let tables = CostTables::compile(space, resolutions, constants, |op, resolution| {
-        let energy = ask(Quantity::Energy, op, resolution)?;
-        Ok(DeviceCost { energy, latency: ask(Quantity::Latency, op, resolution)? })
+        DeviceCost::try_from_fn(|quantity| ask(quantity, op, resolution))
     })?;
     let (target, space) = (target.name(), space.id());
     notes.extend(left_out.iter().map(|quantity| {

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use hw_targets::networks::Networks;
 use hw_targets::target::Target;
 use network::op::Workload;
-use network::units::Quantity;
+use network::units::{Measured, PerMeasured};
 use predictors::rank::{kendall_tau_b, spearman};
 use search::arch_file::ArchFile;
 use search::error::SearchError;
@@ -48,7 +48,7 @@ pub struct Affine {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Validation {
     /// The quantity.
-    pub quantity: Quantity,
+    pub quantity: Measured,
     /// Networks that were compared.
     pub networks: usize,
     /// As the target answers.
@@ -77,7 +77,7 @@ pub fn validate(
     }
     let distinct = distinct(networks, space)?;
     let mut validations = Vec::new();
-    for quantity in [Quantity::Latency, Quantity::Energy].into_iter().filter(|quantity| target.knows(*quantity)) {
+    for quantity in [Measured::Latency, Measured::Energy].into_iter().filter(|known| target.knows(known.quantity())) {
         let (mut computed, mut measured) = (Vec::new(), Vec::new());
         for network in &distinct {
             let Some(value) = network.measured(quantity) else { continue };
@@ -106,20 +106,14 @@ pub fn validate(
 pub struct DistinctNetwork {
     /// The network as operators.
     pub workload: Workload,
-    /// Every latency that was measured, in seconds.
-    latencies: Vec<f64>,
-    /// Every energy, in joules.
-    energies: Vec<f64>,
+    /// Everything that was measured, in seconds and joules.
+    measured: PerMeasured<Vec<f64>>,
 }
 
 impl DistinctNetwork {
     /// Mean of what was measured in `quantity`, in SI units.
-    pub fn measured(&self, quantity: Quantity) -> Option<f64> {
-        let values = match quantity {
-            Quantity::Latency => &self.latencies,
-            Quantity::Energy => &self.energies,
-            _ => return None,
-        };
+    pub fn measured(&self, quantity: Measured) -> Option<f64> {
+        let values = &self.measured[quantity];
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     }
 }
@@ -135,11 +129,12 @@ pub fn distinct(networks: &Networks, space: Option<&SearchSpace>) -> Result<Vec<
     for (workload, row) in workloads(networks, space)?.into_iter().zip(networks.rows()) {
         let place = *places.entry(workload).or_insert_with_key(|workload| {
             let workload = workload.clone();
-            distinct.push(DistinctNetwork { workload, latencies: Vec::new(), energies: Vec::new() });
+            distinct.push(DistinctNetwork { workload, measured: PerMeasured::default() });
             distinct.len() - 1
         });
-        distinct[place].latencies.extend(row.latency.map(|latency| latency.value));
-        distinct[place].energies.extend(row.energy.map(|energy| energy.value));
+        for quantity in Measured::ALL {
+            distinct[place].measured[quantity].extend(row.measurement(quantity).map(|measured| measured.value));
+        }
     }
     Ok(distinct)
 }

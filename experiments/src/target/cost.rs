@@ -7,7 +7,7 @@ use hw_targets::cost::{CostSum, CostValue, NetworkCost};
 use hw_targets::error::HwError;
 use hw_targets::target::Target;
 use network::op::Workload;
-use network::units::{Bytes, Quantity};
+use network::units::{Bytes, Measured, Quantity};
 use search::space::SearchSpace;
 use serde_json::{Map, Value, json};
 
@@ -45,11 +45,11 @@ pub fn cost(target: &Target, space: &SearchSpace, subnets: &Path) -> Result<Vec<
     Ok(workloads.iter().map(|workload| target.cost_of(workload)).collect::<Result<_, HwError>>()?)
 }
 
-/// What a network costs in one quantity (energy or latency) that the target knows.
+/// What a network costs in one quantity that the target knows.
 ///
 /// # Errors
-/// [`HwError::MissingOperator`], [`HwError::NoCost`].
-pub(crate) fn value_in(target: &Target, quantity: Quantity, workload: &Workload) -> Result<CostValue, HwError> {
+/// [`HwError::MissingOperator`], [`HwError::NoCost`], [`HwError::UnknownQuantity`].
+pub(crate) fn value_in(target: &Target, quantity: Measured, workload: &Workload) -> Result<CostValue, HwError> {
     let mut sum = CostSum::default();
     for op in &workload.ops {
         sum.add(&target.cost_in(quantity, op, workload.resolution)?);
@@ -61,8 +61,9 @@ pub(crate) fn value_in(target: &Target, quantity: Quantity, workload: &Workload)
 /// `flash_bytes` and `peak_memory_bytes` as numbers.
 pub fn cost_json(cost: &NetworkCost) -> Map<String, Value> {
     let mut costs = Map::new();
-    for (quantity, value) in [(Quantity::Energy, &cost.energy), (Quantity::Latency, &cost.latency)] {
-        if let Some(value) = value {
+    for quantity in Measured::ALL {
+        if let Some(value) = cost.measured(quantity) {
+            let quantity = quantity.quantity();
             costs.insert(quantity.json_key().into(), value_json(quantity, value));
         }
     }

@@ -2,7 +2,7 @@
 
 use hw_targets::diff::{Difference, difference};
 use hw_targets::target::Target;
-use network::units::Quantity;
+use network::units::Measured;
 use search::space::SearchSpace;
 
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ pub fn diff(a: &Target, b: &Target, space: Option<&SearchSpace>) -> Result<Vec<D
     }
     ops.sort_unstable();
     ops.dedup();
-    let quantities = [Quantity::Latency, Quantity::Energy];
+    let quantities = [Measured::Latency, Measured::Energy];
     let differences: Vec<Difference> =
         quantities.into_iter().filter_map(|quantity| difference(a, b, quantity, &ops)).collect();
     if differences.is_empty() {

@@ -15,7 +15,7 @@ use hw_targets::table::{OpKey, OpTable};
 use hw_targets::table_op::TableOp;
 use hw_targets::target::Target;
 use network::op::Workload;
-use network::units::Quantity;
+use network::units::Measured;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use search::space::SearchSpace;
@@ -29,7 +29,7 @@ const NETWORKS: usize = 1000;
 /// The models made here do not decide it: the target that keeps them states the error common to all its answers.
 const COMMON_REL: f64 = 0.0;
 /// What a table or a file of networks may measure.
-const QUANTITIES: [Quantity; 2] = [Quantity::Latency, Quantity::Energy];
+const QUANTITIES: [Measured; 2] = [Measured::Latency, Measured::Energy];
 
 /// What is asked of a fit to operators.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,7 +46,7 @@ pub struct FitWishes<'a> {
 #[derive(Clone, Debug)]
 pub struct OperatorFit {
     /// The quantity.
-    pub quantity: Quantity,
+    pub quantity: Measured,
     /// The model.
     pub model: FittedModel,
     /// Doublings outside its ranges up to which it answers.
@@ -115,18 +115,15 @@ pub fn fit_operators(target: &Target, wishes: FitWishes<'_>) -> Result<Vec<Opera
 /// An energy takes its terms from the other target's energy, or else from its latency: the ratio of the two on plain
 /// blocks bridges that as it bridges the devices. The blocks are those of the other target's table, whose shapes its
 /// model knows best; where it has none, as the shipped targets, those of the table fitted to.
-fn transfer(model: &mut FittedModel, quantity: Quantity, other: &Target, rows: &[(TableOp, f64)]) -> Result<()> {
-    let of_other = match other.fitted_model(quantity)? {
-        Some(fitted) => Some(fitted),
-        None => other.fitted_model(Quantity::Latency)?,
-    };
+fn transfer(model: &mut FittedModel, quantity: Measured, other: &Target, rows: &[(TableOp, f64)]) -> Result<()> {
+    let of_other = other.fitted_model(quantity).or_else(|| other.fitted_model(Measured::Latency));
     let of_other = of_other.ok_or_else(|| Error::NothingToTransfer { target: other.name().to_owned() })?;
     let theirs = other.table().into_iter().flat_map(|table| table.rows()).map(|row| *row.key.op());
     let mut plain: Vec<TableOp> = theirs.filter(is_plain_block).collect();
     if plain.is_empty() {
         plain = rows.iter().map(|(op, _)| *op).filter(is_plain_block).collect();
     }
-    Ok(model.transfer_from(&of_other, other.name(), &plain)?)
+    Ok(model.transfer_from(of_other, other.name(), &plain)?)
 }
 
 /// Networks are drawn at the resolutions that the table knows; `None` if it covers none of them.
@@ -179,7 +176,7 @@ pub fn keep_operators(target: &Target, name: &str, fits: &[OperatorFit]) -> Resu
         let mape = fit.sums.map(|sums| sums.mape);
         (fit.quantity, FittedEntry { extrapolation: fit.stated_limit, ..FittedEntry::of(&fit.model, mape) })
     };
-    let models: Vec<(Quantity, FittedEntry)> = fits.iter().map(entry).collect();
+    let models: Vec<(Measured, FittedEntry)> = fits.iter().map(entry).collect();
     Ok(TargetLibrary::of_user().keep_fitted(target, name, &models)?)
 }
 
@@ -187,7 +184,7 @@ pub fn keep_operators(target: &Target, name: &str, fits: &[OperatorFit]) -> Resu
 #[derive(Clone, Debug)]
 pub struct WholeFit {
     /// The quantity.
-    pub quantity: Quantity,
+    pub quantity: Measured,
     /// Cost of a network on top of its operators, in SI units.
     pub constant: f64,
     /// The model as a target's file holds it.
@@ -226,9 +223,9 @@ pub fn fit_networks(
 /// # Errors
 /// As [`keep_operators`].
 pub fn keep_networks(networks: &Networks, name: &str, fits: &[WholeFit]) -> Result<Target, HwError> {
-    let of = |quantity: Quantity| fits.iter().find(move |fit| fit.quantity == quantity);
+    let of = |quantity: Measured| fits.iter().find(move |fit| fit.quantity == quantity);
     let constant = |quantity| of(quantity).map(|fit| fit.constant * quantity.json_scale());
-    let entry = |quantity: Quantity| {
+    let entry = |quantity: Measured| {
         let WholeFit { entry, .. } = of(quantity)?;
         Some(QuantityEntry {
             explanation: Some(format!(
@@ -247,10 +244,10 @@ pub fn keep_networks(networks: &Networks, name: &str, fits: &[WholeFit]) -> Resu
         batch: Some(networks.batch()),
         source: Some(networks.path().display().to_string()),
         composition: Some("sum+const".to_owned()),
-        const_latency_ms: constant(Quantity::Latency),
-        const_energy_mj: constant(Quantity::Energy),
-        latency: entry(Quantity::Latency),
-        energy: entry(Quantity::Energy),
+        const_latency_ms: constant(Measured::Latency),
+        const_energy_mj: constant(Measured::Energy),
+        latency: entry(Measured::Latency),
+        energy: entry(Measured::Energy),
         ..Manifest::default()
     };
     TargetLibrary::of_user().keep_described(name, manifest, None)

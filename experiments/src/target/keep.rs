@@ -6,7 +6,7 @@ use hw_targets::import::Format;
 use hw_targets::library::{Kept, TargetLibrary};
 use hw_targets::manifest::Correction;
 use hw_targets::target::Target;
-use network::units::Quantity;
+use network::units::Measured;
 
 use crate::error::{Error, Result};
 
@@ -36,7 +36,7 @@ pub fn import(format: &str, path: &Path, device: Option<&str>, name: &str) -> Re
 ///
 /// # Errors
 /// An impossible name, a folder that cannot be written.
-pub fn keep_corrected(target: &Target, name: &str, corrections: &[(Quantity, Correction)]) -> Result<Target> {
+pub fn keep_corrected(target: &Target, name: &str, corrections: &[(Measured, Correction)]) -> Result<Target> {
     Ok(TargetLibrary::of_user().keep_corrected(target, name, corrections)?)
 }
 

@@ -168,7 +168,7 @@ mod tests {
     use super::*;
     use crate::import::testing::{read_back, refused};
     use crate::testing::shared;
-    use network::units::Quantity;
+    use network::units::Measured;
 
     const LAYER: &str = r#"{"is_depthwise":false,"num_in_channels":3,"num_out_channels":16,"kernel_size":[3,3],
         "stride":[2,2],"padding":[1,1],"groups":1,"layer_type_str":"Conv2d","input_feature_map_size":[1,3,32,32],
@@ -234,14 +234,14 @@ mod tests {
         let folder = shared.join("data/systems/netadapt");
         refused(read(&folder.join("helloworld_lut.json")).map(|_| ()), &["without shapes"]);
         let imported = read(&folder.join("v100_luts")).unwrap();
-        assert!(imported.table.has(Quantity::Energy) && imported.table.has(Quantity::Latency));
+        assert!(imported.table.has(Measured::Energy) && imported.table.has(Measured::Latency));
         read_back(&imported);
         let golden: serde_json::Value =
             serde_json::from_str(&fs::read_to_string(folder.join("golden_values.json")).unwrap()).unwrap();
         // The published sums of full-width layers, out of the imported rows of those shapes.
         for (network, quantity) in ["alexnet", "mobilenet"]
             .into_iter()
-            .flat_map(|network| [Quantity::Energy, Quantity::Latency].map(|quantity| (network, quantity)))
+            .flat_map(|network| [Measured::Energy, Measured::Latency].map(|quantity| (network, quantity)))
         {
             let file = folder.join(format!("v100_luts/{quantity}_{network}.json"));
             let text = fs::read_to_string(&file).unwrap();
@@ -254,7 +254,7 @@ mod tests {
                 let of_layer = |row: &&Row| row.source_key.as_ref() == Some(name) && *row.key.op() == op;
                 rows.iter().find(of_layer).unwrap().measurement(quantity).unwrap().value
             });
-            let key = format!("{network}_{}", if quantity == Quantity::Energy { "energy_J" } else { "latency_s" });
+            let key = format!("{network}_{}", if quantity == Measured::Energy { "energy_J" } else { "latency_s" });
             let published = golden["v100_energy_runs"]["lut_sum"][&key].as_f64().unwrap();
             assert!((values.sum::<f64>() / published - 1.0).abs() < 1e-9, "{key}");
         }

@@ -59,7 +59,7 @@ mod tests {
     use crate::library::TargetLibrary;
     use crate::testing::Picker;
     use network::op::Conv;
-    use network::units::Quantity;
+    use network::units::Measured;
 
     #[test]
     fn a_network_is_the_sum_of_its_operators_counted_once() {
@@ -76,7 +76,7 @@ mod tests {
                 assert!((energy.common_rel - 0.5).abs() < 1e-9 && energy.std > 0.0 && !energy.fitted);
             }
             let pool = workload.ops.iter().find(|op| matches!(op, Op::Pool(_))).unwrap();
-            assert_eq!(target.cost_in(Quantity::Energy, pool, resolution).unwrap().value, 0.0);
+            assert_eq!(target.cost_in(Measured::Energy, pool, resolution).unwrap().value, 0.0);
         }
     }
 

@@ -68,7 +68,7 @@ impl OpClass {
     }
 
     /// The class's own counts: the name of each beside what is counted.
-    fn terms(self) -> &'static [(&'static str, fn(&Parts) -> f64)] {
+    fn terms(self) -> &'static [Term] {
         match self {
             OpClass::Block => &BLOCK,
             OpClass::Pointwise => &[("macs", |op| op.alone.macs), ("weights", |op| op.alone.weights)],
@@ -94,8 +94,11 @@ pub(crate) const GROUPED: &str = "grouped";
 /// 1 always.
 pub(crate) const CONSTANT: &str = "constant";
 
+/// The name of a count, and what is counted.
+type Term = (&'static str, fn(&Parts) -> f64);
+
 /// Counts of a block.
-const BLOCK: [(&str, fn(&Parts) -> f64); 17] = [
+const BLOCK: [Term; 17] = [
     ("macs_expand", |op| op.expand.macs),
     ("macs_project", |op| op.project.macs),
     ("depthwise_outputs", |op| op.filter.outputs),

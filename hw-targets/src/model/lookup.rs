@@ -7,7 +7,7 @@ use crate::model::{CostModel, Uncovered};
 use crate::table::OpTable;
 use crate::table_op::TableOp;
 use network::op::Op;
-use network::units::Quantity;
+use network::units::Measured;
 
 /// Standard deviation assumed, as a fraction of the value, where a table states none: between the two phone tables that
 /// state theirs (2.5 % on a Note10, 8.5 % on a Pixel 1).
@@ -17,13 +17,13 @@ pub(crate) const UNSTATED_STD_REL: f64 = 0.05;
 #[derive(Clone, Debug)]
 pub struct TableModel {
     table: Arc<OpTable>,
-    quantity: Quantity,
+    quantity: Measured,
     common_rel: f64,
 }
 
 impl TableModel {
     /// `common_rel` is used for rows that state no systematic uncertainty.
-    pub fn new(table: Arc<OpTable>, quantity: Quantity, common_rel: f64) -> Self {
+    pub fn new(table: Arc<OpTable>, quantity: Measured, common_rel: f64) -> Self {
         Self { table, quantity, common_rel }
     }
 }

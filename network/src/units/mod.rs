@@ -4,4 +4,4 @@ mod amounts;
 mod quantity;
 
 pub use amounts::{Bytes, Joules, Macs, Params, Seconds, UnitError};
-pub use quantity::Quantity;
+pub use quantity::{Measured, PerMeasured, Quantity};

@@ -1,6 +1,7 @@
 //! What can be asked of a network on a device, and limited.
 
 use std::fmt;
+use std::ops::{Index, IndexMut};
 
 use super::amounts::{Bytes, Joules, Macs, Params, Seconds, UnitError};
 
@@ -21,14 +22,121 @@ pub enum Quantity {
     PeakMemory,
 }
 
+/// A [`Quantity`] that a device is measured for: it does not follow from the network alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Measured {
+    /// Energy of one inference, in joules.
+    Energy,
+    /// Time of one inference, in seconds.
+    Latency,
+}
+
+impl Measured {
+    /// Both.
+    pub const ALL: [Measured; 2] = [Measured::Energy, Measured::Latency];
+
+    /// As the quantity that it is.
+    pub const fn quantity(self) -> Quantity {
+        match self {
+            Measured::Energy => Quantity::Energy,
+            Measured::Latency => Quantity::Latency,
+        }
+    }
+
+    /// The word on the command line, in files and messages: `energy`, `latency`.
+    pub fn name(self) -> &'static str {
+        self.quantity().name()
+    }
+
+    /// Key in JSON: `energy_mj`, `latency_ms`.
+    pub fn json_key(self) -> &'static str {
+        self.quantity().json_key()
+    }
+
+    /// How many of the unit of [`Measured::json_key`] make one SI unit.
+    pub fn json_scale(self) -> f64 {
+        self.quantity().json_scale()
+    }
+
+    /// Prints a value given in SI units with its unit: `50 mJ`, `41.7 ms`.
+    pub fn format(self, value: f64) -> String {
+        self.quantity().format(value)
+    }
+}
+
+impl From<Measured> for Quantity {
+    fn from(measured: Measured) -> Self {
+        measured.quantity()
+    }
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One value for energy and one for latency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerMeasured<T> {
+    /// Of the energy.
+    pub energy: T,
+    /// Of the latency.
+    pub latency: T,
+}
+
+impl<T> PerMeasured<T> {
+    /// The value that `of` gives for each; energy is asked first.
+    pub fn from_fn(mut of: impl FnMut(Measured) -> T) -> Self {
+        Self { energy: of(Measured::Energy), latency: of(Measured::Latency) }
+    }
+
+    /// As [`PerMeasured::from_fn`], up to the first error.
+    ///
+    /// # Errors
+    /// Those of `of`.
+    pub fn try_from_fn<E>(mut of: impl FnMut(Measured) -> Result<T, E>) -> Result<Self, E> {
+        Ok(Self { energy: of(Measured::Energy)?, latency: of(Measured::Latency)? })
+    }
+}
+
+impl<T> Index<Measured> for PerMeasured<T> {
+    type Output = T;
+
+    fn index(&self, of: Measured) -> &T {
+        match of {
+            Measured::Energy => &self.energy,
+            Measured::Latency => &self.latency,
+        }
+    }
+}
+
+impl<T> IndexMut<Measured> for PerMeasured<T> {
+    fn index_mut(&mut self, of: Measured) -> &mut T {
+        match of {
+            Measured::Energy => &mut self.energy,
+            Measured::Latency => &mut self.latency,
+        }
+    }
+}
+
 impl Quantity {
     /// All of them.
     pub const ALL: [Quantity; 6] =
         [Quantity::Energy, Quantity::Latency, Quantity::Macs, Quantity::Params, Quantity::Flash, Quantity::PeakMemory];
 
+    /// What a device is measured for, if it is that.
+    pub fn measured(self) -> Option<Measured> {
+        match self {
+            Quantity::Energy => Some(Measured::Energy),
+            Quantity::Latency => Some(Measured::Latency),
+            Quantity::Macs | Quantity::Params | Quantity::Flash | Quantity::PeakMemory => None,
+        }
+    }
+
     /// Whether it follows from the network alone, on any device.
     pub fn is_exact(self) -> bool {
-        !matches!(self, Quantity::Energy | Quantity::Latency)
+        self.measured().is_none()
     }
 
     /// Whether a network's is the sum of its operators'; peak memory is not.

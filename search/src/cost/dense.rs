@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use hw_targets::budget::Budget;
 use network::memory::{PeakMemory, flash, peak_memory};
 use network::op::{Op, Workload};
-use network::units::{Bytes, Quantity};
+use network::units::{Bytes, PerMeasured, Quantity};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -26,14 +26,9 @@ use crate::space::genome::{Codec, Genes};
 use crate::space::lower::block_op;
 use crate::space::subnet::BlockPosition;
 
-/// What a device says about one operator, or adds once per network. A quantity that it does not know is `None`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct DeviceCost {
-    /// Joules.
-    pub energy: Option<f64>,
-    /// Seconds.
-    pub latency: Option<f64>,
-}
+/// What a device says about one operator, or adds once per network, in joules and seconds. A quantity that it does not
+/// know is `None`.
+pub type DeviceCost = PerMeasured<Option<f64>>;
 
 /// The cheapest and the dearest value of one quantity.
 #[derive(Clone, Copy, Debug, PartialEq)]

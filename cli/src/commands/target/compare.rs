@@ -8,7 +8,7 @@ use hw_targets::diff::Difference;
 use hw_targets::manifest::Correction;
 use hw_targets::networks::Networks;
 use hw_targets::target::Target;
-use network::units::Quantity;
+use network::units::Measured;
 use search::space::SearchSpace;
 use serde_json::{Value, json};
 
@@ -40,21 +40,21 @@ pub(crate) fn validate(
 }
 
 fn keep_corrected(target: &Target, name: &str, validations: &[Validation]) -> Result<Target, Error> {
-    let corrections: Vec<(Quantity, Correction)> = validations.iter().filter_map(stored).collect();
+    let corrections: Vec<(Measured, Correction)> = validations.iter().filter_map(stored).collect();
     if corrections.is_empty() {
         return Err(Error::NoCorrection);
     }
     targets::keep::keep_corrected(target, name, &corrections)
 }
 
-fn stored(validation: &Validation) -> Option<(Quantity, Correction)> {
+fn stored(validation: &Validation) -> Option<(Measured, Correction)> {
     let (line, judged) = validation.corrected?;
     let (scale, offset) = (line.scale, line.offset * validation.quantity.json_scale());
     let correction = Correction { scale, offset, networks: validation.networks, mape: judged.mape };
     Some((validation.quantity, correction))
 }
 
-fn agreement_json(quantity: Quantity, agreement: &Agreement) -> Value {
+fn agreement_json(quantity: Measured, agreement: &Agreement) -> Value {
     json!({
         "mape": agreement.mape,
         "bias": agreement.bias,

@@ -10,7 +10,7 @@ use hw_targets::model::features::OpClass;
 use hw_targets::model::fitted::{ClassFit, Range};
 use hw_targets::networks::Networks;
 use hw_targets::target::Target;
-use network::units::Quantity;
+use network::units::Measured;
 use search::space::SearchSpace;
 use serde_json::{Map, Value, json};
 
@@ -172,7 +172,10 @@ fn whole_rows(networks: &Networks, fit: &WholeFit) -> Vec<(String, String)> {
         row("error of one", percent(entry.rel_error)),
         row("constant", format!("{} per network", quantity.format(fit.constant))),
     ];
-    let unit = if quantity == Quantity::Latency { "s" } else { "J" };
+    let unit = match quantity {
+        Measured::Latency => "s",
+        Measured::Energy => "J",
+    };
     let weight = |weight: &f64| format!("{weight:.5e} {unit} per count");
     let sized = !entry.by_input_size.is_empty();
     let of_any = |name: &str| if sized { format!("{name}, any size") } else { name.to_owned() };

@@ -5,13 +5,11 @@ use experiments::target::list::{self as targets, TargetEntry};
 use hw_targets::cost::Method;
 use hw_targets::library::Origin;
 use hw_targets::target::{Standing, Target};
-use network::units::Quantity;
+use network::units::{Measured, Quantity};
 use serde_json::{Map, Value, json};
 
 use crate::output::Output;
 
-/// Quantities that somebody measured, fitted or derived; the others follow from a network alone.
-const ANSWERED: [Quantity; 2] = [Quantity::Energy, Quantity::Latency];
 /// What a device has for a network, by the quantity that it limits.
 const MEMORIES: [(Quantity, &str); 2] = [(Quantity::PeakMemory, "SRAM"), (Quantity::Flash, "flash")];
 /// Columns of a terminal that the list keeps within.
@@ -60,7 +58,8 @@ fn entry_rows(entry: &TargetEntry) -> Vec<Vec<String>> {
             return vec![row([empty(), empty(), empty(), empty(), empty(), empty(), empty(), error])];
         }
     };
-    let mut rows: Vec<Vec<String>> = ANSWERED
+    let manifest = target.manifest();
+    let mut rows: Vec<Vec<String>> = Measured::ALL
         .into_iter()
         .filter_map(|quantity| {
             let standing = target.standing(quantity)?;
@@ -72,13 +71,13 @@ fn entry_rows(entry: &TargetEntry) -> Vec<Vec<String>> {
                 standing.scope.to_string(),
                 standing.left_out.map_or(empty(), |error| format!("{:.1} %", 100.0 * error)),
                 common(&standing),
-                by(target, quantity),
+                manifest.measured_by(quantity).or(manifest.source.as_deref()).unwrap_or_default().to_owned(),
             ]))
         })
         .collect();
     let memory = memory_words(target);
     if !memory.is_empty() {
-        let by = target.manifest().source.clone().unwrap_or_default();
+        let by = manifest.source.clone().unwrap_or_default();
         rows.push(row(["memory".to_owned(), memory, empty(), empty(), empty(), empty(), empty(), by]));
     }
     rows
@@ -93,10 +92,10 @@ fn how(standing: &Standing) -> String {
 }
 
 /// `72 operators, 7 networks`.
-fn from(target: &Target, quantity: Quantity, standing: &Standing) -> String {
+fn from(target: &Target, quantity: Measured, standing: &Standing) -> String {
     let counted =
         |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}{}", if count > 1 { "s" } else { "" }));
-    let power = target.derived_power().filter(|_| quantity == Quantity::Energy).map(|watts| format!("× {watts} W"));
+    let power = target.derived_power().filter(|_| quantity == Measured::Energy).map(|watts| format!("× {watts} W"));
     let simulated = (standing.method == Method::Simulated && standing.operators == 0).then(|| "accesses".to_owned());
     let parts = [counted(standing.operators, "operator"), counted(standing.networks, "network"), power, simulated];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -108,16 +107,12 @@ fn common(standing: &Standing) -> String {
     format!("{:.0} %{factor}", 100.0 * standing.common_rel)
 }
 
-/// Who measured. A manifest with two sources says `latency: …; energy: …`.
-fn by(target: &Target, quantity: Quantity) -> String {
+/// Who measured the whole target: `latency: …; energy: …` where that was not the same.
+fn measured_by(target: &Target) -> Option<String> {
     let manifest = target.manifest();
-    let words = manifest.measured_by.as_deref().or(manifest.source.as_deref()).unwrap_or_default();
-    let parts = words.strip_prefix("latency: ").and_then(|rest| rest.split_once("; energy: "));
-    match (parts, quantity) {
-        (Some((latency, _)), Quantity::Latency) => latency.to_owned(),
-        (Some((_, energy)), _) => energy.to_owned(),
-        (None, _) => words.to_owned(),
-    }
+    let of = |quantity: Measured| Some(format!("{quantity}: {}", manifest.entry(quantity)?.measured_by.as_ref()?));
+    let each: Vec<String> = [Measured::Latency, Measured::Energy].into_iter().filter_map(of).collect();
+    manifest.measured_by.clone().into_iter().chain(each).reduce(|all, next| format!("{all}; {next}"))
 }
 
 fn entry_json(entry: &TargetEntry) -> Value {
@@ -135,7 +130,7 @@ fn entry_json(entry: &TargetEntry) -> Value {
         "knows": known,
         "memory": memory_json(target),
         "answers": answers_json(target),
-        "measured_by": manifest.measured_by,
+        "measured_by": measured_by(target),
         "source": manifest.source,
         "commit": manifest.commit,
         "licence": manifest.licence,
@@ -145,13 +140,12 @@ fn entry_json(entry: &TargetEntry) -> Value {
 /// By quantity: how it is answered, from what, and how far it may be off (fractions).
 fn answers_json(target: &Target) -> Map<String, Value> {
     let mut answers = Map::new();
-    for quantity in ANSWERED {
+    for quantity in Measured::ALL {
         let (Some(standing), Some(words)) = (target.standing(quantity), target.explanation(quantity)) else {
             continue;
         };
-        let manifest = target.manifest();
-        let entry = if quantity == Quantity::Latency { &manifest.latency } else { &manifest.energy };
-        let correction = entry.as_ref().and_then(|entry| entry.correction).map(|correction| {
+        let entry = target.manifest().entry(quantity);
+        let correction = entry.and_then(|entry| entry.correction).map(|correction| {
             json!({"networks": correction.networks, "scale": correction.scale, "left_out": correction.mape})
         });
         let answer = json!({
@@ -186,7 +180,7 @@ fn memory_json(target: &Target) -> Map<String, Value> {
 
 /// The fields of its manifest that a person wants to read, in order.
 fn facts(target: &Target) -> Vec<(&'static str, String)> {
-    let manifest = target.manifest();
+    let (manifest, measured_by) = (target.manifest(), measured_by(target));
     let fields = [
         ("device", &manifest.device),
         ("system on chip", &manifest.soc),
@@ -195,7 +189,7 @@ fn facts(target: &Target) -> Vec<(&'static str, String)> {
         ("runtime version", &manifest.runtime_version),
         ("precision", &manifest.precision),
         ("clock", &manifest.clock),
-        ("measured by", &manifest.measured_by),
+        ("measured by", &measured_by),
         ("date", &manifest.date),
         ("source", &manifest.source),
         ("licence", &manifest.licence),
@@ -226,7 +220,7 @@ pub(super) fn show(target: &Target, output: &mut Output) -> Result<()> {
     }
     let mut rows = vec![("target".to_owned(), target.name().to_owned())];
     rows.extend(facts(target).into_iter().map(|(label, value)| (label.to_owned(), value)));
-    for quantity in ANSWERED {
+    for quantity in Measured::ALL {
         let answer = match (target.provenance(quantity), target.explanation(quantity)) {
             (Some((method, scope, grade)), Some(words)) => {
                 format!("{words} [{method}, scope {scope}, grade {grade}]")

@@ -12,17 +12,17 @@ use hw_targets::model::features::{OpClass, counts};
 use hw_targets::model::fit::{fit_relative, mean_absolute};
 use hw_targets::table::measured;
 use hw_targets::table_op::TableOp;
-use network::units::Quantity;
+use network::units::Measured;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
     let data = std::env::var_os("OFA_SHARED").map_or_else(beside, PathBuf::from).join("data/hw");
     let lut = data.join("hw-nas-bench-fbnet/fbnet_cached_metrics.json");
     let is_block = |op: &TableOp| OpClass::of(op) == Some(OpClass::Block);
-    let note10 = measured(&ofa_yaml::read(&data.join("ofa-note10"))?.table, Quantity::Latency, is_block);
-    let pixel3 = measured(&hw_nas_bench::read(&lut, Device::Pixel3)?.table, Quantity::Latency, is_block);
+    let note10 = measured(&ofa_yaml::read(&data.join("ofa-note10"))?.table, Measured::Latency, is_block);
+    let pixel3 = measured(&hw_nas_bench::read(&lut, Device::Pixel3)?.table, Measured::Latency, is_block);
     let ungrouped = |op: &TableOp| is_block(op) && op.groups == 1;
-    let tx2 = measured(&hw_nas_bench::read(&lut, Device::JetsonTx2)?.table, Quantity::Energy, ungrouped);
+    let tx2 = measured(&hw_nas_bench::read(&lut, Device::JetsonTx2)?.table, Measured::Energy, ungrouped);
     let tables = [&note10, &pixel3, &tx2];
     let names = OpClass::Block.features();
     let all: Vec<f64> = tables.iter().map(|rows| leave_one_out(rows, None)).collect();

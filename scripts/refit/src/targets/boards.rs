@@ -178,7 +178,7 @@ mod tests {
     use hw_targets::table_op::TableKind;
     use hw_targets::table_op::TableOp;
     use network::op::Workload;
-    use network::units::Quantity;
+    use network::units::{Measured, Quantity};
 
     #[test]
     fn boards_give_their_networks_back_within_the_stated_errors() {
@@ -207,7 +207,7 @@ mod tests {
     fn boards_say_what_their_numbers_are() {
         for board in &BOARDS {
             let target = TargetLibrary::new(None).find(board.name).unwrap();
-            assert_eq!(target.provenance(Quantity::Energy), Some((Method::Fitted, Scope::Chip, Grade::C)));
+            assert_eq!(target.provenance(Measured::Energy), Some((Method::Fitted, Scope::Chip, Grade::C)));
             let network = network::published::mobilenet_v1(25, 96, 2).workload();
             let cost = target.cost_of(&network).unwrap();
             let (energy, latency) = (cost.energy.unwrap(), cost.latency.unwrap());
@@ -230,7 +230,7 @@ mod tests {
             values.sort_by(|a, b| a.1.total_cmp(&b.1));
             values.into_iter().map(|(board, _)| board).collect()
         };
-        let check = |quantity: Quantity, value: fn(&TinyRow) -> Option<f64>| {
+        let check = |quantity: Measured, value: fn(&TinyRow) -> Option<f64>| {
             let boards: Vec<_> = BOARDS.iter().map(|board| (board.name, measured(board, &rows, value))).collect();
             for MeasuredMacs { network, macs, .. } in &boards[0].1 {
                 let layer = TableOp::plain(TableKind::Linear, 1, 64, 1, (macs / 64) as u32);
@@ -240,13 +240,13 @@ mod tests {
                 });
                 let answers = boards.iter().map(|(board, _)| {
                     let cost = TargetLibrary::new(None).find(board).unwrap().cost_of(&workload).unwrap();
-                    let cost = if quantity == Quantity::Energy { cost.energy } else { cost.latency };
+                    let cost = cost.measured(quantity);
                     (*board, cost.unwrap().value)
                 });
                 assert_eq!(order(truth.collect()), order(answers.collect()), "{quantity} of {network}");
             }
         };
-        check(Quantity::Energy, |row| Some(row.energy));
-        check(Quantity::Latency, |row| row.latency);
+        check(Measured::Energy, |row| Some(row.energy));
+        check(Measured::Latency, |row| row.latency);
     }
 }

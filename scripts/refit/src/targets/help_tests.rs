@@ -4,7 +4,7 @@ use crate::testing::shared;
 use hw_targets::cost::{Grade, Method, Scope};
 use hw_targets::library::{SHIPPED, TargetLibrary};
 use hw_targets::model::network_fit::DETAILED_NETWORKS;
-use network::units::Quantity;
+use network::units::{Measured, Quantity};
 
 /// Networks to fit to; the thousand after them judge.
 const FITTED: usize = 2000;
@@ -73,7 +73,7 @@ fn targets_give_their_networks_back() {
     let Some(shared) = shared() else { return };
     for device in &DEVICES {
         let target = TargetLibrary::new(None).find(device.name).unwrap();
-        assert_eq!(target.provenance(Quantity::Latency), Some((Method::Fitted, Scope::Inference, Grade::C)));
+        assert_eq!(target.provenance(Measured::Latency), Some((Method::Fitted, Scope::Inference, Grade::C)));
         assert!(!target.knows(Quantity::Energy) && target.manifest().batch == Some(device.batch));
         let networks = networks(&shared.join("data/hw"), device.file, device.column).unwrap();
         let errors = networks.iter().map(|(network, value)| {
@@ -97,7 +97,7 @@ fn an_own_network_of_another_width_is_answered_and_flagged() {
         let (narrow, wide) = (of(Networks::mbv3_narrow()), of(Networks::mbv3_wide()));
         assert!(narrow.outside == 0 && wide.outside > 0, "{name}");
         assert!(wide.value > narrow.value && wide.value < 1.44 * narrow.value, "{name}: {narrow:?} {wide:?}");
-        assert!(target.explanation(Quantity::Latency).unwrap().contains("per batch of 64 images"));
+        assert!(target.explanation(Measured::Latency).unwrap().contains("per batch of 64 images"));
     }
 }
 

@@ -39,7 +39,7 @@ use hw_targets::model::{FittedModel, TableModel, difference_of_sums};
 use hw_targets::table::{OpTable, measured};
 use hw_targets::table_op::TableOp;
 use network::op::Workload;
-use network::units::Quantity;
+use network::units::Measured;
 
 /// Vendor CPU power of the Pixel 3, watts above idle.
 const PIXEL3_WATTS: f64 = 1.2;
@@ -58,17 +58,17 @@ pub fn refit(data: &Path) -> Result<Vec<Manifest>, HwError> {
     let tx2 = hw_nas_bench::read(&lut, hw_nas_bench::Device::JetsonTx2)?;
     let pi4 = hw_nas_bench::read(&lut, hw_nas_bench::Device::RaspberryPi4)?;
 
-    let note10_latency = FittedModel::fit(&measured(&note10, Quantity::Latency, |_| true), 0.05)?;
+    let note10_latency = FittedModel::fit(&measured(&note10, Measured::Latency, |_| true), 0.05)?;
     let plain: Vec<TableOp> = note10.rows().iter().map(|row| *row.key.op()).filter(is_plain_block).collect();
     let fit = |table: &OpTable, quantity, keep: fn(&TableOp) -> bool| {
         let mut model = FittedModel::fit(&measured(table, quantity, keep), 0.1)?;
         model.transfer_from(&note10_latency, "note10", &plain)?;
         Ok::<_, HwError>(model)
     };
-    let pixel3_latency = fit(&pixel3.table, Quantity::Latency, |_| true)?;
-    let pi4_latency = fit(&pi4.table, Quantity::Latency, |_| true)?;
-    let tx2_latency = fit(&tx2.table, Quantity::Latency, |op| op.groups == 1)?;
-    let tx2_energy = fit(&tx2.table, Quantity::Energy, |op| op.groups == 1)?;
+    let pixel3_latency = fit(&pixel3.table, Measured::Latency, |_| true)?;
+    let pi4_latency = fit(&pi4.table, Measured::Latency, |_| true)?;
+    let tx2_latency = fit(&tx2.table, Measured::Latency, |op| op.groups == 1)?;
+    let tx2_energy = fit(&tx2.table, Measured::Energy, |op| op.groups == 1)?;
 
     let whole = whole_networks::refit(data)?;
     let mut manifests = vec![
@@ -86,7 +86,7 @@ pub fn refit(data: &Path) -> Result<Vec<Manifest>, HwError> {
 }
 
 /// Mean absolute relative difference between sums over the table and sums over the fit.
-pub fn network_mape(table: &OpTable, quantity: Quantity, model: &FittedModel, networks: &[Workload]) -> f64 {
+pub fn network_mape(table: &OpTable, quantity: Measured, model: &FittedModel, networks: &[Workload]) -> f64 {
     let exact = TableModel::new(table.clone().into(), quantity, 0.0);
     difference_of_sums(&exact, model, networks).1
 }
@@ -149,7 +149,7 @@ const TRANSFERRED: &str = "squeeze-excite, h-swish and kernel 7 were never measu
                            note10 by the devices' ratio on plain blocks, and half of each counts as error";
 
 fn pixel3_manifest(source: &Imported, latency: &FittedModel) -> Manifest {
-    let mape = network_mape(&source.table, Quantity::Latency, latency, &fbnet_networks());
+    let mape = network_mape(&source.table, Measured::Latency, latency, &fbnet_networks());
     Manifest {
         schema: TARGET_SCHEMA.to_string(),
         name: text("pixel3"),
@@ -189,7 +189,7 @@ fn pixel3_manifest(source: &Imported, latency: &FittedModel) -> Manifest {
 
 /// Latency from operators, energy from whole networks: two sources under different conditions.
 fn raspberry_pi_4(source: &Imported, latency: &FittedModel, whole: Manifest) -> Manifest {
-    let mape = network_mape(&source.table, Quantity::Latency, latency, &fbnet_networks());
+    let mape = network_mape(&source.table, Measured::Latency, latency, &fbnet_networks());
     let said = |latency: &str, energy: Option<String>| Some(format!("latency: {latency}; energy: {}", energy?));
     let Manifest { runtime, clock, measured_by, source, commit, licence, const_energy_mj, energy, .. } = whole;
     let mut notes = vec![
@@ -207,15 +207,15 @@ fn raspberry_pi_4(source: &Imported, latency: &FittedModel, whole: Manifest) -> 
         runtime: said("TFLite", runtime),
         batch: Some(1),
         clock: clock.map(|clock| format!("energy: {clock}")),
-        measured_by: said("HW-NAS-Bench (Li et al., ICLR 2021)", measured_by),
         source: said(HW_NAS_BENCH, source),
         commit: said(HW_NAS_BENCH_COMMIT, commit),
         licence: said("MIT", licence),
         composition: text("sum+const"),
         const_energy_mj,
         bundles: bundles(),
-        latency: fitted_latency(latency, mape),
-        energy,
+        latency: fitted_latency(latency, mape)
+            .map(|entry| QuantityEntry { measured_by: text("HW-NAS-Bench (Li et al., ICLR 2021)"), ..entry }),
+        energy: energy.map(|entry| QuantityEntry { measured_by, ..entry }),
         notes,
         ..Manifest::default()
     }
@@ -243,7 +243,7 @@ fn jetson_tx2(source: &Imported, latency: &FittedModel, energy: &FittedModel) ->
             "measured",
             "inference",
             latency.common_rel,
-            FittedEntry::of(latency, mape(Quantity::Latency, latency)),
+            FittedEntry::of(latency, mape(Measured::Latency, latency)),
         ),
         energy: fitted(
             "energy fitted to operators measured on the board's input rail, each with a floor of about 0.45 ms, so that \
@@ -251,7 +251,7 @@ fn jetson_tx2(source: &Imported, latency: &FittedModel, energy: &FittedModel) ->
             "measured_rail",
             "board_dc",
             energy.common_rel,
-            FittedEntry::of(energy, mape(Quantity::Energy, energy)),
+            FittedEntry::of(energy, mape(Measured::Energy, energy)),
         ),
         notes: vec![
             "energy = mean rail power × time, idle power of the board included".to_string(),
@@ -262,7 +262,7 @@ fn jetson_tx2(source: &Imported, latency: &FittedModel, energy: &FittedModel) ->
 }
 
 fn note10_manifest(table: &OpTable, latency: &FittedModel) -> Manifest {
-    let mape = network_mape(table, Quantity::Latency, latency, &mbv3_networks());
+    let mape = network_mape(table, Measured::Latency, latency, &mbv3_networks());
     Manifest {
         schema: TARGET_SCHEMA.to_string(),
         name: text("note10"),

@@ -28,7 +28,7 @@ use hw_targets::table::measured;
 use hw_targets::table_op::{TableKind, TableOp};
 use hw_targets::target::Target;
 use network::op::{Activation, Workload};
-use network::units::Quantity;
+use network::units::Measured;
 
 /// Error common to all networks: a judgement. Threads and the release of the runtime are not stated.
 const COMMON_REL: f64 = 0.1;
@@ -47,7 +47,7 @@ pub(crate) fn refit(data: &Path, note10: &FittedModel, plain: &[TableOp]) -> Res
     let model = model(&table, note10, plain)?;
     let mut picker = Picker(3);
     let networks: Vec<Workload> = (0..NETWORKS).map(|_| proxyless(&picker.proxyless())).collect();
-    let mape = network_mape(&table, Quantity::Latency, &model, &networks);
+    let mape = network_mape(&table, Measured::Latency, &model, &networks);
     let entry = FittedEntry { extrapolation: Some(STEM_DOUBLINGS), ..FittedEntry::of(&model, Some(mape)) };
     let mut manifest = Manifest {
         schema: TARGET_SCHEMA.to_string(),
@@ -124,7 +124,7 @@ fn model(table: &OpTable, note10: &FittedModel, plain: &[TableOp]) -> Result<Fit
         model.classes.insert(OpClass::Pool, taken);
         Ok::<_, HwError>(model)
     };
-    let mut rows = measured(table, Quantity::Latency, |_| true);
+    let mut rows = measured(table, Measured::Latency, |_| true);
     let first = fit(&rows)?;
     for (op, value) in rows.iter_mut().filter(|(op, _)| op.kind == TableKind::Linear) {
         let pooling = TableOp::plain(TableKind::AvgPool, LAST_MAP, op.in_channels, 1, op.in_channels);
@@ -214,9 +214,9 @@ mod tests {
         let Some(shared) = shared() else { return };
         let target = TargetLibrary::new(None).find("pixel1").unwrap();
         let table = proxyless_yaml::read(&shared.join("data/hw/proxylessnas-pixel1")).unwrap().table;
-        let (classifier, whole) = measured(&table, Quantity::Latency, |op| op.kind == TableKind::Linear)[0];
+        let (classifier, whole) = measured(&table, Measured::Latency, |op| op.kind == TableKind::Linear)[0];
         let pooling = TableOp::plain(TableKind::AvgPool, LAST_MAP, 1280, 1, 1280);
-        let alone = |op: &TableOp| target.cost_in(Quantity::Latency, &op.op(), 224).unwrap();
+        let alone = |op: &TableOp| target.cost_in(Measured::Latency, &op.op(), 224).unwrap();
         let scale = target.manifest().latency.as_ref().unwrap().correction.unwrap().scale;
         let sum = (alone(&classifier).value + alone(&pooling).value) / scale;
         assert!((sum / whole - 1.0).abs() < 0.01, "{sum} {whole}");

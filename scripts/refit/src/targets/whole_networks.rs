@@ -25,7 +25,7 @@ use crate::targets::{bundles, text};
 use hw_targets::error::HwError;
 use hw_targets::manifest::{Manifest, NetworkFitEntry, QuantityEntry, TARGET_SCHEMA, six_digits};
 use hw_targets::model::NetworkFit;
-use network::units::Quantity;
+use network::units::Measured;
 
 /// Where the file lies among the measurements.
 const FILE: &str = "mlperf-inference-edge-power/mlperf_edge_power_singlestream.csv.gz";
@@ -47,10 +47,10 @@ struct Board {
     /// How its systems begin in the file.
     systems: &'static [&'static str],
     /// What decides between its platforms, and what the target takes.
-    quantities: &'static [Quantity],
+    quantities: &'static [Measured],
 }
 
-const BOTH: &[Quantity] = &[Quantity::Energy, Quantity::Latency];
+const BOTH: &[Measured] = &[Measured::Energy, Measured::Latency];
 
 static BOARDS: [Board; 5] = [
     Board {
@@ -87,7 +87,7 @@ static BOARDS: [Board; 5] = [
         cpu: "CPU, Arm Cortex-A72",
         gpu: "",
         systems: &["Raspberry Pi 4", "PiBOX India Raspberry Pi 4"],
-        quantities: &[Quantity::Energy],
+        quantities: &[Measured::Energy],
     },
     Board {
         name: "rk3588s",
@@ -207,8 +207,8 @@ impl Candidate {
     }
 
     /// The fit of one of the two quantities.
-    fn of(&self, quantity: Quantity) -> &NetworkFit {
-        if quantity == Quantity::Latency { &self.latency } else { &self.energy }
+    fn of(&self, quantity: Measured) -> &NetworkFit {
+        if quantity == Measured::Latency { &self.latency } else { &self.energy }
     }
 }
 
@@ -261,11 +261,11 @@ fn manifest(board: &Board, candidate: &Candidate) -> Manifest {
         commit: text(COMMIT),
         licence: text("Apache-2.0; MLPerf is a trademark of MLCommons"),
         composition: text("sum+const"),
-        const_latency_ms: constant(Quantity::Latency),
-        const_energy_mj: constant(Quantity::Energy),
+        const_latency_ms: constant(Measured::Latency),
+        const_energy_mj: constant(Measured::Energy),
         bundles: bundles(),
-        latency: entry(Quantity::Latency, "90th percentile of latency", "measured", "inference"),
-        energy: entry(Quantity::Energy, "energy at the wall plug, idle board included", "measured_wall", "wall_ac"),
+        latency: entry(Measured::Latency, "90th percentile of latency", "measured", "inference"),
+        energy: entry(Measured::Energy, "energy at the wall plug, idle board included", "measured_wall", "wall_ac"),
         notes: vec![
             format!(
                 "below {:.0} million MACs a network is smaller than any measured one, and its cost is extrapolated",

@@ -95,7 +95,7 @@ impl RangeEntry {
 }
 
 /// Refuses what is no error or coefficient; `what` is for the message.
-pub(crate) fn at_or_above_zero(what: &str, value: f64) -> Result<(), String> {
+pub(super) fn at_or_above_zero(what: &str, value: f64) -> Result<(), String> {
     if value.is_finite() && value >= 0.0 {
         return Ok(());
     }

@@ -6,9 +6,8 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::fitted::{RangeEntry, at_or_above_zero};
 use crate::error::HwError;
-use crate::fitted_file::RangeEntry;
-use crate::fitted_file::at_or_above_zero;
 use crate::model::features::OpClass;
 use crate::model::fitted::Range;
 use crate::model::network_features::Count;

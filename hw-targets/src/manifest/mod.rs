@@ -4,7 +4,11 @@
 //! Both share one set of fields; a table's manifest needs none but `schema`, and a target adds its `table` or fitted
 //! models. Unknown fields are refused.
 
-use std::collections::BTreeMap;
+mod fitted;
+mod network_fit;
+mod per_mac;
+mod quantity;
+
 use std::io::Write;
 use std::path::Path;
 
@@ -12,15 +16,15 @@ use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::accelerator::AcceleratorEntry;
 use crate::cells::read_text;
-use crate::cost::{Grade, Method, Scope};
 use crate::error::HwError;
-pub use crate::fitted_file::{ClassEntry, FittedEntry, RangeEntry, TransferEntry};
-pub use crate::network_fit_file::NetworkFitEntry;
-pub use crate::per_mac_file::PerMacEntry;
 pub use crate::rounding::six_digits;
-use network::units::Quantity;
+pub use fitted::{ClassEntry, FittedEntry, RangeEntry, TransferEntry};
+use network::units::Measured;
+pub use network_fit::NetworkFitEntry;
+pub use per_mac::PerMacEntry;
+pub(crate) use quantity::word;
+pub use quantity::{Correction, QuantityEntry, Source};
 use storage::atomic::write_atomically;
 
 /// Schema of a table's manifest.
@@ -136,95 +140,6 @@ pub struct Manifest {
     pub notes: Vec<String>,
 }
 
-/// How one quantity is answered.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct QuantityEntry {
-    /// One sentence that is printed with every number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub explanation: Option<String>,
-    /// How the number came about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
-    /// What the method stands on, itself a method.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub basis: Option<String>,
-    /// What it includes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scope: Option<String>,
-    /// How far to trust it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub grade: Option<String>,
-    /// Error common to all networks, one sigma, as a fraction.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub common_rel: Option<f64>,
-    /// The error as a factor, where that says it better.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub factor: Option<f64>,
-    /// Energy = latency × this power in watts.
-    #[serde(rename = "power_W", skip_serializing_if = "Option::is_none")]
-    pub power_w: Option<f64>,
-    /// Energy counted on an accelerator, whose description must state its `unit_pJ`: one that ships, by its name; one's
-    /// own, as a path from the manifest's folder, or in place.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<NameOrMapping>")]
-    pub accelerator: Option<AcceleratorEntry>,
-    /// A fitted model; beside a table, it answers for operators that the table lacks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fitted: Option<FittedEntry>,
-    /// A model fitted to whole networks; it stands alone, or answers for operators that the table lacks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub network_fit: Option<NetworkFitEntry>,
-    /// One number per multiply-accumulate, fitted to a handful of whole networks; it stands alone, or answers for
-    /// operators that the table lacks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub per_mac: Option<PerMacEntry>,
-    /// What brings the sums closest to networks measured whole.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub correction: Option<Correction>,
-}
-
-/// network = scale × (sum and constant) + offset, fitted to networks measured whole.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Correction {
-    /// Without unit, above zero.
-    pub scale: f64,
-    /// In milliseconds or millijoules; may be negative.
-    pub offset: f64,
-    /// Networks it was fitted to.
-    pub networks: usize,
-    /// Mean absolute relative error when each network is corrected by a fit to all others.
-    pub mape: f64,
-}
-
-/// What a schema says of an accelerator, whose description is checked when it is read.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[allow(dead_code, reason = "stands for its schema")]
-enum NameOrMapping {
-    /// A shipped accelerator, or the path of a description.
-    Name(String),
-    /// A description.
-    Mapping(BTreeMap<String, serde_json::Value>),
-}
-
-impl Correction {
-    /// Fewest networks, and the largest error they may be off by, that validate a target end to end.
-    const VALIDATION: (usize, f64) = (20, 0.1);
-
-    /// Whether the networks behind it say that the corrected answers can be trusted: 20 of them, off by at most 10 % in
-    /// the mean when each is corrected by a fit to all others. The limits are a judgement.
-    pub(crate) fn is_validation(&self) -> bool {
-        self.networks >= Self::VALIDATION.0 && self.mape <= Self::VALIDATION.1
-    }
-
-    /// Standard deviation of one network, as a fraction: that of a normal distribution with this mean absolute error.
-    pub fn rel_error(&self) -> f64 {
-        (std::f64::consts::PI / 2.0).sqrt() * self.mape
-    }
-}
-
 /// Text that YAML may take for a number: `320` is refused later for its missing unit, which says more than its type.
 fn text_of_scalar<'de, D: Deserializer<'de>>(file: D) -> Result<Option<String>, D::Error> {
     match serde_yaml::Value::deserialize(file)? {
@@ -235,66 +150,27 @@ fn text_of_scalar<'de, D: Deserializer<'de>>(file: D) -> Result<Option<String>, 
     }
 }
 
-impl QuantityEntry {
-    /// Whether a fitted model of any kind answers.
-    pub fn has_fit(&self) -> bool {
-        self.fitted.is_some() || self.network_fit.is_some() || self.per_mac.is_some()
-    }
-
-    pub(crate) fn method(&self, path: &Path, field: &str) -> Result<Option<Method>, HwError> {
-        word(path, &format!("{field}.method"), self.method.as_deref(), Method::parse, Method::WORDS)
-    }
-
-    pub(crate) fn basis(&self, path: &Path, field: &str) -> Result<Option<Method>, HwError> {
-        word(path, &format!("{field}.basis"), self.basis.as_deref(), Method::parse, Method::WORDS)
-    }
-
-    pub(crate) fn scope(&self, path: &Path, field: &str) -> Result<Option<Scope>, HwError> {
-        word(path, &format!("{field}.scope"), self.scope.as_deref(), Scope::parse, Scope::WORDS)
-    }
-
-    pub(crate) fn grade(&self, path: &Path, field: &str) -> Result<Option<Grade>, HwError> {
-        word(path, &format!("{field}.grade"), self.grade.as_deref(), Grade::parse, Grade::WORDS)
-    }
-}
-
-/// Reads a word of a closed set.
-pub(crate) fn word<T>(
-    path: &Path,
-    field: &str,
-    text: Option<&str>,
-    parse: fn(&str) -> Option<T>,
-    known: &str,
-) -> Result<Option<T>, HwError> {
-    let Some(text) = text else { return Ok(None) };
-    parse(text).map(Some).ok_or_else(|| HwError::BadField {
-        path: path.to_path_buf(),
-        field: field.to_string(),
-        problem: format!("{text:?} is none of: {}", known.trim_end()),
-    })
-}
-
 impl Manifest {
-    /// How energy or latency is answered, if it says; `None` for any other quantity.
-    pub fn entry(&self, quantity: Quantity) -> Option<&QuantityEntry> {
+    /// How energy or latency is answered, if it says.
+    pub fn entry(&self, quantity: Measured) -> Option<&QuantityEntry> {
         match quantity {
-            Quantity::Latency => self.latency.as_ref(),
-            Quantity::Energy => self.energy.as_ref(),
-            _ => None,
+            Measured::Latency => self.latency.as_ref(),
+            Measured::Energy => self.energy.as_ref(),
         }
     }
 
     /// The entry of a quantity, to be changed; made where there is none.
-    ///
-    /// # Panics
-    /// For any quantity but energy and latency.
-    pub(crate) fn entry_mut(&mut self, quantity: Quantity) -> &mut QuantityEntry {
+    pub(crate) fn entry_mut(&mut self, quantity: Measured) -> &mut QuantityEntry {
         let entry = match quantity {
-            Quantity::Latency => &mut self.latency,
-            Quantity::Energy => &mut self.energy,
-            other => panic!("{other} has no entry"),
+            Measured::Latency => &mut self.latency,
+            Measured::Energy => &mut self.energy,
         };
         entry.get_or_insert_default()
+    }
+
+    /// Who measured `quantity`, if it says.
+    pub fn measured_by(&self, quantity: Measured) -> Option<&str> {
+        self.entry(quantity).and_then(|entry| entry.measured_by.as_deref()).or(self.measured_by.as_deref())
     }
 
     /// Reads YAML text; `path` is for the message.
@@ -314,33 +190,8 @@ impl Manifest {
         if ![TABLE_SCHEMA, TARGET_SCHEMA].contains(&manifest.schema.as_str()) {
             return bad("schema", format!("{:?} is neither {TABLE_SCHEMA} nor {TARGET_SCHEMA}", manifest.schema));
         }
-        let entries = [("latency", &manifest.latency), ("energy", &manifest.energy)];
-        for (field, value) in entries.iter().flat_map(|(name, entry)| {
-            let entry = entry.as_ref();
-            [
-                (format!("{name}.common_rel"), entry.and_then(|entry| entry.common_rel)),
-                (format!("{name}.factor"), entry.and_then(|entry| entry.factor)),
-                (format!("{name}.power_W"), entry.and_then(|entry| entry.power_w)),
-            ]
-        }) {
-            if value.is_some_and(|value| !(value.is_finite() && value > 0.0)) {
-                return bad(&field, "must be above zero".to_string());
-            }
-        }
-        for (name, entry) in entries {
-            let Some(correction) = entry.as_ref().and_then(|entry| entry.correction) else { continue };
-            if !(correction.scale.is_finite() && correction.scale > 0.0) {
-                return bad(&format!("{name}.correction.scale"), "must be above zero".to_string());
-            }
-            if correction.networks == 0 {
-                return bad(&format!("{name}.correction.networks"), "must be at least one".to_string());
-            }
-            if !(correction.mape.is_finite() && correction.mape >= 0.0) {
-                return bad(&format!("{name}.correction.mape"), "must be at or above zero".to_string());
-            }
-            if !correction.offset.is_finite() {
-                return bad(&format!("{name}.correction.offset"), "is not finite".to_string());
-            }
+        for quantity in Measured::ALL {
+            manifest.entry(quantity).map_or(Ok(()), |entry| entry.check(path, quantity))?;
         }
         let constants = [
             ("const_latency_ms", manifest.const_latency_ms),
