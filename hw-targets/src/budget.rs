@@ -1,8 +1,5 @@
-//! Ceilings, and by how much a subnet misses them.
+//! Ceilings on what a network may cost.
 
-use std::fmt;
-
-use crate::cost::NetworkCost;
 use crate::error::HwError;
 use crate::target::Target;
 use network::units::{Joules, Macs, Params, Quantity, Seconds};
@@ -12,37 +9,6 @@ use network::units::{Joules, Macs, Params, Quantity, Seconds};
 pub struct Budget {
     /// In the order of [`Quantity::ALL`].
     limits: [Option<f64>; Quantity::ALL.len()],
-}
-
-/// One ceiling that a network misses.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Overrun {
-    /// What is too large.
-    pub quantity: Quantity,
-    /// The ceiling, in SI units or as a count.
-    pub limit: f64,
-    /// What the network costs.
-    pub value: f64,
-}
-
-impl Overrun {
-    /// The excess as a fraction of the ceiling, above zero.
-    pub fn relative(&self) -> f64 {
-        self.value / self.limit - 1.0
-    }
-}
-
-impl fmt::Display for Overrun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { quantity, limit, value } = *self;
-        let percent = 100.0 * self.relative();
-        write!(
-            f,
-            "{quantity} {} is above the budget of {} by {percent:.1} %",
-            quantity.format(value),
-            quantity.format(limit)
-        )
-    }
 }
 
 impl Budget {
@@ -106,72 +72,12 @@ impl Budget {
     pub fn check_known(&self, target: &Target) -> Result<(), HwError> {
         self.limits().try_for_each(|(quantity, _)| target.require(quantity))
     }
-
-    /// Every ceiling that `cost` misses, the largest relative excess first. A quantity that the target does not know
-    /// counts as met: [`Budget::check_known`] comes first.
-    pub fn overruns(&self, cost: &NetworkCost) -> Vec<Overrun> {
-        let mut overruns: Vec<Overrun> = self
-            .limits()
-            .filter_map(|(quantity, limit)| Some(Overrun { quantity, limit, value: cost.value(quantity)? }))
-            .filter(|overrun| overrun.value > overrun.limit)
-            .collect();
-        overruns.sort_by(|a, b| b.relative().total_cmp(&a.relative()));
-        overruns
-    }
-
-    /// Whether `cost` meets every ceiling.
-    pub fn is_met(&self, cost: &NetworkCost) -> bool {
-        self.overruns(cost).is_empty()
-    }
-
-    /// Whether `cost` plus one standard deviation still meets every ceiling.
-    pub fn is_met_with_sigma(&self, cost: &NetworkCost) -> bool {
-        self.limits().all(|(quantity, limit)| {
-            cost.value(quantity).zip(cost.sigma(quantity)).is_none_or(|(value, sigma)| value + sigma <= limit)
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cost::{CostValue, Grade, Method, Scope};
-    use network::units::Bytes;
     use storage::failure::Failure;
-
-    fn cost(energy: f64, macs: u64) -> NetworkCost {
-        let energy = CostValue {
-            value: energy,
-            std: 0.0,
-            common_rel: 0.3,
-            method: Method::DerivedPower,
-            basis: Method::Fitted,
-            scope: Scope::AboveIdle,
-            grade: Grade::C,
-            factor: Some(1.6),
-            fitted: true,
-            outside: 0,
-        };
-        NetworkCost {
-            latency: None,
-            energy: Some(energy),
-            macs: Macs(macs),
-            params: Params(1),
-            flash: Bytes(1),
-            peak_memory: Bytes(1),
-        }
-    }
-
-    #[test]
-    fn the_largest_overrun_comes_first() {
-        let budget = Budget::new(Some(Joules(0.05)), None, Some(Macs(100)), None).unwrap();
-        let overruns = budget.overruns(&cost(0.06, 200));
-        assert_eq!(overruns[0].quantity, Quantity::Macs);
-        assert_eq!(overruns[1].to_string(), "energy 60 mJ is above the budget of 50 mJ by 20.0 %");
-        assert!(budget.is_met(&cost(0.05, 100)));
-        assert!(!budget.is_met_with_sigma(&cost(0.05, 100)));
-        assert!(budget.is_met_with_sigma(&cost(0.03, 100)));
-    }
 
     #[test]
     fn a_ceiling_that_nothing_meets_is_refused() {

@@ -397,10 +397,3 @@ fn read_table(path: &Path, manifest: Option<&Path>) -> Result<(Manifest, OpTable
     };
     Ok((manifest, OpTable::read(path)?))
 }
-
-#[cfg(test)]
-#[path = "kept_targets_tests.rs"]
-mod kept_tests;
-#[cfg(test)]
-#[path = "library_tests.rs"]
-mod tests;

@@ -208,15 +208,3 @@ impl std::fmt::Display for TableOp {
         self.op().fmt(f)
     }
 }
-
-#[cfg(test)]
-pub(crate) mod testing {
-    use super::*;
-
-    /// Changes the columns of one operator of a network.
-    pub(crate) fn change(network: &mut Workload, at: usize, change: impl FnOnce(&mut TableOp)) {
-        let mut row = TableOp::of(&network.ops[at]).unwrap();
-        change(&mut row);
-        network.ops[at] = row.op();
-    }
-}

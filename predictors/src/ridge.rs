@@ -39,14 +39,14 @@ impl AdditiveModel {
     }
 
     /// [`AdditiveModel::predict`] for every row.
-    pub fn predict_rows(&self, rows: &ActiveRows) -> Vec<f64> {
+    pub(crate) fn predict_rows(&self, rows: &ActiveRows) -> Vec<f64> {
         rows.iter().map(|active| self.predict(active)).collect()
     }
 }
 
 /// A fitted additive model and how it was found.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RidgeFit {
+pub(crate) struct RidgeFit {
     /// The model.
     pub model: AdditiveModel,
     /// The penalty chosen.

@@ -135,7 +135,7 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::BundleLacks`].
-    pub fn model_card(&self) -> Result<PathBuf, Error> {
+    pub(crate) fn model_card(&self) -> Result<PathBuf, Error> {
         self.require(names::MODEL_CARD)
     }
 

@@ -2,7 +2,7 @@
 
 pub mod bundle;
 #[cfg(feature = "torch")]
-pub mod calibration_file;
+pub(crate) mod calibration_file;
 #[cfg(feature = "torch")]
 pub(crate) mod deployment;
 #[cfg(feature = "torch")]

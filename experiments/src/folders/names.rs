@@ -3,17 +3,17 @@
 /// The search space.
 pub const SPACE: &str = "space.yaml";
 /// The weights of all subnets.
-pub const SUPERNET: &str = supernet::WEIGHTS_FILE;
+pub(crate) const SUPERNET: &str = supernet::WEIGHTS_FILE;
 /// The predictor.
-pub const PREDICTOR: &str = "predictor.safetensors";
+pub(crate) const PREDICTOR: &str = "predictor.safetensors";
 /// Normalisation, resize rule and class names.
-pub const PREPROCESSING: &str = "preprocessing.json";
+pub(crate) const PREPROCESSING: &str = "preprocessing.json";
 /// The folder of calibration images.
-pub const CALIBRATION: &str = "calibration";
+pub(crate) const CALIBRATION: &str = "calibration";
 /// The images in that folder.
-pub const CALIBRATION_IMAGES: &str = "images.safetensors";
+pub(crate) const CALIBRATION_IMAGES: &str = "images.safetensors";
 /// The measured pairs.
-pub const ACCURACY: &str = "accuracy.parquet";
+pub(crate) const ACCURACY: &str = "accuracy.parquet";
 /// The recipe of a training.
 pub const RECIPE: &str = "recipe.yaml";
 /// Data, commands, hardware, results, for people.
@@ -23,31 +23,31 @@ pub const ENERGY: &str = "energy.json";
 /// Which program made a run, on what, and with which seed.
 pub const RUN: &str = "run.json";
 /// One line for each measured epoch.
-pub const METRICS: &str = "metrics.jsonl";
+pub(crate) const METRICS: &str = "metrics.jsonl";
 /// Accuracy on the test set at the end of a training.
-pub const TEST_REPORT: &str = "report.json";
+pub(crate) const TEST_REPORT: &str = "report.json";
 /// The folder of checkpoints of a training.
-pub const CHECKPOINTS: &str = "checkpoints";
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
 /// The folder of the bundle that a training ends with.
 pub const BUNDLE: &str = "bundle";
 /// The best subnet of a search, with costs and provenance.
-pub const RESULT: &str = "result.json";
+pub(crate) const RESULT: &str = "result.json";
 /// The subnet alone.
-pub const SUBNET: &str = "subnet.json";
+pub(crate) const SUBNET: &str = "subnet.json";
 /// The subnets found, where several were asked for.
-pub const TOP: &str = "top.jsonl";
+pub(crate) const TOP: &str = "top.jsonl";
 /// Every evaluation of a search.
-pub const HISTORY: &str = "history.parquet";
+pub(crate) const HISTORY: &str = "history.parquet";
 /// What a search under way has evaluated; gone when it has ended.
-pub const SEARCH_JOURNAL: &str = "search.journal";
+pub(crate) const SEARCH_JOURNAL: &str = "search.journal";
 /// The layers of a network, which needs no search space.
-pub const NETWORK: &str = "network.json";
+pub(crate) const NETWORK: &str = "network.json";
 /// The weights of a network.
 pub const WEIGHTS: &str = "weights.safetensors";
 /// An extracted network as a TorchScript module.
-pub const TORCHSCRIPT: &str = "module.pt";
+pub(crate) const TORCHSCRIPT: &str = "module.pt";
 /// The visits of a measurement under way.
-pub const MEASURING_JOURNAL: &str = "measuring.jsonl";
+pub(crate) const MEASURING_JOURNAL: &str = "measuring.jsonl";
 /// The table of a measured target.
 pub const TABLE: &str = "table.csv";
 /// The list of operators to measure.

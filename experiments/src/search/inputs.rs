@@ -16,7 +16,7 @@ pub(crate) const FALLBACK_BUNDLE: &str = "mcu-cifar";
 
 /// What is searched: a space and the predictor that judges its members.
 #[derive(Clone, Debug)]
-pub struct SearchInputs {
+pub(crate) struct SearchInputs {
     /// The space.
     pub space: SearchSpace,
     /// Its predictor.

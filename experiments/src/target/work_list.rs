@@ -26,7 +26,7 @@ pub fn operators(space: &SearchSpace) -> Result<Vec<(TableOp, u32)>> {
 ///
 /// # Errors
 /// One that the space does not offer.
-pub fn operators_at(space: &SearchSpace, resolutions: &[u32]) -> Result<Vec<(TableOp, u32)>> {
+pub(crate) fn operators_at(space: &SearchSpace, resolutions: &[u32]) -> Result<Vec<(TableOp, u32)>> {
     let mut operators = BTreeSet::new();
     CostTables::compile(space, resolutions, DeviceCost::default(), |op, resolution| {
         operators.extend(TableOp::of(op).map(|row| (row, resolution)));
@@ -37,7 +37,7 @@ pub fn operators_at(space: &SearchSpace, resolutions: &[u32]) -> Result<Vec<(Tab
 
 /// What there is to measure before a target answers for a space.
 #[derive(Clone, Debug)]
-pub struct WorkList {
+pub(crate) struct WorkList {
     /// The operators as a table without values; `None` if the target covers all.
     pub table: Option<OpTable>,
     /// Distinct operators of the space.

@@ -269,11 +269,6 @@ impl Accelerator {
         &self.notes
     }
 
-    /// Number of processing elements.
-    pub fn pes(&self) -> u64 {
-        self.pes
-    }
-
     /// What it does with zeros.
     pub fn sparsity(&self) -> Sparsity {
         self.sparsity

@@ -57,7 +57,7 @@ impl Format {
         ("ort-profile", Format::OrtProfile),
     ];
     /// All names, for messages.
-    pub const NAMES: &'static str =
+    pub(crate) const NAMES: &'static str =
         "ofa-yaml, proxyless-yaml, hw-nas-bench, single-path-nas, netadapt, help, tflite-benchmark, ort-profile";
 
     /// Reads the name used on the command line.

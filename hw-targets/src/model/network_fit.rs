@@ -45,7 +45,7 @@ const LEAST_GAIN: f64 = 5e-4;
 const LEAST_LAYER: f64 = 0.01;
 
 /// Coefficients by the name of their count.
-pub type Coefficients = BTreeMap<String, f64>;
+pub(crate) type Coefficients = BTreeMap<String, f64>;
 
 /// A model of one quantity of one device, in SI units, fitted to whole networks.
 #[derive(Clone, Debug, PartialEq)]

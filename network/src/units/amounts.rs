@@ -31,34 +31,10 @@ pub struct Seconds(pub f64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
 pub struct Joules(pub f64);
 
-impl Macs {
-    /// Twice the multiply-accumulates: floating-point operations, as some papers count.
-    pub fn as_flops(self) -> u64 {
-        2 * self.0
-    }
-}
-
-impl Seconds {
-    /// From milliseconds.
-    pub fn from_ms(ms: f64) -> Self {
-        Self(ms * 1e-3)
-    }
-
-    /// In milliseconds.
-    pub fn as_ms(self) -> f64 {
-        self.0 * 1e3
-    }
-}
-
 impl Joules {
     /// From millijoules.
     pub fn from_mj(mj: f64) -> Self {
         Self(mj * 1e-3)
-    }
-
-    /// In millijoules.
-    pub fn as_mj(self) -> f64 {
-        self.0 * 1e3
     }
 }
 

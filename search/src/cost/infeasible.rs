@@ -24,7 +24,7 @@ pub struct Infeasible {
 
 /// A ceiling and the least that can be reached.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct UnmetLimit {
+pub(crate) struct UnmetLimit {
     /// What is limited.
     pub quantity: Quantity,
     /// The ceiling.

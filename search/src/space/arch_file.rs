@@ -45,7 +45,7 @@ impl ArchFile {
     ///
     /// # Errors
     /// [`SearchError::At`] with the line (or array item), from 1; [`SearchError::SubnetSyntax`] for an empty file.
-    pub fn from_json_lines(text: &str) -> Result<Vec<ArchFile>, SearchError> {
+    pub(crate) fn from_json_lines(text: &str) -> Result<Vec<ArchFile>, SearchError> {
         Ok(ArchFile::from_json_lines_placed(text)?.into_iter().map(|(_, file)| file).collect())
     }
 

@@ -26,7 +26,7 @@ impl SearchSpace {
     }
 
     /// A member of the space by the published rule: every depth equally likely.
-    pub fn sample_genome(&self, rng: &mut impl Rng) -> ArchSpec {
+    pub(crate) fn sample_genome(&self, rng: &mut impl Rng) -> ArchSpec {
         let resolution = self.random_resolution(rng);
         self.fill_stages(resolution, rng, |stage, rng| rng.random_range(0..stage.depths.len()))
     }

@@ -37,11 +37,6 @@ impl DType {
             DType::I8 | DType::U8 | DType::Bool => 1,
         }
     }
-
-    /// Whether elements are floating-point numbers.
-    pub fn is_float(self) -> bool {
-        matches!(self, DType::F32 | DType::F64 | DType::F16 | DType::Bf16)
-    }
 }
 
 impl fmt::Display for DType {
@@ -140,18 +135,6 @@ impl HostArray {
         }
     }
 
-    /// The elements as int64; `None` for floats.
-    pub fn to_i64(&self) -> Option<Vec<i64>> {
-        match self.dtype {
-            DType::I64 => Some(self.elements(i64::from_le_bytes)),
-            DType::I32 => Some(self.elements(|bytes| i64::from(i32::from_le_bytes(bytes)))),
-            DType::I16 => Some(self.elements(|bytes| i64::from(i16::from_le_bytes(bytes)))),
-            DType::I8 => Some(self.elements(|bytes| i64::from(i8::from_le_bytes(bytes)))),
-            DType::U8 | DType::Bool => Some(self.elements(|[byte]| i64::from(byte))),
-            _ => None,
-        }
-    }
-
     fn elements<const N: usize, T>(&self, from_bytes: impl Fn([u8; N]) -> T) -> Vec<T> {
         let (elements, _) = self.data.as_chunks::<N>();
         elements.iter().map(|bytes| from_bytes(*bytes)).collect()
@@ -196,9 +179,6 @@ mod tests {
     #[test]
     fn integers_are_not_taken_for_floats() {
         assert_eq!(HostArray::from_i64(&[2], &[-1, 7]).to_f32(), None);
-        assert_eq!(HostArray::from_i64(&[2], &[-1, 7]).to_i64().unwrap(), [-1, 7]);
-        assert_eq!(HostArray::new(vec![2], DType::I8, vec![255, 1]).to_i64().unwrap(), [-1, 1]);
-        assert_eq!(HostArray::from_f32(&[1], &[1.0]).to_i64(), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ const JOULES_PER_KWH: f64 = 3.6e6;
 
 /// Whence a number of joules comes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EnergySource {
+pub(crate) struct EnergySource {
     /// The counter, or what was multiplied.
     pub by: String,
     /// Whether it was counted, not estimated.
@@ -36,7 +36,7 @@ pub(super) struct Phase {
 
 /// What all starts of a run spent. This is what a resumed run goes on from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EnergySums {
+pub(crate) struct EnergySums {
     /// Whether it covers the run from its beginning.
     pub is_whole: bool,
     /// How often the run was started.
@@ -51,7 +51,7 @@ pub struct EnergySums {
 
 /// Joules that became known in one way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SourceSum {
+pub(crate) struct SourceSum {
     /// What counted or estimated them.
     #[serde(flatten)]
     pub source: EnergySource,
@@ -61,7 +61,7 @@ pub struct SourceSum {
 
 /// Joules that were spent on one thing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ActivitySum {
+pub(crate) struct ActivitySum {
     /// `preparation`, `evaluation`, `report`, or the phase's name.
     pub name: String,
     /// The phase, counted from 0.
@@ -152,7 +152,7 @@ struct FileRead {
 
 /// What a run cost, and what others would have cost: the file as it is written.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct EnergyReport {
+pub(crate) struct EnergyReport {
     schema: &'static str,
     /// All joules.
     pub energy_j: f64,
@@ -183,7 +183,7 @@ pub struct EnergyReport {
 /// One such training is taken to cost what a step of the phases that train the largest network alone did cost in this
 /// very run, times the steps of all its phases. Evaluations, on which this run spent energy, are left out of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct SeparateTrainings {
+pub(crate) struct SeparateTrainings {
     /// How many networks.
     pub networks: u64,
     /// Joules for all of them.

@@ -13,7 +13,7 @@ impl SearchSpace {
     ///
     /// # Panics
     /// If a parent belongs to another space or to none of its resolutions.
-    pub fn crossover(&self, mother: &ArchSpec, father: &ArchSpec, rng: &mut impl Rng) -> ArchSpec {
+    pub(crate) fn crossover(&self, mother: &ArchSpec, father: &ArchSpec, rng: &mut impl Rng) -> ArchSpec {
         let codec = Codec::new(self, &self.resolutions);
         codec.decode(&crossover(&codec, &codec.encode(mother), &codec.encode(father), rng))
     }

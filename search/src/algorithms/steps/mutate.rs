@@ -12,7 +12,7 @@ use crate::space::genome::{Codec, Genes};
 
 /// How likely each gene is drawn anew.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MutationRates {
+pub(crate) struct MutationRates {
     /// Each block's settings and each stage's depth.
     pub gene: f64,
     /// The resolution.
@@ -30,7 +30,7 @@ impl SearchSpace {
     ///
     /// # Panics
     /// If `arch` belongs to another space or to none of its resolutions.
-    pub fn mutate(&self, arch: &ArchSpec, rates: MutationRates, rng: &mut impl Rng) -> ArchSpec {
+    pub(crate) fn mutate(&self, arch: &ArchSpec, rates: MutationRates, rng: &mut impl Rng) -> ArchSpec {
         let codec = Codec::new(self, &self.resolutions);
         codec.decode(&mutate(&codec, &codec.encode(arch), rates, rng))
     }

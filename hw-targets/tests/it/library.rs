@@ -1,20 +1,33 @@
 //! Targets found by name or path, added, and refused.
 
-use super::*;
-use crate::budget::Budget;
-use crate::cost::{Grade, Method, Scope};
-use crate::table_op::testing::change;
-use crate::table_op::workload;
-use crate::table_op::{TableKind, TableOp};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hw_targets::error::HwError;
+use hw_targets::import::Format;
+use hw_targets::library::{SHIPPED, TargetLibrary};
+use hw_targets::manifest::{Correction, Manifest, TABLE_SCHEMA};
+use hw_targets::target::Target;
+use hw_targets::budget::Budget;
+use hw_targets::cost::{Grade, Method, Scope};
+use hw_targets::table_op::workload;
+use hw_targets::table_op::{TableKind, TableOp};
 use network::op::{Activation, Workload};
-use network::units::{Bytes, Joules, Quantity};
+use network::units::{Bytes, Joules, Measured, Quantity};
 use storage::failure::Failure;
 
-pub(super) const TABLE: &str = "op_type,in_h,in_w,in_c,out_h,out_w,out_c,kernel,stride,groups,mid_c,se,se_mid_c,activation,residual,latency_ms,latency_ms_std,energy_mJ,energy_method\n\
+pub(crate) const TABLE: &str = "op_type,in_h,in_w,in_c,out_h,out_w,out_c,kernel,stride,groups,mid_c,se,se_mid_c,activation,residual,latency_ms,latency_ms_std,energy_mJ,energy_method\n\
     conv,32,32,3,16,16,8,3,2,1,0,0,0,relu6,0,2,0.3,4,measured_rail\n\
     linear,1,1,8,1,1,10,1,1,1,0,0,0,none,0,1,0.4,1,measured_rail\n";
 
-pub(super) fn network() -> Workload {
+/// Changes the columns of one operator of a network.
+pub(crate) fn change(network: &mut Workload, at: usize, change: impl FnOnce(&mut TableOp)) {
+    let mut row = TableOp::of(&network.ops[at]).unwrap();
+    change(&mut row);
+    network.ops[at] = row.op();
+}
+
+pub(crate) fn network() -> Workload {
     let stem = TableOp {
         kind: TableKind::Conv,
         in_size: 32,
@@ -46,12 +59,12 @@ pub(super) fn network() -> Workload {
     workload(32, &[stem, classifier])
 }
 
-pub(super) struct Home {
+pub(crate) struct Home {
     folder: tempfile::TempDir,
-    pub(super) library: TargetLibrary,
+    pub(crate) library: TargetLibrary,
 }
 
-pub(super) fn home() -> Home {
+pub(crate) fn home() -> Home {
     let folder = tempfile::tempdir().unwrap();
     let library = TargetLibrary::new(Some(folder.path().join("home")));
     fs::write(folder.path().join("board.csv"), TABLE).unwrap();
@@ -59,7 +72,7 @@ pub(super) fn home() -> Home {
 }
 
 impl Home {
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 

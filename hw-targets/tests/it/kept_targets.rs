@@ -1,14 +1,20 @@
 //! Targets that are kept: corrected, fitted, measured here, replaced.
 
-use super::tests::{TABLE, home, network};
-use super::*;
-use crate::cost::{CostSum, Grade};
-use crate::error::Place;
-use crate::table::{Measurement, OpKey, Row};
-use crate::table_op::testing::change;
-use crate::table_op::{TableKind, TableOp};
+use crate::library::{TABLE, change, home, network};
+use std::fs;
+use std::path::Path;
+
+use hw_targets::library::TargetLibrary;
+use hw_targets::networks::{MeasuredNetwork, Networks};
+use hw_targets::manifest::{Correction, Manifest, TABLE_SCHEMA};
+use hw_targets::table::OpTable;
+use hw_targets::target::Target;
+use hw_targets::cost::{CostSum, Grade};
+use hw_targets::error::Place;
+use hw_targets::table::{Measurement, OpKey, Row};
+use hw_targets::table_op::{TableKind, TableOp};
 use network::op::Workload;
-use network::units::Joules;
+use network::units::{Joules, Measured};
 use storage::failure::Failure;
 
 #[test]
