@@ -21,6 +21,7 @@ use search::space::SearchSpace;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use storage::arrays::{HostArray, safetensors as safetensors_file};
+use storage::digest::{Digest, Digester};
 
 use crate::encode::{ArchEncoder, Layout};
 use crate::ensemble::{AccuracyPredictor, LabelScale, Model};
@@ -86,6 +87,19 @@ pub fn save(predictor: &AccuracyPredictor, path: &Path) -> Result<()> {
     write(predictor.model(), features, path)
 }
 
+/// What `predictor` predicts with: equal digests give equal predictions.
+pub fn digest(predictor: &AccuracyPredictor) -> Digest {
+    let encoder = predictor.encoder();
+    let mut digester = Digester::new("predictor").text(&encoder.space().to_string()).text(encoder.layout().name());
+    for resolution in encoder.resolutions() {
+        digester = digester.number(u64::from(*resolution));
+    }
+    for (name, array) in arrays_of(predictor.model()) {
+        digester = digester.text(&name).bytes(array.data());
+    }
+    digester.finish()
+}
+
 /// What the features of a file are.
 struct Features {
     space: String,
@@ -128,6 +142,17 @@ fn write(model: &Model, of: Features, path: &Path) -> Result<()> {
         interactions: model.interactions.is_some(),
         provenance: model.provenance.clone(),
     };
+    let arrays = arrays_of(model);
+    let metadata = serde_json::to_string(&metadata).expect("numbers and words");
+    let metadata = BTreeMap::from([("predictor".to_owned(), metadata)]);
+    let entries = arrays.iter().map(|(name, array)| (name.as_str(), array.dtype(), array.shape().to_vec(), array));
+    let written = safetensors_file::write(path, entries.collect(), &metadata, |array| array.data());
+    written.map_err(|source| PredictorError::Write { source })
+}
+
+/// The tensors of a file, by name.
+fn arrays_of(model: &Model) -> BTreeMap<String, HostArray> {
+    let features = model.features;
     let mut arrays: BTreeMap<String, HostArray> = BTreeMap::new();
     let mut push_f64 = |name: &str, shape: &[usize], values: &[f64]| {
         arrays.insert(name.to_owned(), HostArray::from_f64(shape, values));
@@ -151,11 +176,7 @@ fn write(model: &Model, of: Features, path: &Path) -> Result<()> {
             inputs = outputs;
         }
     }
-    let metadata = serde_json::to_string(&metadata).expect("numbers and words");
-    let metadata = BTreeMap::from([("predictor".to_owned(), metadata)]);
-    let entries = arrays.iter().map(|(name, array)| (name.as_str(), array.dtype(), array.shape().to_vec(), array));
-    let written = safetensors_file::write(path, entries.collect(), &metadata, |array| array.data());
-    written.map_err(|source| PredictorError::Write { source })
+    arrays
 }
 
 /// The name of the space that the predictor at `path` is for.

@@ -18,5 +18,6 @@
 
 pub mod arrays;
 pub mod atomic;
+pub mod digest;
 pub mod failure;
 pub mod names;

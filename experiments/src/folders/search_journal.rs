@@ -1,17 +1,17 @@
 //! What a search has evaluated so far, on disk, so that a killed one goes on where it was.
 //!
-//! One record of 16 bytes for each evaluation, in order: a hash of subnet and score, and the score. Search is a function
-//! of its settings and of the scores, so a search that is started again asks for the same subnets in the same order and
-//! gets the recorded scores until the record ends; from there it evaluates. A record of another search is noticed at the
-//! first subnet that differs, one of another predictor by evaluating the first batch again; both are then dropped.
+//! First the digest of all that the search depends on (predictor, space, cost tables, settings): a file with another one
+//! is begun anew. Then one record of 16 bytes for each evaluation, in order: the first half of a digest of subnet and
+//! score, and the score. Search is a function of its settings and of the scores, so a search that is started again asks
+//! for the same subnets in the same order and gets the recorded scores until the record ends; from there it evaluates.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use search::arch::ArchSpec;
+use search::arch::{ArchSpec, BlockSpec};
+use storage::digest::{self, Digest, Digester};
 
 use crate::error::Error;
 use crate::folders::names;
@@ -22,6 +22,8 @@ const RECORD: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
+    /// Of all that scores and order depend on.
+    identity: Digest,
     /// Opened with the first record, so that a search that cannot begin leaves nothing behind.
     file: Option<File>,
     /// Records of an earlier attempt that were not asked for yet.
@@ -35,22 +37,23 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens the record in `folder`, or begins one.
+    /// Opens the record in `folder`, or begins one; one of another identity is begun anew.
     ///
     /// # Errors
     /// [`Error::Write`] if there is one that cannot be read.
-    pub(crate) fn open(folder: &Path) -> Result<Journal, Error> {
+    pub(crate) fn open(folder: &Path, identity: Digest) -> Result<Journal, Error> {
         let path = folder.join(names::SEARCH_JOURNAL);
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             read => read.map_err(|error| write_error(&path, &error))?,
         };
+        let records = bytes.strip_prefix(identity.as_bytes()).unwrap_or_default();
         // The last one may be torn.
-        let earlier = bytes.chunks_exact(RECORD).map(|record| {
+        let earlier = records.chunks_exact(RECORD).map(|record| {
             let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| record[at + byte]));
             (word(0), f64::from_bits(word(8)))
         });
-        Ok(Journal { earlier: earlier.collect(), file: None, done: 0, reused: 0, given_up: None, path })
+        Ok(Journal { identity, earlier: earlier.collect(), file: None, done: 0, reused: 0, given_up: None, path })
     }
 
     /// Scores that came from an earlier attempt.
@@ -67,13 +70,6 @@ impl Journal {
         let recorded = archs.iter().zip(&self.earlier);
         let known = recorded.take_while(|(arch, (recorded, score))| hash(arch, *score) == *recorded).count();
         let mut scores: Vec<f64> = self.earlier.drain(..known).map(|(_, score)| score).collect();
-        if self.done == 0 {
-            let again = evaluate(&archs[..known])?;
-            if again.iter().zip(&scores).any(|(a, b)| a.to_bits() != b.to_bits()) {
-                // Another predictor's.
-                (scores, self.earlier) = (Vec::new(), VecDeque::new());
-            }
-        }
         self.done += scores.len() as u64;
         self.reused += scores.len() as u64;
         if scores.len() < archs.len() {
@@ -102,12 +98,27 @@ impl Journal {
             Some(file) => file,
             none => {
                 self.path.parent().map_or(Ok(()), fs::create_dir_all)?;
-                none.insert(OpenOptions::new().create(true).append(true).open(&self.path)?)
+                let file = none.insert(OpenOptions::new().create(true).append(true).open(&self.path)?);
+                if self.done == 0 {
+                    file.set_len(0)?;
+                    file.write_all(self.identity.as_bytes())?;
+                }
+                file
             }
         };
-        file.set_len(self.done * RECORD as u64)?;
+        file.set_len(digest::BYTES as u64 + self.done * RECORD as u64)?;
         file.write_all(records)
     }
+}
+
+fn hash(arch: &ArchSpec, score: f64) -> u64 {
+    let blocks = arch.stages().iter().flat_map(|stage| {
+        let block = |block: &BlockSpec| [f64::from(block.kernel), f64::from(block.expand)];
+        [stage.blocks.len() as f64].into_iter().chain(stage.blocks.iter().flat_map(block))
+    });
+    let numbers: Vec<f64> = [f64::from(arch.resolution()), score].into_iter().chain(blocks).collect();
+    let digest = Digester::new("evaluation").numbers(numbers.into_iter()).finish();
+    digest.as_bytes().first_chunk().map_or(0, |half| u64::from_le_bytes(*half))
 }
 
 /// Removes the record in `folder`, if there is one: the result is written.
@@ -117,12 +128,6 @@ pub(crate) fn remove(folder: &Path) -> Result<(), Error> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(write_error(&path, &error)),
         _ => Ok(()),
     }
-}
-
-fn hash(arch: &ArchSpec, score: f64) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (arch, score.to_bits()).hash(&mut hasher);
-    hasher.finish()
 }
 
 fn write_error(path: &Path, error: &io::Error) -> Error {
@@ -137,9 +142,10 @@ mod tests {
 
     use super::*;
 
-    /// Asks for `archs` in batches of 10; the scores and how many were evaluated.
+    /// Asks for `archs` in batches of 10 for a predictor that adds `plus`; the scores and how many were evaluated.
     fn ask(folder: &Path, archs: &[ArchSpec], plus: f64) -> (Vec<f64>, usize) {
-        let mut journal = Journal::open(folder).unwrap();
+        let identity = Digester::new("test").numbers([plus].into_iter()).finish();
+        let mut journal = Journal::open(folder, identity).unwrap();
         let mut evaluated = 0;
         let mut scores = Vec::new();
         for batch in archs.chunks(10) {
@@ -165,22 +171,22 @@ mod tests {
         assert_eq!(whole.1, 60);
         let path = folder.path().join(names::SEARCH_JOURNAL);
         let bytes = fs::read(&path).unwrap();
-        assert_eq!(bytes.len(), 60 * RECORD);
-        // Killed anywhere, in the middle of a record too; the first batch is evaluated again to know the predictor by.
-        for kept in [0, 7, 16, 16 * 10, 16 * 33 + 5, 16 * 60] {
+        assert_eq!(bytes.len(), digest::BYTES + 60 * RECORD);
+        // Killed anywhere, in the middle of a record or of the digest too.
+        for kept in [0, 7, 32, 32 + 16, 32 + 16 * 10, 32 + 16 * 33 + 5, 32 + 16 * 60] {
             fs::write(&path, &bytes[..kept]).unwrap();
             let again = ask(folder.path(), &archs, 0.0);
             assert_eq!(again.0, whole.0);
-            assert_eq!(again.1, 60 - kept / RECORD + (kept / RECORD).min(10));
+            assert_eq!(again.1, 60 - kept.saturating_sub(digest::BYTES) / RECORD);
             assert_eq!(fs::read(&path).unwrap(), bytes);
         }
         // A score that is not what was written.
         let mut damaged = bytes.clone();
-        damaged[16 * 20 + 12] ^= 1;
+        damaged[32 + 16 * 20 + 12] ^= 1;
         fs::write(&path, &damaged).unwrap();
-        assert_eq!(ask(folder.path(), &archs, 0.0), (whole.0.clone(), 60 - 20 + 10));
+        assert_eq!(ask(folder.path(), &archs, 0.0), (whole.0.clone(), 60 - 20));
         assert_eq!(fs::read(&path).unwrap(), bytes);
-        // Another predictor.
+        // Another predictor, whatever the first scores say.
         assert_eq!(ask(folder.path(), &archs, 1.0).0, whole.0.iter().map(|score| score + 1.0).collect::<Vec<_>>());
         // Another order from the middle on.
         fs::write(&path, &bytes).unwrap();

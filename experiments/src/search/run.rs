@@ -10,6 +10,7 @@ use hw_targets::cost::NetworkCost;
 use hw_targets::target::Target;
 use network::units::{PerMeasured, Quantity};
 use predictors::ensemble::AccuracyPredictor;
+use predictors::saved;
 use search::arch::ArchSpec;
 use search::dense::CostTables;
 use search::error::ForeignError;
@@ -21,6 +22,7 @@ use search::objective::Evaluator;
 use search::outcome::SearchOutcome;
 use search::pareto::hypervolume;
 use search::random::random;
+use storage::digest::{Digest, Digester};
 use storage::failure::Setting;
 
 use crate::error::{Error, Result};
@@ -106,7 +108,7 @@ impl Search {
         let started = Instant::now();
         let mut notes = Vec::new();
         let predictor = &self.inputs.predictor;
-        let journal = folder.map(Journal::open).transpose()?;
+        let journal = folder.map(|folder| Journal::open(folder, self.identity(budget, tables))).transpose()?;
         // A time beyond what clocks count is no limit.
         let over = self.time.and_then(|time| started.checked_add(time));
         let mut evaluator = Recorded { predictor, journal, over, stop, done: 0, progress };
@@ -151,6 +153,21 @@ impl Search {
             notes,
             history: outcome.history,
         })
+    }
+
+    /// Of all that decides which subnets are evaluated, in which order and to which score; not of when the search ends.
+    fn identity(&self, budget: &Budget, tables: &CostTables) -> Digest {
+        let limits: Vec<f64> = Quantity::ALL.iter().map(|of| budget.limit(*of).unwrap_or(f64::INFINITY)).collect();
+        Digester::new("search")
+            .digest(&saved::digest(&self.inputs.predictor))
+            .text(&self.inputs.space.to_yaml())
+            .digest(&tables.digest())
+            .numbers(limits.into_iter())
+            .text(self.algorithm.name())
+            .text(&format!("{:?}", self.plan))
+            .number(self.evaluations as u64)
+            .number(self.seed)
+            .finish()
     }
 
     fn header(&self) -> SearchHeader {

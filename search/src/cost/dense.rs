@@ -16,6 +16,7 @@ use network::memory::{PeakMemory, flash, peak_memory};
 use network::op::{Op, Workload};
 use network::units::{Bytes, PerMeasured, Quantity};
 use rand::SeedableRng;
+use storage::digest::{Digest, Digester};
 use rand_chacha::ChaCha8Rng;
 
 use crate::cost::costs::{CostRow, Costs, RULED_OUT, SUMMED, SUMS, add, column_of};
@@ -102,6 +103,21 @@ impl CostTables {
         let mut tables = CostTables { codec: Codec::new(space, &resolutions), known, at, memory: None };
         tables.align();
         Ok(tables)
+    }
+
+    /// What subnets cost by these tables: equal digests mean equal costs and ceilings.
+    pub fn digest(&self) -> Digest {
+        let mut digester = Digester::new("cost tables").number(self.memory.map_or(u64::MAX, |bytes| bytes.0));
+        for known in self.known {
+            digester = digester.number(u64::from(known));
+        }
+        for (resolution, at) in self.resolutions().iter().zip(&self.at) {
+            digester = digester.number(u64::from(*resolution)).numbers(at.fixed.into_iter());
+            for row in at.stages.iter().flatten().flatten() {
+                digester = digester.numbers(row.iter().copied());
+            }
+        }
+        digester.finish()
     }
 
     /// Rounds what the device says to multiples of so small a power of two (2⁻⁵² of the dearest subnet's cost) that no
