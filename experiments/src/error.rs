@@ -64,6 +64,8 @@ pub enum Error {
     Io(#[from] io::Error),
     #[error("{path} already holds a run", path = path.display())]
     RunExists { path: PathBuf },
+    #[error("{path} holds a bundle or a training ({found})", path = path.display(), found = found.display())]
+    KeepsOthers { path: PathBuf, found: PathBuf },
     #[error("{path} holds pairs of other subnets than this seed chooses", path = path.display())]
     OtherPairs { path: PathBuf },
     #[error("{path} was begun for other measurements", path = path.display())]
@@ -162,6 +164,7 @@ impl Failure for Error {
             #[cfg(feature = "torch")]
             Self::Import(error) => error.kind(),
             Self::RunExists { .. }
+            | Self::KeepsOthers { .. }
             | Self::BatchNormSource { .. }
             | Self::NotFound { .. }
             | Self::UnknownBundle { .. }
@@ -298,6 +301,7 @@ impl Error {
             Self::RunExists { .. } => {
                 format!("add {} to go on with it, or name another folder with {}", Setting("resume"), Setting("out"))
             }
+            Self::KeepsOthers { .. } => format!("name another folder with {}", Setting("out")),
             Self::OtherPairs { .. } => {
                 format!("give the seed it was begun with, or another file with {}", Setting("out"))
             }

@@ -11,9 +11,9 @@ use supernet::tensors::Metadata;
 use supernet::torchscript::save_torchscript;
 
 use crate::error::Result;
-use crate::folders::names;
 use crate::folders::network_folder::write_shape;
 use crate::folders::supernet_file::{save, write_text};
+use crate::folders::{names, output};
 
 /// What goes into the folder of an extracted network.
 pub(crate) struct Deployment<'a> {
@@ -35,7 +35,7 @@ pub(crate) struct Deployment<'a> {
 
 impl Deployment<'_> {
     /// Writes `weights.safetensors`, `subnet.json`, `space.yaml`, `preprocessing.json`, `network.json`, and
-    /// `module.pt` where wanted. Returns the files.
+    /// `module.pt` where wanted, in place of what an earlier network left there. Returns the files.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -47,18 +47,19 @@ impl Deployment<'_> {
             ("subnet".into(), subnet.to_string()),
             ("calibrated_with".into(), self.calibrated_with.into()),
         ]);
+        output::clear(folder, &output::DEPLOYMENT)?;
         let mut files = vec![names::WEIGHTS, names::SUBNET, names::SPACE, names::PREPROCESSING, names::NETWORK];
         save(&folder.join(files[0]), &self.network.tensors(), &metadata)?;
         write_text(&folder.join(files[1]), &format!("{subnet}\n"))?;
         write_text(&folder.join(files[2]), &self.space.to_yaml())?;
         let described = self.preprocessing.describe(Some(self.arch.resolution() as usize), self.class_names);
         described.write(&folder.join(files[3]))?;
-        let origin = json!({"space": self.space.id().to_string(), "subnet": subnet});
-        write_shape(folder, &self.space.network(self.arch), &origin)?;
         if self.torchscript {
             save_torchscript(self.network, &folder.join(names::TORCHSCRIPT))?;
             files.push(names::TORCHSCRIPT);
         }
+        let origin = json!({"space": self.space.id().to_string(), "subnet": subnet});
+        write_shape(folder, &self.space.network(self.arch), &origin)?;
         Ok(files.into_iter().map(|file| folder.join(file)).collect())
     }
 }

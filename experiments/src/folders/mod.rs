@@ -12,6 +12,7 @@ pub(crate) mod history_file;
 pub(crate) mod image_settings;
 pub mod names;
 pub mod network_folder;
+pub(crate) mod output;
 pub(crate) mod pairs_file;
 pub mod predictor_file;
 #[cfg(feature = "torch")]

@@ -36,8 +36,9 @@ impl NetworkFolder {
     pub fn read(path: &Path) -> Result<Self> {
         let shape = read_shape(path)?;
         let file = path.join(names::WEIGHTS);
-        let (arrays, _) = load_arrays(&file)?;
+        let (arrays, metadata) = load_arrays(&file)?;
         let wrong = |reason: String| Error::FileInFolder { path: file.clone(), reason };
+        check_subnet(path, &metadata).map_err(wrong)?;
         let mut floats = BTreeMap::new();
         for (name, array) in arrays {
             let Some(values) = array.to_f32() else {
@@ -87,6 +88,25 @@ pub fn read_shape(path: &Path) -> Result<NetworkShape> {
     }
     let text = read_text(&file)?;
     shape_file::parse(&text).map_err(|problem| Error::NetworkFile { path: file, problem })
+}
+
+/// Refuses weights of another subnet than the folder's other files describe; those that name none are of no subnet.
+fn check_subnet(folder: &Path, weights: &Metadata) -> Result<(), String> {
+    let Some(of_weights) = weights.get("subnet").and_then(|text| serde_json::from_str::<Value>(text).ok()) else {
+        return Ok(());
+    };
+    let json = |name: &str| serde_json::from_str::<Value>(&std::fs::read_to_string(folder.join(name)).ok()?).ok();
+    let described = [
+        (
+            names::NETWORK,
+            json(names::NETWORK).and_then(|mut file| Some(file.get_mut("origin")?.get_mut("subnet")?.take())),
+        ),
+        (names::SUBNET, json(names::SUBNET)),
+    ];
+    match described.into_iter().find(|(_, subnet)| subnet.as_ref().is_some_and(|subnet| *subnet != of_weights)) {
+        Some((name, _)) => Err(format!("its weights are of another subnet than {name} describes")),
+        None => Ok(()),
+    }
 }
 
 /// The layers of an extracted subnet, from its space.

@@ -10,7 +10,7 @@ use network::units::Quantity;
 use search::nsga2::Objective;
 
 use crate::error::{Error, Result};
-use crate::folders::spaces;
+use crate::folders::{output, spaces};
 use crate::search::algorithm::{Algorithm, Plan};
 use crate::search::confidence::Confidence;
 use crate::search::inputs::{BundleChoice, SearchInputs};
@@ -101,6 +101,7 @@ impl SearchPlan {
             budget.check_known(target)?;
             (budget, notes) = within_memory(budget, target)?;
         }
+        request.out.as_deref().map_or(Ok(()), output::check)?;
         let inputs = SearchInputs::choose(&request.choice, target.as_ref())?;
         let start = match request.start {
             Some(path) => spaces::read_subnets(path, &inputs.space)?,
@@ -169,16 +170,15 @@ impl SearchPlan {
     /// Calibration images that cannot be read, files that cannot be written.
     pub fn deliver(&self, report: &SearchReport) -> Result<Option<(&Path, Weights)>> {
         let Some(folder) = self.out.as_deref() else { return Ok(None) };
-        report.save(folder)?;
-        let weights = match (&self.weights, report.found.first()) {
-            _ if !torch::IS_THERE => Weights::NoTorch,
-            (Some(bundle), Some(best)) => {
-                torch::deploy(bundle, &best.arch, self.torchscript, folder)?;
-                Weights::Written
+        let deployed = report.save(folder, |best| match &self.weights {
+            _ if !torch::IS_THERE => Ok(Weights::NoTorch),
+            Some(bundle) => {
+                torch::deploy(bundle, best, self.torchscript, folder)?;
+                Ok(Weights::Written)
             }
-            _ => Weights::None,
-        };
-        Ok(Some((folder, weights)))
+            None => Ok(Weights::None),
+        });
+        Ok(Some((folder, deployed?.unwrap_or(Weights::None))))
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use storage::atomic::write_atomically;
 
 use crate::error::{Error, Result};
-use crate::folders::{history_file, names, search_journal};
+use crate::folders::{history_file, names, output, search_journal};
 use crate::search::algorithm::Algorithm;
 use crate::target::cost::cost_json;
 
@@ -186,24 +186,28 @@ impl SearchReport {
         value
     }
 
-    /// Writes `result.json`, `subnet.json` and `history.parquet` into `folder`, and `top.jsonl` if several subnets were
-    /// asked for.
+    /// Writes `subnet.json` and `history.parquet` into `folder`, `top.jsonl` if several subnets were asked for, what
+    /// `deploy` makes of the best one, and last `result.json`. What an earlier search left there goes first.
     ///
     /// # Errors
-    /// [`Error::Write`].
-    pub(crate) fn save(&self, folder: &Path) -> Result<()> {
+    /// [`Error::Write`]; those of `deploy`.
+    pub(crate) fn save<T>(&self, folder: &Path, deploy: impl FnOnce(&ArchSpec) -> Result<T>) -> Result<Option<T>> {
         let space = &self.header.space;
         let write = |name: &str, text: String| {
             write_atomically(&folder.join(name), |file| file.write_all(text.as_bytes()))
                 .map_err(|source| Error::Write { source })
         };
-        let Some(best) = self.found.first() else { return Ok(()) };
+        let Some(best) = self.found.first() else { return Ok(None) };
+        output::clear(folder, &output::SEARCH)?;
+        output::clear(folder, &output::DEPLOYMENT)?;
         history_file::write(&folder.join(names::HISTORY), space, &self.history)?;
         if self.found.len() > 1 {
             write(names::TOP, self.found.iter().map(|found| format!("{}\n", self.json(found))).collect())?;
         }
         write(names::SUBNET, format!("{:#}\n", space.to_subnet_json(&best.arch)))?;
+        let deployed = deploy(&best.arch)?;
         write(names::RESULT, format!("{:#}\n", self.json(best)))?;
-        search_journal::remove(folder)
+        search_journal::remove(folder)?;
+        Ok(Some(deployed))
     }
 }

@@ -110,6 +110,7 @@ pub fn export(on: &BundleUse<'_>, subnet: &Path, torchscript: bool, folder: &Pat
     let [arch] = subnets.as_slice() else {
         return Err(Error::NotOneSubnet { path: subnet.to_path_buf(), got: subnets.len() });
     };
+    output::check(folder)?;
     deploy(&bundle, arch, torchscript, folder)
 }
 

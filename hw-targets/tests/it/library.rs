@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hw_targets::budget::Budget;
+use hw_targets::cost::{Grade, Method, Scope};
 use hw_targets::error::HwError;
 use hw_targets::import::Format;
 use hw_targets::library::{SHIPPED, TargetLibrary};
 use hw_targets::manifest::{Correction, Manifest, TABLE_SCHEMA};
-use hw_targets::target::Target;
-use hw_targets::budget::Budget;
-use hw_targets::cost::{Grade, Method, Scope};
 use hw_targets::table_op::workload;
 use hw_targets::table_op::{TableKind, TableOp};
+use hw_targets::target::Target;
 use network::op::{Activation, Workload};
 use network::units::{Bytes, Joules, Measured, Quantity};
 use storage::failure::Failure;

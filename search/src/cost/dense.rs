@@ -16,8 +16,8 @@ use network::memory::{PeakMemory, flash, peak_memory};
 use network::op::{Op, Workload};
 use network::units::{Bytes, PerMeasured, Quantity};
 use rand::SeedableRng;
-use storage::digest::{Digest, Digester};
 use rand_chacha::ChaCha8Rng;
+use storage::digest::{Digest, Digester};
 
 use crate::cost::costs::{CostRow, Costs, RULED_OUT, SUMMED, SUMS, add, column_of};
 use crate::error::{ForeignError, SearchError};

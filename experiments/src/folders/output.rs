@@ -1,0 +1,75 @@
+//! Folders that results are written into: what an earlier result left there goes before anything new is written, and
+//! the file that says what a folder holds is written last. So a kill at any moment leaves files of one result, never of
+//! two.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::folders::names;
+
+/// What a deployed network may consist of; `network.json`, which says what the folder holds, goes first.
+pub(crate) const DEPLOYMENT: [&str; 6] =
+    [names::NETWORK, names::SUBNET, names::TORCHSCRIPT, names::WEIGHTS, names::SPACE, names::PREPROCESSING];
+/// What a search writes beside a network; `result.json`, which says what was found, goes first.
+pub(crate) const SEARCH: [&str; 3] = [names::RESULT, names::TOP, names::HISTORY];
+
+/// Removes the files `names` from `folder`, in this order; others stay.
+///
+/// # Errors
+/// [`Error::Write`].
+pub(crate) fn clear(folder: &Path, names: &[&str]) -> Result<()> {
+    for name in names {
+        let path = folder.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let source = io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+                return Err(Error::Write { source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a folder whose files are not a result's: those of a bundle or of a run of training would be lost.
+///
+/// # Errors
+/// [`Error::KeepsOthers`].
+pub(crate) fn check(folder: &Path) -> Result<()> {
+    let others = [names::SUPERNET, names::RECIPE, names::CHECKPOINTS, names::PREDICTOR];
+    match others.into_iter().map(|name| folder.join(name)).find(|path: &PathBuf| path.exists()) {
+        Some(found) => Err(Error::KeepsOthers { path: folder.to_path_buf(), found }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn only_what_a_result_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in [names::NETWORK, names::TORCHSCRIPT, names::RESULT, "notes.txt"] {
+            fs::write(at(name), "x").unwrap();
+        }
+        clear(folder.path(), &DEPLOYMENT).unwrap();
+        assert!(!at(names::NETWORK).exists() && !at(names::TORCHSCRIPT).exists());
+        assert!(at(names::RESULT).exists() && at("notes.txt").exists());
+        clear(&at("absent"), &SEARCH).unwrap();
+        fs::create_dir(at(names::TOP)).unwrap();
+        assert!(matches!(clear(folder.path(), &SEARCH), Err(Error::Write { .. })), "a folder of that name");
+    }
+
+    #[test]
+    fn a_bundle_is_no_place_for_a_result() {
+        let folder = tempfile::tempdir().unwrap();
+        check(folder.path()).unwrap();
+        fs::write(folder.path().join(names::RECIPE), "x").unwrap();
+        assert!(matches!(check(folder.path()), Err(Error::KeepsOthers { .. })));
+    }
+}
