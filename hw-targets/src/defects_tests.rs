@@ -1,9 +1,9 @@
 use super::*;
-use crate::cells::csv_cells;
 use crate::import::hw_nas_bench::{self, Device};
 use crate::import::testing::refused;
 use crate::table_file::from_cells;
 use crate::testing::shared;
+use storage::table::Cells;
 
 const HEADER: &str = "op_type,in_h,in_w,in_c,out_h,out_w,out_c,kernel,stride,groups,mid_c,se,se_mid_c,activation,\
                       residual,latency_ms,latency_ms_std,energy_mJ,energy_method,energy_scope";
@@ -42,7 +42,7 @@ fn table(change: impl Fn(usize, &str) -> Option<String>) -> OpTable {
             .collect();
         text += &format!("{}\n", row.join(","));
     }
-    from_cells(Path::new("t.csv"), &csv_cells(Path::new("t.csv"), text.as_bytes()).unwrap()).unwrap()
+    from_cells(Path::new("t.csv"), &Cells::from_csv(Path::new("t.csv"), text.as_bytes()).unwrap()).unwrap()
 }
 
 fn one(at: usize, column: &'static str, cell: &'static str) -> OpTable {

@@ -1,28 +1,10 @@
 //! Everything that can go wrong in this crate, with fields for the place and a hint for the way out.
 
-use std::io;
 use std::path::PathBuf;
 
 use network::units::{Quantity, UnitError};
 use storage::failure::{Failure, FailureKind, Located, Setting};
-
-/// Where in a table something is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Line of a text file, from 1.
-    Line(u64),
-    /// Row of a binary table, from 1.
-    Row(u64),
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Place::Line(line) => write!(f, "line {line}"),
-            Place::Row(row) => write!(f, "row {row}"),
-        }
-    }
-}
+use storage::file::{FileError, Place};
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +12,9 @@ pub enum HwError {
     /// A text that is no quantity.
     #[error(transparent)]
     Unit(#[from] UnitError),
+    /// A file that is not there, cannot be read or written, or is not what it claims to be.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A ceiling that nothing can be under.
     #[error("a budget of {value} for {quantity} is {problem}")]
     BadBudget {
@@ -91,30 +76,6 @@ pub enum HwError {
     /// There is no place for the user's own targets.
     #[error("neither OFA_HOME nor a home folder is set, so there is no place for your own targets")]
     NoHome,
-    /// The operating system refused.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What it said.
-        source: io::Error,
-    },
-    /// A file or folder named by the user that is not there.
-    #[error("{path}: there is no such file or folder")]
-    NotFound {
-        /// The file or folder.
-        path: PathBuf,
-    },
-    /// Not a file of the format it claims to be.
-    #[error("{path}: not a readable {format} file: {problem}")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// CSV, Parquet, YAML, JSON.
-        format: &'static str,
-        /// What the reader said.
-        problem: String,
-    },
     /// A manifest or model file whose content makes no sense.
     #[error("{path}: {field}: {problem}")]
     BadField {
@@ -122,30 +83,6 @@ pub enum HwError {
         path: PathBuf,
         /// The field.
         field: String,
-        /// What is wrong.
-        problem: String,
-    },
-    /// A table without a column it must have.
-    #[error("{path}: column {column:?} is missing")]
-    MissingColumn {
-        /// The file.
-        path: PathBuf,
-        /// The column.
-        column: String,
-        /// The columns it has.
-        found: Vec<String>,
-    },
-    /// A cell that cannot be used.
-    #[error("{path}, {place}, column {column:?}: {value:?} {problem}")]
-    BadCell {
-        /// The file.
-        path: PathBuf,
-        /// Its line or row.
-        place: Place,
-        /// Its column.
-        column: String,
-        /// What it holds.
-        value: String,
         /// What is wrong.
         problem: String,
     },
@@ -292,6 +229,7 @@ impl Failure for HwError {
         use HwError::*;
         match self {
             Unit(error) => error.kind(),
+            File(error) => error.kind(),
             BadBudget { .. }
             | UnknownQuantity { .. }
             | UnknownTarget { .. }
@@ -300,13 +238,8 @@ impl Failure for HwError {
             | BadName { .. }
             | UnknownFormat { .. }
             | UnknownDevice { .. }
-            | NotFound { .. }
             | NoHome => FailureKind::Usage,
-            Io { .. } => FailureKind::Io,
-            Malformed { .. }
-            | BadField { .. }
-            | MissingColumn { .. }
-            | BadCell { .. }
+            BadField { .. }
             | Duplicate { .. }
             | Defect { .. }
             | EmptyTable { .. }
@@ -326,6 +259,7 @@ impl Failure for HwError {
         use HwError::*;
         Some(match self {
             Unit(error) => return error.hint(),
+            File(error) => return error.hint(),
             BadBudget { quantity, .. } => format!("a budget is above zero, for example {}", quantity.example()),
             UnknownQuantity { known, .. } => format!("limit what it knows ({known}), or choose another target"),
             UnknownTarget { nearest, known, .. } if nearest.is_empty() => {
@@ -351,8 +285,6 @@ impl Failure for HwError {
                 format!("name one with {}: {}", Setting("device"), known.join(", "))
             }
             NoHome => "set OFA_HOME to a folder".to_string(),
-            MissingColumn { found, .. } => format!("its columns are: {}", found.join(", ")),
-            BadCell { .. } => "correct the cell; leave it empty if the value is not known".to_string(),
             Duplicate { .. } => "keep one of the two, or tell them apart by the column network_resolution".to_string(),
             Defect { .. } => "correct the row, or leave it out".to_string(),
             MissingOperator { near, .. } => near.clone(),
@@ -366,30 +298,14 @@ impl Failure for HwError {
                     Setting("target template")
                 )
             }
-            Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                "free some space on that disk".to_string()
-            }
-            Io { .. }
-            | NotFound { .. }
-            | Malformed { .. }
-            | BadField { .. }
-            | EmptyTable { .. }
-            | NotALayer { .. }
-            | NoNetworks { .. } => return None,
+            BadField { .. } | EmptyTable { .. } | NotALayer { .. } | NoNetworks { .. } => return None,
         })
     }
 
     /// `table.csv:14: latency_ms`, and the message without it.
     fn place(&self) -> Option<Located> {
-        let at = |place: &Place| match place {
-            Place::Line(line) => format!(":{line}"),
-            Place::Row(row) => format!(": row {row}"),
-        };
         let (place, message) = match self {
-            HwError::BadCell { path, place, column, value, problem } => (
-                format!("{}{}: {column}", path.display(), at(place)),
-                format!("{column} is {value:?}, which {problem}"),
-            ),
+            HwError::File(error) => return error.place(),
             HwError::BadLayer { path, line, field, problem, .. } => {
                 (format!("{}:{line}: {field}", path.display()), format!("{field}: {problem}"))
             }
@@ -397,19 +313,11 @@ impl Failure for HwError {
             HwError::BadField { path, field, problem } => {
                 (format!("{}: {field}", path.display()), format!("{field}: {problem}"))
             }
-            HwError::MissingColumn { path, column, .. } => {
-                (path.display().to_string(), format!("column {column:?} is missing"))
-            }
             HwError::Duplicate { path, place, first, op } => {
-                (format!("{}{}", path.display(), at(place)), format!("the same operator as in {first}: {op}"))
+                (place.within(path), format!("the same operator as in {first}: {op}"))
             }
-            HwError::Defect { path, place, op, problem } => {
-                (format!("{}{}", path.display(), at(place)), format!("{op}: {problem}"))
-            }
+            HwError::Defect { path, place, op, problem } => (place.within(path), format!("{op}: {problem}")),
             HwError::NoNetworks { path } => (path.display().to_string(), "no measured network is in it".to_owned()),
-            HwError::Malformed { path, format, problem } => {
-                (path.display().to_string(), format!("not a readable {format} file: {}", problem.trim()))
-            }
             HwError::EmptyTable { path } => (path.display().to_string(), "no operator in it could be used".to_owned()),
             _ => return None,
         };

@@ -18,7 +18,7 @@
 pub mod accelerator;
 mod answer;
 pub mod budget;
-pub mod cells;
+mod conditions;
 pub mod cost;
 pub mod defects;
 pub mod diff;
@@ -35,7 +35,6 @@ pub mod schema;
 pub mod table;
 mod table_file;
 pub mod table_op;
-mod table_parquet;
 pub mod target;
 #[cfg(test)]
 mod testing;

@@ -17,6 +17,7 @@ use crate::networks::{MeasuredNetwork, Networks};
 use crate::table::OpTable;
 use crate::target::Target;
 use network::units::Measured;
+use storage::file::FileError;
 use storage::names::nearest;
 
 /// Shipped targets: name and YAML. `scripts/refit` makes those with coefficients from published
@@ -148,7 +149,7 @@ impl TargetLibrary {
     ///
     /// # Errors
     /// [`HwError::ReservedName`], [`HwError::BadName`], whatever is wrong in the table or manifest (nothing is written
-    /// then), and [`HwError::Io`].
+    /// then), and [`FileError::Io`].
     pub fn add(&self, table: &Path, name: &str, manifest: Option<&Path>) -> Result<Target, HwError> {
         self.check_name(name)?;
         let (header, rows) = read_table(table, manifest)?;
@@ -333,7 +334,7 @@ fn write_target(folder: &Path, manifest: &Manifest, table: Option<&OpTable>) -> 
     for name in TABLE_FILES.iter().filter(|name| manifest.table.as_deref() != Some(**name)) {
         let path = folder.join(name);
         match fs::remove_file(&path) {
-            Err(source) if source.kind() != ErrorKind::NotFound => return Err(HwError::Io { path, source }),
+            Err(source) if source.kind() != ErrorKind::NotFound => return Err(FileError::io(&path, source).into()),
             _ => {}
         }
     }

@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use storage::failure::Failure;
+use storage::table::Cells;
 
-use crate::cells::csv_cells;
 use crate::defects;
 use crate::error::HwError;
 use crate::import::{
@@ -98,7 +98,7 @@ type Reader = (&'static str, String, fn(&Path, &str) -> Result<(), HwError>);
 /// Each text reader with a valid file of its own.
 fn readers() -> Vec<Reader> {
     fn table(path: &Path, text: &str) -> Result<(), HwError> {
-        checked(path, &from_cells(path, &csv_cells(path, text.as_bytes())?)?)
+        checked(path, &from_cells(path, &Cells::from_csv(path, text.as_bytes())?)?)
     }
     fn checked(path: &Path, table: &OpTable) -> Result<(), HwError> {
         defects::check(table, path).map(|_| ())

@@ -10,11 +10,13 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::cells::{Cells, Line, check_conditions, csv_cells, read_text};
-use crate::error::{HwError, Place};
+use crate::conditions::check_conditions;
+use crate::error::HwError;
 use crate::table::Measurement;
 use network::units::Measured;
 use storage::atomic::write_atomically;
+use storage::file::{FileError, Place, read_text};
+use storage::table::{Cells, Line};
 
 const COLUMNS: [&str; 10] = [
     "subnet",
@@ -87,31 +89,26 @@ impl Networks {
     /// Reads a CSV file (gzip too).
     ///
     /// # Errors
-    /// [`HwError::NotFound`] and [`HwError::Io`] for the file; [`HwError::Malformed`], [`HwError::MissingColumn`],
-    /// [`HwError::BadCell`] and [`HwError::NoNetworks`] for its content, with the line.
+    /// [`HwError::File`] for the file and for its content, with the line; [`HwError::NoNetworks`].
     pub fn read(path: &Path) -> Result<Self, HwError> {
         Self::parse(path, &read_text(path, "CSV")?)
     }
 
     /// Reads the text of such a file.
     pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, HwError> {
-        let cells = csv_cells(path, text.as_bytes())?;
+        let cells = Cells::from_csv(path, text.as_bytes())?;
         let columns = cells.index(path)?;
-        let missing = |column: &str| HwError::MissingColumn {
-            path: path.to_path_buf(),
-            column: column.to_string(),
-            found: cells.columns.clone(),
-        };
         let has = |column: &str| columns.contains_key(column);
         let named = has("subnet") || has("ops") && has("resolution");
         if !named {
-            return Err(missing("subnet, or ops and resolution"));
+            return Err(cells.missing(path, "subnet, or ops and resolution").into());
         }
         if !has("latency_ms") && !has("energy_mJ") {
-            return Err(missing("latency_ms or energy_mJ"));
+            return Err(cells.missing(path, "latency_ms or energy_mJ").into());
         }
         let mut notes = check_conditions(path, &cells, &columns, &COLUMNS)?;
-        read_rows(path, &cells, &columns, &mut notes).and_then(|(rows, batch)| Self::new(path, rows, batch, notes))
+        let (rows, batch) = read_rows(path, &cells, &columns, &mut notes)?;
+        Self::new(path, rows, batch, notes)
     }
 
     /// The file they were read from.
@@ -137,7 +134,7 @@ impl Networks {
     /// Writes all rows as CSV, whole or not at all.
     ///
     /// # Errors
-    /// [`HwError::Io`] if the operating system refuses.
+    /// [`FileError::Io`] if the operating system refuses.
     pub fn write_csv(&self, path: &Path) -> Result<(), HwError> {
         let milli = |measured: &Option<Measurement>| {
             let cell = |value: Option<f64>| value.map(|value| (value * 1e3).to_string()).unwrap_or_default();
@@ -157,7 +154,7 @@ impl Networks {
             }
             writer.flush()
         })
-        .map_err(|source| HwError::Io { path: path.to_path_buf(), source })
+        .map_err(|source| FileError::io(path, source).into())
     }
 }
 
@@ -166,7 +163,7 @@ fn read_rows(
     cells: &Cells,
     columns: &HashMap<&str, usize>,
     notes: &mut Vec<String>,
-) -> Result<(Vec<MeasuredNetwork>, u32), HwError> {
+) -> Result<(Vec<MeasuredNetwork>, u32), FileError> {
     let (mut rows, mut blank) = (Vec::new(), 0);
     let mut batch: Option<u32> = None;
     for (place, texts) in &cells.rows {
@@ -187,7 +184,7 @@ fn read_rows(
                 text.to_string()
             }
         };
-        let value = |unit: &str| -> Result<Option<Measurement>, HwError> {
+        let value = |unit: &str| -> Result<Option<Measurement>, FileError> {
             let Some(value) = line.number(unit)? else { return Ok(None) };
             if value == 0.0 {
                 return Err(line.bad(unit, "is no measurement"));
@@ -210,7 +207,7 @@ fn read_rows(
 }
 
 /// An FBNet given by its operator numbers, as JSON.
-fn operators(line: &Line) -> Result<String, HwError> {
+fn operators(line: &Line) -> Result<String, FileError> {
     let text = line.text("ops");
     if text.is_empty() {
         return Err(line.bad(if line.columns.contains_key("subnet") { "subnet" } else { "ops" }, "is empty"));

@@ -8,9 +8,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::cost::{Method, Scope, Statistic};
-use crate::error::{HwError, Place};
+use crate::error::HwError;
 use crate::table_op::TableOp;
 use network::units::Measured;
+use storage::file::Place;
 
 /// What a row is found by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -11,14 +11,15 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::cells::{Cells, Line, check_conditions, csv_cells, open};
+use crate::conditions::check_conditions;
 use crate::cost::{Method, Scope, Statistic};
-use crate::error::{HwError, Place};
+use crate::error::HwError;
 use crate::table::{Measurement, OpKey, OpTable, Row};
 use crate::table_op::{TableKind, TableOp};
-use crate::table_parquet::parquet_cells;
 use network::op::Activation;
 use storage::atomic::write_atomically;
+use storage::file::{FileError, Place, open};
+use storage::table::{Cells, Line};
 
 /// What an operator is found by.
 pub(crate) const KEY_COLUMNS: [&str; 15] = [
@@ -66,22 +67,18 @@ impl OpTable {
     /// Reads a table: Parquet if the name ends so, else CSV.
     ///
     /// # Errors
-    /// [`HwError::NotFound`] and [`HwError::Io`] for the file; [`HwError::Malformed`], [`HwError::MissingColumn`],
-    /// [`HwError::BadCell`] and [`HwError::Duplicate`] for its content, with line (CSV) or row (Parquet).
+    /// [`HwError::File`] for the file, its columns and its cells, with line (CSV) or row (Parquet);
+    /// [`HwError::Duplicate`], [`HwError::EmptyTable`].
     pub fn read(path: &Path) -> Result<Self, HwError> {
-        let file = open(path)?;
-        let is_parquet = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("parquet"));
-        let cells = if is_parquet { parquet_cells(path, file)? } else { csv_cells(path, file)? };
-        from_cells(path, &cells)
+        from_cells(path, &Cells::read(path)?)
     }
 
     /// Writes all rows as CSV, whole or not at all.
     ///
     /// # Errors
-    /// [`HwError::Io`] if the operating system refuses.
+    /// [`FileError::Io`] if the operating system refuses.
     pub fn write_csv(&self, path: &Path) -> Result<(), HwError> {
-        write_atomically(path, |file| self.write_rows(file))
-            .map_err(|source| HwError::Io { path: path.to_path_buf(), source })
+        write_atomically(path, |file| self.write_rows(file)).map_err(|source| FileError::io(path, source).into())
     }
 
     /// Writes all rows as CSV.
@@ -147,157 +144,148 @@ fn cell_of(row: &Row, column: &str) -> String {
     }
 }
 
-impl Line<'_> {
-    /// What the row is found by, or `None` for a row type that is only a part of a block.
-    fn key(&self) -> Result<Option<OpKey>, HwError> {
-        let Some(op) = self.op()? else { return Ok(None) };
-        let resolution = Some(self.whole("network_resolution", 1, Some(0))?).filter(|resolution| *resolution > 0);
-        Ok(Some(OpKey::new(&op, resolution)))
-    }
+/// What the row is found by, or `None` for a row type that is only a part of a block.
+fn key_of(line: &Line<'_>) -> Result<Option<OpKey>, FileError> {
+    let Some(op) = operator(line)? else { return Ok(None) };
+    let resolution = Some(line.whole("network_resolution", 1, Some(0))?).filter(|resolution| *resolution > 0);
+    Ok(Some(OpKey::new(&op, resolution)))
+}
 
-    fn source_key(&self) -> Option<String> {
-        Some(self.text("source_key")).filter(|key| !key.is_empty()).map(str::to_string)
-    }
+fn source_key(line: &Line<'_>) -> Option<String> {
+    Some(line.text("source_key")).filter(|key| !key.is_empty()).map(str::to_string)
+}
 
-    /// The operator, or `None` for a row type that is only a part of a block.
-    fn op(&self) -> Result<Option<TableOp>, HwError> {
-        let word = self.text("op_type");
-        let kind = match word {
-            "se" | "identity" => return Ok(None),
-            "dwconv" => TableKind::Conv,
-            _ => TableKind::parse(word)
-                .ok_or_else(|| self.bad("op_type", "is none of: conv dwconv mbconv linear avgpool se identity"))?,
-        };
-        let square = |height: &str, width: &str, empty| {
-            let (h, w) = (self.whole(height, 1, empty)?, self.whole(width, 1, empty)?);
-            if h == w { Ok(h) } else { Err(self.bad(width, format!("differs from {height} = {h}; maps are square"))) }
-        };
-        let convolution = matches!(kind, TableKind::Conv | TableKind::MbConv);
-        let one = (!convolution).then_some(1);
-        let in_channels = self.whole("in_c", 1, None)?;
-        let out_channels = self.whole("out_c", 1, (kind == TableKind::AvgPool).then_some(in_channels))?;
-        let groups = self.whole("groups", 1, Some(if word == "dwconv" { in_channels } else { 1 }))?;
-        let mid_channels = self.whole("mid_c", 0, Some(0))?;
-        let se_channels = self.whole("se_mid_c", 0, Some(0))?;
-        let activation = match self.text("activation") {
-            "" if !convolution => Activation::None,
-            word => {
-                Activation::parse(word).ok_or_else(|| self.bad("activation", "is none of: none relu relu6 hswish"))?
-            }
-        };
-        let mut op = TableOp {
-            kind,
-            in_size: square("in_h", "in_w", (kind == TableKind::Linear).then_some(1))?,
-            in_channels,
-            out_size: square("out_h", "out_w", one)?,
-            out_channels,
-            kernel: self.whole("kernel", 1, one)?,
-            stride: self.whole("stride", 1, one)?,
-            groups,
-            mid_channels,
-            expand_conv: false,
-            se_channels,
-            activation,
-            residual: self.flag("residual")?.unwrap_or(false),
-            batch_norm: true,
-        };
-        if convolution && (in_channels % groups != 0 || out_channels % groups != 0 || mid_channels % groups != 0) {
-            return Err(self.bad("groups", "does not divide the channels"));
-        }
-        if op.kernel > 255 || op.in_size > 65_535 || op.out_size > 65_535 {
-            return Err(self.bad("kernel", "or a map size is beyond any network"));
-        }
-        if kind == TableKind::MbConv {
-            if mid_channels == 0 {
-                return Err(self.bad("mid_c", "is empty: it is the absolute width inside the block"));
-            }
-            if self.flag("se")? == Some(true) && se_channels == 0 {
-                return Err(self.bad("se_mid_c", "is empty although se is 1"));
-            }
-            if self.flag("se")? == Some(false) && se_channels > 0 {
-                return Err(self.bad("se_mid_c", "is above zero although se is 0"));
-            }
-            op.expand_conv = self.flag("expand_conv")?.unwrap_or(mid_channels != in_channels);
-        } else {
-            (op.mid_channels, op.se_channels, op.residual) = (0, 0, false);
-        }
-        if !convolution {
-            (op.kernel, op.stride, op.groups) = (1, 1, 1);
-        }
-        if kind == TableKind::Linear && (op.in_size, op.out_size) != (1, 1) {
-            return Err(self.bad("in_h", "is above 1: a linear operator takes a vector"));
-        }
-        Ok(Some(op))
+/// The operator, or `None` for a row type that is only a part of a block.
+fn operator(line: &Line<'_>) -> Result<Option<TableOp>, FileError> {
+    let word = line.text("op_type");
+    let kind = match word {
+        "se" | "identity" => return Ok(None),
+        "dwconv" => TableKind::Conv,
+        _ => TableKind::parse(word)
+            .ok_or_else(|| line.bad("op_type", "is none of: conv dwconv mbconv linear avgpool se identity"))?,
+    };
+    let square = |height: &str, width: &str, empty| {
+        let (h, w) = (line.whole(height, 1, empty)?, line.whole(width, 1, empty)?);
+        if h == w { Ok(h) } else { Err(line.bad(width, format!("differs from {height} = {h}; maps are square"))) }
+    };
+    let convolution = matches!(kind, TableKind::Conv | TableKind::MbConv);
+    let one = (!convolution).then_some(1);
+    let in_channels = line.whole("in_c", 1, None)?;
+    let out_channels = line.whole("out_c", 1, (kind == TableKind::AvgPool).then_some(in_channels))?;
+    let groups = line.whole("groups", 1, Some(if word == "dwconv" { in_channels } else { 1 }))?;
+    let mid_channels = line.whole("mid_c", 0, Some(0))?;
+    let se_channels = line.whole("se_mid_c", 0, Some(0))?;
+    let activation = match line.text("activation") {
+        "" if !convolution => Activation::None,
+        word => Activation::parse(word).ok_or_else(|| line.bad("activation", "is none of: none relu relu6 hswish"))?,
+    };
+    let mut op = TableOp {
+        kind,
+        in_size: square("in_h", "in_w", (kind == TableKind::Linear).then_some(1))?,
+        in_channels,
+        out_size: square("out_h", "out_w", one)?,
+        out_channels,
+        kernel: line.whole("kernel", 1, one)?,
+        stride: line.whole("stride", 1, one)?,
+        groups,
+        mid_channels,
+        expand_conv: false,
+        se_channels,
+        activation,
+        residual: line.flag("residual")?.unwrap_or(false),
+        batch_norm: true,
+    };
+    if convolution && (in_channels % groups != 0 || out_channels % groups != 0 || mid_channels % groups != 0) {
+        return Err(line.bad("groups", "does not divide the channels"));
     }
+    if op.kernel > 255 || op.in_size > 65_535 || op.out_size > 65_535 {
+        return Err(line.bad("kernel", "or a map size is beyond any network"));
+    }
+    if kind == TableKind::MbConv {
+        if mid_channels == 0 {
+            return Err(line.bad("mid_c", "is empty: it is the absolute width inside the block"));
+        }
+        if line.flag("se")? == Some(true) && se_channels == 0 {
+            return Err(line.bad("se_mid_c", "is empty although se is 1"));
+        }
+        if line.flag("se")? == Some(false) && se_channels > 0 {
+            return Err(line.bad("se_mid_c", "is above zero although se is 0"));
+        }
+        op.expand_conv = line.flag("expand_conv")?.unwrap_or(mid_channels != in_channels);
+    } else {
+        (op.mid_channels, op.se_channels, op.residual) = (0, 0, false);
+    }
+    if !convolution {
+        (op.kernel, op.stride, op.groups) = (1, 1, 1);
+    }
+    if kind == TableKind::Linear && (op.in_size, op.out_size) != (1, 1) {
+        return Err(line.bad("in_h", "is above 1: a linear operator takes a vector"));
+    }
+    Ok(Some(op))
+}
 
-    fn measurement(&self, unit: &str, name: &str) -> Result<Option<Measurement>, HwError> {
-        let Some(value) = self.number(unit)? else { return Ok(None) };
-        if value == 0.0 {
-            return Err(self.bad(unit, "is no measurement"));
-        }
-        let count = match self.number(&format!("{name}_n"))? {
-            Some(n) if n.fract() != 0.0 => return Err(self.bad(&format!("{name}_n"), "is not a whole number")),
-            count => count.map(|n| n as u64),
-        };
-        Ok(Some(Measurement {
-            value: value / 1e3,
-            std: self.number(&format!("{unit}_std"))?.map(|std| std / 1e3),
-            count,
-            rel_unc: self.number(&format!("{name}_rel_unc"))?,
-            statistic: self.word(&format!("{name}_stat"), Statistic::parse, Statistic::WORDS)?,
-        }))
+fn measurement(line: &Line<'_>, unit: &str, name: &str) -> Result<Option<Measurement>, FileError> {
+    let Some(value) = line.number(unit)? else { return Ok(None) };
+    if value == 0.0 {
+        return Err(line.bad(unit, "is no measurement"));
     }
+    let count = match line.number(&format!("{name}_n"))? {
+        Some(n) if n.fract() != 0.0 => return Err(line.bad(&format!("{name}_n"), "is not a whole number")),
+        count => count.map(|n| n as u64),
+    };
+    Ok(Some(Measurement {
+        value: value / 1e3,
+        std: line.number(&format!("{unit}_std"))?.map(|std| std / 1e3),
+        count,
+        rel_unc: line.number(&format!("{name}_rel_unc"))?,
+        statistic: line.word(&format!("{name}_stat"), Statistic::parse, Statistic::WORDS)?,
+    }))
 }
 
 /// Operators of a table with the name each has in its source, and their places: a work list, values or not.
 pub(crate) fn read_operators(path: &Path) -> Result<Vec<(OpKey, Option<String>, Place)>, HwError> {
-    let cells = csv_cells(path, open(path)?)?;
+    let cells = Cells::from_csv(path, open(path)?)?;
     let columns = key_columns(path, &cells)?;
     let mut operators = Vec::with_capacity(cells.rows.len());
     for (place, cells) in &cells.rows {
         let line = Line { path, place: *place, columns: &columns, cells };
-        if let Some(key) = line.key()? {
-            operators.push((key, line.source_key(), *place));
+        if let Some(key) = key_of(&line)? {
+            operators.push((key, source_key(&line), *place));
         }
     }
     Ok(operators)
 }
 
 /// Where each column is; every key column must be there.
-fn key_columns<'a>(path: &Path, table: &'a Cells) -> Result<HashMap<&'a str, usize>, HwError> {
+fn key_columns<'a>(path: &Path, table: &'a Cells) -> Result<HashMap<&'a str, usize>, FileError> {
     let columns = table.index(path)?;
     match KEY_COLUMNS.iter().find(|column| !columns.contains_key(*column)) {
         None => Ok(columns),
-        Some(column) => Err(HwError::MissingColumn {
-            path: path.to_path_buf(),
-            column: column.to_string(),
-            found: table.columns.clone(),
-        }),
+        Some(column) => Err(table.missing(path, column)),
     }
 }
 
 pub(crate) fn from_cells(path: &Path, table: &Cells) -> Result<OpTable, HwError> {
     let columns = key_columns(path, table)?;
     if !columns.contains_key("latency_ms") && !columns.contains_key("energy_mJ") {
-        let (column, found) = ("latency_ms or energy_mJ".to_string(), table.columns.clone());
-        return Err(HwError::MissingColumn { path: path.to_path_buf(), column, found });
+        return Err(table.missing(path, "latency_ms or energy_mJ").into());
     }
     let known: Vec<&str> = KEY_COLUMNS.iter().chain(&OTHER_COLUMNS).copied().collect();
     let mut notes = check_conditions(path, table, &columns, &known)?;
     let (mut rows, mut parts, mut blank) = (Vec::new(), 0, 0);
     for (place, cells) in &table.rows {
         let line = Line { path, place: *place, columns: &columns, cells };
-        let Some(key) = line.key()? else {
+        let Some(key) = key_of(&line)? else {
             parts += 1;
             continue;
         };
         match line.text("data_quality") {
             "" | "A" | "B" | "C" => {}
-            "X" => return Err(line.bad("data_quality", "marks a row not to be used: take it out")),
-            _ => return Err(line.bad("data_quality", "is none of: A B C X")),
+            "X" => return Err(line.bad("data_quality", "marks a row not to be used: take it out").into()),
+            _ => return Err(line.bad("data_quality", "is none of: A B C X").into()),
         }
-        let latency = line.measurement("latency_ms", "latency")?;
-        let energy = line.measurement("energy_mJ", "energy")?;
+        let latency = measurement(&line, "latency_ms", "latency")?;
+        let energy = measurement(&line, "energy_mJ", "energy")?;
         if latency.is_none() && energy.is_none() {
             blank += 1;
             continue;
@@ -308,7 +296,7 @@ pub(crate) fn from_cells(path: &Path, table: &Cells) -> Result<OpTable, HwError>
             energy,
             energy_method: line.word("energy_method", Method::parse, Method::WORDS)?,
             energy_scope: line.word("energy_scope", Scope::parse, Scope::WORDS)?,
-            source_key: line.source_key(),
+            source_key: source_key(&line),
             place: *place,
         });
     }

@@ -7,9 +7,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::error::{HwError, Place};
+use crate::error::HwError;
 use crate::table::{OpKey, OpTable, Row};
 use crate::table_op::{TableKind, TableOp};
+use storage::file::Place;
 
 /// The list of `ops`, each once, in order of kind and shape; `path` is for messages.
 ///

@@ -16,7 +16,6 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,15 +23,15 @@ use parquet::basic::Compression;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int64Type};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::file::reader::FileReader;
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use search::arch::ArchSpec;
 use search::arch_file::ArchFile;
 use search::space::SearchSpace;
-use storage::atomic::write_atomically;
+use storage::guard::guarded;
+use storage::parquet_file::{self, column, optional_column};
 
 use crate::error::{PredictorError, Result};
 
@@ -108,8 +107,7 @@ pub fn architectures(pairs: &[AccuracyPair], space: &SearchSpace, path: &Path) -
 /// # Errors
 /// [`PredictorError::Write`].
 pub fn write(path: &Path, pairs: &[AccuracyPair]) -> Result<()> {
-    write_atomically(path, |file| write_columns(file, pairs).map_err(as_io))
-        .map_err(|source| PredictorError::Write { source })
+    parquet_file::write(path, |file| write_columns(file, pairs)).map_err(|source| PredictorError::Write { source })
 }
 
 fn write_columns(file: &mut io::BufWriter<File>, pairs: &[AccuracyPair]) -> std::result::Result<(), ParquetError> {
@@ -123,59 +121,25 @@ fn write_columns(file: &mut io::BufWriter<File>, pairs: &[AccuracyPair]) -> std:
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     let mut writer = SerializedFileWriter::new(file, Arc::new(parse_message_type(&schema)?), Arc::new(properties))?;
     let mut group = writer.next_row_group()?;
-    let text = pairs.iter().map(|pair| ByteArray::from(pair.subnet.as_str())).collect();
+    let text = pairs.iter().map(|pair| ByteArray::from(pair.subnet.as_str()));
     column::<ByteArrayType, _>(&mut group, text)?;
-    column::<Int64Type, _>(&mut group, pairs.iter().map(|pair| i64::from(pair.resolution)).collect())?;
+    column::<Int64Type, _>(&mut group, pairs.iter().map(|pair| i64::from(pair.resolution)))?;
     let numbers: [fn(&AccuracyPair) -> f64; 3] = [|pair| pair.top1, |pair| pair.top5, |pair| pair.loss];
     for of in numbers {
-        column::<DoubleType, _>(&mut group, pairs.iter().map(of).collect())?;
+        column::<DoubleType, _>(&mut group, pairs.iter().map(of))?;
     }
-    column::<Int64Type, _>(&mut group, pairs.iter().map(|pair| pair.images.cast_signed()).collect())?;
+    column::<Int64Type, _>(&mut group, pairs.iter().map(|pair| pair.images.cast_signed()))?;
     // Seeds use all 64 bits, so a large one shows as a negative number elsewhere.
-    column::<Int64Type, _>(&mut group, pairs.iter().map(|pair| pair.seed.cast_signed()).collect())?;
-    column::<DoubleType, _>(&mut group, pairs.iter().map(|pair| pair.seconds).collect())?;
+    column::<Int64Type, _>(&mut group, pairs.iter().map(|pair| pair.seed.cast_signed()))?;
+    column::<DoubleType, _>(&mut group, pairs.iter().map(|pair| pair.seconds))?;
     if with_halves {
         for of in [|halves: Halves| halves.a, |halves: Halves| halves.b] {
-            optional_column(&mut group, pairs.iter().map(|pair| pair.halves.map(of)).collect())?;
+            optional_column(&mut group, pairs.iter().map(|pair| pair.halves.map(of)))?;
         }
     }
     group.close()?;
     writer.close()?;
     Ok(())
-}
-
-fn column<T: DataType, W: io::Write + Send>(
-    group: &mut SerializedRowGroupWriter<'_, W>,
-    values: Vec<T::T>,
-) -> std::result::Result<(), ParquetError> {
-    let Some(mut writer) = group.next_column()? else {
-        return Err(ParquetError::General("the schema has fewer columns than the pairs".to_owned()));
-    };
-    writer.typed::<T>().write_batch(&values, None, None)?;
-    writer.close()
-}
-
-fn optional_column<W: io::Write + Send>(
-    group: &mut SerializedRowGroupWriter<'_, W>,
-    values: Vec<Option<f64>>,
-) -> std::result::Result<(), ParquetError> {
-    let Some(mut writer) = group.next_column()? else {
-        return Err(ParquetError::General("the schema has fewer columns than the pairs".to_owned()));
-    };
-    let present: Vec<i16> = values.iter().map(|value| i16::from(value.is_some())).collect();
-    let values: Vec<f64> = values.into_iter().flatten().collect();
-    writer.typed::<DoubleType>().write_batch(&values, Some(&present), None)?;
-    writer.close()
-}
-
-fn as_io(error: ParquetError) -> io::Error {
-    match error {
-        ParquetError::External(source) => match source.downcast::<io::Error>() {
-            Ok(error) => *error,
-            Err(source) => io::Error::other(source),
-        },
-        error => io::Error::other(error),
-    }
 }
 
 /// Reads a file of accuracy pairs.
@@ -185,8 +149,7 @@ fn as_io(error: ParquetError) -> io::Error {
 /// [`PredictorError::Value`] for content that cannot be: another format, a missing column, a fraction above 1, NaN.
 pub fn read(path: &Path) -> Result<Vec<AccuracyPair>> {
     let file = File::open(path).map_err(|source| PredictorError::Read { path: path.to_owned(), source })?;
-    // The parquet crate answers some corrupt pages with a panic rather than an error.
-    let table = catch_unwind(AssertUnwindSafe(|| Table::read(path, file)));
+    let table = guarded(|| Table::read(path, file));
     let table = table.map_err(|_| unreadable(path, "a page contradicts itself".to_owned()))?;
     table?.pairs()
 }
@@ -208,9 +171,7 @@ impl<'a> Table<'a> {
     fn read(path: &'a Path, file: File) -> Result<Table<'a>> {
         let unreadable = |error: ParquetError| unreadable(path, error.to_string());
         let wrong = |column: &str, problem: &str| column_error(path, column, problem);
-        let length = file.metadata().map_err(|source| PredictorError::Read { path: path.to_owned(), source })?.len();
-        let reader = SerializedFileReader::new(file).map_err(unreadable)?;
-        check_places(reader.metadata(), length).map_err(unreadable)?;
+        let reader = parquet_file::open(file).map_err(unreadable)?;
         let schema = reader.metadata().file_metadata().schema_descr_ptr();
         let find = |name: &str| {
             let place = schema.columns().iter().position(|column| column.path().parts() == [name])?;
@@ -324,19 +285,6 @@ impl<'a> Table<'a> {
     fn value_error(&self, row: usize, column: &'static str, problem: String) -> PredictorError {
         PredictorError::Value { path: self.path.to_owned(), row: row + 1, column, problem }
     }
-}
-
-/// Refuses columns that lie outside the file, before the reader trips over them.
-fn check_places(metadata: &ParquetMetaData, length: u64) -> std::result::Result<(), ParquetError> {
-    for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
-        let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
-        let numbers = [start, column.data_page_offset(), column.compressed_size(), column.num_values()];
-        let end = start.checked_add(column.compressed_size());
-        if numbers.iter().any(|&number| number < 0) || end.is_none_or(|end| end.cast_unsigned() > length) {
-            return Err(ParquetError::General(format!("column {} lies outside the file", column.column_path())));
-        }
-    }
-    Ok(())
 }
 
 /// All values of one column of one row group.
@@ -466,8 +414,8 @@ mod tests {
             let schema = Arc::new(parse_message_type(schema).unwrap());
             let mut writer = SerializedFileWriter::new(file, schema, Arc::default()).unwrap();
             let mut group = writer.next_row_group().unwrap();
-            column::<ByteArrayType, _>(&mut group, vec![ByteArray::from("{}")]).unwrap();
-            column::<DoubleType, _>(&mut group, vec![160.0]).unwrap();
+            column::<ByteArrayType, _>(&mut group, [ByteArray::from("{}")]).unwrap();
+            column::<DoubleType, _>(&mut group, [160.0]).unwrap();
             group.close().unwrap();
             writer.close().unwrap();
             read(&path).unwrap_err().to_string()

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all, arrays in them, and what every crate's errors have in common.
+//! Files that appear whole or not at all, arrays and tables in them, and what every crate's errors have in common.
 //!
 //! ```
 //! use std::io::Write;
@@ -20,4 +20,8 @@ pub mod arrays;
 pub mod atomic;
 pub mod digest;
 pub mod failure;
+pub mod file;
+pub mod guard;
 pub mod names;
+pub mod parquet_file;
+pub mod table;

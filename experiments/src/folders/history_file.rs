@@ -10,20 +10,20 @@
 //! | `macs`, `params` | int64 | exact |
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::BufWriter;
 use std::path::Path;
 use std::sync::Arc;
 
 use network::units::Quantity;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int64Type};
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
-use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use search::history::{History, Scored};
 use search::space::SearchSpace;
-use storage::atomic::write_atomically;
+use storage::parquet_file::{self, column};
 
 use crate::error::Error;
 
@@ -35,8 +35,7 @@ const GROUP: usize = 10_000;
 /// # Errors
 /// [`Error::Write`].
 pub(crate) fn write(path: &Path, space: &SearchSpace, history: &History) -> Result<(), Error> {
-    write_atomically(path, |file| write_groups(file, space, history).map_err(as_io))
-        .map_err(|source| Error::Write { source })
+    parquet_file::write(path, |file| write_groups(file, space, history)).map_err(|source| Error::Write { source })
 }
 
 fn write_groups(file: &mut BufWriter<File>, space: &SearchSpace, history: &History) -> Result<(), ParquetError> {
@@ -66,15 +65,16 @@ fn write_groups(file: &mut BufWriter<File>, space: &SearchSpace, history: &Histo
             break;
         }
         let mut out = writer.next_row_group()?;
-        let count = |quantity| group.iter().map(|scored| scored.costs.get(quantity).unwrap_or(0.0) as i64).collect();
-        column::<Int64Type, _>(&mut out, (order..).take(group.len()).collect())?;
+        let count =
+            |quantity| group.iter().map(move |scored: &Scored| scored.costs.get(quantity).unwrap_or(0.0) as i64);
+        column::<Int64Type, _>(&mut out, (order..).take(group.len()))?;
         let subnet = |scored: &Scored| ByteArray::from(space.to_subnet_json(&scored.arch).to_string().as_str());
-        column::<ByteArrayType, _>(&mut out, group.iter().map(subnet).collect())?;
-        column::<Int64Type, _>(&mut out, group.iter().map(|scored| scored.arch.resolution().into()).collect())?;
-        column::<DoubleType, _>(&mut out, group.iter().map(|scored| scored.score).collect())?;
+        column::<ByteArrayType, _>(&mut out, group.iter().map(subnet))?;
+        column::<Int64Type, _>(&mut out, group.iter().map(|scored| scored.arch.resolution().into()))?;
+        column::<DoubleType, _>(&mut out, group.iter().map(|scored| scored.score))?;
         for (quantity, _) in &costs {
             let value = |scored: &Scored| scored.costs.get(*quantity).unwrap_or(f64::NAN) * quantity.json_scale();
-            column::<DoubleType, _>(&mut out, group.iter().map(value).collect())?;
+            column::<DoubleType, _>(&mut out, group.iter().map(value))?;
         }
         column::<Int64Type, _>(&mut out, count(Quantity::Macs))?;
         column::<Int64Type, _>(&mut out, count(Quantity::Params))?;
@@ -83,26 +83,4 @@ fn write_groups(file: &mut BufWriter<File>, space: &SearchSpace, history: &Histo
     }
     writer.close()?;
     Ok(())
-}
-
-fn column<T: DataType, W: Write + Send>(
-    group: &mut SerializedRowGroupWriter<'_, W>,
-    values: Vec<T::T>,
-) -> Result<(), ParquetError> {
-    let Some(mut writer) = group.next_column()? else {
-        return Err(ParquetError::General("the schema has fewer columns than the history".to_owned()));
-    };
-    writer.typed::<T>().write_batch(&values, None, None)?;
-    writer.close()
-}
-
-/// What the operating system said, where it was it: a full disk should be named as one.
-fn as_io(error: ParquetError) -> io::Error {
-    match error {
-        ParquetError::External(source) => match source.downcast::<io::Error>() {
-            Ok(error) => *error,
-            Err(source) => io::Error::other(source),
-        },
-        error => io::Error::other(error),
-    }
 }

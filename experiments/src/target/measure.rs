@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use hw_targets::cost::{Method, Statistic};
-use hw_targets::error::Place;
 use hw_targets::library::TargetLibrary;
 use hw_targets::manifest::{Manifest, TABLE_SCHEMA};
 use hw_targets::networks::MeasuredNetwork;
@@ -33,6 +32,7 @@ use crate::instruments::result::{Timing, TimingSettings};
 use crate::instruments::scheduler::time_works;
 use crate::target::work_list::operators_at;
 use crate::torch::{MeasureRequest, MeasuredTarget};
+use storage::file::Place;
 
 /// Measures and keeps the table as the user's own target; a measurement that was killed is gone on with. `progress` is
 /// told the visits so far, the works settled, and all works.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cells::read_text;
 use crate::error::HwError;
+use storage::file::{FileError, read_text};
 use storage::names::nearest;
 
 const SCHEMA: &str = "ofa.accelerator/1";
@@ -74,7 +74,7 @@ impl AcceleratorEntry {
     /// kept anywhere. `folder` is that of the file which names it.
     ///
     /// # Errors
-    /// [`HwError::NotFound`] for a file that is not there; those of [`Accelerator::parse`].
+    /// [`FileError::NotFound`] for a file that is not there; those of [`Accelerator::parse`].
     pub(crate) fn resolved(self, folder: &Path) -> Result<Self, HwError> {
         let AcceleratorEntry::Named(name) = &self else { return Ok(self) };
         let path = folder.join(name);
@@ -107,7 +107,7 @@ fn is_yaml(path: &Path) -> bool {
 }
 
 fn malformed(path: &Path, error: &serde_yaml::Error) -> HwError {
-    HwError::Malformed { path: path.to_path_buf(), format: SCHEMA, problem: error.to_string() }
+    FileError::malformed(path, SCHEMA, error.to_string()).into()
 }
 
 /// A row-stationary accelerator. Made by [`Accelerator::parse`], which checks it.
@@ -171,13 +171,13 @@ impl Accelerator {
     /// A shipped description by its name, or one's own by the path of its YAML.
     ///
     /// # Errors
-    /// [`HwError::UnknownAccelerator`], [`HwError::NotFound`], those of reading the file and of
+    /// [`HwError::UnknownAccelerator`], [`FileError::NotFound`], those of reading the file and of
     /// [`Accelerator::parse`].
     pub fn find(name: &str) -> Result<Self, HwError> {
         let path = Path::new(name);
         match Self::builtin(name) {
             Err(_) if path.is_file() => Self::parse(path, &read_text(path, "YAML")?),
-            Err(_) if is_yaml(path) => Err(HwError::NotFound { path: path.to_path_buf() }),
+            Err(_) if is_yaml(path) => Err(FileError::not_found(path).into()),
             found => found,
         }
     }
@@ -185,7 +185,7 @@ impl Accelerator {
     /// Reads YAML; `path` only names it in errors. Unknown fields are refused.
     ///
     /// # Errors
-    /// [`HwError::Malformed`] for what is not such a file, [`HwError::BadField`] for a value that makes no sense.
+    /// [`FileError::Malformed`] for what is not such a file, [`HwError::BadField`] for a value that makes no sense.
     pub fn parse(path: &Path, text: &str) -> Result<Self, HwError> {
         Self::of(path, serde_yaml::from_str(text).map_err(|error| malformed(path, &error))?)
     }
@@ -343,7 +343,7 @@ mod tests {
     fn unknown_names_are_met_with_known_ones() {
         let error = Accelerator::find("eyeris").unwrap_err();
         assert!(error.hint().unwrap().contains("eyeriss"), "{error}");
-        assert!(matches!(Accelerator::find("absent.yaml"), Err(HwError::NotFound { .. })));
+        assert!(matches!(Accelerator::find("absent.yaml"), Err(HwError::File(FileError::NotFound { .. }))));
     }
 
     #[test]

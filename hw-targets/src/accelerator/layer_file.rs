@@ -8,8 +8,8 @@
 use std::path::Path;
 
 use super::layer::{Layer, LayerShape, TensorShape};
-use crate::cells::read_text;
 use crate::error::HwError;
+use storage::file::{FileError, read_text};
 
 /// Numbers of one line.
 const NUMBERS: usize = 25;
@@ -53,7 +53,7 @@ impl Layer {
     /// [`HwError::BadLayer`] with line and field, [`HwError::EmptyLayers`], and those of reading the file.
     pub fn read_file(path: &Path) -> Result<Vec<Self>, HwError> {
         if !path.exists() {
-            return Err(HwError::NotFound { path: path.to_path_buf() });
+            return Err(FileError::not_found(path).into());
         }
         Self::parse_file(path, &read_text(path, "layer")?)
     }

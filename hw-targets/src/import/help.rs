@@ -7,11 +7,12 @@
 
 use std::path::Path;
 
-use crate::cells::{csv_cells, read_text};
 use crate::error::HwError;
 use crate::import::{one_file, pick};
 use crate::networks::{MeasuredNetwork, Networks};
 use crate::table::Measurement;
+use storage::file::{FileError, read_text};
+use storage::table::Cells;
 
 /// Columns of the FBNet file that are sums over the HW-NAS-Bench table, not runs.
 const TABLE_SUMS: [&str; 4] = ["pixel3", "raspi4", "eyeriss", "fpga"];
@@ -22,8 +23,8 @@ const FBNET_RESOLUTION: u32 = 32;
 /// that `name` contains is taken.
 ///
 /// # Errors
-/// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::UnknownDevice`] if no column is chosen;
-/// [`HwError::Malformed`], [`HwError::MissingColumn`] and [`HwError::BadCell`] for the content.
+/// [`FileError::NotFound`] and [`FileError::Io`]; [`HwError::UnknownDevice`] if no column is chosen;
+/// [`FileError::Malformed`], [`FileError::MissingColumn`] and [`FileError::BadCell`] for the content.
 pub fn read(path: &Path, device: Option<&str>, name: &str) -> Result<Networks, HwError> {
     let file = one_file(path, "help", &["csv", "csv.gz"])?;
     parse(&file, &read_text(&file, "help")?, device, name)
@@ -31,17 +32,13 @@ pub fn read(path: &Path, device: Option<&str>, name: &str) -> Result<Networks, H
 
 /// Reads the text of such a file.
 pub(crate) fn parse(path: &Path, text: &str, device: Option<&str>, name: &str) -> Result<Networks, HwError> {
-    let cells = csv_cells(path, text.as_bytes())?;
+    let cells = Cells::from_csv(path, text.as_bytes())?;
     let at = |name: &str| cells.columns.iter().position(|column| column == name);
     let genome = [at("ks"), at("e"), at("d"), at("r")];
     let [ks, e, d, r] = genome.map(Option::unwrap_or_default);
     let arch = at("arch");
     if arch.is_none() && genome.contains(&None) {
-        return Err(HwError::MissingColumn {
-            path: path.to_path_buf(),
-            column: "arch, or ks, e, d and r".to_string(),
-            found: cells.columns.clone(),
-        });
+        return Err(cells.missing(path, "arch, or ks, e, d and r").into());
     }
     let is_network = |column: &&String| ["idx", "arch", "ks", "e", "d", "r"].contains(&column.as_str());
     let devices: Vec<String> = cells.columns.iter().filter(|column| !is_network(column)).cloned().collect();
@@ -51,7 +48,7 @@ pub(crate) fn parse(path: &Path, text: &str, device: Option<&str>, name: &str) -
     let mut rows = Vec::with_capacity(cells.rows.len());
     let mut whole = true;
     for (place, row) in &cells.rows {
-        let bad = |column: usize, problem: &str| HwError::BadCell {
+        let bad = |column: usize, problem: &str| FileError::BadCell {
             path: path.to_path_buf(),
             place: *place,
             column: cells.columns[column].clone(),
@@ -67,7 +64,7 @@ pub(crate) fn parse(path: &Path, text: &str, device: Option<&str>, name: &str) -
             Some(arch) => {
                 let ops = numbers(arch, 22)?;
                 if ops.iter().any(|number| *number > 8) {
-                    return Err(bad(arch, "has an operator number above 8"));
+                    return Err(bad(arch, "has an operator number above 8").into());
                 }
                 serde_json::json!({"ops": ops, "r": FBNET_RESOLUTION})
             }
@@ -78,7 +75,7 @@ pub(crate) fn parse(path: &Path, text: &str, device: Option<&str>, name: &str) -
         };
         let value: f64 = row[column].parse().map_err(|_| bad(column, "is not a number"))?;
         if !(value.is_finite() && value > 0.0) {
-            return Err(bad(column, "is no measurement"));
+            return Err(bad(column, "is no measurement").into());
         }
         whole &= value.fract() == 0.0;
         rows.push(MeasuredNetwork {

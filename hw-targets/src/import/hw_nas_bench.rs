@@ -8,15 +8,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use crate::cells::read_text;
 use crate::cost::{Method, Scope};
-use crate::error::{HwError, Place};
+use crate::error::HwError;
 use crate::import::json_entries::Entries;
 use crate::import::{Imported, one_file};
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{Measurement, OpKey, OpTable, Row};
 use crate::table_op::{TableKind, TableOp};
 use network::op::Activation;
+use storage::file::{FileError, Place, read_text};
 
 /// Devices in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Device {
 /// Reads one device out of the file, or out of the only JSON file of a folder.
 ///
 /// # Errors
-/// [`HwError::NotFound`], [`HwError::Io`]; [`HwError::Malformed`] if it is not that file.
+/// [`FileError::NotFound`], [`FileError::Io`]; [`FileError::Malformed`] if it is not that file.
 pub fn read(path: &Path, device: Device) -> Result<Imported, HwError> {
     let file = one_file(path, "hw-nas-bench", &["json"])?;
     parse(&file, &read_text(&file, "hw-nas-bench")?, device)
@@ -74,7 +74,7 @@ pub fn read(path: &Path, device: Device) -> Result<Imported, HwError> {
 
 /// Reads the text of such a file.
 pub(crate) fn parse(path: &Path, text: &str, device: Device) -> Result<Imported, HwError> {
-    let malformed = |problem: String| HwError::Malformed { path: path.to_path_buf(), format: "hw-nas-bench", problem };
+    let malformed = |problem: String| HwError::from(FileError::malformed(path, "hw-nas-bench", problem));
     let metrics: Entries<Entries<f64>> = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
     let metric = |name: &str| metrics.get(&format!("{}_{name}", device.metric_prefix()));
     let latencies = metric("latency").ok_or_else(|| malformed("the device's latencies are not in it".to_string()))?;

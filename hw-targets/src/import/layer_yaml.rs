@@ -5,10 +5,11 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::cost::Statistic;
-use crate::error::{HwError, Place};
+use crate::error::HwError;
 use crate::import::layer_key::{LayerKey, Unmapped};
 use crate::table::{Measurement, OpKey, Row};
 use crate::table_op::TableOp;
+use storage::file::{FileError, Place};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,7 +38,7 @@ impl Layout {
         resolution: impl FnOnce(&[&str]) -> Option<u32>,
         notes: &mut Vec<String>,
     ) -> Result<Vec<Row>, HwError> {
-        let malformed = |problem: String| HwError::Malformed { path: path.to_path_buf(), format: self.format, problem };
+        let malformed = |problem: String| HwError::from(FileError::malformed(path, self.format, problem));
         // A mapping of values refuses a key that is there twice; a map of entries would keep the last one.
         let mapping: serde_yaml::Mapping = serde_yaml::from_str(text).map_err(|error| malformed(error.to_string()))?;
         let keys: Vec<&str> = mapping.keys().filter_map(|key| key.as_str()).collect();

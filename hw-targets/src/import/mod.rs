@@ -21,6 +21,7 @@ use crate::error::HwError;
 use crate::manifest::Manifest;
 use crate::networks::Networks;
 use crate::table::OpTable;
+use storage::file::FileError;
 
 /// A foreign format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +93,7 @@ pub enum Content {
 /// contains.
 ///
 /// # Errors
-/// [`HwError::NotFound`], [`HwError::Io`], [`HwError::UnknownDevice`], and those of the format's content.
+/// [`FileError::NotFound`], [`FileError::Io`], [`HwError::UnknownDevice`], and those of the format's content.
 pub fn import(format: Format, path: &Path, device: Option<&str>, name: &str) -> Result<Content, HwError> {
     let operators = |imported| Content::Operators(Box::new(imported));
     if let (Some(device), false) = (device, matches!(format, Format::HwNasBench | Format::Help)) {
@@ -141,14 +142,14 @@ fn one_file(path: &Path, format: &'static str, endings: &[&str]) -> Result<PathB
     let mut files = files_in(path, format, endings)?;
     if files.len() > 1 {
         let problem = format!("the folder has several files *.{}: name one of them", endings.join(", *."));
-        return Err(HwError::Malformed { path: path.to_path_buf(), format, problem });
+        return Err(FileError::malformed(path, format, problem).into());
     }
     Ok(files.swap_remove(0))
 }
 
 /// All files of a folder with one of the endings, in order of their names; at least one.
 fn files_in(path: &Path, format: &'static str, endings: &[&str]) -> Result<Vec<PathBuf>, HwError> {
-    let io = |source| HwError::Io { path: path.to_path_buf(), source };
+    let io = |source| FileError::io(path, source);
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(io)? {
         let file = entry.map_err(io)?.path();
@@ -159,7 +160,7 @@ fn files_in(path: &Path, format: &'static str, endings: &[&str]) -> Result<Vec<P
     }
     if files.is_empty() {
         let problem = format!("the folder has no file *.{}", endings.join(", *."));
-        return Err(HwError::Malformed { path: path.to_path_buf(), format, problem });
+        return Err(FileError::malformed(path, format, problem).into());
     }
     files.sort();
     Ok(files)

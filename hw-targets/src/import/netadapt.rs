@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::cells::read_text;
-use crate::error::{HwError, Place};
+use crate::error::HwError;
 use crate::import::json_entries::Entries;
 use crate::import::repeats::merged;
 use crate::import::{Imported, files_in};
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{Measurement, OpKey, OpTable, Row};
 use crate::table_op::{TableKind, TableOp};
+use storage::file::{FileError, Place, read_text};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,7 +37,7 @@ struct Layer {
 /// Reads a file, or all JSON files of a folder as one table.
 ///
 /// # Errors
-/// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::Malformed`] for what is not such a table,
+/// [`FileError::NotFound`] and [`FileError::Io`]; [`FileError::Malformed`] for what is not such a table,
 /// [`HwError::BadField`] for a value that is no measurement or a shape that cannot be, [`HwError::EmptyTable`].
 pub fn read(path: &Path) -> Result<Imported, HwError> {
     let files: Vec<PathBuf> =
@@ -60,7 +60,7 @@ pub fn read(path: &Path) -> Result<Imported, HwError> {
 
 /// The rows of one file's text, in its order: an operator as often as layers have it.
 pub(crate) fn rows_of(path: &Path, text: &str, notes: &mut Vec<String>) -> Result<Vec<Row>, HwError> {
-    let malformed = |problem: String| HwError::Malformed { path: path.to_path_buf(), format: "netadapt", problem };
+    let malformed = |problem: String| HwError::from(FileError::malformed(path, "netadapt", problem));
     if text.trim_start().starts_with('[') {
         let problem = "it is a list of layers without shapes, which operators cannot be made of";
         return Err(malformed(problem.to_string()));

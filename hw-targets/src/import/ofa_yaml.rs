@@ -8,7 +8,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cells::read_text;
 use crate::error::HwError;
 use crate::import::Imported;
 use crate::import::layer_key::{LayerKey, Unmapped};
@@ -17,13 +16,14 @@ use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{OpTable, Row};
 use crate::table_op::{TableKind, TableOp};
 use network::op::Activation;
+use storage::file::{FileError, read_text};
 
 const FILE_ENDING: &str = "_lookup_table.yaml";
 
 /// Reads a folder of tables, or one table.
 ///
 /// # Errors
-/// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::Malformed`] for what is not such a table,
+/// [`FileError::NotFound`] and [`FileError::Io`]; [`FileError::Malformed`] for what is not such a table,
 /// [`HwError::BadField`] for a mean that is no measurement, [`HwError::Duplicate`], [`HwError::EmptyTable`].
 pub fn read(path: &Path) -> Result<Imported, HwError> {
     let mut rows = Vec::new();
@@ -55,7 +55,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, HwError> {
     if !path.is_dir() {
         return Ok(vec![path.to_path_buf()]);
     }
-    let io = |source| HwError::Io { path: path.to_path_buf(), source };
+    let io = |source| FileError::io(path, source);
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(io)? {
         let file = entry.map_err(io)?.path();
@@ -64,11 +64,8 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, HwError> {
         }
     }
     if files.is_empty() {
-        return Err(HwError::Malformed {
-            path: path.to_path_buf(),
-            format: "ofa-yaml",
-            problem: format!("the folder has no file *{FILE_ENDING}"),
-        });
+        let problem = format!("the folder has no file *{FILE_ENDING}");
+        return Err(FileError::malformed(path, "ofa-yaml", problem).into());
     }
     files.sort();
     Ok(files)

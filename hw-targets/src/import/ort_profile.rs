@@ -11,9 +11,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::cells::read_text;
 use crate::cost::Statistic;
-use crate::error::{HwError, Place};
+use crate::error::HwError;
 use crate::import::Imported;
 use crate::import::repeats::merged;
 use crate::import::work_list::answered;
@@ -21,6 +20,7 @@ use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{Measurement, OpKey, OpTable, Row};
 use crate::table_op::{TableKind, TableOp};
 use network::op::Activation;
+use storage::file::{FileError, Place, read_text};
 
 const FORMAT: &str = "ort-profile";
 
@@ -46,7 +46,7 @@ struct Args {
 /// Reads one profile as the operators of a network, or a folder of profiles with its work list.
 ///
 /// # Errors
-/// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::Malformed`] for what is not a profile,
+/// [`FileError::NotFound`] and [`FileError::Io`]; [`FileError::Malformed`] for what is not a profile,
 /// [`HwError::EmptyTable`].
 pub(crate) fn read(path: &Path) -> Result<Imported, HwError> {
     if !path.is_dir() {
@@ -133,7 +133,7 @@ fn manifest(providers: &[String], batch: Option<u32>, what: &str) -> Manifest {
 }
 
 fn malformed(path: &Path, problem: String) -> HwError {
-    HwError::Malformed { path: path.to_path_buf(), format: FORMAT, problem }
+    FileError::malformed(path, FORMAT, problem).into()
 }
 
 /// One node with the seconds of each run.

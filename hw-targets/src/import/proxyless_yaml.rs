@@ -6,7 +6,6 @@
 
 use std::path::Path;
 
-use crate::cells::read_text;
 use crate::error::HwError;
 use crate::import::layer_key::{LayerKey, Unmapped};
 use crate::import::layer_yaml::Layout;
@@ -15,6 +14,7 @@ use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{OpTable, Row};
 use crate::table_op::{TableKind, TableOp};
 use network::op::Activation;
+use storage::file::read_text;
 
 /// Ratios beyond this are widths: the published ones are 1, 3 and 6.
 const MAX_RATIO: u32 = 16;
@@ -22,7 +22,7 @@ const MAX_RATIO: u32 = 16;
 /// Reads the file, or the only YAML file of a folder.
 ///
 /// # Errors
-/// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::Malformed`] for what is not such a table (a once-for-all table
+/// [`HwError::File`] for what cannot be read and for what is not such a table (a once-for-all table
 /// too), [`HwError::BadField`] for a mean that is no measurement, [`HwError::Duplicate`], [`HwError::EmptyTable`].
 pub fn read(path: &Path) -> Result<Imported, HwError> {
     let file = one_file(path, "proxyless-yaml", &["yaml", "yml"])?;

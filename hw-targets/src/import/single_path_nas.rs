@@ -7,8 +7,7 @@
 
 use std::path::Path;
 
-use crate::cells::read_text;
-use crate::error::{HwError, Place};
+use crate::error::HwError;
 use crate::import::json_entries::Entries;
 use crate::import::repeats::merged;
 use crate::import::{Imported, one_file};
@@ -16,6 +15,7 @@ use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{Measurement, OpKey, OpTable, Row};
 use crate::table_op::{TableKind, TableOp};
 use network::op::Activation;
+use storage::file::{FileError, Place, read_text};
 
 /// Blocks, stride of the first one, and output width of each stage.
 const STAGES: [(usize, u32, u32); 7] =
@@ -28,7 +28,7 @@ const OPTIONS: [(u32, u32); 4] = [(3, 3), (3, 6), (5, 3), (5, 6)];
 /// Reads the file, or the only JSON file of a folder.
 ///
 /// # Errors
-/// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::Malformed`] if layers or options are missing or too many,
+/// [`FileError::NotFound`], [`FileError::Io`]; [`FileError::Malformed`] if layers or options are missing or too many,
 /// [`HwError::BadField`] for a number that is no measurement.
 pub fn read(path: &Path) -> Result<Imported, HwError> {
     let file = one_file(path, "single-path-nas", &["json"])?;
@@ -37,8 +37,7 @@ pub fn read(path: &Path) -> Result<Imported, HwError> {
 
 /// Reads the text of such a file.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Imported, HwError> {
-    let malformed =
-        |problem: String| HwError::Malformed { path: path.to_path_buf(), format: "single-path-nas", problem };
+    let malformed = |problem: String| HwError::from(FileError::malformed(path, "single-path-nas", problem));
     let layers: Entries<Entries<f64>> = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
     let blocks = blocks();
     if let Some((odd, _)) = layers.0.iter().find(|(key, _)| number_below(key, blocks.len()).is_none()) {

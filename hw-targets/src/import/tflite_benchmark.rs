@@ -13,6 +13,7 @@ use crate::import::Imported;
 use crate::import::work_list::answered;
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::Measurement;
+use storage::file::{FileError, open};
 
 const FORMAT: &str = "tflite-benchmark";
 /// Heads the profile of the runs; that of the initialisation stands before it.
@@ -25,13 +26,13 @@ const SUM_TOLERANCE: f64 = 0.1;
 /// Reads a folder of profiles (`.txt`, `.log`, `.csv`) with its work list.
 ///
 /// # Errors
-/// [`HwError::NotFound`] and [`HwError::Io`]; [`HwError::Malformed`] for what is not a profile (with the line),
+/// [`FileError::NotFound`] and [`FileError::Io`]; [`FileError::Malformed`] for what is not a profile (with the line),
 /// profiles at different thread counts, or a single file, which says nothing about shapes; [`HwError::EmptyTable`].
 pub(crate) fn read(path: &Path) -> Result<Imported, HwError> {
     if !path.is_dir() {
         let problem = "a profile names no shapes: give the folder that holds the work list operators.csv (written \
                        as the template of a space) and a profile per operator, named by its source_key";
-        crate::cells::open(path)?;
+        open(path)?;
         return Err(malformed(path, problem.to_string()));
     }
     let (mut notes, mut threads) = (Vec::new(), None);
@@ -71,7 +72,7 @@ pub(crate) struct Profile {
 }
 
 fn malformed(path: &Path, problem: String) -> HwError {
-    HwError::Malformed { path: path.to_path_buf(), format: FORMAT, problem }
+    FileError::malformed(path, FORMAT, problem).into()
 }
 
 /// Reads one profile.

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cells::read_text;
 use crate::error::HwError;
 use crate::table::{Measurement, OpTable, Row};
 use crate::table_file::read_operators;
+use storage::file::{FileError, read_text};
 
 /// The work list's name.
 pub(super) const WORK_LIST: &str = "operators.csv";
@@ -26,11 +26,8 @@ pub(super) fn answered(
 ) -> Result<OpTable, HwError> {
     let list = folder.join(WORK_LIST);
     if !list.is_file() {
-        return Err(HwError::Malformed {
-            path: folder.to_path_buf(),
-            format,
-            problem: format!("profiles are read beside the work list {WORK_LIST}, which is not in the folder"),
-        });
+        let problem = format!("profiles are read beside the work list {WORK_LIST}, which is not in the folder");
+        return Err(FileError::malformed(folder, format, problem).into());
     }
     let mut unused = profiles(folder, endings)?;
     let (mut rows, mut unanswered) = (Vec::new(), 0);
@@ -60,7 +57,7 @@ pub(super) fn answered(
 
 /// All files with one of the endings but the work list itself.
 fn profiles(folder: &Path, endings: &[&str]) -> Result<BTreeSet<PathBuf>, HwError> {
-    let io = |source| HwError::Io { path: folder.to_path_buf(), source };
+    let io = |source| FileError::io(folder, source);
     let mut files = BTreeSet::new();
     for entry in fs::read_dir(folder).map_err(io)? {
         let file = entry.map_err(io)?.path();

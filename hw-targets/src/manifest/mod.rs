@@ -16,7 +16,6 @@ use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::cells::read_text;
 use crate::error::HwError;
 pub use crate::rounding::six_digits;
 pub use fitted::{ClassEntry, FittedEntry, RangeEntry, TransferEntry};
@@ -26,6 +25,7 @@ pub use per_mac::PerMacEntry;
 pub(crate) use quantity::word;
 pub use quantity::{Correction, QuantityEntry, Source};
 use storage::atomic::write_atomically;
+use storage::file::{FileError, read_text};
 
 /// Schema of a table's manifest.
 pub const TABLE_SCHEMA: &str = "ofa.table/1";
@@ -176,14 +176,11 @@ impl Manifest {
     /// Reads YAML text; `path` is for the message.
     ///
     /// # Errors
-    /// [`HwError::Malformed`] for the YAML or an unknown field, [`HwError::BadField`] for another schema or a value
+    /// [`FileError::Malformed`] for the YAML or an unknown field, [`HwError::BadField`] for another schema or a value
     /// that makes no sense.
     pub fn parse(path: &Path, text: &str) -> Result<Self, HwError> {
-        let manifest: Self = serde_yaml::from_str(text).map_err(|error| HwError::Malformed {
-            path: path.to_path_buf(),
-            format: "YAML",
-            problem: error.to_string(),
-        })?;
+        let manifest: Self =
+            serde_yaml::from_str(text).map_err(|error| FileError::malformed(path, "YAML", error.to_string()))?;
         let bad = |field: &str, problem: String| {
             Err(HwError::BadField { path: path.to_path_buf(), field: field.to_string(), problem })
         };
@@ -224,7 +221,7 @@ impl Manifest {
         if let Some(energy) = &mut manifest.energy {
             let resolved = energy.accelerator.take().map(|entry| entry.resolved(folder)).transpose();
             energy.accelerator = resolved.map_err(|error| match error {
-                HwError::NotFound { path: absent } => HwError::BadField {
+                HwError::File(FileError::NotFound { path: absent }) => HwError::BadField {
                     path: path.to_path_buf(),
                     field: "energy.accelerator".to_string(),
                     problem: format!(
@@ -247,9 +244,9 @@ impl Manifest {
     /// Writes the file, whole or not at all.
     ///
     /// # Errors
-    /// [`HwError::Io`] if the operating system refuses.
+    /// [`FileError::Io`] if the operating system refuses.
     pub fn write(&self, path: &Path) -> Result<(), HwError> {
         write_atomically(path, |file| file.write_all(self.to_yaml().as_bytes()))
-            .map_err(|source| HwError::Io { path: path.to_path_buf(), source })
+            .map_err(|source| FileError::io(path, source).into())
     }
 }

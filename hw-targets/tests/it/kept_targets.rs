@@ -5,7 +5,6 @@ use std::fs;
 use std::path::Path;
 
 use hw_targets::cost::{CostSum, Grade};
-use hw_targets::error::Place;
 use hw_targets::library::TargetLibrary;
 use hw_targets::manifest::{Correction, Manifest, TABLE_SCHEMA};
 use hw_targets::networks::{MeasuredNetwork, Networks};
@@ -16,6 +15,7 @@ use hw_targets::target::Target;
 use network::op::Workload;
 use network::units::{Joules, Measured};
 use storage::failure::Failure;
+use storage::file::Place;
 
 #[test]
 fn what_is_measured_here_is_given_as_it_will_be_found() {

@@ -10,7 +10,6 @@ mod colour;
 mod decode;
 mod error;
 mod folder;
-mod guard;
 mod idx;
 mod image_set;
 mod loader;

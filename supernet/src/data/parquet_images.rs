@@ -12,10 +12,10 @@ use parquet::data_type::{ByteArray, ByteArrayType, DataType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
+use storage::parquet_file::{self, ask};
 
 use super::decode::Collector;
 use super::error::{DataError, Place};
-use super::guard::guarded;
 
 /// Rows decoded at a time: enough to keep all threads busy, little enough to hold twice.
 const ROWS_AT_ONCE: usize = 1024;
@@ -28,7 +28,7 @@ pub(super) fn read(
 ) -> Result<Option<Vec<String>>, DataError> {
     let whole = |error: ParquetError| DataError::content(path, format!("not a whole Parquet file: {error}"));
     let file = File::open(path).map_err(|source| DataError::read(path, source))?;
-    let reader = ask(|| SerializedFileReader::new(file)).map_err(whole)?;
+    let reader = parquet_file::open(file).map_err(whole)?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let columns = Columns::find(schema, path)?;
     let rows = usize::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0);
@@ -121,11 +121,6 @@ fn read_group(
         *row += encoded.len();
         labels.extend(batch_labels);
     }
-}
-
-/// Asks the reader; its panic on malformed content is an error like others.
-fn ask<T>(question: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    guarded(question).unwrap_or_else(|panic| Err(ParquetError::General(panic)))
 }
 
 /// The next values of a column, none of which may be null.

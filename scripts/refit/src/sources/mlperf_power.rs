@@ -6,10 +6,11 @@
 
 use std::path::Path;
 
-use hw_targets::cells::{Line, csv_cells, read_text};
 use hw_targets::error::HwError;
 use network::op::Workload;
 use network::published::{mobilenet_v1, mobilenet_v2};
+use storage::file::read_text;
+use storage::table::{Cells, Line};
 
 /// Of the measured networks: ImageNet's classes and background.
 const OUTPUTS: u32 = 1001;
@@ -42,13 +43,13 @@ pub struct PowerRow {
 /// All MobileNet v1 and v2 rows of a file (`.csv` or `.csv.gz`).
 ///
 /// # Errors
-/// Those of reading; [`HwError::BadCell`] for a MobileNet whose name or numbers make no sense.
+/// Those of reading; [`HwError::File`] for a MobileNet whose name or numbers make no sense.
 pub fn read(path: &Path) -> Result<Vec<PowerRow>, HwError> {
     parse(path, &read_text(path, "CSV")?)
 }
 
 fn parse(path: &Path, text: &str) -> Result<Vec<PowerRow>, HwError> {
-    let table = csv_cells(path, text.as_bytes())?;
+    let table = Cells::from_csv(path, text.as_bytes())?;
     let columns = table.index(path)?;
     let mut rows = Vec::new();
     for (place, cells) in &table.rows {

@@ -4,8 +4,9 @@
 
 use std::path::Path;
 
-use hw_targets::cells::{Line, csv_cells, read_text};
 use hw_targets::error::HwError;
+use storage::file::read_text;
+use storage::table::{Cells, Line};
 
 /// One reference network measured on one system.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,13 +28,13 @@ pub struct TinyRow {
 /// All rows of a file.
 ///
 /// # Errors
-/// Those of reading; [`HwError::BadCell`] for an energy or a throughput that is no measurement.
+/// Those of reading; [`HwError::File`] for an energy or a throughput that is no measurement.
 pub fn read(path: &Path) -> Result<Vec<TinyRow>, HwError> {
     parse(path, &read_text(path, "CSV")?)
 }
 
 fn parse(path: &Path, text: &str) -> Result<Vec<TinyRow>, HwError> {
-    let table = csv_cells(path, text.as_bytes())?;
+    let table = Cells::from_csv(path, text.as_bytes())?;
     let columns = table.index(path)?;
     let mut rows = Vec::new();
     for (place, cells) in &table.rows {

@@ -7,11 +7,12 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use hw_targets::cells::{Line, csv_cells, read_text};
 use hw_targets::error::HwError;
 use hw_targets::table_op::{TableKind, TableOp, workload};
 use network::op::{Activation, Workload};
 use network::published::make_divisible;
+use storage::file::{FileError, read_text};
+use storage::table::{Cells, Line};
 
 const FORMAT: &str = "once-for-all network";
 
@@ -63,10 +64,10 @@ struct Classifier {
 /// The networks under `folder` that were timed on `device`, each with its latency in seconds.
 ///
 /// # Errors
-/// Those of reading; [`HwError::BadCell`] for a latency that is none, [`HwError::Malformed`] for what is no such network.
+/// Those of reading; [`HwError::File`] for a latency that is none and for what is no such network.
 pub fn read(folder: &Path, device: &str) -> Result<Vec<(Workload, f64)>, HwError> {
     let path = folder.join("index.csv");
-    let table = csv_cells(&path, read_text(&path, "CSV")?.as_bytes())?;
+    let table = Cells::from_csv(&path, read_text(&path, "CSV")?.as_bytes())?;
     let columns = table.index(&path)?;
     let mut networks = Vec::new();
     for (place, cells) in &table.rows {
@@ -84,16 +85,12 @@ pub fn read(folder: &Path, device: &str) -> Result<Vec<(Workload, f64)>, HwError
 fn network(folder: &Path) -> Result<Workload, HwError> {
     let run: RunConfig = read_json(&folder.join("run.config"))?;
     let path = folder.join("net.config");
-    lower(&read_json(&path)?, run.image_size).map_err(|problem| HwError::Malformed { path, format: FORMAT, problem })
+    lower(&read_json(&path)?, run.image_size).map_err(|problem| FileError::malformed(&path, FORMAT, problem).into())
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, HwError> {
-    let malformed = |error: serde_json::Error| HwError::Malformed {
-        path: path.to_path_buf(),
-        format: FORMAT,
-        problem: error.to_string(),
-    };
-    serde_json::from_str(&read_text(path, FORMAT)?).map_err(malformed)
+    let malformed = |error: serde_json::Error| FileError::malformed(path, FORMAT, error.to_string());
+    Ok(serde_json::from_str(&read_text(path, FORMAT)?).map_err(malformed)?)
 }
 
 fn lower(net: &NetConfig, resolution: u32) -> Result<Workload, String> {

@@ -11,7 +11,7 @@ thread_local! {
 }
 
 /// Runs `work`; a panic in it becomes its message, and nothing is printed. Other threads' panics print as ever.
-pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = panic::take_hook();

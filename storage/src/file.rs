@@ -1,0 +1,210 @@
+//! Files that a user named: opened, read as text, and what is wrong with them, down to the cell of a table.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use thiserror::Error;
+
+use crate::failure::{Failure, FailureKind, Located};
+
+/// Largest text that is read: far beyond any table, and small enough that a file that unpacks without end is refused.
+const MAX_TEXT: u64 = 1 << 29;
+
+/// Where in a table something is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Line of a text file, from 1.
+    Line(u64),
+    /// Row of a binary table, from 1.
+    Row(u64),
+}
+
+impl Place {
+    /// The place with its file: `table.csv:14`, `table.parquet: row 14`.
+    pub fn within(&self, path: &Path) -> String {
+        match self {
+            Place::Line(line) => format!("{}:{line}", path.display()),
+            Place::Row(row) => format!("{}: row {row}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Line(line) => write!(f, "line {line}"),
+            Place::Row(row) => write!(f, "row {row}"),
+        }
+    }
+}
+
+/// A file that cannot be used.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// A file or folder named by the user that is not there.
+    #[error("{path}: there is no such file or folder")]
+    NotFound {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Not a file of the format it claims to be.
+    #[error("{path}: not a readable {format} file: {problem}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// CSV, Parquet, YAML, JSON.
+        format: &'static str,
+        /// What the reader said.
+        problem: String,
+    },
+    /// A table without a column it must have.
+    #[error("{path}: column {column:?} is missing")]
+    MissingColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The columns it has.
+        found: Vec<String>,
+    },
+    /// A cell that cannot be used.
+    #[error("{path}, {place}, column {column:?}: {value:?} {problem}")]
+    BadCell {
+        /// The file.
+        path: PathBuf,
+        /// Its line or row.
+        place: Place,
+        /// Its column.
+        column: String,
+        /// What it holds.
+        value: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl FileError {
+    /// There is nothing at `path`.
+    pub fn not_found(path: &Path) -> FileError {
+        FileError::NotFound { path: path.to_path_buf() }
+    }
+
+    /// The operating system refused `path`.
+    pub fn io(path: &Path, source: io::Error) -> FileError {
+        FileError::Io { path: path.to_path_buf(), source }
+    }
+
+    /// `path` is no file of `format`.
+    pub fn malformed(path: &Path, format: &'static str, problem: impl Into<String>) -> FileError {
+        FileError::Malformed { path: path.to_path_buf(), format, problem: problem.into() }
+    }
+}
+
+impl Failure for FileError {
+    fn kind(&self) -> FailureKind {
+        match self {
+            FileError::NotFound { .. } => FailureKind::Usage,
+            FileError::Io { .. } => FailureKind::Io,
+            FileError::Malformed { .. } | FileError::MissingColumn { .. } | FileError::BadCell { .. } => {
+                FailureKind::Content
+            }
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            FileError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("free some space on that disk".to_string())
+            }
+            FileError::MissingColumn { found, .. } => Some(format!("its columns are: {}", found.join(", "))),
+            FileError::BadCell { .. } => Some("correct the cell; leave it empty if the value is not known".to_string()),
+            FileError::NotFound { .. } | FileError::Io { .. } | FileError::Malformed { .. } => None,
+        }
+    }
+
+    /// `table.csv:14: latency_ms`, and the message without it.
+    fn place(&self) -> Option<Located> {
+        let (place, message) = match self {
+            FileError::NotFound { .. } | FileError::Io { .. } => return None,
+            FileError::Malformed { path, format, problem } => {
+                (path.display().to_string(), format!("not a readable {format} file: {}", problem.trim()))
+            }
+            FileError::MissingColumn { path, column, .. } => {
+                (path.display().to_string(), format!("column {column:?} is missing"))
+            }
+            FileError::BadCell { path, place, column, value, problem } => {
+                (format!("{}: {column}", place.within(path)), format!("{column} is {value:?}, which {problem}"))
+            }
+        };
+        Some(Located { place, message })
+    }
+}
+
+/// Opens a file that the user named.
+///
+/// # Errors
+/// [`FileError::NotFound`], [`FileError::Io`].
+pub fn open(path: &Path) -> Result<File, FileError> {
+    File::open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => FileError::not_found(path),
+        _ => FileError::io(path, source),
+    })
+}
+
+/// Reads a text file that the user named; one that ends in `.gz` is unpacked.
+///
+/// # Errors
+/// Those of [`open`]; [`FileError::Malformed`] in the name of `format` for what is no text, cut short or far too long.
+pub fn read_text(path: &Path, format: &'static str) -> Result<String, FileError> {
+    let malformed = |problem: &str| FileError::malformed(path, format, problem);
+    let file = open(path)?;
+    let is_packed = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gz"));
+    let mut reader: Box<dyn Read> = if is_packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let mut text = String::new();
+    reader.by_ref().take(MAX_TEXT + 1).read_to_string(&mut text).map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidData => malformed("not UTF-8 text"),
+        io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof if is_packed => malformed("not a whole gzip file"),
+        _ => FileError::io(path, source),
+    })?;
+    if text.len() as u64 > MAX_TEXT {
+        return Err(malformed("too large for a table"));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_reads_alone_and_with_its_file() {
+        let path = Path::new("t.csv");
+        assert_eq!((Place::Line(3).to_string(), Place::Line(3).within(path)), ("line 3".into(), "t.csv:3".into()));
+        assert_eq!((Place::Row(3).to_string(), Place::Row(3).within(path)), ("row 3".into(), "t.csv: row 3".into()));
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_by_kind() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            read_text(&path, "CSV").unwrap_err()
+        };
+        assert!(refused("a.csv", &[0xFF]).to_string().ends_with("a.csv: not a readable CSV file: not UTF-8 text"));
+        assert!(refused("a.csv.gz", &[0x1F, 0x8B]).to_string().contains("not a whole gzip file"));
+        let missing = read_text(&folder.path().join("none"), "CSV").unwrap_err();
+        assert!(matches!(missing, FileError::NotFound { .. }) && missing.kind() == FailureKind::Usage);
+    }
+}
