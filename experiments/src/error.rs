@@ -68,6 +68,8 @@ pub enum Error {
     KeepsOthers { path: PathBuf, found: PathBuf },
     #[error("{path} holds pairs of other subnets than this seed chooses", path = path.display())]
     OtherPairs { path: PathBuf },
+    #[error("{path} was measured with {what}", path = path.display())]
+    OtherOrigin { path: PathBuf, what: &'static str },
     #[error("{path} was begun for other measurements", path = path.display())]
     OtherMeasurements { path: PathBuf },
     #[error("{path}: {reason}", path = path.display())]
@@ -186,6 +188,7 @@ impl Failure for Error {
             | Self::NothingInCommon { .. }
             | Self::NoTorch { .. } => FailureKind::Usage,
             Self::OtherPairs { .. }
+            | Self::OtherOrigin { .. }
             | Self::OtherMeasurements { .. }
             | Self::FileInFolder { .. }
             | Self::OtherSpace { .. }
@@ -304,6 +307,9 @@ impl Error {
             Self::KeepsOthers { .. } => format!("name another folder with {}", Setting("out")),
             Self::OtherPairs { .. } => {
                 format!("give the seed it was begun with, or another file with {}", Setting("out"))
+            }
+            Self::OtherOrigin { .. } => {
+                format!("give the weights and images it was begun with, or another file with {}", Setting("out"))
             }
             Self::OtherMeasurements { .. } => {
                 "give the space and settings it was begun with, or another name, or remove that file".into()

@@ -35,6 +35,7 @@ pub mod ridge;
 
 pub mod fit;
 mod members;
+mod origin;
 pub mod pairs;
 pub mod report;
 pub mod settings;

@@ -34,6 +34,7 @@ use storage::guard::guarded;
 use storage::parquet_file::{self, column, optional_column};
 
 use crate::error::{PredictorError, Result};
+pub use crate::origin::Origin;
 
 /// One measured subnet.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,16 +102,21 @@ pub fn architectures(pairs: &[AccuracyPair], space: &SearchSpace, path: &Path) -
     pairs.iter().enumerate().map(parse).collect()
 }
 
-/// Writes `pairs` to `path`: the old file or the new one, whatever happens in between. The columns of halves are there
-/// if any pair has them.
+/// Writes `pairs` to `path`, measured with `origin` where that is known: the old file or the new one, whatever happens
+/// in between. The columns of halves are there if any pair has them.
 ///
 /// # Errors
 /// [`PredictorError::Write`].
-pub fn write(path: &Path, pairs: &[AccuracyPair]) -> Result<()> {
-    parquet_file::write(path, |file| write_columns(file, pairs)).map_err(|source| PredictorError::Write { source })
+pub fn write(path: &Path, pairs: &[AccuracyPair], origin: Option<&Origin>) -> Result<()> {
+    let written = parquet_file::write(path, |file| write_columns(file, pairs, origin));
+    written.map_err(|source| PredictorError::Write { source })
 }
 
-fn write_columns(file: &mut io::BufWriter<File>, pairs: &[AccuracyPair]) -> std::result::Result<(), ParquetError> {
+fn write_columns(
+    file: &mut io::BufWriter<File>,
+    pairs: &[AccuracyPair],
+    origin: Option<&Origin>,
+) -> std::result::Result<(), ParquetError> {
     let with_halves = pairs.iter().any(|pair| pair.halves.is_some());
     let halves = if with_halves { "OPTIONAL DOUBLE top1_a; OPTIONAL DOUBLE top1_b;" } else { "" };
     let schema = format!(
@@ -118,7 +124,10 @@ fn write_columns(file: &mut io::BufWriter<File>, pairs: &[AccuracyPair]) -> std:
          REQUIRED DOUBLE top5; REQUIRED DOUBLE loss; REQUIRED INT64 images; REQUIRED INT64 seed; \
          REQUIRED DOUBLE seconds; {halves} }}"
     );
-    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_key_value_metadata(origin.map(Origin::to_metadata))
+        .build();
     let mut writer = SerializedFileWriter::new(file, Arc::new(parse_message_type(&schema)?), Arc::new(properties))?;
     let mut group = writer.next_row_group()?;
     let text = pairs.iter().map(|pair| ByteArray::from(pair.subnet.as_str()));
@@ -148,10 +157,19 @@ fn write_columns(file: &mut io::BufWriter<File>, pairs: &[AccuracyPair]) -> std:
 /// [`PredictorError::Read`] if it cannot be opened; [`PredictorError::Unreadable`], [`PredictorError::Column`] and
 /// [`PredictorError::Value`] for content that cannot be: another format, a missing column, a fraction above 1, NaN.
 pub fn read(path: &Path) -> Result<Vec<AccuracyPair>> {
+    Ok(read_with_origin(path)?.0)
+}
+
+/// Reads a file of accuracy pairs, and what they were measured with where it says so.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with_origin(path: &Path) -> Result<(Vec<AccuracyPair>, Option<Origin>)> {
     let file = File::open(path).map_err(|source| PredictorError::Read { path: path.to_owned(), source })?;
     let table = guarded(|| Table::read(path, file));
     let table = table.map_err(|_| unreadable(path, "a page contradicts itself".to_owned()))?;
-    table?.pairs()
+    let table = table?;
+    Ok((table.pairs()?, table.origin))
 }
 
 /// The columns that a file of pairs may have, and the kinds they are read as.
@@ -162,6 +180,7 @@ const NUMBERS: [&str; 6] = ["top1", "top5", "loss", "seconds", "top1_a", "top1_b
 /// Values of the known columns, `None` for a null.
 struct Table<'a> {
     path: &'a Path,
+    origin: Option<Origin>,
     text: HashMap<&'static str, Vec<Option<String>>>,
     integers: HashMap<&'static str, Vec<Option<i64>>>,
     numbers: HashMap<&'static str, Vec<Option<f64>>>,
@@ -177,7 +196,8 @@ impl<'a> Table<'a> {
             let place = schema.columns().iter().position(|column| column.path().parts() == [name])?;
             Some((place, schema.column(place)))
         };
-        let mut table = Table { path, text: HashMap::new(), integers: HashMap::new(), numbers: HashMap::new() };
+        let origin = Origin::of_metadata(reader.metadata().file_metadata().key_value_metadata());
+        let mut table = Table { path, origin, text: HashMap::new(), integers: HashMap::new(), numbers: HashMap::new() };
         for name in TEXT.into_iter().chain(INTEGERS).chain(NUMBERS) {
             let Some((place, description)) = find(name) else { continue };
             if description.max_rep_level() > 0 || description.max_def_level() > 1 {
@@ -345,16 +365,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("accuracy.parquet");
         let (space, archs, mut pairs) = some_pairs(5000);
-        write(&path, &pairs).unwrap();
+        write(&path, &pairs, None).unwrap();
         assert_eq!(read(&path).unwrap(), pairs);
         assert_eq!(architectures(&pairs, &space, &path).unwrap(), archs);
         pairs[1].halves = None;
-        write(&path, &pairs).unwrap();
+        write(&path, &pairs, None).unwrap();
         assert_eq!(read(&path).unwrap(), pairs);
         pairs.iter_mut().for_each(|pair| pair.halves = None);
-        write(&path, &pairs).unwrap();
+        write(&path, &pairs, None).unwrap();
         assert_eq!(read(&path).unwrap(), pairs);
-        write(&path, &[]).unwrap();
+        write(&path, &[], None).unwrap();
         assert_eq!(read(&path).unwrap(), []);
     }
 
@@ -363,7 +383,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("accuracy.parquet");
         let (_, _, pairs) = some_pairs(6);
-        write(&path, &pairs).unwrap();
+        write(&path, &pairs, None).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for length in (0..whole.len()).step_by(5) {
             std::fs::write(&path, &whole[..length]).unwrap();
@@ -387,7 +407,7 @@ mod tests {
         let path = folder.path().join("accuracy.parquet");
         let (_, _, mut pairs) = some_pairs(5);
         change(&mut pairs[3]);
-        write(&path, &pairs).unwrap();
+        write(&path, &pairs, None).unwrap();
         let error = read(&path).unwrap_err();
         assert_eq!(error.kind(), FailureKind::Content);
         assert!(error.to_string().contains(&format!("row 4, column `{column}`")), "{error}");

@@ -148,7 +148,7 @@ fn synthetic_pairs(path: &Path, count: usize) {
         }
     };
     let pairs: Vec<AccuracyPair> = subnets(&space, count).iter().map(pair).collect();
-    pairs::write(path, &pairs).unwrap();
+    pairs::write(path, &pairs, None).unwrap();
 }
 
 /// The folder of golden values and measurements, or `None`, said aloud.

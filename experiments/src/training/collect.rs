@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use predictors::pairs::{self, AccuracyPair, Halves};
+use predictors::pairs::{self, AccuracyPair, Halves, Origin};
 use search::arch::ArchSpec;
 use supernet::error::SupernetError;
 use supernet::supernet::Supernet;
@@ -17,6 +17,7 @@ use supernet::supernet::Supernet;
 use crate::error::{Error, Result};
 use crate::predictor::near_front::NearFront;
 use crate::torch::CollectRequest;
+use crate::training::identity;
 use crate::training::images::{CalibrationImages, EvalImages};
 use crate::training::measure_accuracy::{Measured, measure_each};
 use crate::training::open_bundle::OpenBundle;
@@ -34,7 +35,7 @@ struct Instruments<'a> {
 /// every pair with its number. Returns the pairs.
 ///
 /// # Errors
-/// A file of other subnets than this seed's, or [`SupernetError::Interrupted`] after `stop` was set (all is saved).
+/// A file of other subnets than this seed's, one measured with other weights or images, or [`SupernetError::Interrupted`] after `stop` was set (all is saved).
 pub(crate) fn collect(
     bundle: &OpenBundle,
     job: &CollectRequest<'_>,
@@ -45,9 +46,10 @@ pub(crate) fn collect(
     let resolutions = space.resolutions();
     let calibration = bundle.real_calibration(resolutions)?;
     let with = Instruments { supernet, calibration, images: bundle.held_out_images(resolutions)? };
-    let done = if job.out.exists() { pairs::read(&job.out)? } else { Vec::new() };
+    let origin = identity::of_held_out(bundle)?;
+    let done = if job.out.exists() { begun(job, &origin, &with)? } else { Vec::new() };
     let known = pairs::architectures(&done, space, &job.out)?;
-    let mut collection = Collection { job, with, stop, done, known };
+    let mut collection = Collection { job, with, origin, stop, done, known };
     let mut wanted = tilted_subnets(space, job.count, job.seed);
     collection.measure(&wanted, progress)?;
     if let Some((rounds, near_front)) = &job.near_front {
@@ -61,14 +63,37 @@ pub(crate) fn collect(
             collection.measure(&wanted, progress)?;
         }
     }
-    pairs::write(&job.out, &collection.done)?;
+    pairs::write(&job.out, &collection.done, Some(&collection.origin))?;
     Ok(collection.done)
+}
+
+/// The pairs that the file holds already. A file from before origins were kept is believed if its first subnet measures
+/// the same today.
+///
+/// # Errors
+/// [`Error::OtherOrigin`]: going on with other weights or images would mix two sets of accuracies.
+fn begun(job: &CollectRequest<'_>, origin: &Origin, with: &Instruments<'_>) -> Result<Vec<AccuracyPair>> {
+    let (done, measured_with) = pairs::read_with_origin(&job.out)?;
+    let other = |what| Error::OtherOrigin { path: job.out.clone(), what };
+    if let Some(before) = measured_with {
+        return before.difference(origin).map_or(Ok(done), |what| Err(other(what)));
+    }
+    let Some(first) = done.first() else { return Ok(done) };
+    let archs = pairs::architectures(&done[..1], with.supernet.space(), &job.out)?;
+    let mut is_same = false;
+    measure_each(with.supernet, &archs, &with.calibration, &with.images, &mut |_, Measured { accuracy, .. }| {
+        // Another number of threads moves the last digits.
+        is_same = accuracy.images == first.images && (accuracy.loss - first.loss).abs() <= 1e-4 * first.loss.max(1e-3);
+        true
+    });
+    if is_same { Ok(done) } else { Err(other("other weights or images")) }
 }
 
 /// The pairs of a file, on the way to those that are wanted.
 struct Collection<'a> {
     job: &'a CollectRequest<'a>,
     with: Instruments<'a>,
+    origin: Origin,
     stop: &'a AtomicBool,
     done: Vec<AccuracyPair>,
     /// Architectures that the file began with.
@@ -78,7 +103,7 @@ struct Collection<'a> {
 impl Collection<'_> {
     /// Measures what is missing of `wanted`, which begins with all that was wanted before.
     fn measure(&mut self, wanted: &[ArchSpec], progress: &mut dyn FnMut(usize, &AccuracyPair)) -> Result<()> {
-        let Collection { job, with, stop, done, known } = self;
+        let Collection { job, with, origin, stop, done, known } = self;
         let space = with.supernet.space();
         if known.iter().zip(wanted).any(|(known, wanted)| known != wanted) {
             return Err(Error::OtherPairs { path: job.out.clone() });
@@ -108,7 +133,7 @@ impl Collection<'_> {
                 progress(done.len() + 1, &pair);
                 done.push(pair);
                 if saved_at.elapsed() > Duration::from_secs(30) {
-                    failure = pairs::write(&job.out, done).err();
+                    failure = pairs::write(&job.out, done, Some(origin)).err();
                     saved_at = Instant::now();
                 }
                 failure.is_none() && !stop.load(Ordering::Relaxed)
@@ -117,7 +142,7 @@ impl Collection<'_> {
         if let Some(error) = failure {
             return Err(error.into());
         }
-        pairs::write(&job.out, done)?;
+        pairs::write(&job.out, done, Some(origin))?;
         if done.len() < wanted.len() {
             return Err(Error::from(SupernetError::Interrupted).within(format!("{} pairs saved", done.len())));
         }

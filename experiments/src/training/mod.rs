@@ -8,6 +8,7 @@ pub mod energy;
 #[cfg(feature = "torch")]
 pub(crate) mod evaluate;
 #[cfg(feature = "torch")]
+pub(crate) mod identity;
 pub(crate) mod images;
 #[cfg(feature = "torch")]
 pub(crate) mod import;

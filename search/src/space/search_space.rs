@@ -33,7 +33,7 @@ pub struct Stem {
 
 /// Inverted bottleneck of expand ratio 1 after the stem that is the same in every subnet.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct FirstBlock {
+pub struct FirstBlock {
     /// Output channels.
     pub width: u32,
     /// Kernel size of its depthwise convolution.
@@ -86,7 +86,7 @@ impl Stage {
 
 /// A 1×1 convolution between the last stage and the classifier.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct HeadLayer {
+pub struct HeadLayer {
     /// Output channels.
     pub width: u32,
     /// Activation.
@@ -99,7 +99,7 @@ pub(crate) struct HeadLayer {
 
 /// Batch-norm constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct BatchNormSettings {
+pub struct BatchNormSettings {
     /// Weight of a new batch in the running statistics (PyTorch's convention).
     pub momentum: f64,
     /// Added to the variance.

@@ -1,0 +1,57 @@
+//! What measured accuracies depend on, as digests: weights, images, and how batch-norm statistics were calibrated.
+
+use predictors::pairs::Origin;
+use storage::digest::{Digest, Digester};
+use supernet::data::{ImageSet, Preprocessing};
+use supernet::supernet::Supernet;
+use tch::Device;
+
+use crate::error::Result;
+use crate::training::open_bundle::OpenBundle;
+
+/// What accuracies on the held-out images of `bundle`'s source depend on.
+///
+/// # Errors
+/// A missing or damaged file, no source, images that cannot be read.
+pub(crate) fn of_held_out(bundle: &OpenBundle) -> Result<Origin> {
+    let (settings, images) = (bundle.settings()?, bundle.training()?);
+    let (batches, size) = settings.calibration;
+    let calibration = Digester::new("calibration")
+        .digest(&of_images(&images.train, &settings.preprocessing))
+        .number(batches as u64)
+        .number(size as u64)
+        .number(settings.seed);
+    Ok(Origin {
+        space: bundle.space().to_yaml(),
+        weights: of_weights(bundle.supernet()?),
+        images: of_images(&images.held_out, &settings.preprocessing),
+        calibration: calibration.finish(),
+    })
+}
+
+/// Names, shapes and bits of all weights.
+pub(crate) fn of_weights(supernet: &Supernet) -> Digest {
+    let mut digester = Digester::new("weights");
+    for (name, tensor) in supernet.tensors() {
+        digester = digester.text(&name);
+        for size in tensor.size() {
+            digester = digester.number(size.cast_unsigned());
+        }
+        let values = Vec::<f32>::try_from(tensor.to_device(Device::Cpu).flatten(0, -1)).expect("float32 values");
+        digester = digester.bytes(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
+    }
+    digester.finish()
+}
+
+/// Pixels, labels, and how pixels become a network's input.
+pub(crate) fn of_images(set: &ImageSet, preprocessing: &Preprocessing) -> Digest {
+    let Preprocessing { native_size, mean, std, interpolation } = preprocessing;
+    let labels: Vec<u8> = set.labels().iter().flat_map(|label| label.to_le_bytes()).collect();
+    Digester::new("images")
+        .bytes(set.images())
+        .bytes(&labels)
+        .number(*native_size as u64)
+        .numbers(mean.iter().chain(std).copied().collect::<Vec<f64>>().into_iter())
+        .text(&format!("{interpolation:?}"))
+        .finish()
+}
