@@ -3,13 +3,17 @@
 //! Anything left out takes the value documented on its field. `--set key=value` replaces a value before checking; keys
 //! of nested values are joined by dots, phases are counted from 0 (`phases.0.epochs=3`).
 
+use std::num::NonZeroU64;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 use storage::failure::Setting;
 use supernet::data::Augmentation;
-use supernet::train::{Attentive, Divergence, EarlyBird, Sampling, Teacher};
+use supernet::train::{
+    Attentive, Choices, Distillation, Divergence, EarlyBird, LearningRate, PlanError, Preparation, RandomSubnets,
+    Sampling, ShrinkingPhase, Subnets, Teacher,
+};
 
 use crate::folders::recipe_error::RecipeError;
 use crate::folders::supernet_file::StoredAs;
@@ -308,6 +312,61 @@ impl Recipe {
     /// Batches of training images that calibrate a subnet, and images in each.
     pub(crate) fn calibration_size(&self) -> (usize, usize) {
         (self.calibration.batches, self.calibration.batch_size)
+    }
+}
+
+impl PhaseRecipe {
+    /// The phase that it describes, where earlier ones trained the `trained_expands` largest expand ratios. What the
+    /// phase has no use for is left out: see [`PhaseRecipe::check_all_is_used`].
+    pub(crate) fn planned(&self, trained_expands: usize) -> ShrinkingPhase {
+        let own = |peak| LearningRate::Own { peak, warm_up_epochs: self.warm_up_epochs };
+        let sort = self.sort_channels.then_some(Preparation::SortChannels { trained_expands });
+        let random = |count| RandomSubnets { count, sampling: self.sampling, attentive: self.attentive };
+        let (weight, teacher, divergence) = (self.distillation, self.teacher, self.divergence);
+        ShrinkingPhase {
+            name: self.name.clone(),
+            epochs: self.epochs,
+            early_bird: self.early_bird,
+            learning_rate: self.learning_rate.map_or(LearningRate::Continues, own),
+            preparation: if self.grow { Some(Preparation::Grow) } else { sort },
+            choices: Choices {
+                resolutions: self.resolutions.clone(),
+                kernels: self.kernels.count(),
+                depths: self.depths.count(),
+                expands: self.expands.count(),
+            },
+            subnets: Subnets {
+                largest: self.with_largest,
+                smallest: self.with_smallest,
+                random: NonZeroU64::new(self.random_subnets).map(random),
+            },
+            label_loss: self.label_loss,
+            distillation: (weight != 0.0).then_some(Distillation { weight, teacher, divergence }),
+            sum_losses: self.sum_losses,
+            ramp_epochs: self.ramp_epochs,
+        }
+    }
+
+    /// Whether the phase that comes of it has a use for every setting.
+    ///
+    /// # Errors
+    /// The first setting that it has no use for.
+    pub(crate) fn check_all_is_used(&self) -> Result<(), PlanError> {
+        let (taught, draws) = (self.distillation != 0.0, self.random_subnets > 0);
+        let require = |is_used: bool, field: &str, value: &str, reason| {
+            let error = || PlanError { field: field.to_owned(), value: value.to_owned(), reason };
+            if is_used { Ok(()) } else { Err(error()) }
+        };
+        let is_taught = self.teacher == Teacher::FirstPhase || taught;
+        require(is_taught, "teacher", "largest", "which needs with_largest and distillation")?;
+        let is_taught = self.divergence == Divergence::Kl || taught;
+        require(is_taught, "divergence", "alpha", "which needs distillation")?;
+        let is_drawn = self.attentive.is_none() || draws;
+        require(is_drawn, "attentive", "set", "but there are no random subnets to choose")?;
+        let is_drawn = self.sampling == Sampling::Uniform || draws;
+        require(is_drawn, "sampling", "compound", "but there are no random subnets to draw")?;
+        let reason = "but sort_channels would part the smallest subnet from what it trained";
+        require(!(self.grow && self.sort_channels), "grow", "true", reason)
     }
 }
 

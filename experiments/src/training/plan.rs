@@ -5,7 +5,7 @@ use std::path::Path;
 use search::space::SearchSpace;
 use supernet::data::{ImageSet, Interpolation, Preprocessing};
 use supernet::optim::SgdSettings;
-use supernet::train::{Precision, ShrinkingPhase, TrainPlan};
+use supernet::train::{PlanError, Precision, TrainPlan, TrainSettings};
 use tch::Device;
 
 use crate::folders::recipe_error::RecipeError;
@@ -17,45 +17,22 @@ use crate::folders::recipe_file::{Normalisation, PrecisionChoice, Recipe};
 /// As [`Recipe::load`]; a value out of range.
 pub(crate) fn load(path: &Path, overrides: &[String]) -> Result<Recipe, RecipeError> {
     let recipe = Recipe::load(path, overrides)?;
-    plan(&recipe, Precision::Fp32).check()?;
+    plan(&recipe, Precision::Fp32)?;
     Ok(recipe)
 }
 
 /// The run that this recipe describes, feature maps in `precision` (see [`precision_on`]).
-pub(crate) fn plan(recipe: &Recipe, precision: Precision) -> TrainPlan {
+///
+/// # Errors
+/// The first value that is out of range, impossible together with the others, or of no use without them.
+pub(crate) fn plan(recipe: &Recipe, precision: Precision) -> Result<TrainPlan, PlanError> {
     let mut trained_expands = 1;
-    let mut learning_rate = 1.0;
     let phases = recipe.phases.iter().map(|phase| {
-        let sort_channels = phase.sort_channels.then_some(trained_expands);
+        let before = trained_expands;
         trained_expands = trained_expands.max(phase.expands.count());
-        learning_rate = phase.learning_rate.unwrap_or(learning_rate);
-        ShrinkingPhase {
-            name: phase.name.clone(),
-            epochs: phase.epochs,
-            learning_rate,
-            warm_up_epochs: phase.warm_up_epochs,
-            continues: phase.continues,
-            resolutions: phase.resolutions.clone(),
-            kernels: phase.kernels.count(),
-            depths: phase.depths.count(),
-            expands: phase.expands.count(),
-            random_subnets: phase.random_subnets,
-            sampling: phase.sampling,
-            attentive: phase.attentive,
-            with_largest: phase.with_largest,
-            with_smallest: phase.with_smallest,
-            distillation: phase.distillation,
-            teacher: phase.teacher,
-            divergence: phase.divergence,
-            label_loss: phase.label_loss,
-            sum_losses: phase.sum_losses,
-            ramp_epochs: phase.ramp_epochs,
-            sort_channels,
-            grow: phase.grow,
-            early_bird: phase.early_bird,
-        }
+        phase.planned(before)
     });
-    TrainPlan {
+    let settings = TrainSettings {
         seed: recipe.seed,
         batch_size: recipe.batch_size,
         precision,
@@ -70,8 +47,12 @@ pub(crate) fn plan(recipe: &Recipe, precision: Precision) -> TrainPlan {
         label_smoothing: recipe.label_smoothing,
         augmentation: recipe.augmentation.clone(),
         calibration: recipe.calibration_size(),
-        phases: phases.collect(),
+    };
+    let plan = TrainPlan::new(settings, phases.collect())?;
+    for (index, phase) in recipe.phases.iter().enumerate() {
+        phase.check_all_is_used().map_err(|error| error.in_phase(index))?;
     }
+    Ok(plan)
 }
 
 /// The number format that the recipe means on `device`.
@@ -107,6 +88,8 @@ pub(crate) fn preprocessing(recipe: &Recipe, train: &ImageSet) -> Preprocessing 
 mod tests {
     use std::path::PathBuf;
 
+    use supernet::train::Preparation;
+
     use super::*;
 
     fn shipped(name: &str) -> PathBuf {
@@ -121,10 +104,11 @@ mod tests {
             let path = entry.unwrap().path();
             let recipe = load(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
             SearchSpace::builtin(&recipe.space).unwrap();
-            let phases = plan(&recipe, Precision::Fp32).phases;
+            let plan = plan(&recipe, Precision::Fp32).unwrap();
             // Channels are sorted once: by the recipe that first trained the widest alone, not by one that goes on.
-            let sorts = phases.iter().find_map(|phase| phase.sort_channels);
-            assert_eq!(sorts, recipe.weights.is_none().then_some(1), "{}", recipe.name);
+            let first = plan.phases().iter().find_map(|phase| phase.preparation);
+            let sorts = Preparation::SortChannels { trained_expands: 1 };
+            assert_eq!(first, recipe.weights.is_none().then_some(sorts), "{}", recipe.name);
             seen += 1;
         }
         assert!(seen >= 3);
@@ -144,9 +128,32 @@ mod tests {
             ("phases.0.learning_rate=-1", "above 0"),
             ("phases.0.distillation=1", "makes the teacher"),
             ("phases.1.teacher=largest", "needs with_largest"),
+            ("phases.0.teacher=largest", "needs with_largest and distillation"),
+            ("phases.0.divergence=alpha", "phases.0.divergence` is alpha, which needs distillation"),
+            ("phases.0.sampling=compound", "phases.0.sampling` is compound, but there are no random subnets"),
+            ("phases.0.attentive={candidates: 3, keep: best}", "phases.0.attentive` is set, but there are no random"),
         ] {
             let error = with(given).unwrap_err().to_string();
             assert!(error.contains(word), "{given}: {error}");
         }
+    }
+
+    #[test]
+    fn growing_and_sorting_before_one_phase_is_refused() {
+        let all = "epochs: 1, kernels: all, depths: all, expands: all, with_smallest: true";
+        let text = |more: &str| {
+            let head = "schema: ofa.recipe/1\nname: tiny\nspace: mcu-cifar\nbatch_size: 20\nphases:\n";
+            let small = format!("  - {{ name: small, learning_rate: 0.1, {all} }}\n");
+            format!("{head}{small}  - {{ name: all, continues: true, grow: true, {all}{more} }}\n")
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let with = |more| {
+            std::fs::write(file.path(), text(more)).unwrap();
+            load(file.path(), &[])
+        };
+        let planned = plan(&with("").unwrap(), Precision::Fp32).unwrap();
+        assert_eq!(planned.phases()[1].preparation, Some(Preparation::Grow));
+        let error = with(", sort_channels: true").unwrap_err().to_string();
+        assert!(error.contains("phases.1.grow` is true, but sort_channels would part"), "{error}");
     }
 }

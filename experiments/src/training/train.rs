@@ -166,9 +166,8 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
     if was_begun && !job.resume {
         return Err(Error::RunExists { path: job.out.clone() });
     }
-    let plan = plan::plan(recipe, precision);
-    let calibration = plan.calibration;
-    let seed = plan.seed;
+    let plan = plan::plan(recipe, precision)?;
+    let (calibration, seed) = (recipe.calibration_size(), recipe.seed);
     let images = Arc::clone(&train_set);
     let checkpoints = run.checkpoints();
     let mut trainer = Trainer::new(

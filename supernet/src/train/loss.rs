@@ -2,15 +2,64 @@
 
 use tch::{Kind, Tensor};
 
-use super::plan::Divergence;
+use super::label_loss::label_loss;
+use super::phase::{Divergence, ShrinkingPhase, Teacher};
+use crate::data::Batch;
 
 /// Importance weights beyond this are cut off (AlphaNet, arXiv:2102.07954, §4.2), so that a class to which the teacher
 /// gives next to nothing does not outweigh all others.
 const LARGEST_WEIGHT: f64 = 5.0;
 
+/// What the subnets of one step minimise.
+pub(crate) struct StepLoss<'s> {
+    phase: &'s ShrinkingPhase,
+    batch: &'s Batch,
+    label_smoothing: f64,
+    /// Log-probabilities `[N, C]` of the teacher, once there are any.
+    log_teacher: Option<Tensor>,
+}
+
+impl<'s> StepLoss<'s> {
+    /// The losses of `phase` on `batch`. `log_teacher` is what a teacher of its own says, where the phase has one.
+    pub(crate) fn new(
+        phase: &'s ShrinkingPhase,
+        batch: &'s Batch,
+        label_smoothing: f64,
+        log_teacher: Option<Tensor>,
+    ) -> Self {
+        Self { phase, batch, label_smoothing, log_teacher }
+    }
+
+    /// The loss of the largest subnet, which comes first: where it teaches the others, it learns from the labels alone,
+    /// with the weight of both losses.
+    pub(crate) fn of_largest(&mut self, logits: &Tensor) -> Tensor {
+        match self.phase.distillation {
+            Some(distillation) if distillation.teacher == Teacher::Largest => {
+                self.log_teacher = Some(logits.detach().log_softmax(1, Kind::Float));
+                self.from_labels(logits) * (self.phase.label_loss + distillation.weight)
+            }
+            _ => self.of(logits),
+        }
+    }
+
+    /// The loss of a subnet that teaches nobody.
+    pub(crate) fn of(&self, logits: &Tensor) -> Tensor {
+        let labels = self.phase.label_loss;
+        let Some((distillation, teacher)) = self.phase.distillation.zip(self.log_teacher.as_ref()) else {
+            return self.from_labels(logits) * labels;
+        };
+        let distilled = distillation_loss(logits, teacher, distillation.divergence) * distillation.weight;
+        if labels == 0.0 { distilled } else { self.from_labels(logits) * labels + distilled }
+    }
+
+    fn from_labels(&self, logits: &Tensor) -> Tensor {
+        label_loss(logits, self.batch, self.label_smoothing)
+    }
+}
+
 /// A scalar whose gradient moves `logits` `[N, C]` towards `log_teacher` `[N, C]` (log-probabilities, detached), the mean
 /// over images. For [`Divergence::Alpha`] only the gradient, not the value, is that of the divergence.
-pub(crate) fn distillation_loss(logits: &Tensor, log_teacher: &Tensor, divergence: Divergence) -> Tensor {
+fn distillation_loss(logits: &Tensor, log_teacher: &Tensor, divergence: Divergence) -> Tensor {
     let log_student = logits.log_softmax(1, Kind::Float);
     let per_class = match divergence {
         Divergence::Kl => -(log_teacher.exp() * log_student),

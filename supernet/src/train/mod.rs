@@ -22,6 +22,7 @@ mod early_bird;
 mod grow;
 mod label_loss;
 mod loss;
+mod phase;
 mod plan;
 mod plan_error;
 mod sampling;
@@ -30,7 +31,11 @@ mod trainer;
 
 pub use early_bird::EarlyBird;
 pub use label_loss::label_loss;
-pub use plan::{Attentive, Divergence, Keep, Precision, Sampling, ShrinkingPhase, Teacher, TrainPlan};
+pub use phase::{
+    Attentive, Choices, Distillation, Divergence, Keep, LearningRate, Preparation, RandomSubnets, Sampling,
+    ShrinkingPhase, Subnets, Teacher,
+};
+pub use plan::{Precision, TrainPlan, TrainSettings};
 pub use plan_error::PlanError;
 pub use state::Position;
 pub use trainer::{Epoch, Observer, Start, Step, Trainer};

@@ -12,6 +12,13 @@ pub struct PlanError {
     pub reason: &'static str,
 }
 
+impl PlanError {
+    /// The same of a value of phase `index`.
+    pub fn in_phase(self, index: usize) -> PlanError {
+        PlanError { field: format!("phases.{index}.{}", self.field), ..self }
+    }
+}
+
 /// Refuses `value` of `field` unless `holds`.
 pub(super) fn require(
     holds: bool,

@@ -4,7 +4,8 @@ use rand::{Rng, RngExt};
 use search::arch::{ArchSpec, BlockSpec, StageSpec};
 use search::space::SearchSpace;
 
-use super::plan::{Sampling, TrainPlan};
+use super::phase::{RandomSubnets, Sampling, ShrinkingPhase};
+use super::plan::TrainPlan;
 use crate::random::{Purpose, generator};
 
 /// The subnets of one step, all at one resolution.
@@ -19,24 +20,29 @@ pub(crate) struct StepSubnets {
 impl TrainPlan {
     /// The resolution and the subnets of step `step` of phase `phase`.
     pub(crate) fn subnets(&self, space: &SearchSpace, phase: usize, step: u64) -> StepSubnets {
-        let plan = &self.phases[phase];
-        let mut rng = generator(self.seed, Purpose::Subnets, phase as u64, step);
-        let resolutions = if plan.resolutions.is_empty() { space.resolutions() } else { &plan.resolutions };
+        let mut rng = generator(self.settings().seed, Purpose::Subnets, phase as u64, step);
+        let ShrinkingPhase { choices, subnets, .. } = &self.phases()[phase];
+        let resolutions = if choices.resolutions.is_empty() { space.resolutions() } else { &choices.resolutions };
         let resolution = resolutions[rng.random_range(0..resolutions.len())];
-        let space = space.largest_choices(plan.kernels, plan.depths, plan.expands);
+        let space = space.largest_choices(choices.kernels, choices.depths, choices.expands);
         let expected = "a resolution of the space";
-        let candidates = plan.attentive.map_or(1, |attentive| attentive.candidates);
-        let mut draw = || match plan.sampling {
-            Sampling::Uniform => uniform_choices(&space, resolution, &mut rng),
-            Sampling::Compound => compound_choices(&space, resolution, &mut rng),
-        };
         StepSubnets {
-            largest: plan.with_largest.then(|| space.largest(resolution).expect(expected)),
-            smallest: plan.with_smallest.then(|| space.smallest(resolution).expect(expected)),
-            random: (0..plan.random_subnets).map(|_| (0..candidates).map(|_| draw()).collect()).collect(),
+            largest: subnets.largest.then(|| space.largest(resolution).expect(expected)),
+            smallest: subnets.smallest.then(|| space.smallest(resolution).expect(expected)),
+            random: subnets.random.map_or_else(Vec::new, |random| draw(random, &space, resolution, &mut rng)),
             resolution,
         }
     }
+}
+
+/// The candidates for each random subnet.
+fn draw(random: RandomSubnets, space: &SearchSpace, resolution: u32, rng: &mut impl Rng) -> Vec<Vec<ArchSpec>> {
+    let candidates = random.attentive.map_or(1, |attentive| attentive.candidates);
+    let mut one = || match random.sampling {
+        Sampling::Uniform => uniform_choices(space, resolution, rng),
+        Sampling::Compound => compound_choices(space, resolution, rng),
+    };
+    (0..random.count.get()).map(|_| (0..candidates).map(|_| one()).collect()).collect()
 }
 
 /// Every depth, kernel size and expand ratio drawn uniformly by itself, as the published training does (§1.4); shallow
@@ -74,15 +80,23 @@ fn compound_choices(space: &SearchSpace, resolution: u32, rng: &mut impl Rng) ->
 mod tests {
     use std::collections::HashSet;
 
-    use super::super::plan::tests::{plan, shrink};
-    use super::super::plan::{Attentive, Keep, ShrinkingPhase};
+    use super::super::phase::{Attentive, Choices, Keep, Subnets};
+    use super::super::plan::tests::{full, plan, random, shrink};
     use super::*;
+
+    /// A sandwich with these random subnets, at one resolution.
+    fn sandwich(random: RandomSubnets) -> TrainPlan {
+        let shrink = shrink(5);
+        let choices = Choices { resolutions: vec![24], ..shrink.choices };
+        let subnets = Subnets { random: Some(random), ..shrink.subnets };
+        plan(vec![ShrinkingPhase { learning_rate: full(5).learning_rate, choices, subnets, ..shrink }])
+    }
 
     #[test]
     fn a_step_draws_the_same_subnets_whenever_it_is_asked() {
         let space = SearchSpace::builtin("mcu-cifar").unwrap();
         let attentive = Some(Attentive { candidates: 3, keep: Keep::Best });
-        let plan = plan(vec![ShrinkingPhase { attentive, resolutions: vec![24], ..shrink(1) }]);
+        let plan = sandwich(RandomSubnets { attentive, ..random(2) });
         let step = plan.subnets(&space, 0, 7);
         assert_eq!(step.resolution, 24);
         assert_eq!(step.random.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3]);
@@ -95,7 +109,7 @@ mod tests {
     #[test]
     fn compound_subnets_are_deep_where_they_are_wide() {
         let space = SearchSpace::builtin("fbnet-cifar").unwrap();
-        let plan = plan(vec![ShrinkingPhase { sampling: Sampling::Compound, random_subnets: 1, ..shrink(1) }]);
+        let plan = sandwich(RandomSubnets { sampling: Sampling::Compound, ..random(1) });
         let mut seen = HashSet::new();
         for step in 0..300 {
             let arch = &plan.subnets(&space, 0, step).random[0][0];

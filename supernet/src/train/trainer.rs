@@ -11,9 +11,9 @@ use tch::{Device, Kind, Tensor};
 
 use super::average::WeightAverage;
 use super::early_bird::{MaskQueue, mask};
-use super::label_loss::label_loss;
-use super::loss::distillation_loss;
-use super::plan::{Keep, Precision, Teacher, TrainPlan};
+use super::loss::StepLoss;
+use super::phase::{Attentive, Keep, Preparation, Teacher};
+use super::plan::{Precision, TrainPlan};
 use super::state::{Position, State};
 use crate::data::{self, ImageSet, Preprocessing, TrainBatches, TrainLoader};
 use crate::error::SupernetError;
@@ -107,7 +107,7 @@ impl Trainer {
     /// `start`. `plan_text` identifies the plan and the data; a checkpoint of another one is refused.
     ///
     /// # Errors
-    /// A plan that makes no sense in this space, a damaged or foreign checkpoint.
+    /// A plan that cannot be run in this space, a damaged or foreign checkpoint.
     #[allow(clippy::too_many_arguments, reason = "one call site; each is a different kind of thing")]
     pub fn new(
         space: &SearchSpace,
@@ -119,11 +119,12 @@ impl Trainer {
         checkpoints: &Path,
         resume: bool,
     ) -> Result<Self, SupernetError> {
-        plan.check()?;
         plan.check_space(space)?;
+        let settings = plan.settings();
         let saved = if resume { State::load_newest(checkpoints, &plan_text)? } else { None };
-        let augmentation = plan.augmentation.clone();
-        let loader = TrainLoader::new(images.clone(), &preprocessing, augmentation, plan.batch_size, plan.seed)?;
+        let augmentation = settings.augmentation.clone();
+        let loader =
+            TrainLoader::new(images.clone(), &preprocessing, augmentation, settings.batch_size, settings.seed)?;
         let steps_per_epoch = loader.steps_per_epoch() as u64;
         let device = start.device();
         let supernet_of = |weights| Supernet::from_tensors(space, weights, device);
@@ -132,18 +133,18 @@ impl Trainer {
             (Some(state), _) => supernet_of(std::mem::take(&mut state.weights))?,
             (None, Start::From(weights)) => *weights,
             (None, Start::Fresh(_)) => {
-                let fresh = Supernet::new(space, plan.seed, device);
-                if plan.zero_init_residual {
+                let fresh = Supernet::new(space, settings.seed, device);
+                if settings.zero_init_residual {
                     fresh.zero_residual_branches();
                 }
                 fresh
             }
         };
-        if !plan.kernel_transforms {
+        if !settings.kernel_transforms {
             supernet.freeze_kernel_transforms();
         }
-        let mut sgd = Sgd::new(supernet.weights(), plan.sgd);
-        let mut average = plan.average.map(|kept| WeightAverage::new(kept, &supernet));
+        let mut sgd = Sgd::new(supernet.weights(), settings.sgd);
+        let mut average = settings.average.map(|kept| WeightAverage::new(kept, &supernet));
         let (mut teacher, mut position, mut masks) = (None, Position::default(), MaskQueue::default());
         if let Some(state) = saved {
             sgd.restore(state.momentum)?;
@@ -151,7 +152,7 @@ impl Trainer {
             position = state.position;
             masks =
                 state.masks.and_then(|tensors| tensors.get("masks").map(MaskQueue::from_tensor)).unwrap_or_default();
-            if let (Some(kept), Some(tensors)) = (plan.average, state.average) {
+            if let (Some(kept), Some(tensors)) = (settings.average, state.average) {
                 average = Some(WeightAverage::restore(kept, &supernet, tensors)?);
             }
         }
@@ -189,7 +190,7 @@ impl Trainer {
 
     /// Steps of each phase, the most where a phase ends on a signal.
     pub fn phase_steps(&self) -> Vec<u64> {
-        self.plan.phases.iter().map(|phase| phase.epochs * self.steps_per_epoch).collect()
+        self.plan.phases().iter().map(|phase| phase.epochs * self.steps_per_epoch).collect()
     }
 
     /// Runs all that is left, saving into `checkpoints` at least every `save_every` and at the end.
@@ -206,7 +207,7 @@ impl Trainer {
         let per_epoch = self.steps_per_epoch;
         let mut saved_at = Instant::now();
         let (mut loss_sum, mut loss_count) = (0.0, 0u64);
-        while let Some(phase) = self.plan.phases.get(self.position.phase) {
+        while let Some(phase) = self.plan.phases().get(self.position.phase) {
             let phase_steps = phase.epochs * per_epoch;
             let mut ends = self.position.step >= phase_steps;
             if self.position.step == 0 {
@@ -248,31 +249,41 @@ impl Trainer {
     }
 
     fn begin_phase(&mut self) -> Result<(), SupernetError> {
-        let phase = &self.plan.phases[self.position.phase];
-        if !phase.continues || phase.grow {
+        let phase = &self.plan.phases()[self.position.phase];
+        if !phase.continues() || phase.grows() {
             self.sgd.reset();
         }
-        if phase.grow {
-            let mut rng = generator(self.plan.seed, Purpose::Grow, self.position.phase as u64, 0);
-            self.supernet.grow_from_smallest(NOISE, &mut rng);
-            self.average = self.plan.average.map(|kept| WeightAverage::new(kept, &self.supernet));
-        }
-        if let Some(levels) = phase.sort_channels {
-            let order = self.supernet.channel_order(levels);
-            self.supernet.reorder(&order);
-            if let Some(average) = &self.average {
-                average.supernet().reorder(&order);
+        match phase.preparation {
+            Some(Preparation::Grow) => {
+                self.grow();
+                Ok(())
             }
-            // Momentum has a value for each weight, under its name: sorted like them.
-            let mut tensors = self.supernet.tensors();
-            let mut state = self.sgd.state();
-            tensors.extend(state.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())));
-            let momentum = Supernet::from_tensors(self.supernet.space(), tensors, self.supernet.device())?;
-            momentum.reorder(&order);
-            state.extend(momentum.tensors().into_iter().filter(|(name, _)| self.sgd.trains(name)));
-            self.sgd.restore(state)?;
+            Some(Preparation::SortChannels { trained_expands }) => self.sort_channels(trained_expands),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    fn grow(&mut self) {
+        let settings = self.plan.settings();
+        let mut rng = generator(settings.seed, Purpose::Grow, self.position.phase as u64, 0);
+        self.supernet.grow_from_smallest(NOISE, &mut rng);
+        self.average = settings.average.map(|kept| WeightAverage::new(kept, &self.supernet));
+    }
+
+    fn sort_channels(&mut self, trained_expands: usize) -> Result<(), SupernetError> {
+        let order = self.supernet.channel_order(trained_expands);
+        self.supernet.reorder(&order);
+        if let Some(average) = &self.average {
+            average.supernet().reorder(&order);
+        }
+        // Momentum has a value for each weight, under its name: sorted like them.
+        let mut tensors = self.supernet.tensors();
+        let mut state = self.sgd.state();
+        tensors.extend(state.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())));
+        let momentum = Supernet::from_tensors(self.supernet.space(), tensors, self.supernet.device())?;
+        momentum.reorder(&order);
+        state.extend(momentum.tensors().into_iter().filter(|(name, _)| self.sgd.trains(name)));
+        self.sgd.restore(state)
     }
 
     fn end_phase(&mut self) -> Result<(), SupernetError> {
@@ -287,7 +298,7 @@ impl Trainer {
 
     /// At the end of an epoch: whether the phase waits for that, and it has come.
     fn channels_have_settled(&mut self) -> bool {
-        let Some(signal) = self.plan.phases[self.position.phase].early_bird else { return false };
+        let Some(signal) = self.plan.phases()[self.position.phase].early_bird else { return false };
         let furthest = self.masks.push(mask(&self.supernet, signal.pruned), signal.masks);
         furthest.is_some_and(|distance| distance <= signal.distance)
     }
@@ -310,8 +321,9 @@ impl Trainer {
     }
 
     fn calibration_batches(&self, resolution: u32) -> Result<Vec<Tensor>, SupernetError> {
-        let (count, size) = self.plan.calibration;
-        let (seed, device) = (self.plan.seed, self.supernet.device());
+        let settings = self.plan.settings();
+        let ((count, size), seed) = (settings.calibration, settings.seed);
+        let device = self.supernet.device();
         let resolution = i64::from(resolution);
         let batches =
             data::calibration_batches(&self.images, &self.preprocessing, count, size, resolution, seed, device)?;
@@ -321,7 +333,8 @@ impl Trainer {
     fn step(&mut self, phase_steps: u64) -> Result<Step, SupernetError> {
         let started = Instant::now();
         let position = self.position;
-        let phase = &self.plan.phases[position.phase];
+        let settings = self.plan.settings();
+        let phase = &self.plan.phases()[position.phase];
         let per_epoch = self.steps_per_epoch;
         let (_, batch) = self.batches.next().expect("batches without end");
         let space = self.supernet.space();
@@ -330,33 +343,18 @@ impl Trainer {
         let batch = batch.to_device(device);
         // Resized and converted once for all subnets of the step.
         let images = data::resize(&batch.images, i64::from(subnets.resolution));
-        let images = match self.plan.precision {
+        let images = match settings.precision {
             Precision::Fp32 => images,
             Precision::Bf16 => images.to_kind(Kind::BFloat16),
         };
         // Dropout draws from LibTorch's own generator; its seed is the place in the run.
-        tch::manual_seed((self.plan.seed ^ (position.global_step << 20)) as i64);
+        tch::manual_seed((settings.seed ^ (position.global_step << 20)) as i64);
 
-        let in_place = phase.teacher == Teacher::Largest;
-        let mut log_teacher = (phase.distillation > 0.0 && !in_place).then(|| {
-            let index = space.resolutions().iter().position(|r| *r == subnets.resolution);
-            let teacher = &self.teachers[index.expect("a resolution of the space")];
-            tch::no_grad(|| teacher.forward(&images).log_softmax(1, Kind::Float))
-        });
-        let label_loss = |logits: &Tensor| label_loss(logits, &batch, self.plan.label_smoothing);
-        // The loss of a subnet that teaches nobody.
-        let loss_of = |logits: &Tensor, log_teacher: Option<&Tensor>| {
-            let distilled =
-                log_teacher.map(|teacher| distillation_loss(logits, teacher, phase.divergence) * phase.distillation);
-            match distilled {
-                Some(distilled) if phase.label_loss == 0.0 => distilled,
-                Some(distilled) => label_loss(logits) * phase.label_loss + distilled,
-                None => label_loss(logits) * phase.label_loss,
-            }
-        };
-        let count =
-            subnets.random.len() + usize::from(subnets.largest.is_some()) + usize::from(subnets.smallest.is_some());
-        let share = if phase.sum_losses { 1.0 } else { 1.0 / count as f64 };
+        let from_first = phase.teacher() == Some(Teacher::FirstPhase);
+        let log_teacher = from_first.then(|| self.log_teacher(&images, subnets.resolution));
+        let mut loss = StepLoss::new(phase, &batch, settings.label_smoothing, log_teacher);
+        let logits = |arch: &ArchSpec| self.supernet.forward(&images, &space.resolve(arch), Mode::Train);
+        let share = if phase.sum_losses { 1.0 } else { 1.0 / phase.subnets.count() as f64 };
         let others = share * self.plan.weight_of_others(position.phase, position.step, per_epoch);
         // Summed where it is computed: asking for a number makes a GPU's queue run empty.
         let mut loss_sum = Tensor::zeros([], (Kind::Float, device));
@@ -364,40 +362,17 @@ impl Trainer {
             loss.backward();
             let _ = loss_sum.g_add_(&loss.detach());
         };
-        if let Some(largest) = &subnets.largest {
-            let logits = self.supernet.forward(&images, &space.resolve(largest), Mode::Train);
-            // A teacher learns from the labels alone, with the weight of both losses.
-            let loss = if in_place {
-                log_teacher = Some(logits.detach().log_softmax(1, Kind::Float));
-                label_loss(&logits) * (phase.label_loss + phase.distillation)
-            } else {
-                loss_of(&logits, log_teacher.as_ref())
-            };
-            learn(loss * share);
+        if let Some(arch) = &subnets.largest {
+            learn(loss.of_largest(&logits(arch)) * share);
         }
-        let loss_of_arch = |arch: &ArchSpec| {
-            let logits = self.supernet.forward(&images, &space.resolve(arch), Mode::Train);
-            loss_of(&logits, log_teacher.as_ref())
-        };
+        let loss_of = |arch: &ArchSpec| loss.of(&logits(arch));
         if let Some(arch) = &subnets.smallest {
-            learn(loss_of_arch(arch) * others);
+            learn(loss_of(arch) * others);
         }
+        let attentive = phase.subnets.random.and_then(|random| random.attentive);
         for candidates in &subnets.random {
-            let chosen = match phase.attentive {
-                Some(attentive) => {
-                    let losses = candidates.iter().map(|arch| tch::no_grad(|| loss_of_arch(arch)).double_value(&[]));
-                    let losses: Vec<f64> = losses.collect();
-                    let order = |a: &usize, b: &usize| losses[*a].total_cmp(&losses[*b]);
-                    let places = 0..candidates.len();
-                    match attentive.keep {
-                        Keep::Best => places.min_by(order),
-                        Keep::Worst => places.max_by(order),
-                    }
-                    .expect("candidates")
-                }
-                None => 0,
-            };
-            learn(loss_of_arch(&candidates[chosen]) * others);
+            let arch = attentive.map_or(&candidates[0], |attentive| chosen(candidates, attentive, loss_of));
+            learn(loss_of(arch) * others);
         }
         let loss_sum = loss_sum.double_value(&[]);
         if !loss_sum.is_finite() {
@@ -421,6 +396,13 @@ impl Trainer {
         })
     }
 
+    /// What the teacher from the first phase says of `images`, which have this resolution.
+    fn log_teacher(&self, images: &Tensor, resolution: u32) -> Tensor {
+        let index = self.supernet.space().resolutions().iter().position(|one| *one == resolution);
+        let teacher = &self.teachers[index.expect("a resolution of the space")];
+        tch::no_grad(|| teacher.forward(images).log_softmax(1, Kind::Float))
+    }
+
     fn save(&self, checkpoints: &Path, observer: &mut dyn Observer) -> Result<(), SupernetError> {
         let state = State {
             position: self.position,
@@ -434,4 +416,17 @@ impl Trainer {
         observer.saved(self.position);
         Ok(())
     }
+}
+
+/// The one of several candidates that takes part.
+fn chosen(candidates: &[ArchSpec], attentive: Attentive, loss_of: impl Fn(&ArchSpec) -> Tensor) -> &ArchSpec {
+    let losses = candidates.iter().map(|arch| tch::no_grad(|| loss_of(arch)).double_value(&[]));
+    let losses: Vec<f64> = losses.collect();
+    let order = |a: &usize, b: &usize| losses[*a].total_cmp(&losses[*b]);
+    let places = 0..candidates.len();
+    let place = match attentive.keep {
+        Keep::Best => places.min_by(order),
+        Keep::Worst => places.max_by(order),
+    };
+    &candidates[place.expect("at least two candidates")]
 }

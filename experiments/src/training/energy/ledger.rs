@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use storage::atomic::write_atomically;
-use supernet::train::{ShrinkingPhase, TrainPlan};
+use supernet::train::{Choices, ShrinkingPhase, TrainPlan};
 use tch::Device;
 
 use crate::folders::names;
@@ -37,7 +37,7 @@ impl Meter {
 
 /// The phases of `plan`, with their numbers of steps.
 fn phases_of(plan: &TrainPlan, steps: &[u64]) -> Vec<Phase> {
-    let phases = plan.phases.iter().zip(steps);
+    let phases = plan.phases().iter().zip(steps);
     let phases = phases.map(|(phase, &steps)| Phase {
         name: phase.name.clone(),
         epochs: phase.epochs,
@@ -48,8 +48,8 @@ fn phases_of(plan: &TrainPlan, steps: &[u64]) -> Vec<Phase> {
 }
 
 fn is_full_network(phase: &ShrinkingPhase) -> bool {
-    let subnets = phase.random_subnets + u64::from(phase.with_largest) + u64::from(phase.with_smallest);
-    (phase.kernels, phase.depths, phase.expands) == (1, 1, 1) && subnets == 1 && phase.distillation == 0.0
+    let Choices { kernels, depths, expands, .. } = phase.choices;
+    (kernels, depths, expands) == (1, 1, 1) && phase.subnets.count() == 1 && phase.distillation.is_none()
 }
 
 /// What a run is doing.
