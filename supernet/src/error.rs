@@ -20,6 +20,11 @@ pub enum SupernetError {
     Checkpoint { path: PathBuf, reason: String },
     #[error("the loss became {loss} in phase `{phase}`, step {step}")]
     Diverged { phase: String, step: u64, loss: f64 },
+    #[error("the norm of the gradient became {norm} in phase `{phase}`, step {step}")]
+    GradientDiverged { phase: String, step: u64, norm: f64 },
+    /// Found when the state was to be saved; `steps` are those of the whole run so far.
+    #[error("weight `{name}` became NaN or infinite in phase `{phase}`, before step {steps} of the run")]
+    WeightDiverged { name: String, phase: String, steps: u64 },
     #[error("training stopped on request; the state is saved")]
     Interrupted,
     #[error("the training plan's {0}")]
@@ -45,7 +50,12 @@ impl Failure for SupernetError {
             | Self::Plan(_) => FailureKind::Content,
             Self::Data(error) => error.kind(),
             Self::TensorFile(error) => error.kind(),
-            Self::Diverged { .. } | Self::Interrupted | Self::Io(_) | Self::Torch(_) => FailureKind::Io,
+            Self::Diverged { .. }
+            | Self::GradientDiverged { .. }
+            | Self::WeightDiverged { .. }
+            | Self::Interrupted
+            | Self::Io(_)
+            | Self::Torch(_) => FailureKind::Io,
         }
     }
 
@@ -55,7 +65,9 @@ impl Failure for SupernetError {
                 Some("check that the weights were made for this search space".into())
             }
             Self::Checkpoint { .. } => Some("restore the file, or start the run again in a new folder".into()),
-            Self::Diverged { .. } => Some("lower `learning_rate` in the recipe, or lengthen its warm-up".into()),
+            Self::Diverged { .. } | Self::GradientDiverged { .. } | Self::WeightDiverged { .. } => {
+                Some("lower `learning_rate` in the recipe, or lengthen its warm-up".into())
+            }
             Self::Interrupted => Some(format!("run the same command with {}", Setting("resume"))),
             Self::Data(error) => error.hint(),
             Self::TensorFile(error) => error.hint(),

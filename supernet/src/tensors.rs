@@ -10,6 +10,11 @@ pub use storage::arrays::safetensors::{Metadata, load_arrays, save_arrays};
 use storage::arrays::{DType, Fault, HostArray, TensorFileError};
 use tch::{Device, Kind, Tensor};
 
+/// Whether `tensor` holds neither NaN nor infinity.
+pub(crate) fn is_finite(tensor: &Tensor) -> bool {
+    tensor.isfinite().all().int64_value(&[]) != 0
+}
+
 /// Writes `tensors` (any device, any memory format; row-major in the file) to `path`, atomically; equal tensors and
 /// metadata give equal bytes.
 ///

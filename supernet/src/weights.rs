@@ -8,6 +8,7 @@ use rand_distr::{Distribution, StandardNormal, Uniform};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::SupernetError;
+use crate::tensors::is_finite;
 
 /// How a weight starts when there is no file to read it from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -111,7 +112,7 @@ impl WeightBuilder {
                 }
                 Some(tensor) => {
                     let tensor = tensor.to_kind(Kind::Float);
-                    if bool::try_from(tensor.isfinite().all()).is_ok_and(|finite| !finite) {
+                    if !is_finite(&tensor) {
                         return Err(SupernetError::WeightNotFinite { name });
                     }
                     tensor

@@ -4,4 +4,4 @@ mod adam;
 mod sgd;
 
 pub(crate) use adam::Adam;
-pub use sgd::{Sgd, SgdSettings};
+pub use sgd::{GradientNotFinite, Sgd, SgdSettings};

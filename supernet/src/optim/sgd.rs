@@ -23,6 +23,14 @@ pub struct SgdSettings {
     pub clip_gradient: Option<f64>,
 }
 
+/// A gradient that no factor brings to a given length: infinite, NaN, or too long for float32.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("the norm of the gradient is {norm}")]
+pub struct GradientNotFinite {
+    /// Its norm.
+    pub norm: f64,
+}
+
 struct Slot {
     name: String,
     weight: Tensor,
@@ -62,18 +70,22 @@ impl Sgd {
     }
 
     /// One update with learning rate `rate`; gradients are dropped afterwards.
-    pub fn step(&mut self, rate: f64) {
+    ///
+    /// # Errors
+    /// A gradient that cannot be clipped; weights and momentum stay as they were.
+    pub fn step(&mut self, rate: f64) -> Result<(), GradientNotFinite> {
         tch::no_grad(|| match &self.joined {
             Some(joined) => {
-                self.step_joined(joined, rate);
+                self.step_joined(joined, rate)?;
                 self.slots.iter_mut().for_each(|slot| slot.weight.zero_grad());
+                Ok(())
             }
             None => self.step_on_cpu(rate),
-        });
+        })
     }
 
     /// Everything at once, by LibTorch.
-    fn step_joined(&self, joined: &Joined, rate: f64) {
+    fn step_joined(&self, joined: &Joined, rate: f64) -> Result<(), GradientNotFinite> {
         let SgdSettings { momentum, clip_gradient, .. } = self.settings;
         let gradient = |slot: &Slot| {
             let gradient = slot.weight.grad();
@@ -82,7 +94,9 @@ impl Sgd {
         let gradients: Vec<Tensor> = self.slots.iter().map(gradient).collect();
         let mut update = Tensor::cat(&gradients, 0);
         if let Some(limit) = clip_gradient {
-            let scale = (limit / (update.norm() + 1e-6)).clamp_max(1.0);
+            let norm = update.norm();
+            finite(norm.double_value(&[]))?;
+            let scale = (limit / (norm + 1e-6)).clamp_max(1.0);
             let _ = update.g_mul_(&scale);
         }
         let Joined { weights, velocities, decays } = joined;
@@ -90,22 +104,28 @@ impl Sgd {
         let _ = velocities.shallow_clone().g_mul_scalar_(momentum).g_add_(&update);
         let _ = update.g_add_(&(velocities * momentum));
         let _ = weights.shallow_clone().g_sub_(&(update * rate));
+        Ok(())
     }
 
     /// In one pass of our own, which also clears the gradients.
-    fn step_on_cpu(&self, rate: f64) {
+    fn step_on_cpu(&self, rate: f64) -> Result<(), GradientNotFinite> {
         let SgdSettings { momentum, weight_decay, clip_gradient } = self.settings;
-        let scale = clip_gradient.map_or(1.0, |limit| {
-            let squares = self.slots.iter().map(|slot| slot.weight.grad()).filter(Tensor::defined);
-            let norm = squares.map(|gradient| gradient.norm().double_value(&[]).powi(2)).sum::<f64>().sqrt();
-            (limit / (norm + 1e-6)).min(1.0)
-        });
+        let scale = match clip_gradient {
+            Some(limit) => (limit / (finite(self.gradient_norm())? + 1e-6)).min(1.0),
+            None => 1.0,
+        };
         let slots = self.slots.iter().map(|slot| SgdSlot {
             weight: &slot.weight,
             velocity: &slot.velocity,
             decay: if slot.decayed { weight_decay } else { 0.0 },
         });
         native::sgd(slots, scale, rate, momentum);
+        Ok(())
+    }
+
+    fn gradient_norm(&self) -> f64 {
+        let gradients = self.slots.iter().map(|slot| slot.weight.grad()).filter(Tensor::defined);
+        gradients.map(|gradient| gradient.norm().double_value(&[]).powi(2)).sum::<f64>().sqrt()
     }
 
     /// The weights end to end, where they are (on a GPU).
@@ -151,6 +171,11 @@ impl Sgd {
     }
 }
 
+/// Scaled by `limit / norm`, a gradient with an infinity in it would become NaN (∞ × 0), and with it the weights.
+fn finite(norm: f64) -> Result<f64, GradientNotFinite> {
+    if norm.is_finite() { Ok(norm) } else { Err(GradientNotFinite { norm }) }
+}
+
 fn join_slots(weights: &[NamedWeight], slots: &mut [Slot], weight_decay: f64) -> Joined {
     tch::no_grad(|| {
         let joined = join(weights);
@@ -166,4 +191,39 @@ fn join_slots(weights: &[NamedWeight], slots: &mut [Slot], weight_decay: f64) ->
         }
         Joined { weights: joined, velocities, decays: Tensor::cat(&decays, 0) }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    /// A weight of two ones whose gradient is `gradient`.
+    fn weight(gradient: [f32; 2]) -> NamedWeight {
+        let tensor = Tensor::ones([2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        (&tensor * Tensor::from_slice(&gradient)).sum(Kind::Float).backward();
+        NamedWeight { name: "w".into(), tensor, role: Role::Decayed }
+    }
+
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        Vec::try_from(tensor.detach()).unwrap()
+    }
+
+    #[test]
+    fn a_gradient_that_cannot_be_clipped_leaves_the_weights_alone() {
+        let settings = SgdSettings { momentum: 0.9, weight_decay: 0.0, clip_gradient: Some(1.0) };
+        for gradient in [[f32::INFINITY, 0.0], [f32::NAN, 1.0], [3e38, 3e38]] {
+            let weights = [weight(gradient)];
+            let mut sgd = Sgd::new(&weights, settings);
+            assert!(!sgd.step(0.1).unwrap_err().norm.is_finite(), "{gradient:?}");
+            assert_eq!(values(&weights[0].tensor), [1.0, 1.0]);
+            assert_eq!(values(&sgd.state()["w"]), [0.0, 0.0]);
+        }
+        // A long one is scaled to length 1; the first step of Nesterov momentum is 1 + μ times as long.
+        let weights = [weight([3e4, 4e4])];
+        Sgd::new(&weights, settings).step(0.1).unwrap();
+        let expected = [1.0 - 0.1 * 1.9 * 0.6, 1.0 - 0.1 * 1.9 * 0.8];
+        assert!(values(&weights[0].tensor).iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6));
+    }
 }

@@ -277,7 +277,7 @@ mod tests {
         let scale = gradient("stages.1.2.project.bn.weight");
         assert!(scale.abs().min().double_value(&[]) > 0.0);
         // Once the scale has moved, the rest of the new block learns as well.
-        sgd.step(0.1);
+        sgd.step(0.1).unwrap();
         backward();
         assert!(reached(&gradient("stages.1.2.expand.conv.weight")));
     }

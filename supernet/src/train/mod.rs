@@ -29,6 +29,9 @@ mod sampling;
 mod state;
 mod trainer;
 
+#[cfg(test)]
+mod divergence_tests;
+
 pub use early_bird::EarlyBird;
 pub use label_loss::label_loss;
 pub use phase::{

@@ -20,9 +20,10 @@ use crate::error::SupernetError;
 use crate::forward::calibrate::calibrate;
 use crate::forward::extract::StaticSubnet;
 use crate::forward::subnet::Mode;
-use crate::optim::Sgd;
+use crate::optim::{GradientNotFinite, Sgd};
 use crate::random::{Purpose, generator};
 use crate::supernet::Supernet;
+use crate::tensors::is_finite;
 use crate::train::grow::NOISE;
 
 /// What one step did.
@@ -196,8 +197,8 @@ impl Trainer {
     /// Runs all that is left, saving into `checkpoints` at least every `save_every` and at the end.
     ///
     /// # Errors
-    /// [`SupernetError::Interrupted`] when the observer asks to stop (the state is saved), a loss that is not finite, or
-    /// a file that cannot be written.
+    /// [`SupernetError::Interrupted`] when the observer asks to stop (the state is saved); a loss, gradient or weight
+    /// that is not finite, which no checkpoint holds; a file that cannot be written.
     pub fn run(
         &mut self,
         checkpoints: &Path,
@@ -380,7 +381,10 @@ impl Trainer {
             return Err(SupernetError::Diverged { phase, step, loss: loss_sum });
         }
         let rate = self.plan.rate(position.phase, position.step, per_epoch);
-        self.sgd.step(rate);
+        self.sgd.step(rate).map_err(|GradientNotFinite { norm }| {
+            let (phase, step) = (phase.name.clone(), position.step);
+            SupernetError::GradientDiverged { phase, step, norm }
+        })?;
         if let Some(average) = &self.average {
             average.update(&self.supernet, self.sgd.joined(), position.global_step);
         }
@@ -403,7 +407,20 @@ impl Trainer {
         tch::no_grad(|| teacher.forward(images).log_softmax(1, Kind::Float))
     }
 
+    /// A weight may leave the finite numbers without a sign in the loss of its step.
+    fn check_weights(&self) -> Result<(), SupernetError> {
+        let Position { phase, step, global_step } = self.position;
+        let Some(weight) = self.supernet.weights().iter().find(|weight| !is_finite(&weight.tensor)) else {
+            return Ok(());
+        };
+        // At the beginning of a phase it happened in the one before.
+        let phase = phase - usize::from(step == 0 && phase > 0);
+        let (name, phase) = (weight.name.clone(), self.plan.phases()[phase].name.clone());
+        Err(SupernetError::WeightDiverged { name, phase, steps: global_step })
+    }
+
     fn save(&self, checkpoints: &Path, observer: &mut dyn Observer) -> Result<(), SupernetError> {
+        self.check_weights()?;
         let state = State {
             position: self.position,
             weights: self.supernet.tensors(),
