@@ -46,7 +46,10 @@ void put(at::Tensor** out, const ofa::Raw& raw) {
 extern "C" {
 void ofa_free_message(char* message) { std::free(message); }
 
-// False where this processor does not run them.
+// Whether this processor runs them.
+bool ofa_has_kernels(const char* name) { return ofa::kernels_named(name) != nullptr; }
+
+// For tests. False where this processor does not run them.
 bool ofa_use_kernels(const char* name) {
     const ofa::Kernels* table = ofa::kernels_named(name);
     if (table != nullptr) ofa::use_kernels(table);

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 
 #include "kernels.h"
 
@@ -35,8 +37,9 @@ const Kernels* kernels_named(const char* name) {
 const Kernels& kernels() {
     static const Kernels& chosen = []() -> const Kernels& {
         const char* name = std::getenv("OFA_KERNELS");
-        const Kernels* table = name != nullptr ? kernels_named(name) : nullptr;
-        return table != nullptr ? *table : *fastest();
+        if (name == nullptr || *name == '\0') return *fastest();
+        if (const Kernels* table = kernels_named(name)) return *table;
+        throw std::invalid_argument(std::string("this processor has no kernels `") + name + "` (OFA_KERNELS)");
     }();
     return used_here != nullptr ? *used_here : chosen;
 }

@@ -108,7 +108,7 @@ extern const Kernels avx512bf16_kernels;
 #endif
 
 // The fastest that this processor runs, or the one that the environment variable OFA_KERNELS names (`avx512bf16`, `avx512`,
-// `avx2`, `portable`) where it runs here.
+// `avx2`, `portable`). Throws where that is not one which runs here.
 const Kernels& kernels();
 // The table of this name if this processor runs it, else null. For tests.
 const Kernels* kernels_named(const char* name);

@@ -13,6 +13,8 @@ use std::sync::{Once, OnceLock};
 use storage::failure::{Failure, FailureKind, Setting};
 use tch::{Cuda, Device};
 
+use crate::native::kernels_here;
+
 /// The LibTorch release that the engine is built for; tch accepts no other.
 pub const LIBTORCH_VERSION: &str = "2.11.0";
 
@@ -47,7 +49,18 @@ pub enum DeviceError {
         /// What stands in the way, after a colon; empty where there are others.
         why: String,
     },
+    /// The environment variable `OFA_KERNELS` is none of the names of kernels that this processor runs.
+    #[error("{KERNELS} is `{given}`, which this processor has no kernels of")]
+    Kernels {
+        /// What it is.
+        given: String,
+        /// What it may be, fastest first.
+        known: Vec<&'static str>,
+    },
 }
+
+/// The environment variable that names the kernels for the CPU, instead of the fastest.
+const KERNELS: &str = "OFA_KERNELS";
 
 impl Failure for DeviceError {
     fn kind(&self) -> FailureKind {
@@ -62,6 +75,9 @@ impl Failure for DeviceError {
                 format!("use `{device} auto` or `{device} cpu`; `{doctor}` lists what was found")
             }
             DeviceError::NoSuchCuda { found, .. } => format!("use an index from 0 to {}", found - 1),
+            DeviceError::Kernels { known, .. } => {
+                format!("unset it for the fastest; this processor runs {}", known.join(", "))
+            }
         })
     }
 }
@@ -118,8 +134,10 @@ impl DeviceChoice {
     /// other use of tensors: LibTorch looks for CUDA once and remembers the answer.
     ///
     /// # Errors
-    /// [`DeviceError::NoSuchCuda`] when a CUDA device was named that does not exist.
+    /// [`DeviceError::NoSuchCuda`] when a CUDA device was named that does not exist, [`DeviceError::Kernels`] when the
+    /// environment names kernels that do not.
     pub fn resolve(self) -> Result<Device, DeviceError> {
+        check_kernels(std::env::var_os(KERNELS).as_deref())?;
         match self {
             DeviceChoice::Cpu => Ok(Device::Cpu),
             DeviceChoice::Auto => Ok(if cuda_devices() > 0 { Device::Cuda(0) } else { Device::Cpu }),
@@ -129,6 +147,16 @@ impl DeviceChoice {
             },
         }
     }
+}
+
+/// Whether `name` is one of kernels that run here. Set to nothing counts as not set.
+fn check_kernels(name: Option<&OsStr>) -> Result<(), DeviceError> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(()) };
+    let known = kernels_here();
+    if known.iter().any(|known| name == *known) {
+        return Ok(());
+    }
+    Err(DeviceError::Kernels { given: name.to_string_lossy().into_owned(), known })
 }
 
 /// How many CUDA devices LibTorch can use; loads its CUDA half first.
@@ -366,6 +394,18 @@ mod tests {
         assert_eq!(error.kind(), FailureKind::Usage);
         assert!(error.to_string().starts_with("cuda:1000 was asked for, but there "), "{error}");
         assert!(error.hint().is_some());
+    }
+
+    #[test]
+    fn kernels_that_do_not_exist_are_a_usage_error_that_lists_those_which_do() {
+        let check = |name: &str| check_kernels(Some(OsStr::new(name)));
+        assert_eq!((check_kernels(None), check(""), check("portable")), (Ok(()), Ok(()), Ok(())));
+        for unknown in ["avx1024", "Portable", "portable "] {
+            let error = check(unknown).unwrap_err();
+            assert_eq!(error.kind(), FailureKind::Usage);
+            assert!(error.to_string().starts_with(&format!("OFA_KERNELS is `{unknown}`")), "{error}");
+            assert!(error.hint().unwrap().ends_with("portable"), "{error:?}");
+        }
     }
 
     #[test]

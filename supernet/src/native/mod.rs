@@ -5,6 +5,8 @@
 
 mod call;
 
+mod kernels;
+
 mod layers;
 
 mod update;
@@ -12,5 +14,6 @@ mod update;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use kernels::kernels_here;
 pub(crate) use layers::{Norm, Raw, average_pool, depthwise, normalise, pointwise, statistics};
 pub(crate) use update::{SgdSlot, sgd};

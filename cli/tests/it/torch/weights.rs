@@ -24,6 +24,22 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
+fn kernels_that_do_not_exist_are_refused_before_anything_is_read() {
+    let sandbox = Sandbox::new();
+    let recipe = recipe(&sandbox, 0);
+    let out = sandbox.path("run");
+    let args = ["train", &recipe, "--data", DATA, "--out", text(&out), "--device", "cpu", "--threads", "1"];
+    let with = |name: &str| Run::of(sandbox.command().env("OFA_KERNELS", name).args(args).output().unwrap());
+    let refused = with("avx1024");
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    for words in ["OFA_KERNELS is `avx1024`", "hint: unset it", "portable"] {
+        assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
+    }
+    assert!(!out.exists());
+    assert_eq!(with("portable").code, 0);
+}
+
+#[test]
 fn a_run_becomes_a_network_that_measures_as_it_did_in_its_supernet() {
     let sandbox = Sandbox::new();
     let recipe = recipe(&sandbox, 1);
