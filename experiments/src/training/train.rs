@@ -26,6 +26,7 @@ use crate::folders::run_dir::{Metrics, RunDir};
 use crate::folders::run_file::{self, RunFacts};
 use crate::folders::supernet_file::{StoredAs, load_supernet, round_to, save_supernet};
 use crate::torch::{Progress, StepReport, Trained};
+use crate::training::energy::course::Course;
 use crate::training::energy::ledger::{Meter, TrainingEnergy};
 use crate::training::energy::settings::EnergySettings;
 use crate::training::images::{CalibrationImages, EvalImages};
@@ -72,7 +73,7 @@ struct Log<'p> {
 
 impl Observer for Log<'_> {
     fn step(&mut self, step: &Step) -> bool {
-        self.energy.step(step.position.phase);
+        self.energy.step(step.position);
         self.progress.step(&StepReport {
             phase: step.position.phase,
             step: step.position.step,
@@ -90,15 +91,15 @@ impl Observer for Log<'_> {
         let space = supernet.space();
         let resolutions = space.resolutions();
         let phase = &self.recipe.phases[epoch.phase];
-        if !epoch.epoch.is_multiple_of(self.measure_every) && epoch.epoch < phase.epochs {
-            self.energy.end_evaluation(epoch.phase, epoch.epoch)?;
+        if !epoch.epoch.is_multiple_of(self.measure_every) && !epoch.is_last {
+            self.energy.end_evaluation(epoch)?;
             return Ok(());
         }
         let largest = space.largest(resolutions[resolutions.len() - 1]).expect("its own resolution");
         let largest = measure(supernet, &largest, &self.calibration, &self.exam);
         let smallest = space.smallest(resolutions[0]).expect("its own resolution");
         let smallest = measure(supernet, &smallest, &self.calibration, &self.exam);
-        let (energy_j, energy_method) = self.energy.end_evaluation(epoch.phase, epoch.epoch)?;
+        let (energy_j, energy_method) = self.energy.end_evaluation(epoch)?;
         self.metrics.add(&json!({
             "global_step": epoch.position.global_step,
             "phase": phase.name,
@@ -124,7 +125,7 @@ impl Observer for Log<'_> {
     }
 
     fn saved(&mut self, position: Position) {
-        if let Err(error) = self.energy.save() {
+        if let Err(error) = self.energy.save(position) {
             tracing::warn!(%error, "the energy spent so far was not written");
         }
         tracing::debug!(global_step = position.global_step, "checkpoint written");
@@ -180,7 +181,8 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
         &checkpoints,
         job.resume,
     )?;
-    let energy = TrainingEnergy::keep(meter, run.path(), was_begun, &plan, &trainer.phase_steps())?;
+    let course = Course::new(&plan, trainer.steps_per_epoch(), trainer.position());
+    let energy = TrainingEnergy::keep(meter, run.path(), was_begun, course)?;
     run.write(names::RECIPE, &serde_yaml::to_string(recipe).expect("plain data"))?;
     write_run_file(&run, job)?;
     run.write(names::SPACE, &space.to_yaml())?;

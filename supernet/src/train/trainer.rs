@@ -54,6 +54,8 @@ pub struct Epoch {
     pub phase: usize,
     /// Epochs of this phase done.
     pub epoch: u64,
+    /// Whether it is the phase's last: by its number, or on its signal.
+    pub is_last: bool,
     /// Mean loss of its steps (since the last resume, if that was inside it).
     pub mean_loss: f64,
 }
@@ -189,6 +191,11 @@ impl Trainer {
         self.average.as_ref().map_or(&self.supernet, WeightAverage::supernet)
     }
 
+    /// Steps in an epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.steps_per_epoch
+    }
+
     /// Steps of each phase, the most where a phase ends on a signal.
     pub fn phase_steps(&self) -> Vec<u64> {
         self.plan.phases().iter().map(|phase| phase.epochs * self.steps_per_epoch).collect()
@@ -219,18 +226,19 @@ impl Trainer {
                 loss_sum += step.loss;
                 loss_count += 1;
                 let go_on = observer.step(&step);
+                ends = self.position.step >= phase_steps;
                 if self.position.step.is_multiple_of(per_epoch) {
+                    ends |= self.channels_have_settled();
                     let epoch = Epoch {
                         position: self.position,
                         phase: self.position.phase,
                         epoch: self.position.step / per_epoch,
+                        is_last: ends,
                         mean_loss: loss_sum / loss_count as f64,
                     };
                     observer.epoch(&epoch, self.supernet())?;
                     (loss_sum, loss_count) = (0.0, 0);
-                    ends = self.channels_have_settled();
                 }
-                ends |= self.position.step >= phase_steps;
                 if ends {
                     self.end_phase()?;
                 }

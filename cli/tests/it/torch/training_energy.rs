@@ -87,6 +87,29 @@ fn a_run_says_what_it_cost_how_that_is_known_and_what_others_would_have_cost() {
 }
 
 #[test]
+fn a_phase_that_ends_early_makes_others_no_dearer() {
+    let sandbox = Sandbox::new();
+    // Over after two of its nine epochs, the second measured though it is not the ninth.
+    let early = RECIPE.replace("epochs: 2,", "epochs: 9, early_bird: { masks: 2, distance: 1.0 },");
+    let recipe = sandbox.file("tiny.yaml", &early);
+    let run = sandbox.path("run");
+    let args = ["train", &recipe, "--out", run.to_str().unwrap(), "--device", "cpu", "--threads", "1"];
+    for more in [&["--measure-every", "9"][..], &["--resume"]] {
+        let told = sandbox.ok(&[&args[..], more].concat()).stdout;
+        assert!(told.contains("× its 3 epochs"), "{told}");
+    }
+    let energy = read(&run.join("energy.json"));
+    let full = energy["activities"].as_array().unwrap().iter().find(|sum| sum["name"] == "full").unwrap();
+    assert_eq!(full["steps"], 10, "{energy}");
+    let one = number(&full["energy_j"]) / 10.0 * 15.0;
+    assert!((number(&energy["separate_trainings"]["one_j"]) / one - 1.0).abs() < 1e-9, "{energy}");
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let measured: Vec<Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let measured: Vec<[&Value; 2]> = measured.iter().map(|line| [&line["phase"], &line["epoch"]]).collect();
+    assert_eq!(serde_json::json!(measured), serde_json::json!([["full", 2], ["kernel", 1]]));
+}
+
+#[test]
 fn a_sum_that_is_missing_is_said_to_be_and_a_damaged_one_or_an_absurd_number_is_refused() {
     let sandbox = Sandbox::new();
     let nothing = RECIPE.replace("epochs: 2", "epochs: 0").replace("epochs: 1", "epochs: 0");

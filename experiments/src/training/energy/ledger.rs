@@ -7,12 +7,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use storage::atomic::write_atomically;
-use supernet::train::{Choices, ShrinkingPhase, TrainPlan};
+use supernet::train::{Epoch, Position};
 use tch::Device;
 
 use crate::folders::names;
+use crate::training::energy::course::Course;
 use crate::training::energy::meter::{Clock, Moment, Part};
-use crate::training::energy::report::{EnergyReport, EnergySums, Phase};
+use crate::training::energy::report::{EnergyReport, EnergySums};
 use crate::training::energy::settings::EnergySettings;
 
 use crate::error::Result;
@@ -33,23 +34,6 @@ impl Meter {
     pub(crate) fn start(device: Device, settings: &EnergySettings) -> Meter {
         Meter { clock: Clock::start(), parts: Part::all_of(device, settings), settings: settings.clone() }
     }
-}
-
-/// The phases of `plan`, with their numbers of steps.
-fn phases_of(plan: &TrainPlan, steps: &[u64]) -> Vec<Phase> {
-    let phases = plan.phases().iter().zip(steps);
-    let phases = phases.map(|(phase, &steps)| Phase {
-        name: phase.name.clone(),
-        epochs: phase.epochs,
-        steps,
-        is_full_network: is_full_network(phase),
-    });
-    phases.collect()
-}
-
-fn is_full_network(phase: &ShrinkingPhase) -> bool {
-    let Choices { kernels, depths, expands, .. } = phase.choices;
-    (kernels, depths, expands) == (1, 1, 1) && phase.subnets.count() == 1 && phase.distillation.is_none()
 }
 
 /// What a run is doing.
@@ -82,7 +66,7 @@ struct Shared {
 
 struct Ledger {
     meter: Meter,
-    phases: Vec<Phase>,
+    course: Course,
     sums: EnergySums,
     activity: Activity,
     /// When seconds were last added.
@@ -94,19 +78,13 @@ impl TrainingEnergy {
     ///
     /// # Errors
     /// The file of an earlier start is damaged, or cannot be written.
-    pub(crate) fn keep(meter: Meter, folder: &Path, was_begun: bool, plan: &TrainPlan, steps: &[u64]) -> Result<Self> {
+    pub(crate) fn keep(meter: Meter, folder: &Path, was_begun: bool, course: Course) -> Result<Self> {
         let path = folder.join(names::ENERGY);
         let before = if was_begun { EnergySums::read(&path)? } else { None };
         // A run that was begun without a sum has spent what nobody knows.
         let mut sums = before.unwrap_or_else(|| EnergySums::new(!was_begun));
         sums.starts += 1;
-        let mut ledger = Ledger {
-            phases: phases_of(plan, steps),
-            sums,
-            activity: Activity::Preparation,
-            since: Moment::default(),
-            meter,
-        };
+        let mut ledger = Ledger { course, sums, activity: Activity::Preparation, since: Moment::default(), meter };
         ledger.count(false);
         let shared = Arc::new(Shared {
             ledger: Mutex::new(ledger),
@@ -120,10 +98,11 @@ impl TrainingEnergy {
         Ok(Self { shared, worker: Some(worker) })
     }
 
-    /// A step of `phase` was done.
-    pub(crate) fn step(&self, phase: usize) {
+    /// The step at `position` was done.
+    pub(crate) fn step(&self, position: Position) {
         let mut ledger = self.shared.ledger();
-        ledger.enter(Activity::Phase(phase));
+        ledger.course.reach(position);
+        ledger.enter(Activity::Phase(position.phase));
         ledger.add_step();
     }
 
@@ -132,15 +111,14 @@ impl TrainingEnergy {
         self.shared.ledger().enter(Activity::Evaluation);
     }
 
-    /// The accuracy after `epoch` epochs of `phase` was measured. Gives the joules so far, and how they are known.
+    /// The accuracy after `epoch` was measured. Gives the joules so far, and how they are known.
     ///
     /// # Errors
     /// The sum cannot be written.
-    pub(crate) fn end_evaluation(&self, phase: usize, epoch: u64) -> io::Result<(f64, String)> {
+    pub(crate) fn end_evaluation(&self, epoch: &Epoch) -> io::Result<(f64, String)> {
         let so_far = {
             let mut ledger = self.shared.ledger();
-            let is_last = ledger.phases.get(phase).is_some_and(|phase| epoch >= phase.epochs);
-            ledger.enter(Activity::Phase(phase + usize::from(is_last)));
+            ledger.enter(Activity::Phase(epoch.phase + usize::from(epoch.is_last)));
             (ledger.sums.joules(), ledger.sums.method())
         };
         self.shared.write()?;
@@ -152,12 +130,16 @@ impl TrainingEnergy {
         self.shared.ledger().enter(Activity::Report);
     }
 
-    /// Writes the sum as it is.
+    /// Writes the sum as it is; the next step is that at `position`.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) fn save(&self) -> io::Result<()> {
-        self.shared.ledger().count(false);
+    pub(crate) fn save(&self, position: Position) -> io::Result<()> {
+        {
+            let mut ledger = self.shared.ledger();
+            ledger.course.reach(position);
+            ledger.count(false);
+        }
         self.shared.write()
     }
 
@@ -241,7 +223,7 @@ impl Ledger {
             Activity::Preparation => ("preparation", None),
             Activity::Evaluation => ("evaluation", None),
             Activity::Report => ("report", None),
-            Activity::Phase(index) => match self.phases.get(index) {
+            Activity::Phase(index) => match self.course.phases().get(index) {
                 Some(phase) => (phase.name.as_str(), Some(index)),
                 // After the last one.
                 None => ("report", None),
@@ -266,7 +248,7 @@ impl Ledger {
 
     fn add_step(&mut self) {
         if let Activity::Phase(index) = self.activity
-            && let Some(phase) = self.phases.get(index)
+            && let Some(phase) = self.course.phases().get(index)
         {
             let at = self.sums.activity(&phase.name, Some(index));
             self.sums.activities[at].steps += 1;
@@ -274,6 +256,6 @@ impl Ledger {
     }
 
     fn report(&self) -> EnergyReport {
-        EnergyReport::new(&self.sums, &self.phases, &self.meter.settings)
+        EnergyReport::new(&self.sums, &self.course, &self.meter.settings)
     }
 }

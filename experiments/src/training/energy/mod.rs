@@ -12,6 +12,8 @@
 //! what was spent in the five seconds before it, and what passes between a kill and the resume counts for nothing.
 
 #[cfg(feature = "torch")]
+pub(crate) mod course;
+#[cfg(feature = "torch")]
 pub(crate) mod ledger;
 #[cfg(feature = "torch")]
 mod meter;

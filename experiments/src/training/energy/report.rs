@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::training::energy::course::Course;
 use crate::training::energy::settings::EnergySettings;
 
 const SCHEMA: &str = "ofa.training-energy/1";
@@ -22,16 +23,6 @@ pub(crate) struct EnergySource {
     pub is_measured: bool,
     /// What is included.
     pub scope: String,
-}
-
-/// A phase as far as energy is concerned.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Phase {
-    pub(super) name: String,
-    pub(super) epochs: u64,
-    pub(super) steps: u64,
-    /// Whether it trains the largest network alone, as if there were no others.
-    pub(super) is_full_network: bool,
 }
 
 /// What all starts of a run spent. This is what a resumed run goes on from.
@@ -181,7 +172,7 @@ pub(crate) struct EnergyReport {
 /// What the same number of epochs costs a network that is trained by itself.
 ///
 /// One such training is taken to cost what a step of the phases that train the largest network alone did cost in this
-/// very run, times the steps of all its phases. Evaluations, on which this run spent energy, are left out of it.
+/// very run, times the steps of all its phases (those that were done, where a phase ended early). Evaluations, on which this run spent energy, are left out of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct SeparateTrainings {
     /// How many networks.
@@ -199,18 +190,18 @@ pub(crate) struct SeparateTrainings {
 }
 
 impl EnergyReport {
-    pub(super) fn new(sums: &EnergySums, phases: &[Phase], settings: &EnergySettings) -> EnergyReport {
+    pub(super) fn new(sums: &EnergySums, course: &Course, settings: &EnergySettings) -> EnergyReport {
         let energy_j = sums.joules();
         let grid = settings.grid_intensity.unwrap_or(EnergySettings::WORLD_GRID);
         let grams = |joules: f64| joules / JOULES_PER_KWH * grid;
         let measured = sums.sources.iter().filter(|sum| sum.source.is_measured);
         let measured = measured.fold(0.0, |joules, sum| joules + sum.energy_j);
-        let separate_trainings = one_training(sums, phases).map(|one_j| SeparateTrainings {
+        let separate_trainings = one_training(sums, course).map(|one_j| SeparateTrainings {
             networks: settings.networks,
             energy_j: settings.networks as f64 * one_j,
             co2_g: grams(settings.networks as f64 * one_j),
             one_j,
-            epochs: phases.iter().map(|phase| phase.epochs).sum(),
+            epochs: course.epochs(),
             as_much_as: energy_j / one_j,
         });
         EnergyReport {
@@ -272,14 +263,14 @@ impl EnergyReport {
 }
 
 /// Joules of one network trained by itself.
-fn one_training(sums: &EnergySums, phases: &[Phase]) -> Option<f64> {
+fn one_training(sums: &EnergySums, course: &Course) -> Option<f64> {
+    let phases = course.phases();
     let full = sums
         .activities
         .iter()
         .filter(|sum| sum.phase.and_then(|index| phases.get(index)).is_some_and(|phase| phase.is_full_network));
     let (joules, steps) = full.fold((0.0, 0), |(joules, steps), sum| (joules + sum.energy_j, steps + sum.steps));
-    let all: u64 = phases.iter().map(|phase| phase.steps).sum();
-    (steps > 0 && joules > 0.0).then(|| joules / steps as f64 * all as f64)
+    (steps > 0 && joules > 0.0).then(|| joules / steps as f64 * course.steps() as f64)
 }
 
 fn watt_hours(joules: f64) -> String {
@@ -309,20 +300,19 @@ fn digits(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use supernet::train::Position;
+
     use super::*;
+    use crate::training::energy::course::Phase;
 
     fn source(by: &str, is_measured: bool) -> EnergySource {
         EnergySource { by: by.into(), is_measured, scope: format!("scope of {by}") }
     }
 
-    fn phases() -> Vec<Phase> {
-        let phase = |name: &str, epochs, is_full_network| Phase {
-            name: name.into(),
-            epochs,
-            steps: 10 * epochs,
-            is_full_network,
-        };
-        vec![phase("full", 4, true), phase("depth", 6, false)]
+    /// Of ten epochs, ten steps each, about to begin with this step.
+    fn course(position: Position) -> Course {
+        let phase = |name: &str, epochs, is_full_network| Phase { name: name.into(), epochs, is_full_network };
+        Course::of(vec![phase("full", 4, true), phase("depth", 6, false)], 10, position)
     }
 
     fn sums() -> EnergySums {
@@ -341,7 +331,7 @@ mod tests {
     #[test]
     fn a_report_says_how_much_how_known_and_what_others_cost() {
         let settings = EnergySettings { grid_intensity: Some(500.0), ..EnergySettings::default() };
-        let report = EnergyReport::new(&sums(), &phases(), &settings);
+        let report = EnergyReport::new(&sums(), &course(Position::default()), &settings);
         assert_eq!(report.energy_j, 7.1e6);
         assert_eq!(report.energy_method, "measured: NVML; estimated: busy cores × 10 W");
         assert_eq!(report.measured_share, 0.75);
@@ -358,8 +348,17 @@ mod tests {
     }
 
     #[test]
+    fn what_others_cost_counts_the_epochs_that_were_needed() {
+        // The first phase was over after one of its four epochs.
+        let ended = course(Position { phase: 2, step: 0, global_step: 70 });
+        let separate = EnergyReport::new(&sums(), &ended, &EnergySettings::default()).separate_trainings.unwrap();
+        assert_eq!((separate.one_j, separate.epochs), (2.8e6, 7));
+    }
+
+    #[test]
     fn what_is_not_known_is_said() {
-        let report = EnergyReport::new(&EnergySums::new(false), &phases(), &EnergySettings::default());
+        let report =
+            EnergyReport::new(&EnergySums::new(false), &course(Position::default()), &EnergySettings::default());
         let rows = report.rows();
         assert!(rows[0].1.contains("481 g/kWh, world average of 2023"), "{}", rows[0].1);
         assert!(rows.iter().any(|(_, text)| text.contains("this is the rest of it")));
@@ -371,7 +370,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("energy.json");
         assert!(EnergySums::read(&path).unwrap().is_none());
-        let report = EnergyReport::new(&sums(), &phases(), &EnergySettings::default());
+        let report = EnergyReport::new(&sums(), &course(Position::default()), &EnergySettings::default());
         let text = serde_json::to_string(&report).unwrap();
         fs::write(&path, &text).unwrap();
         assert_eq!(EnergySums::read(&path).unwrap().unwrap(), sums());
