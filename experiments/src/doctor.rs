@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// Everything `ofa doctor` prints.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct DoctorReport {
+pub struct DoctorReport {
     /// Version of the engine.
     pub ofa: String,
     /// The LibTorch in use; `None` where the engine was built without it.
@@ -30,7 +30,7 @@ pub(crate) struct DoctorReport {
 
 /// The LibTorch that is loaded.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct LibTorchReport {
+pub struct LibTorchReport {
     /// Its version as it states it.
     pub version: Option<String>,
     /// The folder of its libraries.
@@ -43,7 +43,7 @@ pub(crate) struct LibTorchReport {
 
 /// One device.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct DeviceReport {
+pub struct DeviceReport {
     /// As `--device` takes it.
     pub device: String,
     /// The maker's name.
@@ -55,7 +55,7 @@ pub(crate) struct DeviceReport {
 
 /// A folder that the environment may name.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct FolderReport {
+pub struct FolderReport {
     /// Its path; `None` where neither a variable nor a home folder says.
     pub path: Option<PathBuf>,
     /// Whether it is there.

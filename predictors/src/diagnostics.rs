@@ -15,7 +15,7 @@ pub(crate) const SLICES: usize = 4;
 
 /// Pairs of about one cost.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Slice {
+pub struct Slice {
     /// Fewest and most MACs among them.
     pub macs: (u64, u64),
     /// Number of pairs in the slice.
@@ -130,7 +130,7 @@ pub fn repeatable(predictions: &[f64], halves: &[Halves]) -> Option<f64> {
 
 /// How good fits to fewer pairs are, on the same unseen ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct CurvePoint {
+pub struct CurvePoint {
     /// Pairs fitted to.
     pub pairs: usize,
     /// Root mean squared error, a fraction.

@@ -79,7 +79,7 @@ pub enum Feature {
 
 /// Many architectures as the ascending positions of their ones, row after row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ActiveRows {
+pub struct ActiveRows {
     indices: Vec<u32>,
     ends: Vec<usize>,
 }

@@ -109,7 +109,7 @@ impl ResNet50Genome {
 
 /// Turns genomes into features.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ResNet50Encoder {
+pub struct ResNet50Encoder {
     resolutions: Vec<u32>,
 }
 
@@ -173,7 +173,7 @@ impl ResNet50Encoder {
 
 /// Accuracy from a genome.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ResNet50Predictor {
+pub struct ResNet50Predictor {
     encoder: ResNet50Encoder,
     model: Model,
 }

@@ -39,6 +39,7 @@ impl AdditiveModel {
     }
 
     /// [`AdditiveModel::predict`] for every row.
+    #[cfg(test)]
     pub(crate) fn predict_rows(&self, rows: &ActiveRows) -> Vec<f64> {
         rows.iter().map(|active| self.predict(active)).collect()
     }
@@ -46,7 +47,7 @@ impl AdditiveModel {
 
 /// A fitted additive model and how it was found.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct RidgeFit {
+pub struct RidgeFit {
     /// The model.
     pub model: AdditiveModel,
     /// The penalty chosen.

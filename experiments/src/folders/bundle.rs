@@ -131,14 +131,6 @@ impl Bundle {
         self.require(names::RECIPE)
     }
 
-    /// The model card.
-    ///
-    /// # Errors
-    /// [`Error::BundleLacks`].
-    pub(crate) fn model_card(&self) -> Result<PathBuf, Error> {
-        self.require(names::MODEL_CARD)
-    }
-
     /// The path of one of its files.
     ///
     /// # Errors

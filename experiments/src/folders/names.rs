@@ -1,4 +1,5 @@
 //! The names of the files that folders hold: nowhere else are they spelled out.
+#![cfg_attr(not(feature = "torch"), allow(dead_code, reason = "verbs that need LibTorch write them"))]
 
 /// The search space.
 pub const SPACE: &str = "space.yaml";

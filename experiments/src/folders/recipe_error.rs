@@ -8,7 +8,7 @@ use supernet::train::PlanError;
 /// What is wrong with a recipe.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what each field is")]
-pub(crate) enum RecipeError {
+pub enum RecipeError {
     #[error("{path}: {reason}", path = path.display())]
     Unreadable { path: PathBuf, reason: String },
     #[error("{path}: {reason}", path = path.display())]

@@ -74,7 +74,7 @@ pub fn sample(space: &SearchSpace, count: usize, seed: u64) -> Vec<ArchSpec> {
 
 /// How many distinct subnets a space holds, as decimal numbers: they exceed 64 bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SpaceCount {
+pub struct SpaceCount {
     /// At each resolution.
     pub per_resolution: String,
     /// Number of resolutions.
@@ -94,7 +94,7 @@ pub fn count(space: &SearchSpace) -> SpaceCount {
 
 /// What a space holds at its ends: MACs and parameters of the smallest and the largest subnet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SpaceRange {
+pub struct SpaceRange {
     /// Smallest subnet at the lowest resolution, largest at the highest.
     pub macs: (Macs, Macs),
     /// Parameters of the smallest and the largest subnet.

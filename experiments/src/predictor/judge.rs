@@ -13,7 +13,7 @@ use crate::folders::pairs_file;
 
 /// How a predictor does on measured pairs.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct EvalReport {
+pub struct EvalReport {
     /// Number of pairs.
     pub pairs: usize,
     /// Predictions against measurements.

@@ -44,7 +44,7 @@ impl SearchInputs {
     ///
     /// # Errors
     /// Unknown names, wrong content, and [`Error::NoDefaultBundle`].
-    pub fn choose(choice: &BundleChoice<'_>, target: Option<&Target>) -> Result<SearchInputs> {
+    pub(crate) fn choose(choice: &BundleChoice<'_>, target: Option<&Target>) -> Result<SearchInputs> {
         if let Some(name) = choice.supernet {
             return Self::of_bundle(Bundle::find(name)?, Vec::new());
         }

@@ -39,7 +39,7 @@ pub struct FoundSubnet {
 
 /// A measured top-1, never to be mixed up with a predicted one.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Verified {
+pub struct Verified {
     /// Fraction of the held-out images whose class came first.
     pub top1: f64,
     /// How many there are.
@@ -64,7 +64,7 @@ pub struct AdditivePart {
 
 /// Subnets that no other one found dominates.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Front {
+pub struct Front {
     /// Where they are in the history, by the first objective, best first.
     pub positions: Vec<usize>,
     /// Objectives with the worst value that counts: top-1 0, and the ceiling or the dearest subnet of each cost.
@@ -75,7 +75,7 @@ pub(crate) struct Front {
 
 /// What became of one ceiling.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct LimitReport {
+pub struct LimitReport {
     /// What is limited.
     pub quantity: Quantity,
     /// The ceiling, in SI units or as a count.

@@ -103,7 +103,7 @@ pub fn validate(
 
 /// A network with what was measured of it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct DistinctNetwork {
+pub struct DistinctNetwork {
     /// The network as operators.
     pub workload: Workload,
     /// Everything that was measured, in seconds and joules.

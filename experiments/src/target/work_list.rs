@@ -37,7 +37,7 @@ pub(crate) fn operators_at(space: &SearchSpace, resolutions: &[u32]) -> Result<V
 
 /// What there is to measure before a target answers for a space.
 #[derive(Clone, Debug)]
-pub(crate) struct WorkList {
+pub struct WorkList {
     /// The operators as a table without values; `None` if the target covers all.
     pub table: Option<OpTable>,
     /// Distinct operators of the space.

@@ -57,7 +57,7 @@ pub struct Imported {
 
 /// Calibration images that a bundle was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CalibrationMade {
+pub struct CalibrationMade {
     /// Number of images.
     pub images: usize,
     /// Where they are.
@@ -73,7 +73,7 @@ pub struct Comparison {
 
 /// One subnet of a [`Comparison`].
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ComparedSubnet {
+pub struct ComparedSubnet {
     /// The subnet.
     pub arch: ArchSpec,
     /// The subnet as JSON (`ofa.subnet/1`).
@@ -105,7 +105,7 @@ impl Comparison {
 
 /// A target that was measured and kept.
 #[derive(Debug)]
-pub(crate) struct MeasuredTarget {
+pub struct MeasuredTarget {
     /// The target.
     pub target: Target,
     /// Operators in its table.

@@ -16,7 +16,7 @@ use super::request::{
 };
 use crate::error::{Error, Result};
 pub(crate) use crate::export::deploy::deploy;
-use crate::folders::spaces;
+use crate::folders::{output, spaces};
 pub(crate) use crate::search::verify::verify;
 pub use crate::training::energy::EnergyReport;
 pub(crate) use crate::training::open_bundle::OpenBundle;

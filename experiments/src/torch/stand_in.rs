@@ -63,7 +63,7 @@ pub struct Accuracy {
 
 /// What a training cost: there is none.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct EnergyReport(Infallible);
+pub struct EnergyReport(Infallible);
 
 impl Serialize for EnergyReport {
     fn serialize<S: serde::Serializer>(&self, _: S) -> std::result::Result<S::Ok, S::Error> {

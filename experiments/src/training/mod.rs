@@ -9,6 +9,7 @@ pub mod energy;
 pub(crate) mod evaluate;
 #[cfg(feature = "torch")]
 pub(crate) mod identity;
+#[cfg(feature = "torch")]
 pub(crate) mod images;
 #[cfg(feature = "torch")]
 pub(crate) mod import;

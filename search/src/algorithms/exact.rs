@@ -27,7 +27,7 @@ pub(crate) const STEPS: usize = 16_384;
 
 /// A subnet that no cheaper one beats by more than the certificate says.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct FrontPoint {
+pub struct FrontPoint {
     /// The subnet.
     pub arch: ArchSpec,
     /// Its additive score.

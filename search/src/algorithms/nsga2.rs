@@ -304,7 +304,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
         let tables = tables();
         let random: Vec<Vec<f64>> = (0..3_000)
-            .map(|_| space.sample_genome(&mut rng))
+            .map(|_| space.sample(&mut rng))
             .map(|arch| vec![-score(&arch), tables.cost(&arch).get(Quantity::Energy).unwrap()])
             .collect();
         assert!(volume(&outcome) > 1.02 * hypervolume(&random, &[0.0, 0.02]));

@@ -24,7 +24,7 @@ pub struct Infeasible {
 
 /// A ceiling and the least that can be reached.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct UnmetLimit {
+pub struct UnmetLimit {
     /// What is limited.
     pub quantity: Quantity,
     /// The ceiling.

@@ -41,18 +41,11 @@ impl ArchFile {
         ArchFile::from_value(value)
     }
 
-    /// Reads many: one per line (`.jsonl`), or one JSON document with one subnet or an array of them.
+    /// Reads many, each with its place (`line 14`) for later messages: one per line (`.jsonl`), or one JSON document with
+    /// one subnet or an array of them.
     ///
     /// # Errors
     /// [`SearchError::At`] with the line (or array item), from 1; [`SearchError::SubnetSyntax`] for an empty file.
-    pub(crate) fn from_json_lines(text: &str) -> Result<Vec<ArchFile>, SearchError> {
-        Ok(ArchFile::from_json_lines_placed(text)?.into_iter().map(|(_, file)| file).collect())
-    }
-
-    /// As [`ArchFile::from_json_lines`], each with its place (`line 14`) for later messages.
-    ///
-    /// # Errors
-    /// As [`ArchFile::from_json_lines`].
     pub fn from_json_lines_placed(text: &str) -> Result<Vec<(String, ArchFile)>, SearchError> {
         let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).peekable();
         let Some((_, first)) = lines.peek() else {
@@ -150,7 +143,7 @@ impl SearchSpace {
         }
     }
 
-    /// Reads a file of many subnets (see [`ArchFile::from_json_lines`]) as members of this space.
+    /// Reads a file of many subnets (see [`ArchFile::from_json_lines_placed`]) as members of this space.
     ///
     /// # Errors
     /// As [`SearchSpace::parse`], with the line.

@@ -2,7 +2,7 @@
 //!
 //! [`SearchSpace::sample`] is uniform over distinct subnets: a stage's depth d is drawn in proportion to the c^d forms
 //! it allows. The published rule, uniform over genomes (`once-for-all` §1.4), draws depths equally often and so meets
-//! each shallow network more often; it is [`SearchSpace::sample_genome`].
+//! each shallow network more often.
 
 use rand::{Rng, RngExt};
 
@@ -23,12 +23,6 @@ impl SearchSpace {
     pub fn sample_at(&self, resolution: u32, rng: &mut impl Rng) -> ArchSpec {
         assert!(self.resolutions.contains(&resolution), "sampling at resolution {resolution}, which is not offered");
         self.fill_stages(resolution, rng, |stage, rng| depth_by_count(&stage.depths, stage.choices(), rng))
-    }
-
-    /// A member of the space by the published rule: every depth equally likely.
-    pub(crate) fn sample_genome(&self, rng: &mut impl Rng) -> ArchSpec {
-        let resolution = self.random_resolution(rng);
-        self.fill_stages(resolution, rng, |stage, rng| rng.random_range(0..stage.depths.len()))
     }
 
     fn random_resolution(&self, rng: &mut impl Rng) -> u32 {
@@ -90,16 +84,5 @@ mod tests {
         // 6 + 36 forms, 1000 expected each, standard deviation 31.
         assert_eq!(seen.len(), 42);
         assert!(seen.values().all(|&count| (850..1150).contains(&count)), "{seen:?}");
-    }
-
-    #[test]
-    fn the_published_rule_draws_depths_equally() {
-        let space = SearchSpace::builtin("mbv3-w1.0").unwrap();
-        let mut rng = ChaCha8Rng::seed_from_u64(2);
-        let shallow = (0..3000).filter(|_| space.sample_genome(&mut rng).stages()[0].blocks.len() == 2).count();
-        assert!((850..1150).contains(&shallow), "{shallow}");
-        let shallow = (0..3000).filter(|_| space.sample(&mut rng).stages()[0].blocks.len() == 2).count();
-        // 81 of 7371.
-        assert!(shallow < 90, "{shallow}");
     }
 }

@@ -36,7 +36,7 @@ impl<'s> StepLoss<'s> {
         match self.phase.distillation {
             Some(distillation) if distillation.teacher == Teacher::Largest => {
                 self.log_teacher = Some(logits.detach().log_softmax(1, Kind::Float));
-                self.from_labels(logits) * (self.phase.label_loss + distillation.weight)
+                self.of_labels(logits) * (self.phase.label_loss + distillation.weight)
             }
             _ => self.of(logits),
         }
@@ -46,13 +46,13 @@ impl<'s> StepLoss<'s> {
     pub(crate) fn of(&self, logits: &Tensor) -> Tensor {
         let labels = self.phase.label_loss;
         let Some((distillation, teacher)) = self.phase.distillation.zip(self.log_teacher.as_ref()) else {
-            return self.from_labels(logits) * labels;
+            return self.of_labels(logits) * labels;
         };
         let distilled = distillation_loss(logits, teacher, distillation.divergence) * distillation.weight;
-        if labels == 0.0 { distilled } else { self.from_labels(logits) * labels + distilled }
+        if labels == 0.0 { distilled } else { self.of_labels(logits) * labels + distilled }
     }
 
-    fn from_labels(&self, logits: &Tensor) -> Tensor {
+    fn of_labels(&self, logits: &Tensor) -> Tensor {
         label_loss(logits, self.batch, self.label_smoothing)
     }
 }

@@ -16,7 +16,7 @@ const JOULES_PER_KWH: f64 = 3.6e6;
 
 /// Whence a number of joules comes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct EnergySource {
+pub struct EnergySource {
     /// The counter, or what was multiplied.
     pub by: String,
     /// Whether it was counted, not estimated.
@@ -27,7 +27,7 @@ pub(crate) struct EnergySource {
 
 /// What all starts of a run spent. This is what a resumed run goes on from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct EnergySums {
+pub struct EnergySums {
     /// Whether it covers the run from its beginning.
     pub is_whole: bool,
     /// How often the run was started.
@@ -42,7 +42,7 @@ pub(crate) struct EnergySums {
 
 /// Joules that became known in one way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct SourceSum {
+pub struct SourceSum {
     /// What counted or estimated them.
     #[serde(flatten)]
     pub source: EnergySource,
@@ -52,7 +52,7 @@ pub(crate) struct SourceSum {
 
 /// Joules that were spent on one thing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ActivitySum {
+pub struct ActivitySum {
     /// `preparation`, `evaluation`, `report`, or the phase's name.
     pub name: String,
     /// The phase, counted from 0.
@@ -143,7 +143,7 @@ struct FileRead {
 
 /// What a run cost, and what others would have cost: the file as it is written.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct EnergyReport {
+pub struct EnergyReport {
     schema: &'static str,
     /// All joules.
     pub energy_j: f64,
@@ -174,7 +174,7 @@ pub(crate) struct EnergyReport {
 /// One such training is taken to cost what a step of the phases that train the largest network alone did cost in this
 /// very run, times the steps of all its phases (those that were done, where a phase ended early). Evaluations, on which this run spent energy, are left out of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct SeparateTrainings {
+pub struct SeparateTrainings {
     /// How many networks.
     pub networks: u64,
     /// Joules for all of them.

@@ -22,6 +22,7 @@ impl EnergySettings {
     /// World average of 2023 over a power plant's life, in grams of CO₂ equivalents per kilowatt-hour.
     pub const WORLD_GRID: f64 = 481.0;
     /// Whose number that is.
+    #[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "only training estimates energy"))]
     pub(crate) const WORLD_GRID_SOURCE: &str = "world average of 2023, life cycle (Ember, July 2024)";
     /// As many as two dozen devices may ask for.
     pub const NETWORKS: u64 = 20;

@@ -6,13 +6,11 @@
 
 use rand::{Rng, RngExt};
 
-use crate::space::SearchSpace;
-use crate::space::arch::ArchSpec;
 use crate::space::genome::{Codec, Genes};
 
 /// How likely each gene is drawn anew.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct MutationRates {
+pub struct MutationRates {
     /// Each block's settings and each stage's depth.
     pub gene: f64,
     /// The resolution.
@@ -22,17 +20,6 @@ pub(crate) struct MutationRates {
 impl Default for MutationRates {
     fn default() -> Self {
         MutationRates { gene: 0.1, resolution: 0.1 }
-    }
-}
-
-impl SearchSpace {
-    /// A mutant of `arch` inside the space; perhaps `arch` itself.
-    ///
-    /// # Panics
-    /// If `arch` belongs to another space or to none of its resolutions.
-    pub(crate) fn mutate(&self, arch: &ArchSpec, rates: MutationRates, rng: &mut impl Rng) -> ArchSpec {
-        let codec = Codec::new(self, &self.resolutions);
-        codec.decode(&mutate(&codec, &codec.encode(arch), rates, rng))
     }
 }
 
@@ -63,6 +50,14 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::space::SearchSpace;
+    use crate::space::arch::ArchSpec;
+
+    /// A mutant of a member of a space.
+    fn mutant_of(space: &SearchSpace, parent: &ArchSpec, rates: MutationRates, rng: &mut impl Rng) -> ArchSpec {
+        let codec = Codec::new(space, space.resolutions());
+        codec.decode(&mutate(&codec, &codec.encode(parent), rates, rng))
+    }
 
     proptest! {
         #[test]
@@ -71,9 +66,9 @@ mod tests {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let parent = space.sample(&mut rng);
             let rates = MutationRates { gene: rate, resolution: rate };
-            let mutant = space.mutate(&parent, rates, &mut rng);
+            let mutant = mutant_of(&space, &parent, rates, &mut rng);
             prop_assert_eq!(&space.arch(mutant.resolution(), mutant.stages().to_vec()).unwrap(), &mutant);
-            let still = space.mutate(&parent, MutationRates { gene: 0.0, resolution: 0.0 }, &mut rng);
+            let still = mutant_of(&space, &parent, MutationRates { gene: 0.0, resolution: 0.0 }, &mut rng);
             prop_assert_eq!(still, parent);
         }
     }
