@@ -3,8 +3,11 @@
 //! The forward pass is traced once, so the file holds the operators and weights themselves and nothing of this engine.
 //! It takes float32 `[N, 3, R, R]`, any N, normalised as the files beside it say, and gives `[N, classes]`.
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
+use storage::atomic::write_atomically;
 use tch::{CModule, Device, Kind, Tensor};
 
 use crate::error::SupernetError;
@@ -23,18 +26,10 @@ pub fn save_torchscript(network: &StaticSubnet, path: &Path) -> Result<(), Super
             vec![network.forward(&inputs[0])]
         })
     })?;
-    // LibTorch opens the file by itself; the rename makes it whole or absent.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = folder.join(format!("{name}.{}.tmp", std::process::id()));
-    let written = module.save(&temporary).map_err(SupernetError::from).and_then(|()| {
-        std::fs::File::open(&temporary)?.sync_all()?;
-        std::fs::rename(&temporary, path)?;
-        Ok(std::fs::File::open(folder)?.sync_all()?)
-    });
-    if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
+    // LibTorch opens the file by itself, and names the archive's root after it: it must have its last name from the start,
+    // or equal networks would make different files.
+    let folder = tempfile::tempdir()?;
+    let made = folder.path().join(path.file_name().unwrap_or_default());
+    module.save(&made)?;
+    Ok(write_atomically(path, |file| io::copy(&mut File::open(&made)?, file).map(drop))?)
 }
