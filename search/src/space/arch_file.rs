@@ -180,6 +180,9 @@ impl SearchSpace {
     }
 
     pub(crate) fn check_space(&self, file: &ArchFile) -> Result<(), SearchError> {
+        if file.form != ArchForm::Stages {
+            self.check_width(file)?;
+        }
         match file.object.get("space") {
             None | Some(Value::Null) if file.form != ArchForm::Stages => Ok(()),
             Some(Value::String(name)) if *name == *self.id.0 => Ok(()),
@@ -188,6 +191,29 @@ impl SearchSpace {
             }
             _ => Err(self.bad_field("space", "the name of the space is missing")),
         }
+    }
+
+    /// A width multiplier that a published form states must be this space's: the same genes at another width are another
+    /// network.
+    fn check_width(&self, file: &ArchFile) -> Result<(), SearchError> {
+        for key in ["w", "wid", "width_mult"] {
+            let Some(value) = file.object.get(key).filter(|value| !value.is_null()) else { continue };
+            let Some(width) = value.as_f64() else {
+                return Err(self.bad_field(key, format!("expected a width multiplier or null, found {value}")));
+            };
+            let own = width_of(&self.id.0).unwrap_or(1.0);
+            if width == own {
+                continue;
+            }
+            let family = self.id.0.split("-w").next().unwrap_or_default();
+            let of_width =
+                |name: &&&'static str| name.split("-w").next() == Some(family) && width_of(name) == Some(width);
+            let names = Self::builtin_names();
+            let other = names.iter().find(of_width);
+            let other = other.map_or(String::new(), |name| format!("; space `{name}` has it"));
+            return Err(self.bad_field(key, format!("is {width}, and this space's width is {own}{other}")));
+        }
+        Ok(())
     }
 
     fn parse_stages(&self, file: &ArchFile) -> Result<ArchSpec, SearchError> {
@@ -224,20 +250,27 @@ impl SearchSpace {
 
     fn parse_genome(&self, file: &ArchFile) -> Result<ArchSpec, SearchError> {
         let resolution = self.read_resolution(file)?;
-        let kernels = self.list(file, "ks", self.max_blocks(), "blocks")?;
-        let expands = self.list(file, "e", self.max_blocks(), "blocks")?;
-        let depths = self.list(file, "d", self.stages.len(), "stages")?;
+        let depths = self.genes(file, "d", &[self.stages.len()], "stages")?;
+        let depth = |stage: usize| {
+            let (value, field) = depths.at(stage);
+            self.check_depth(stage, self.whole(value, field.clone())?, field)
+        };
+        let depths: Vec<usize> = (0..self.stages.len()).map(depth).collect::<Result<_, _>>()?;
+        // One gene for each block that there may be, or, in the compact form, for each that there is.
+        let lengths = [self.max_blocks(), depths.iter().sum()];
+        let (kernels, expands) =
+            (self.genes(file, "ks", &lengths, "blocks")?, self.genes(file, "e", &lengths, "blocks")?);
         let mut specs = Vec::with_capacity(depths.len());
-        let mut gene = 0;
-        for (stage, depth) in depths.iter().enumerate() {
-            let field = format!("d[{stage}]");
-            let depth = self.check_depth(stage, self.whole(depth, field.clone())?, field)?;
+        let (mut gene, mut present) = (0, 0);
+        for (stage, depth) in depths.into_iter().enumerate() {
             let mut spec = StageSpec { blocks: Vec::with_capacity(depth) };
             for block in 0..depth {
-                let at = gene + block;
-                let (kernel_field, expand_field) = (format!("ks[{at}]"), format!("e[{at}]"));
-                let kernel = self.whole(&kernels[at], kernel_field.clone())?;
-                let expand = self.whole(&expands[at], expand_field.clone())?;
+                let place =
+                    |genes: &Genes| if genes.length() == Some(lengths[0]) { gene + block } else { present + block };
+                let (kernel, kernel_field) = kernels.at(place(&kernels));
+                let (expand, expand_field) = expands.at(place(&expands));
+                let kernel = self.whole(kernel, kernel_field.clone())?;
+                let expand = self.whole(expand, expand_field.clone())?;
                 spec.blocks.push(BlockSpec {
                     kernel: self.check_kernel(stage, block, kernel, kernel_field)?,
                     expand: self.check_expand(stage, block, expand, expand_field)?,
@@ -245,6 +278,7 @@ impl SearchSpace {
             }
             specs.push(spec);
             gene += self.stages[stage].max_depth();
+            present += depth;
         }
         self.arch_at_any_resolution(resolution, specs)
     }
@@ -255,14 +289,43 @@ impl SearchSpace {
         let Some(value) = file.object.get(key) else {
             return Err(self.bad_field(key, format!("`{key}` is missing")));
         };
-        let value = match value {
-            Value::Array(one) if one.len() == 1 => &one[0],
-            other => other,
+        let one = |value: &Value, key: &str| match value {
+            Value::Array(one) if one.len() == 1 => self.whole(&one[0], key.into()),
+            other => self.whole(other, key.into()),
         };
-        let resolution = self.whole(value, key.into())?;
+        let resolution = one(value, key)?;
+        if let Some(other) = file.object.get("image_size").filter(|other| key == "r" && !other.is_null())
+            && one(other, "image_size")? != resolution
+        {
+            return Err(self.bad_field("image_size", format!("is {other}, and `r` is {resolution}")));
+        }
         let resolution = u32::try_from(resolution).unwrap_or(u32::MAX);
         self.check_any_resolution(resolution, key)?;
         Ok(resolution)
+    }
+
+    /// The values of `key`: a list of one of the `lengths`, or one value for all of the space's `what`.
+    fn genes<'a>(
+        &self,
+        file: &'a ArchFile,
+        key: &'static str,
+        lengths: &[usize],
+        what: &str,
+    ) -> Result<Genes<'a>, SearchError> {
+        match file.object.get(key) {
+            Some(Value::Array(values)) if lengths.contains(&values.len()) => Ok(Genes::Each { key, values }),
+            Some(Value::Array(values)) => {
+                let problem = format!("{} values, the space has {} {what}", values.len(), lengths[0]);
+                Err(self.bad_field(key, problem))
+            }
+            Some(value @ Value::Number(_)) => Ok(Genes::All { key, value }),
+            Some(other) => {
+                let problem =
+                    format!("expected a list of {} values or one number, found {}", lengths[0], kind_of(other));
+                Err(self.bad_field(key, problem))
+            }
+            None => Err(self.bad_field(key, format!("`{key}` is missing"))),
+        }
     }
 
     /// The list `key`, of exactly `length` values, one for each of the space's `what`.
@@ -297,6 +360,47 @@ impl SearchSpace {
     pub(crate) fn bad_field(&self, field: impl Into<String>, problem: impl Into<String>) -> SearchError {
         SearchError::SubnetField { space: self.id.to_string(), field: field.into(), problem: problem.into() }
     }
+}
+
+/// What one key of a genome says.
+enum Genes<'a> {
+    /// One value for each place.
+    Each {
+        /// The key.
+        key: &'static str,
+        /// The values.
+        values: &'a [Value],
+    },
+    /// The same value everywhere.
+    All {
+        /// The key.
+        key: &'static str,
+        /// The value.
+        value: &'a Value,
+    },
+}
+
+impl<'a> Genes<'a> {
+    /// Number of values; `None` if one stands for all.
+    fn length(&self) -> Option<usize> {
+        match self {
+            Genes::Each { values, .. } => Some(values.len()),
+            Genes::All { .. } => None,
+        }
+    }
+
+    /// The value of a place, and its name in messages.
+    fn at(&self, place: usize) -> (&'a Value, String) {
+        match self {
+            Genes::Each { key, values } => (&values[place], format!("{key}[{place}]")),
+            Genes::All { key, value } => (value, (*key).to_owned()),
+        }
+    }
+}
+
+/// The width multiplier in a space's name: 1.2 for `mbv3-w1.2`.
+fn width_of(space: &str) -> Option<f64> {
+    space.split_once("-w")?.1.parse().ok()
 }
 
 fn resolution_key(file: &ArchFile) -> &'static str {
@@ -360,6 +464,31 @@ mod tests {
         assert_eq!(mcu().parse(&ArchFile::from_json(&image_size).unwrap()).unwrap(), arch);
     }
 
+    #[test]
+    fn compact_lists_and_single_values_are_read() {
+        let read = |text: &str| mcu().parse(&ArchFile::from_json(text).unwrap());
+        let arch = read(GENOME).unwrap();
+        let compact = r#"{"ks":[3,5,3,3,3,3],"e":[2,4,3,2,2,3],"d":[1,2,2,1],"r":28,"w":1.0,"wid":null}"#;
+        assert_eq!(read(compact).unwrap(), arch);
+        let mixed = r#"{"ks":[3,3,5,3,3,3,3,3,3,3],"e":[2,4,3,2,2,3],"d":[1,2,2,1],"r":28,"image_size":[28]}"#;
+        assert_eq!(read(mixed).unwrap(), arch);
+        let all = read(r#"{"ks":5,"e":4,"d":2,"r":32}"#).unwrap();
+        assert!(all.stages().iter().all(|stage| stage.blocks == [BlockSpec { kernel: 5, expand: 4 }; 2]));
+    }
+
+    #[test]
+    fn another_width_is_another_space() {
+        let space = SearchSpace::builtin("mbv3-w1.0").unwrap();
+        let with = |width: &str| {
+            let genome = space.to_genome_json(&space.largest(space.resolutions()[0]).unwrap()).to_string();
+            space.parse(&ArchFile::from_json(&genome.replacen('{', &format!("{{\"width_mult\":{width},"), 1)).unwrap())
+        };
+        assert!(with("1").is_ok() && with("null").is_ok());
+        let error = with("1.2").unwrap_err().to_string();
+        assert!(error.contains("is 1.2, and this space's width is 1; space `mbv3-w1.2` has it"), "{error}");
+        assert!(with("\"wide\"").is_err());
+    }
+
     fn check(from: &str, to: &str, expected: &str) {
         assert!(GENOME.contains(from), "{from}");
         let file = ArchFile::from_json(&GENOME.replacen(from, to, 1));
@@ -382,7 +511,10 @@ mod tests {
         check("[28]", "30", "resolution 30 is not offered");
         check("[28]", "\"big\"", "expected a whole number");
         check("[1,2,2,1]", "[1,2,2]", "3 values, the space has 4 stages (d)");
-        check("[1,2,2,1]", "2", "expected a list of 4 values");
+        check("[1,2,2,1]", "\"2\"", "expected a list of 4 values or one number");
+        check("[2,9,4,3,9,2,2,9,3,9]", "[2,4,3,2,2]", "5 values, the space has 10 blocks (e)");
+        check("\"r\":[28]", "\"r\":[28],\"image_size\":32", "is 32, and `r` is 28 (image_size)");
+        check("{\"ks\"", "{\"w\":1.2,\"ks\"", "is 1.2, and this space's width is 1 (w)");
         check("\"e\"", "\"ee\"", "`e` is missing");
         check("{\"ks\"", "{\"space\":\"mbv3-w1.0\",\"ks\"", "the subnet belongs to space `mbv3-w1.0`");
         check("\"ks\"", "\"kss\"", "none of the keys");
