@@ -6,6 +6,7 @@ mod errors;
 mod fits;
 mod networks;
 mod predictors;
+mod screens;
 mod search;
 mod support;
 mod talk;

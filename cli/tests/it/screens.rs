@@ -1,0 +1,68 @@
+//! What a user sees, to the letter: results, talk and errors of twenty commands, kept in `snapshots/`.
+//!
+//! `INSTA_UPDATE=always cargo test --workspace screens` writes them anew; a change of layout then shows in the diff.
+
+use crate::support::Sandbox;
+
+/// Times differ from run to run, and folders from test to test.
+const VARYING: [(&str, &str); 2] = [(r"\bin \d+\.\d s\b", "in [time] s"), (r"(/[\w.\-]+)+/\.tmp\w+", "[folder]")];
+
+fn screen(args: &[&str]) -> String {
+    let sandbox = Sandbox::new();
+    let run = sandbox.ofa(args);
+    let code = if run.code == 0 { String::new() } else { format!("exit code {}\n", run.code) };
+    let stderr = if run.stderr.is_empty() { String::new() } else { format!("--- stderr\n{}", run.stderr) };
+    format!("$ ofa {}\n{}{stderr}{code}", args.join(" "), run.stdout)
+}
+
+fn check(name: &str, args: &[&str]) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_omit_expression(true);
+    settings.set_prepend_module_to_snapshot(false);
+    for (pattern, stands_for) in VARYING {
+        settings.add_filter(pattern, stands_for);
+    }
+    settings.bind(|| insta::assert_snapshot!(name, screen(args)));
+}
+
+#[test]
+fn spaces() {
+    check("space-list", &["space", "list"]);
+    check("space-count", &["space", "count", "mcu-cifar"]);
+    check("space-sample", &["space", "sample", "mcu-cifar", "-n", "2"]);
+    check("space-unknown", &["space", "count", "mbv3-w1"]);
+}
+
+#[test]
+fn targets() {
+    check("target-list", &["target", "list"]);
+    check("target-show-phone", &["target", "show", "pixel3"]);
+    check("target-show-board", &["target", "show", "stm32l4r5"]);
+    check("target-unknown", &["target", "show", "pixel33"]);
+}
+
+#[test]
+fn searches() {
+    let common = ["search", "--evaluations", "500", "--threads", "1"];
+    let with = |more: &[&'static str]| [&common[..], more].concat();
+    check("search-energy", &with(&["--target", "pixel3", "--energy", "25mJ"]));
+    check("search-slack", &with(&["--supernet", "mcu-cifar", "--target", "pixel3", "--energy", "50mJ"]));
+    check("search-targets", &with(&["--targets", "pixel3,note10", "--latency", "20ms"]));
+    check("search-infeasible", &with(&["--target", "pixel3", "--latency", "1us"]));
+    check("search-no-unit", &with(&["--target", "pixel3", "--energy", "50"]));
+    check("search-unknown-quantity", &with(&["--target", "v100", "--energy", "50mJ"]));
+}
+
+#[test]
+fn networks() {
+    check("network-from-unknown", &["network", "from", "resnet9", "--out", "x"]);
+    check("accelerator", &["target", "energy", "--accelerator", "eyeriss", "absent.csv"]);
+}
+
+#[test]
+fn words_on_the_way() {
+    check("no-verb", &["serch"]);
+    check("no-option", &["search", "--enery", "50mJ"]);
+    check("help", &["-h"]);
+    check("help-search", &["search", "-h"]);
+}
