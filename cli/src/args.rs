@@ -47,6 +47,21 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Threads: many more than there are cores only wait for each other.
+pub(super) fn parse_threads(word: &str) -> Result<u32, String> {
+    const PER_CORE: u32 = 16;
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let most = PER_CORE * cores;
+    let number = word.parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| format!("`{word}` is not a number from 1 to {most}, {PER_CORE} for each core of this machine"))
+}
+
+/// Subnets: more than a million is a slip, and would fill the memory before anybody could stop it.
+pub(super) fn parse_count(word: &str) -> Result<usize, String> {
+    let number = word.parse().ok().filter(|number| (1..=1_000_000).contains(number));
+    number.ok_or_else(|| format!("`{word}` is not a number from 1 to 1000000"))
+}
+
 /// A value whose own error, with its hint, says what is wrong with it.
 fn parse<T: FromStr>(text: &str) -> Result<T, Error>
 where
@@ -102,7 +117,7 @@ pub(crate) struct Compute {
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Threads {
     /// Threads to compute with; without it, one per core
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_parser = parse_threads)]
     pub(crate) threads: Option<u32>,
 }
 
@@ -125,7 +140,7 @@ pub(crate) enum SpaceCommand {
         /// A shipped space, or the path of one
         space: String,
         /// How many
-        #[arg(short, default_value_t = 1)]
+        #[arg(short, default_value_t = 1, value_parser = parse_count)]
         n: usize,
         /// Equal seeds draw equal subnets
         #[arg(long, default_value_t = 0)]
@@ -302,7 +317,7 @@ pub(crate) enum CalibrationCommand {
         #[command(flatten)]
         on: CalibrationArgs,
         /// How many subnets
-        #[arg(short, default_value_t = 10)]
+        #[arg(short, default_value_t = 10, value_parser = parse_count)]
         n: usize,
         /// Equal seeds compare equal subnets
         #[arg(long, default_value_t = 0)]

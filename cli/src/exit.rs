@@ -1,5 +1,6 @@
 //! From any error to one paragraph on stderr and an exit code.
 
+use std::any::Any;
 use std::error::Error as _;
 use std::io::{self, Write};
 
@@ -8,7 +9,7 @@ use experiments::error::Error;
 use storage::failure::{Failure, FailureKind};
 
 use crate::hints::worded;
-use crate::output::OutputClosed;
+use crate::output::{OutputClosed, harmless};
 
 const INTERRUPTED: u8 = 130;
 
@@ -30,6 +31,14 @@ pub(crate) fn report(error: &anyhow::Error) -> u8 {
         Some(error) => error.kind().exit_code(),
         None => FailureKind::Io.exit_code(),
     }
+}
+
+/// What is left when something that cannot be happened: one sentence, no stack.
+pub(crate) fn report_panic(panic: &(dyn Any + Send)) -> u8 {
+    let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    let message = format!("this should not happen: {}", one_paragraph(said.unwrap_or("no reason is known")));
+    print(&message, None, Some("please report it with the command and its files; OFA_LOG=debug says more"));
+    FailureKind::Io.exit_code()
 }
 
 /// What happened, and why, down to the first cause.
@@ -102,7 +111,7 @@ pub(crate) fn refuse_arguments(error: &clap::Error) -> u8 {
 fn print(message: &str, place: Option<&str>, hint: Option<&str>) {
     let place = place.map_or(String::new(), |place| format!("  --> {place}\n"));
     let hint = hint.map_or(String::new(), |hint| format!("hint: {}\n", worded(hint)));
-    let _ = write!(io::stderr(), "error: {}\n{place}{hint}", worded(message));
+    let _ = write!(io::stderr(), "{}", harmless(&format!("error: {}\n{place}{hint}", worded(message))));
 }
 
 /// On one line, without the call stack that LibTorch adds to its messages.

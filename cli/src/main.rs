@@ -16,7 +16,10 @@ use crate::output::Output;
 
 fn main() {
     allocator::keep_freed_memory();
-    exit::leave(run());
+    // Said in one sentence by `report_panic`; a thread's own panic reaches it through whoever waits for that thread.
+    std::panic::set_hook(Box::new(|panic| tracing::debug!("{panic}")));
+    let code = std::panic::catch_unwind(run).unwrap_or_else(|panic| exit::report_panic(panic.as_ref()));
+    exit::leave(code);
 }
 
 /// The exit code.

@@ -1,5 +1,6 @@
 //! All printing: data to stdout, talk to stderr.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Stdout, Write};
 
 use anyhow::Result;
@@ -39,9 +40,9 @@ impl Output {
         self.format == Format::Json
     }
 
-    /// One line of results.
+    /// Lines of results.
     pub(crate) fn line(&mut self, text: impl AsRef<str>) -> Result<()> {
-        let written = writeln!(self.stdout, "{}", text.as_ref());
+        let written = writeln!(self.stdout, "{}", harmless(text.as_ref()));
         written.map_err(stdout_error)
     }
 
@@ -55,7 +56,7 @@ impl Output {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(header.to_vec());
-        table.add_rows(rows);
+        table.add_rows(rows.into_iter().map(|row| row.into_iter().map(|cell| one_line(&cell)).collect::<Vec<_>>()));
         for line in table.lines() {
             // Columns are padded on both sides.
             let line = line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned();
@@ -68,7 +69,7 @@ impl Output {
     pub(crate) fn rows(&mut self, rows: &[(String, String)]) -> Result<()> {
         let width = rows.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
         for (label, value) in rows {
-            self.line(format!("{label:width$}  {value}").trim_end())?;
+            self.line(one_line(format!("{label:width$}  {value}").trim_end()))?;
         }
         Ok(())
     }
@@ -77,7 +78,7 @@ impl Output {
     pub(crate) fn say(&self, text: impl AsRef<str>) {
         if !self.quiet {
             // Talk that nobody hears is no failure.
-            let _ = writeln!(io::stderr(), "{}", text.as_ref());
+            let _ = writeln!(io::stderr(), "{}", harmless(text.as_ref()));
         }
     }
 
@@ -108,7 +109,42 @@ fn stdout_error(error: io::Error) -> anyhow::Error {
     }
 }
 
+/// Text as it may be printed: what would steer the terminal is spelled out. Files and arguments bring all sorts.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let steers = |letter: char| letter.is_control() && letter != '\n' && letter != '\t';
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    text.chars()
+        .fold(String::new(), |mut text, letter| {
+            if steers(letter) {
+                text.extend(letter.escape_default())
+            } else {
+                text.push(letter)
+            }
+            text
+        })
+        .into()
+}
+
+/// As [`harmless`], where a line of its own would be taken for one of ours.
+fn one_line(text: &str) -> String {
+    harmless(text).replace('\n', "\\n")
+}
+
 /// A fraction as a percentage: `82.1 %`.
 pub(crate) fn percent(fraction: f64) -> String {
     format!("{:.2} %", 100.0 * fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_spelled_out() {
+        assert_eq!(harmless("µ-controller, 50 mJ\n\tsecond"), "µ-controller, 50 mJ\n\tsecond");
+        assert_eq!(harmless("\u{1b}[2Jgone\r\u{7}\u{9b}1m"), "\\u{1b}[2Jgone\\r\\u{7}\\u{9b}1m");
+        assert_eq!(one_line("board\nlatency  1 ms"), "board\\nlatency  1 ms");
+    }
 }

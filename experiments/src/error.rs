@@ -66,6 +66,10 @@ pub enum Error {
     RunExists { path: PathBuf },
     #[error("{path} holds a bundle or a training ({found})", path = path.display(), found = found.display())]
     KeepsOthers { path: PathBuf, found: PathBuf },
+    #[error("{path} does not say of which search space it is", path = path.display())]
+    UnknownSpace { path: PathBuf },
+    #[error("`{a}` and `{b}` are both target {name}")]
+    SameTarget { a: String, b: String, name: String },
     #[error("{path} holds pairs of other subnets than this seed chooses", path = path.display())]
     OtherPairs { path: PathBuf },
     #[error("{path} was measured with {what}", path = path.display())]
@@ -166,6 +170,8 @@ impl Failure for Error {
             #[cfg(feature = "torch")]
             Self::Import(error) => error.kind(),
             Self::RunExists { .. }
+            | Self::SameTarget { .. }
+            | Self::UnknownSpace { .. }
             | Self::KeepsOthers { .. }
             | Self::BatchNormSource { .. }
             | Self::NotFound { .. }
@@ -233,7 +239,9 @@ impl Failure for Error {
             Self::Interrupted => true,
             #[cfg(feature = "torch")]
             Self::Supernet(error) => matches!(error, SupernetError::Interrupted),
-            _ => false,
+            // A library may carry a verb's error as the cause of its own.
+            other => std::iter::successors(other.source(), |&cause| cause.source())
+                .any(|cause| cause.downcast_ref::<Self>().is_some_and(Failure::is_interruption)),
         }
     }
 }
@@ -304,6 +312,8 @@ impl Error {
             Self::RunExists { .. } => {
                 format!("add {} to go on with it, or name another folder with {}", Setting("resume"), Setting("out"))
             }
+            Self::UnknownSpace { .. } => format!("name it with {}", Setting("space")),
+            Self::SameTarget { .. } => "name each target once; one given by a path is named in its file".into(),
             Self::KeepsOthers { .. } => format!("name another folder with {}", Setting("out")),
             Self::OtherPairs { .. } => {
                 format!("give the seed it was begun with, or another file with {}", Setting("out"))

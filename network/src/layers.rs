@@ -44,6 +44,18 @@ pub enum LayerKind {
     },
 }
 
+impl LayerKind {
+    /// What is said of its weights, where it has some that multiply.
+    fn weights(&self) -> Option<Weights> {
+        match *self {
+            LayerKind::Conv(_, weights) | LayerKind::Depthwise(_, weights) | LayerKind::Linear(weights) => {
+                Some(weights)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// How a window moves over a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -140,7 +152,7 @@ impl Layer {
 
     /// Whether it has weights that multiply.
     pub fn is_weighted(&self) -> bool {
-        matches!(self.kind, LayerKind::Conv(..) | LayerKind::Depthwise(..) | LayerKind::Linear(_))
+        self.kind.weights().is_some()
     }
 
     /// Multiply-accumulates: every weight once for every position of the output.
@@ -151,13 +163,9 @@ impl Layer {
     /// Weights, biases, γ and β.
     pub fn params(&self) -> Params {
         let channels = u64::from(self.output.channels);
-        Params(match self.kind {
-            LayerKind::Conv(_, weights) | LayerKind::Depthwise(_, weights) | LayerKind::Linear(weights) => {
-                self.weight_count().saturating_add(if weights.bias { channels } else { 0 })
-            }
-            LayerKind::BatchNorm => 2 * channels,
-            _ => 0,
-        })
+        let biases = if self.kind.weights().is_some_and(|weights| weights.bias) { channels } else { 0 };
+        let scales = if self.kind == LayerKind::BatchNorm { 2 * channels } else { 0 };
+        Params(self.weight_count().saturating_add(biases + scales))
     }
 
     /// The part of the block that it belongs to: `expand` of `expand.conv`, `conv` where the operator is one convolution.

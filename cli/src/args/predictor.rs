@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use experiments::torch::DataSource;
 use network::units::Quantity;
 
-use super::{Compute, Threads, parse};
+use super::{Compute, Threads, parse, parse_count};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PredictorCommand {
@@ -67,7 +67,7 @@ pub(crate) struct CollectArgs {
     #[arg(long, value_parser = parse::<DataSource>)]
     pub(crate) data: DataSource,
     /// How many subnets
-    #[arg(short, long, default_value_t = 1000)]
+    #[arg(short, long, default_value_t = 1000, value_parser = parse_count)]
     pub(crate) n: usize,
     /// Equal seeds measure equal subnets
     #[arg(long, default_value_t = 0)]
@@ -86,7 +86,7 @@ pub(crate) struct CollectArgs {
 
 /// `5x40`.
 fn parse_rounds(word: &str) -> Result<(usize, usize), String> {
-    let number = |word: &str| word.parse().ok().filter(|number| (1..=100_000).contains(number));
+    let number = |word: &str| word.parse().ok().filter(|number| (1..=10_000).contains(number));
     let parts = word.split_once(['x', '×']).and_then(|(rounds, count)| Some((number(rounds)?, number(count)?)));
     parts.ok_or_else(|| format!("`{word}` is not rounds and subnets per round, for example 5x40"))
 }
@@ -120,11 +120,11 @@ pub(crate) struct ProposeArgs {
     /// Measured pairs; may be given several times
     #[arg(long, value_name = "PAIRS.parquet", required = true)]
     pub(crate) pairs: Vec<PathBuf>,
-    /// The pairs' space
+    /// The pairs' space, where their file does not name it
     #[arg(long)]
-    pub(crate) space: String,
+    pub(crate) space: Option<String>,
     /// How many subnets
-    #[arg(short, long, default_value_t = 40)]
+    #[arg(short, long, default_value_t = 40, value_parser = parse_count)]
     pub(crate) n: usize,
     /// Equal seeds propose equal subnets
     #[arg(long, default_value_t = 0)]
@@ -141,15 +141,15 @@ pub(crate) struct FitArgs {
     /// Measured pairs; may be given several times
     #[arg(long, value_name = "PAIRS.parquet", required = true)]
     pub(crate) pairs: Vec<PathBuf>,
-    /// The pairs' space
+    /// The pairs' space, where their file does not name it
     #[arg(long)]
-    pub(crate) space: String,
+    pub(crate) space: Option<String>,
     /// Where the predictor goes; its report goes beside it
     #[arg(long, value_name = "P.safetensors")]
     pub(crate) out: PathBuf,
-    /// Subnets set aside to judge the fit
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pub(crate) test_pairs: usize,
+    /// Subnets set aside to judge the fit; by default a fifth of the pairs, and at most 200
+    #[arg(long, value_name = "N")]
+    pub(crate) test_pairs: Option<usize>,
     /// What to fit
     #[arg(long, value_enum, default_value_t = ModelArg::Auto)]
     pub(crate) model: ModelArg,

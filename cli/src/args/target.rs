@@ -215,7 +215,7 @@ pub(crate) struct MeasureArgs {
     #[arg(long, default_value = "auto", value_parser = parse::<DeviceChoice>)]
     pub(crate) device: DeviceChoice,
     /// Threads to run with
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, default_value_t = 1, value_parser = super::parse_threads)]
     pub(crate) threads: u32,
 }
 

@@ -3,7 +3,6 @@
 use anyhow::Result;
 use experiments::error::Error;
 use experiments::folders::predictor_file;
-use experiments::folders::spaces;
 use experiments::predictor::fit::FitJob;
 use experiments::predictor::near_front::NearFront;
 use experiments::target as targets;
@@ -17,6 +16,7 @@ use serde_json::json;
 
 use super::set_threads;
 use crate::args::{FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
+use crate::interrupt::stop_flag;
 use crate::output::{Output, percent};
 
 mod collect;
@@ -70,10 +70,10 @@ pub(crate) fn run(command: PredictorCommand, output: &mut Output) -> Result<()> 
 
 fn propose(args: ProposeArgs, output: &mut Output) -> Result<()> {
     set_threads(args.threads);
-    let space = spaces::find(&args.space)?;
     let near_front = near_front(&args.front, args.n, args.seed)?;
-    let proposed = experiments::predictor::propose::propose(&space, &args.pairs, &near_front)?;
-    proposed.iter().try_for_each(|arch| output.line(space.to_subnet_json(arch).to_string()))
+    let stop = stop_flag();
+    let proposed = experiments::predictor::propose::propose(args.space.as_deref(), &args.pairs, &near_front, &stop)?;
+    proposed.iter().try_for_each(|subnet| output.json(subnet))
 }
 
 /// The front that the command line describes.
@@ -103,13 +103,16 @@ fn near_front(args: &FrontArgs, count: usize, seed: u64) -> Result<NearFront, Er
 
 fn fit(args: FitArgs, output: &mut Output) -> Result<()> {
     set_threads(args.threads);
-    let job = FitJob { space: spaces::find(&args.space)?, models: models(&args)?, pairs: args.pairs, out: args.out };
+    let models = models(&args)?;
+    let FitArgs { space, pairs, out, test_pairs, .. } = args;
+    let job = FitJob { space, pairs, out, test_pairs, models };
     let bar = output.progress(0, "fitting {bar:40} {pos}/{len} epochs, {eta} left");
     let chosen = experiments::predictor::fit::fit(&job, &mut |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
+    chosen.notes.iter().for_each(|note| output.say(format!("note: {note}")));
     if output.is_json() {
         return output.json(&chosen.to_json());
     }
@@ -158,13 +161,7 @@ fn models(args: &FitArgs) -> Result<Vec<(&'static str, FitSettings)>, Error> {
         return Err(PredictorError::Setting { name: "members", problem }.into());
     }
     let members = args.members.unwrap_or(if experiments::torch::IS_THERE { defaults.members } else { 0 });
-    let common = FitSettings {
-        test_pairs: args.test_pairs,
-        seed: args.seed,
-        members,
-        epochs: args.epochs.unwrap_or(defaults.epochs),
-        ..defaults
-    };
+    let common = FitSettings { seed: args.seed, members, epochs: args.epochs.unwrap_or(defaults.epochs), ..defaults };
     let additive = || ("additive", FitSettings { members: 0, interactions: false, ..common.clone() });
     let mlp = || {
         let members = args.members.unwrap_or(1);

@@ -1,6 +1,6 @@
 //! `ofa search`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
@@ -35,9 +35,8 @@ fn run_each(args: &SearchArgs, stop: &AtomicBool, output: &mut Output) -> Result
     let mut rows = Vec::new();
     let mut scopes: Vec<(&str, Scope)> = Vec::new();
     let mut failure = None;
-    for target in &args.targets {
-        // A target may be a path; its folder is under --out all the same.
-        let name = Path::new(target).file_stem().unwrap_or(target.as_ref());
+    let names = experiments::target::list::folder_names(&args.targets)?;
+    for (target, name) in args.targets.iter().zip(names) {
         let folder = args.out.as_ref().map(|out| out.join(name));
         match search(args, Some(target), folder, stop, output) {
             Ok(report) => {

@@ -7,21 +7,22 @@ use predictors::fit::{Fitted, fit as fit_pairs};
 use predictors::report::FitReport;
 use predictors::saved;
 use predictors::settings::FitSettings;
-use search::space::SearchSpace;
 use storage::atomic::write_atomically;
 
 use crate::error::{Error, Result};
-use crate::folders::pairs_file::read_all;
+use crate::folders::pairs_file::Pairs;
 
 /// What to fit, and where it goes.
 #[derive(Clone, Debug)]
 pub struct FitJob {
-    /// The space of the pairs.
-    pub space: SearchSpace,
+    /// The space of the pairs, by name or path; without one, that which the files name.
+    pub space: Option<String>,
     /// Files of pairs, read one after the other.
     pub pairs: Vec<PathBuf>,
     /// Where the predictor goes; its report goes beside it as `NAME.report.json`.
     pub out: PathBuf,
+    /// Subnets set aside to judge the fit; without a number a fifth, and at most [`MOST_TEST_PAIRS`].
+    pub test_pairs: Option<usize>,
     /// Ways to fit, by name; that of the highest cross-validated Kendall τ-b is kept.
     pub models: Vec<(&'static str, FitSettings)>,
 }
@@ -35,7 +36,12 @@ pub struct Chosen {
     pub report: FitReport,
     /// Cross-validated τ-b of every model that was fitted.
     pub candidates: Vec<(&'static str, Option<f64>)>,
+    /// What the user should know of the pairs.
+    pub notes: Vec<String>,
 }
+
+/// Pairs that judge a fit where nobody says how many: more tell little more.
+pub const MOST_TEST_PAIRS: usize = 200;
 
 impl Chosen {
     /// The report as a JSON object, with the choice.
@@ -56,11 +62,13 @@ impl Chosen {
 /// # Panics
 /// If no model is named.
 pub fn fit(job: &FitJob, progress: &mut dyn FnMut(usize, usize)) -> Result<Chosen> {
-    let (measured, archs) = read_all(&job.pairs, &job.space)?;
+    let Pairs { space, measured, archs, notes } = Pairs::read(&job.pairs, job.space.as_deref())?;
+    let test_pairs = job.test_pairs.unwrap_or((measured.len() / 5).min(MOST_TEST_PAIRS));
     let mut candidates = Vec::new();
     let mut best: Option<(&'static str, Fitted)> = None;
     for (name, settings) in &job.models {
-        let fitted = fit_pairs(&job.space, &measured, &archs, settings, progress)?;
+        let settings = FitSettings { test_pairs, ..settings.clone() };
+        let fitted = fit_pairs(&space, &measured, &archs, &settings, progress)?;
         let kendall = |fitted: &Fitted| fitted.report.cross_validated_kendall;
         candidates.push((*name, kendall(&fitted)));
         // Undefined is worst; of equals the first stays.
@@ -70,7 +78,7 @@ pub fn fit(job: &FitJob, progress: &mut dyn FnMut(usize, usize)) -> Result<Chose
     }
     let (model, fitted) = best.expect("at least one model");
     saved::save(&fitted.predictor, &job.out)?;
-    let chosen = Chosen { model, report: fitted.report, candidates };
+    let chosen = Chosen { model, report: fitted.report, candidates, notes };
     let report = chosen.to_json();
     write_atomically(&job.out.with_extension("report.json"), |file| writeln!(file, "{report:#}"))
         .map_err(|source| Error::Write { source })?;

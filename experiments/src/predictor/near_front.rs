@@ -7,6 +7,7 @@
 //! a range of costs, the best subnet is sought that was not measured yet.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hw_targets::budget::Budget;
 use hw_targets::target::Target;
@@ -47,8 +48,15 @@ impl NearFront {
     /// Subnets near the front of a predictor fitted to `pairs`, whose architectures are `archs`; none of those again.
     ///
     /// # Errors
-    /// Too few pairs to fit; a quantity or an operator that the target does not know.
-    pub fn propose(&self, space: &SearchSpace, pairs: &[AccuracyPair], archs: &[ArchSpec]) -> Result<Vec<ArchSpec>> {
+    /// Too few pairs to fit; a quantity or an operator that the target does not know; [`Error::Interrupted`] once `stop`
+    /// is set.
+    pub fn propose(
+        &self,
+        space: &SearchSpace,
+        pairs: &[AccuracyPair],
+        archs: &[ArchSpec],
+        stop: &AtomicBool,
+    ) -> Result<Vec<ArchSpec>> {
         let settings = FitSettings {
             members: 0,
             test_pairs: SET_ASIDE,
@@ -63,6 +71,9 @@ impl NearFront {
         let (low, high) = self.range.unwrap_or(Self::whole(&tables, self.quantity)?);
         let mut proposed = Vec::new();
         for place in 0..self.count {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
             // The middle of each part, so that neither end is a ceiling that nothing or everything keeps.
             let ceiling = low + (high - low) * (place as f64 + 0.5) / self.count as f64;
             let budget = Budget::default().with(self.quantity, ceiling)?;
@@ -116,8 +127,8 @@ mod tests {
         };
         let pairs: Vec<AccuracyPair> = archs.iter().map(pair).collect();
         let near = NearFront { target: None, quantity: Quantity::Macs, range: None, count: 12, seed: 1 };
-        let proposed = near.propose(&space, &pairs, &archs).unwrap();
-        assert_eq!(proposed, near.propose(&space, &pairs, &archs).unwrap());
+        let proposed = near.propose(&space, &pairs, &archs, &AtomicBool::new(false)).unwrap();
+        assert_eq!(proposed, near.propose(&space, &pairs, &archs, &AtomicBool::new(false)).unwrap());
         assert_eq!(proposed.len(), 12);
         assert!(proposed.iter().all(|arch| !archs.contains(arch)));
         let macs: Vec<u64> = proposed.iter().map(|arch| space.lower(arch).macs().0).collect();

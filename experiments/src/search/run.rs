@@ -155,7 +155,8 @@ impl Search {
         })
     }
 
-    /// Of all that decides which subnets are evaluated, in which order and to which score; not of when the search ends.
+    /// Of all that decides which subnets are evaluated, in which order and to which score. When the search ends does not:
+    /// a short one is the beginning of a long one.
     fn identity(&self, budget: &Budget, tables: &CostTables) -> Digest {
         let limits: Vec<f64> = Quantity::ALL.iter().map(|of| budget.limit(*of).unwrap_or(f64::INFINITY)).collect();
         Digester::new("search")
@@ -165,7 +166,6 @@ impl Search {
             .numbers(limits.into_iter())
             .text(self.algorithm.name())
             .text(&format!("{:?}", self.plan))
-            .number(self.evaluations as u64)
             .number(self.seed)
             .finish()
     }

@@ -58,7 +58,11 @@ pub(crate) fn collect(
             let near_front =
                 NearFront { seed: job.seed.wrapping_add(1_000 * (round as u64 + 1)), ..near_front.clone() };
             let before = &collection.done[..wanted.len()];
-            let more = near_front.propose(space, before, &wanted)?;
+            let more = near_front.propose(space, before, &wanted, stop)?;
+            if more.is_empty() {
+                // All that the front has was measured, and another round would find it again.
+                break;
+            }
             wanted.extend(more);
             collection.measure(&wanted, progress)?;
         }
