@@ -134,6 +134,8 @@ pub enum Error {
     NothingMeasured { path: PathBuf },
     #[error("the measured networks leave the correction open")]
     NoCorrection,
+    #[error("no target is kept: {problem}")]
+    NotKept { problem: String },
     #[error("{target} has no table of measured operators that a model could be fitted to")]
     NoTable { target: String },
     #[error("{target} has no model fitted to operators whose terms could be taken over")]
@@ -202,6 +204,7 @@ impl Failure for Error {
             | Self::OtherBatch { .. }
             | Self::NothingMeasured { .. }
             | Self::NoCorrection
+            | Self::NotKept { .. }
             | Self::BundleLacks { .. } => FailureKind::Content,
             Self::InFile { problem, .. } => problem.kind(),
             Self::Io(_) | Self::Read { .. } | Self::Write { .. } | Self::Interrupted => FailureKind::Io,
@@ -375,6 +378,11 @@ impl Error {
             Self::OtherBatch { .. } => "state `batch` in the target's manifest, or give networks of its batch".into(),
             Self::NothingMeasured { .. } => "its columns are latency_ms and energy_mJ".into(),
             Self::NoCorrection => "it takes at least four networks whose computed costs differ".into(),
+            Self::NotKept { .. } => {
+                "look for rows of another unit, batch or power mode; `latency_ms` is in milliseconds, `energy_mJ` in \
+                 millijoules"
+                    .into()
+            }
             Self::NoTable { .. } => {
                 format!(
                     "`{}`, `add` and `measure` make targets with tables; {} fits networks measured whole",

@@ -8,23 +8,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::cost::Method;
 use crate::error::HwError;
+use crate::samples::{self, Sample};
 use crate::table::{Measurement, OpTable, Row};
 use crate::table_op::{TableKind, TableOp};
 use network::units::Measured;
 
 /// Largest number that is taken for an expand ratio where a width belongs.
 const MAX_RATIO: u32 = 10;
-/// How far off its neighbours a value must be to be one of another unit: a fifth of 1000 leaves room for their own
-/// spread.
-const UNIT_SLIP: f64 = 200.0;
-/// Neighbours on each side, in order of MACs, that a value is compared with.
-const NEIGHBOURS: usize = 4;
-/// Rows below which nothing can be said about a whole column.
-const MIN_ROWS: usize = 5;
-/// Mean powers in watts that devices have, from a sleeping microcontroller to a rack.
-const POWERS: std::ops::RangeInclusive<f64> = 1e-4..=1e4;
 
 /// Warnings about `table`, one sentence each; `path` is for messages.
 ///
@@ -33,16 +24,35 @@ const POWERS: std::ops::RangeInclusive<f64> = 1e-4..=1e4;
 pub fn check(table: &OpTable, path: &Path) -> Result<Vec<String>, HwError> {
     let mut warnings = Vec::new();
     ratios(table, path, &mut warnings)?;
-    copies(table, path, &mut warnings)?;
+    let samples = |is_one: &dyn Fn(TableKind) -> bool| -> Vec<Sample> {
+        table.rows().iter().filter(|row| is_one(row.key.op().kind)).map(sample).collect()
+    };
+    let all = samples(&|_| true);
+    samples::copies(&all, path, &mut warnings)?;
     scopes(table, path, &mut warnings)?;
-    powers(table, path, &mut warnings)?;
+    samples::powers(&all, path, &mut warnings)?;
     for quantity in [Measured::Latency, Measured::Energy] {
-        unit_slips(table, path, quantity)?;
+        for kind in [TableKind::Conv, TableKind::MbConv, TableKind::AvgPool, TableKind::Linear] {
+            samples::unit_slips(&samples(&|other| other == kind), path, quantity)?;
+        }
         warnings.extend(spreads(table, quantity));
         warnings.extend(dear_pooling(table, quantity));
         warnings.extend(not_monotone(table, quantity));
     }
     Ok(warnings)
+}
+
+fn sample(row: &Row) -> Sample {
+    let op = row.key.op();
+    let value = |quantity| row.measurement(quantity).map(|measured| measured.value);
+    Sample {
+        place: row.place,
+        words: op.to_string(),
+        work: work(op),
+        latency: value(Measured::Latency),
+        energy: value(Measured::Energy),
+        energy_method: row.energy_method,
+    }
 }
 
 fn defect(path: &Path, row: &Row, problem: String) -> HwError {
@@ -68,44 +78,6 @@ fn ratios(table: &OpTable, path: &Path, warnings: &mut Vec<String>) -> Result<()
     Ok(())
 }
 
-/// Rows that have both quantities.
-fn both(table: &OpTable) -> impl Iterator<Item = (&Row, f64, f64)> {
-    table.rows().iter().filter_map(|row| Some((row, row.latency?.value, row.energy?.value)))
-}
-
-fn is_derived(row: &Row) -> bool {
-    row.energy_method == Some(Method::DerivedPower)
-}
-
-/// An energy in mJ that is its latency in ms. Round numbers may meet by chance, long ones and whole columns do not.
-fn copies(table: &OpTable, path: &Path, warnings: &mut Vec<String>) -> Result<(), HwError> {
-    let comparable: Vec<_> = both(table).filter(|(row, ..)| !is_derived(row)).collect();
-    let equal: Vec<_> = comparable.iter().filter(|(_, latency, energy)| same(*latency, *energy)).collect();
-    let Some((first, value, _)) = equal.first() else { return Ok(()) };
-    let long = equal.iter().find(|(_, latency, _)| digits(latency * 1e3) >= 4);
-    if let Some((row, value, _)) = long {
-        let problem = format!("its energy and its latency are the same number, {}: one is a copy", value * 1e3);
-        return Err(defect(path, row, problem));
-    }
-    if equal.len() == comparable.len() && equal.len() >= MIN_ROWS {
-        let problem = "energies and latencies are the same numbers throughout: one column is a copy".to_string();
-        return Err(defect(path, first, problem));
-    }
-    warnings.push(format!("{}: energy in mJ and latency in ms are both {}: is one a copy?", first.place, value * 1e3));
-    Ok(())
-}
-
-fn same(a: f64, b: f64) -> bool {
-    (a - b).abs() <= 1e-12 * a.abs()
-}
-
-/// Significant decimal digits of a number as it was written, before scaling left its last bits.
-fn digits(value: f64) -> usize {
-    let text = format!("{value:.11e}");
-    let mantissa = text.split('e').next().unwrap_or_default().replace('.', "");
-    mantissa.trim_end_matches('0').len()
-}
-
 /// Energies of different scope have no sum.
 fn scopes(table: &OpTable, path: &Path, warnings: &mut Vec<String>) -> Result<(), HwError> {
     let mut rows = table.rows().iter().filter(|row| row.energy.is_some());
@@ -123,73 +95,6 @@ fn scopes(table: &OpTable, path: &Path, warnings: &mut Vec<String>) -> Result<()
     }
     if methods {
         warnings.push("energies came about by different methods: their sums carry the weakest".to_string());
-    }
-    Ok(())
-}
-
-/// Energy over latency is a power: one that never changes was assumed, one that no device has is a wrong unit.
-fn powers(table: &OpTable, path: &Path, warnings: &mut Vec<String>) -> Result<(), HwError> {
-    let mut watts: Vec<f64> = both(table).map(|(_, latency, energy)| energy / latency).collect();
-    watts.sort_by(f64::total_cmp);
-    if watts.len() < MIN_ROWS {
-        return Ok(());
-    }
-    let (low, median, high) = (watts[0], watts[watts.len() / 2], watts[watts.len() - 1]);
-    if high - low <= 1e-6 * median {
-        let measured = [Method::Measured, Method::MeasuredRail, Method::MeasuredWall, Method::MeasuredBattery];
-        let claimed = both(table).find(|(row, ..)| row.energy_method.is_some_and(|method| measured.contains(&method)));
-        if let Some((row, ..)) = claimed {
-            let problem = format!(
-                "every energy is its latency × {median:.6} W, so it was not measured: write derived_power as its method"
-            );
-            return Err(defect(path, row, problem));
-        }
-        if both(table).any(|(row, ..)| !is_derived(row)) {
-            warnings.push(format!(
-                "every energy is its latency × {median:.6} W: it was derived, not measured; state derived_power"
-            ));
-        }
-    }
-    if !POWERS.contains(&median) {
-        warnings.push(format!("energy over latency is {median:.3e} W in the median row: is a column in another unit?"));
-    }
-    Ok(())
-}
-
-/// A value of another unit, or of another power of ten, stands out among operators of about the same work.
-fn unit_slips(table: &OpTable, path: &Path, quantity: Measured) -> Result<(), HwError> {
-    for kind in [TableKind::Conv, TableKind::MbConv, TableKind::AvgPool, TableKind::Linear] {
-        let mut rows: Vec<(f64, f64, &Row)> = table
-            .rows()
-            .iter()
-            .filter(|row| row.key.op().kind == kind)
-            .filter_map(|row| Some((work(row.key.op()), row.measurement(quantity)?.value, row)))
-            .collect();
-        if rows.len() < MIN_ROWS {
-            continue;
-        }
-        rows.sort_by(|a, b| a.0.total_cmp(&b.0));
-        for (at, (work, value, row)) in rows.iter().enumerate() {
-            let near = at.saturating_sub(NEIGHBOURS)..(at + NEIGHBOURS + 1).min(rows.len());
-            // A floor of launch times leaves small operators equal; otherwise cost follows work. Either may explain it.
-            let ratios = |scale: fn(f64, f64) -> f64| {
-                let others = near.clone().filter(|other| *other != at);
-                let mut ratios: Vec<f64> = others.map(|at| value / rows[at].1 * scale(rows[at].0, *work)).collect();
-                ratios.sort_by(f64::total_cmp);
-                ratios[ratios.len() / 2]
-            };
-            let factor = [ratios(|_, _| 1.0), ratios(|theirs, mine| theirs / mine)];
-            let far = |factor: f64| factor.max(1.0 / factor) >= UNIT_SLIP;
-            if factor.into_iter().all(far) && (factor[0] > 1.0) == (factor[1] > 1.0) {
-                let problem = format!(
-                    "its {quantity} of {} is {:.0} times {} than that of operators of about its size: a slip of unit",
-                    quantity.format(*value),
-                    factor[0].max(1.0 / factor[0]),
-                    if factor[0] > 1.0 { "larger" } else { "smaller" },
-                );
-                return Err(defect(path, row, problem));
-            }
-        }
     }
     Ok(())
 }

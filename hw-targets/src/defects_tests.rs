@@ -1,4 +1,5 @@
 use super::*;
+use crate::cost::Method;
 use crate::import::hw_nas_bench::{self, Device};
 use crate::import::testing::refused;
 use crate::table_file::from_cells;

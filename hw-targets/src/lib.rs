@@ -31,6 +31,7 @@ pub mod manifest;
 pub mod model;
 pub mod networks;
 mod rounding;
+pub mod samples;
 pub mod schema;
 pub mod table;
 mod table_file;

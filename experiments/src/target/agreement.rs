@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use hw_targets::networks::Networks;
+use hw_targets::networks::{MeasuredNetwork, Networks};
+use hw_targets::samples::{Sample, check_networks};
 use hw_targets::target::Target;
 use network::op::Workload;
 use network::units::{Measured, PerMeasured};
@@ -44,6 +45,13 @@ pub struct Affine {
     pub offset: f64,
 }
 
+impl Affine {
+    /// Beyond a factor of ten either way a line bridges units or devices, and corrects nothing.
+    const MAX_SCALE: f64 = 10.0;
+    /// Mean error that is left, at most, where a correction is kept.
+    const MAX_ERROR: f64 = 0.5;
+}
+
 /// One quantity of a target against measured networks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Validation {
@@ -56,30 +64,92 @@ pub struct Validation {
     /// The correction fitted to all networks, and the agreement when each network is corrected by a fit to all others;
     /// `None` if it was not asked for, or too few or too equal networks leave it open.
     pub corrected: Option<(Affine, Agreement)>,
+    /// Measured over computed in the middle network.
+    pub ratio: f64,
 }
 
-/// Compares `target` with every quantity that both it and `networks` know. The networks are of `space`; without it, of
-/// the space that each row names.
+impl Validation {
+    /// Why the correction is none to be kept, if it is none.
+    pub fn objection(&self) -> Option<String> {
+        let (line, judged) = self.corrected?;
+        let far = [line.scale, self.ratio].into_iter().find(|factor| factor.max(1.0 / factor) > Affine::MAX_SCALE);
+        if let Some(factor) = far {
+            let unit = self.quantity.json_key();
+            let words = "more than a correction is for: is it another device, or is";
+            return Some(format!(
+                "measured {} is {factor:.5} × computed, {words} {unit} in another unit?",
+                self.quantity
+            ));
+        }
+        let error = judged.mape;
+        (error > Affine::MAX_ERROR)
+            .then(|| format!("corrected {} is still {:.0} % off in the mean", self.quantity, 100.0 * error))
+    }
+}
+
+/// Measured networks looked over: what is wrong with them as a whole has been refused.
+#[derive(Clone, Debug)]
+pub struct CheckedNetworks<'a> {
+    file: &'a Networks,
+    distinct: Vec<DistinctNetwork>,
+    warnings: Vec<String>,
+}
+
+impl<'a> CheckedNetworks<'a> {
+    /// The networks of `file`. They are of `space`; without it, of the space that each row names.
+    ///
+    /// # Errors
+    /// A row without a space or of a network that is none of it, with its line; values that cannot be what they claim
+    /// to be.
+    pub fn new(file: &'a Networks, space: Option<&SearchSpace>) -> Result<Self> {
+        let workloads = workloads(file, space)?;
+        let samples: Vec<Sample> = workloads.iter().zip(file.rows()).map(sample).collect();
+        let warnings = check_networks(&samples, file.path())?;
+        Ok(Self { file, distinct: distinct(file, workloads), warnings })
+    }
+
+    /// The file they were read from.
+    pub fn file(&self) -> &Networks {
+        self.file
+    }
+
+    /// The different networks, in order of appearance.
+    pub fn distinct(&self) -> &[DistinctNetwork] {
+        &self.distinct
+    }
+
+    /// What is odd about them, one sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+fn sample((workload, row): (&Workload, &MeasuredNetwork)) -> Sample {
+    let value = |quantity| row.measurement(quantity).map(|measured| measured.value);
+    Sample {
+        place: row.place,
+        words: format!("a network of {} MACs", workload.macs().0),
+        work: workload.macs().0 as f64,
+        latency: value(Measured::Latency),
+        energy: value(Measured::Energy),
+        energy_method: None,
+    }
+}
+
+/// Compares `target` with every quantity that both it and `networks` know.
 ///
 /// # Errors
-/// A row without a space or of a network that is none of it, with its line; an operator that the target lacks; another
-/// batch size; nothing to compare.
-pub fn validate(
-    target: &Target,
-    networks: &Networks,
-    space: Option<&SearchSpace>,
-    correct: bool,
-) -> Result<Vec<Validation>> {
-    let batch = target.manifest().batch.unwrap_or(1);
-    if batch != networks.batch() {
-        let path = networks.path().to_path_buf();
-        return Err(Error::OtherBatch { path, measured: networks.batch(), target: batch });
+/// An operator that the target lacks; another batch size; nothing to compare.
+pub fn validate(target: &Target, networks: &CheckedNetworks, correct: bool) -> Result<Vec<Validation>> {
+    let (batch, file) = (target.manifest().batch.unwrap_or(1), networks.file());
+    if batch != file.batch() {
+        let path = file.path().to_path_buf();
+        return Err(Error::OtherBatch { path, measured: file.batch(), target: batch });
     }
-    let distinct = distinct(networks, space)?;
     let mut validations = Vec::new();
     for quantity in [Measured::Latency, Measured::Energy].into_iter().filter(|known| target.knows(known.quantity())) {
         let (mut computed, mut measured) = (Vec::new(), Vec::new());
-        for network in &distinct {
+        for network in networks.distinct() {
             let Some(value) = network.measured(quantity) else { continue };
             computed.push(value_in(target, quantity, &network.workload)?.value);
             measured.push(value);
@@ -93,10 +163,11 @@ pub fn validate(
             networks: measured.len(),
             as_is: Agreement::of(&computed, &measured),
             corrected,
+            ratio: middle_ratio(&computed, &measured),
         });
     }
     if validations.is_empty() {
-        return Err(Error::NothingMeasured { path: networks.path().to_path_buf() });
+        return Err(Error::NothingMeasured { path: file.path().to_path_buf() });
     }
     Ok(validations)
 }
@@ -120,13 +191,10 @@ impl DistinctNetwork {
 
 /// The different networks of a file, in order of appearance: one that was measured again counts once, with the mean, or
 /// leaving it out would leave it in.
-///
-/// # Errors
-/// A row without a space or of a network that is none of it, with its line.
-pub fn distinct(networks: &Networks, space: Option<&SearchSpace>) -> Result<Vec<DistinctNetwork>> {
+fn distinct(networks: &Networks, workloads: Vec<Workload>) -> Vec<DistinctNetwork> {
     let mut places: HashMap<Workload, usize> = HashMap::new();
     let mut distinct: Vec<DistinctNetwork> = Vec::new();
-    for (workload, row) in workloads(networks, space)?.into_iter().zip(networks.rows()) {
+    for (workload, row) in workloads.into_iter().zip(networks.rows()) {
         let place = *places.entry(workload).or_insert_with_key(|workload| {
             let workload = workload.clone();
             distinct.push(DistinctNetwork { workload, measured: PerMeasured::default() });
@@ -136,7 +204,7 @@ pub fn distinct(networks: &Networks, space: Option<&SearchSpace>) -> Result<Vec<
             distinct[place].measured[quantity].extend(row.measurement(quantity).map(|measured| measured.value));
         }
     }
-    Ok(distinct)
+    distinct
 }
 
 /// The networks of a file as operators, in its order. They are of `space`; without it, of the space that each row names.
@@ -163,6 +231,13 @@ fn workloads(networks: &Networks, space: Option<&SearchSpace>) -> Result<Vec<Wor
         workloads.push(space.parse_workload(&file).map_err(at)?);
     }
     Ok(workloads)
+}
+
+/// Measured over computed, the middle one.
+fn middle_ratio(computed: &[f64], measured: &[f64]) -> f64 {
+    let mut ratios: Vec<f64> = computed.iter().zip(measured).map(|(c, m)| m / c).collect();
+    ratios.sort_by(f64::total_cmp);
+    ratios[ratios.len() / 2]
 }
 
 impl Agreement {
@@ -260,5 +335,18 @@ mod tests {
         assert!(honest.mape > 0.09, "{honest:?}");
         assert_eq!(correction(&[1.0; 8], &noisy[..8]), None, "equal networks leave the line open");
         assert_eq!(correction(&computed[..3], &measured[..3]), None);
+    }
+
+    #[test]
+    fn a_correction_that_bridges_units_or_leaves_half_open_is_none_to_keep() {
+        let validation = |scale: f64, ratio: f64, mape: f64| {
+            let agreement = Agreement { mape, ..Agreement::of(&[1.0, 2.0], &[1.0, 2.0]) };
+            let corrected = Some((Affine { scale, offset: 0.0 }, agreement));
+            Validation { quantity: Measured::Latency, networks: 30, as_is: agreement, corrected, ratio }.objection()
+        };
+        assert_eq!(validation(0.2, 0.2, 0.05), None);
+        assert!(validation(1.1e-3, 1.1e-3, 0.01).unwrap().contains("another unit"));
+        assert!(validation(1.0, 1e3, 0.01).unwrap().contains("another unit"), "an offset hides the factor");
+        assert!(validation(1.0, 1.0, 10.38).unwrap().contains("1038 %"));
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hw_targets::error::HwError;
 use hw_targets::library::TargetLibrary;
 use hw_targets::manifest::{FittedEntry, Manifest, NetworkFitEntry, QuantityEntry};
 use hw_targets::model::fitted::is_plain_block;
@@ -21,7 +20,7 @@ use rand_chacha::ChaCha8Rng;
 use search::space::SearchSpace;
 
 use crate::error::{Error, Result, Within};
-use crate::target::agreement;
+use crate::target::agreement::CheckedNetworks;
 use crate::target::work_list::operators;
 
 /// Random networks that sums are compared on.
@@ -88,7 +87,8 @@ pub struct Coverage {
 /// Fits every quantity that the target's table has.
 ///
 /// # Errors
-/// [`Error::NoTable`]; [`HwError::NoFit`] for a table without blocks or with too few, with what is missing;
+/// [`Error::NoTable`]; [`hw_targets::error::HwError::NoFit`] for a table without blocks or with too few, with what is
+/// missing;
 /// [`Error::NothingToTransfer`].
 pub fn fit_operators(target: &Target, wishes: FitWishes<'_>) -> Result<Vec<OperatorFit>> {
     let name = || target.name().to_owned();
@@ -191,16 +191,15 @@ pub struct WholeFit {
     pub entry: NetworkFitEntry,
 }
 
-/// Fits every quantity that the networks have. They are of `space`; without it, of the space that each row names.
+/// Mean error of a network, at most, where a fit is kept: beyond it the answers say nothing.
+const MAX_ERROR: f64 = 0.5;
+
+/// Fits every quantity that the networks have.
 ///
 /// # Errors
-/// As [`agreement::distinct`]; [`HwError::TooFewNetworks`]; [`HwError::NoFit`] for operators without a model.
-pub fn fit_networks(
-    networks: &Networks,
-    space: Option<&SearchSpace>,
-    extrapolation: Option<f64>,
-) -> Result<Vec<WholeFit>> {
-    let distinct = agreement::distinct(networks, space)?;
+/// [`hw_targets::error::HwError::TooFewNetworks`]; [`hw_targets::error::HwError::NoFit`] for operators without a model.
+pub fn fit_networks(networks: &CheckedNetworks, extrapolation: Option<f64>) -> Result<Vec<WholeFit>> {
+    let distinct = networks.distinct();
     let mut fits = Vec::new();
     for quantity in QUANTITIES {
         let measured: Vec<(Workload, f64)> = distinct
@@ -211,7 +210,7 @@ pub fn fit_networks(
             continue;
         }
         let model = NetworkFit::fit(&measured, COMMON_REL)
-            .within(|| format!("the {quantity} of {}", networks.path().display()))?;
+            .within(|| format!("the {quantity} of {}", networks.file().path().display()))?;
         let entry = NetworkFitEntry { extrapolation, ..NetworkFitEntry::of(&model) };
         fits.push(WholeFit { quantity, constant: model.constant, entry });
     }
@@ -221,8 +220,12 @@ pub fn fit_networks(
 /// Makes the user's own target `name` of models fitted to whole networks; its batch is theirs.
 ///
 /// # Errors
-/// As [`keep_operators`].
-pub fn keep_networks(networks: &Networks, name: &str, fits: &[WholeFit]) -> Result<Target, HwError> {
+/// As [`keep_operators`]; [`Error::NotKept`] for a fit that is off by more than half in the mean.
+pub fn keep_networks(networks: &Networks, name: &str, fits: &[WholeFit]) -> Result<Target> {
+    if let Some(fit) = fits.iter().find(|fit| fit.entry.loo_mape.is_nan() || fit.entry.loo_mape > MAX_ERROR) {
+        let off = format!("the fitted {} is {:.0} % off in the mean", fit.quantity, 100.0 * fit.entry.loo_mape);
+        return Err(Error::NotKept { problem: off });
+    }
     let of = |quantity: Measured| fits.iter().find(move |fit| fit.quantity == quantity);
     let constant = |quantity| of(quantity).map(|fit| fit.constant * quantity.json_scale());
     let entry = |quantity: Measured| {
@@ -250,5 +253,5 @@ pub fn keep_networks(networks: &Networks, name: &str, fits: &[WholeFit]) -> Resu
         energy: entry(Measured::Energy),
         ..Manifest::default()
     };
-    TargetLibrary::of_user().keep_described(name, manifest, None)
+    Ok(TargetLibrary::of_user().keep_described(name, manifest, None)?)
 }

@@ -108,11 +108,15 @@ enum NameOrMapping {
 impl Correction {
     /// Fewest networks, and the largest error they may be off by, that validate a target end to end.
     const VALIDATION: (usize, f64) = (20, 0.1);
+    /// How far a correction may scale what it validates, either way.
+    const MAX_SCALE: f64 = 3.0;
 
     /// Whether the networks behind it say that the corrected answers can be trusted: 20 of them, off by at most 10 % in
-    /// the mean when each is corrected by a fit to all others. The limits are a judgement.
+    /// the mean when each is corrected by a fit to all others, and the answers within a factor of three before that.
+    /// The limits are a judgement.
     pub(crate) fn is_validation(&self) -> bool {
-        self.networks >= Self::VALIDATION.0 && self.mape <= Self::VALIDATION.1
+        let is_near = self.scale.max(1.0 / self.scale) <= Self::MAX_SCALE;
+        self.networks >= Self::VALIDATION.0 && self.mape <= Self::VALIDATION.1 && is_near
     }
 
     /// Standard deviation of one network, as a fraction: that of a normal distribution with this mean absolute error.
@@ -222,4 +226,17 @@ pub(crate) fn word<T>(
         field: field.to_string(),
         problem: format!("{text:?} is none of: {}", known.trim_end()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_vouch_only_for_answers_that_were_near_before() {
+        let correction = |scale| Correction { scale, offset: 0.0, networks: 30, mape: 0.02 };
+        assert!(correction(0.9).is_validation() && correction(2.9).is_validation());
+        assert!(!correction(1.1e-3).is_validation() && !correction(3.1).is_validation());
+        assert!(!Correction { networks: 4, ..correction(1.0) }.is_validation());
+    }
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use experiments::error::Error;
 use experiments::target as targets;
-use experiments::target::agreement::{self, Affine, Agreement, Validation};
+use experiments::target::agreement::{self, Affine, Agreement, CheckedNetworks, Validation};
 use hw_targets::diff::Difference;
 use hw_targets::manifest::Correction;
 use hw_targets::networks::Networks;
@@ -23,7 +23,9 @@ pub(crate) fn validate(
     output: &mut Output,
 ) -> Result<()> {
     networks.notes().iter().for_each(|note| output.say(format!("note: {note}")));
-    let validations = agreement::validate(target, networks, space, correct)?;
+    let networks = CheckedNetworks::new(networks, space)?;
+    networks.warnings().iter().for_each(|warning| output.say(format!("warning: {warning}")));
+    let validations = agreement::validate(target, &networks, correct)?;
     // Kept before anything is printed, so that a refused name leaves no half result.
     let kept = keep.map(|name| keep_corrected(target, name, &validations)).transpose()?;
     for validation in &validations {
@@ -33,6 +35,15 @@ pub(crate) fn validate(
             output.rows(&validation_rows(validation))?;
         }
     }
+    for objection in validations.iter().filter_map(Validation::objection) {
+        output.say(format!("warning: {objection}"));
+    }
+    for validation in validations.iter().filter(|validation| correct && validation.corrected.is_none()) {
+        output.say(format!(
+            "note: no correction of {}: it takes four networks whose computed costs differ, and costs that grow with them",
+            validation.quantity
+        ));
+    }
     if let Some(kept) = kept {
         output.say(format!("target {} is kept with the correction", kept.name()));
     }
@@ -40,6 +51,9 @@ pub(crate) fn validate(
 }
 
 fn keep_corrected(target: &Target, name: &str, validations: &[Validation]) -> Result<Target, Error> {
+    if let Some(problem) = validations.iter().find_map(Validation::objection) {
+        return Err(Error::NotKept { problem });
+    }
     let corrections: Vec<(Measured, Correction)> = validations.iter().filter_map(stored).collect();
     if corrections.is_empty() {
         return Err(Error::NoCorrection);

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use experiments::folders::spaces;
 use experiments::target as targets;
+use experiments::target::agreement::CheckedNetworks;
 use experiments::target::fit::{self as target_fit, Coverage, FitWishes, OperatorFit, WholeFit};
 use hw_targets::manifest::RangeEntry;
 use hw_targets::model::NetworkFit;
@@ -147,7 +148,9 @@ fn operators_json(target: &Target, fit: &OperatorFit, space: Option<&SearchSpace
 
 fn whole(args: &TargetFitArgs, networks: &Networks, space: Option<&SearchSpace>, output: &mut Output) -> Result<()> {
     networks.notes().iter().for_each(|note| output.say(format!("note: {note}")));
-    let fits = target_fit::fit_networks(networks, space, args.extrapolation)?;
+    let checked = CheckedNetworks::new(networks, space)?;
+    checked.warnings().iter().for_each(|warning| output.say(format!("warning: {warning}")));
+    let fits = target_fit::fit_networks(&checked, args.extrapolation)?;
     let kept = args.keep.as_deref().map(|name| target_fit::keep_networks(networks, name, &fits)).transpose()?;
     for fit in &fits {
         if output.is_json() {
