@@ -8,6 +8,7 @@ mod layer_yaml;
 pub mod netadapt;
 pub mod ofa_yaml;
 pub(crate) mod ort_profile;
+mod ort_trace;
 pub mod proxyless_yaml;
 mod repeats;
 pub mod single_path_nas;

@@ -1,47 +1,29 @@
 //! Profiles of ONNX Runtime (`SessionOptions.enable_profiling`): a JSON list of trace events.
 //!
-//! Each run of a node is an event of category `Node` named `…_kernel_time` with its duration in whole microseconds
-//! and, in `args`, the operator's name, the execution provider and the shapes of inputs and outputs. A file is read as
+//! Each run of a node is an event with its duration (`ort_trace`) and, in `args`, the operator's name, the execution
+//! provider and the shapes of inputs and outputs. A file is read as
 //! the operators of one network: convolutions, linear layers and global average pooling. A folder with a work list
 //! (`work_list`) holds one profile per operator instead, whose latency is the sum over its nodes; blocks come in that
 //! way. The first of several runs warms up and is left out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
-
-use crate::cost::Statistic;
 use crate::error::HwError;
 use crate::import::Imported;
+use crate::import::ort_trace::{Node, Profile, measurement};
 use crate::import::repeats::merged;
 use crate::import::work_list::answered;
 use crate::manifest::{Manifest, TABLE_SCHEMA};
-use crate::table::{Measurement, OpKey, OpTable, Row};
+use crate::table::{OpKey, OpTable, Row};
 use crate::table_op::{TableKind, TableOp};
 use network::op::Activation;
 use storage::file::{FileError, Place, read_text};
 
 const FORMAT: &str = "ort-profile";
 
-/// Versions add fields, so unknown ones are ignored.
-#[derive(Deserialize)]
-struct Event {
-    cat: String,
-    name: String,
-    dur: Option<f64>,
-    #[serde(default)]
-    args: Args,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Args {
-    op_name: String,
-    provider: String,
-    input_type_shape: Vec<BTreeMap<String, Vec<u32>>>,
-    output_type_shape: Vec<BTreeMap<String, Vec<u32>>>,
-}
+/// What stands in the name or the operator of a node that the runtime laid out anew.
+const LAYOUTS: [&str; 4] = ["_nchwc", "ReorderInput", "ReorderOutput", "Nhwc"];
 
 /// Reads one profile as the operators of a network, or a folder of profiles with its work list.
 ///
@@ -71,6 +53,14 @@ pub(crate) fn read(path: &Path) -> Result<Imported, HwError> {
 /// One profile's text as the operators of a network.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Imported, HwError> {
     let profile = Profile::parse(path, text)?;
+    if let Some(node) = profile.nodes.iter().find(|node| is_laid_out_anew(node)) {
+        let problem = format!(
+            "node {} ({}) has a layout of the processor's, whose widths are not the network's: profile at \
+             ORT_ENABLE_EXTENDED or below",
+            node.name, node.op_name
+        );
+        return Err(malformed(path, problem));
+    }
     let (mut rows, mut notes) = (Vec::new(), Vec::new());
     let (mut batches, mut left_out): (Vec<u32>, BTreeMap<String, (usize, f64)>) = Default::default();
     let mut fused = 0;
@@ -107,6 +97,9 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Imported, HwError> {
     notes.extend(left_out.into_iter().map(|(what, (nodes, seconds))| {
         format!("{nodes} nodes of {what} were left out: {:.1} % of the time", 100.0 * seconds / total)
     }));
+    if let Some(share) = profile.share() {
+        notes.push(format!("its nodes are {:.0} % of the time of a run: the rest is between them", 100.0 * share));
+    }
     if fused > 0 {
         notes.push(format!(
             "{fused} convolutions have a fused activation that the profile does not name: taken for relu"
@@ -132,94 +125,12 @@ fn manifest(providers: &[String], batch: Option<u32>, what: &str) -> Manifest {
     }
 }
 
-fn malformed(path: &Path, problem: String) -> HwError {
+pub(super) fn malformed(path: &Path, problem: String) -> HwError {
     FileError::malformed(path, FORMAT, problem).into()
 }
 
-/// One node with the seconds of each run.
-struct Node {
-    name: String,
-    op_name: String,
-    provider: String,
-    inputs: Vec<Vec<u32>>,
-    outputs: Vec<Vec<u32>>,
-    durations: Vec<f64>,
-}
-
-/// All nodes in order of execution.
-struct Profile {
-    nodes: Vec<Node>,
-    /// Runs to leave out.
-    warm_up: usize,
-}
-
-impl Profile {
-    fn parse(path: &Path, text: &str) -> Result<Self, HwError> {
-        let events: Vec<Event> = serde_json::from_str(text).map_err(|error| malformed(path, error.to_string()))?;
-        let mut nodes: Vec<Node> = Vec::new();
-        let mut index: HashMap<String, usize> = HashMap::new();
-        for event in events {
-            let Some(name) = event.name.strip_suffix("_kernel_time").filter(|_| event.cat == "Node") else { continue };
-            let seconds = event.dur.filter(|dur| dur.is_finite() && *dur >= 0.0).map(|dur| dur / 1e6);
-            let seconds = seconds.ok_or_else(|| malformed(path, format!("node {name}: dur is missing or negative")))?;
-            // A tensor is one type with its shape; an optional input that is absent is an empty object.
-            let shapes = |tensors: Vec<BTreeMap<String, Vec<u32>>>| -> Vec<Vec<u32>> {
-                tensors.into_iter().map(|tensor| tensor.into_values().next().unwrap_or_default()).collect()
-            };
-            let at = *index.entry(name.to_string()).or_insert(nodes.len());
-            if at == nodes.len() {
-                nodes.push(Node {
-                    name: name.to_string(),
-                    op_name: event.args.op_name,
-                    provider: event.args.provider,
-                    inputs: shapes(event.args.input_type_shape),
-                    outputs: shapes(event.args.output_type_shape),
-                    durations: vec![seconds],
-                });
-            } else {
-                let node = &mut nodes[at];
-                if shapes(event.args.input_type_shape) != node.inputs {
-                    return Err(malformed(path, format!("node {name} ran with different shapes")));
-                }
-                node.durations.push(seconds);
-            }
-        }
-        let runs = nodes.first().map_or(0, |node| node.durations.len());
-        if runs == 0 {
-            return Err(malformed(path, "there is no event of category Node named …_kernel_time".to_string()));
-        }
-        if let Some(odd) = nodes.iter().find(|node| node.durations.len() != runs) {
-            let problem = format!("node {} ran {} times, and the first node {runs}", odd.name, odd.durations.len());
-            return Err(malformed(path, problem));
-        }
-        Ok(Self { nodes, warm_up: usize::from(runs > 1) })
-    }
-
-    fn providers(&self) -> Vec<String> {
-        self.nodes.iter().map(|node| node.provider.clone()).filter(|provider| !provider.is_empty()).collect()
-    }
-
-    /// The sum over the nodes of one run.
-    fn total(&self, path: &Path) -> Result<Measurement, HwError> {
-        let runs = self.nodes[0].durations.len();
-        let sum = |run: usize| -> f64 { self.nodes.iter().map(|node| node.durations[run]).sum() };
-        let sums: Vec<f64> = (self.warm_up..runs).map(sum).collect();
-        measurement(&sums).ok_or_else(|| malformed(path, "all its durations are 0".to_string()))
-    }
-}
-
-/// Mean and sample deviation; `None` if every run is 0, which is no measurement.
-fn measurement(seconds: &[f64]) -> Option<Measurement> {
-    let n = seconds.len() as f64;
-    let value = seconds.iter().sum::<f64>() / n;
-    let squares: f64 = seconds.iter().map(|second| (second - value).powi(2)).sum();
-    (value > 0.0).then(|| Measurement {
-        value,
-        std: (seconds.len() > 1).then(|| (squares / (n - 1.0)).sqrt()),
-        count: Some(seconds.len() as u64),
-        rel_unc: None,
-        statistic: Some(Statistic::Mean),
-    })
+fn is_laid_out_anew(node: &Node) -> bool {
+    LAYOUTS.iter().any(|mark| node.name.ends_with(mark) || node.op_name.starts_with(mark))
 }
 
 /// The operator of a node and its batch size, or why it is none.
@@ -265,9 +176,16 @@ mod tests {
     use crate::import::testing::{read_back, refused};
 
     fn event(name: &str, op: &str, dur: u32, shapes: [&str; 3]) -> String {
+        // Each ends where the next begins.
+        let start = match name {
+            "stem" => 0,
+            "dw" => 1000,
+            "act" => 2000,
+            _ => 3000,
+        };
         let [input, weights, output] = shapes;
         format!(
-            r#"{{"cat" : "Node","pid" :1,"tid" :1,"dur" :{dur},"ts" :5,"ph" : "X","name" :"{name}_kernel_time","args" :
+            r#"{{"cat" : "Node","pid" :1,"tid" :1,"dur" :{dur},"ts" :{start},"ph" : "X","name" :"{name}_kernel_time","args" :
             {{"provider" : "CPUExecutionProvider","op_name" : "{op}","output_size" : "64",
             "input_type_shape" : [{{"float":{input}}},{{"float":{weights}}}],
             "output_type_shape" : [{{"float":{output}}}]}}}}"#
@@ -276,18 +194,19 @@ mod tests {
 
     /// Made up in the format of the runtime: two nodes and three runs.
     pub(crate) fn profile() -> String {
+        let session =
+            r#"{"cat" : "Session","pid" :1,"tid" :1,"dur" :3000,"ts" :1,"ph" : "X","name" :"model_run","args" : {}}"#;
         let run = |durations: [u32; 3]| {
             [
                 event("stem", "Conv", durations[0], ["[1,3,32,32]", "[8,3,3,3]", "[1,8,16,16]"]),
                 event("dw", "FusedConv", durations[1], ["[1,8,16,16]", "[8,1,5,5]", "[1,8,8,8]"]),
                 event("act", "HardSwish", 10, ["[1,8,8,8]", "[1]", "[1,8,8,8]"]),
                 event("fc", "Gemm", durations[2], ["[1,8]", "[10,8]", "[1,10]"]),
+                session.to_string(),
             ]
             .join(",")
         };
-        let session =
-            r#"{"cat" : "Session","pid" :1,"tid" :1,"dur" :9,"ts" :1,"ph" : "X","name" :"model_run","args" : {}}"#;
-        format!("[{session},{},{},{}]", run([900, 900, 900]), run([100, 50, 20]), run([110, 60, 20]))
+        format!("[{},{},{}]", run([900, 900, 900]), run([100, 50, 20]), run([110, 60, 20]))
     }
 
     fn parsed(text: &str) -> Result<Imported, HwError> {
@@ -318,6 +237,9 @@ mod tests {
         check("\"dur\" :100", "\"dur\" :-100", &["stem", "dur"]);
         check("\"dur\" :100", "\"time\" :100", &["stem", "dur"]);
         check("\"name\" :\"dw", "\"name\" :\"wd", &["ran"]);
+        for (from, to) in [("stem_kernel", "stem_nchwc_kernel"), ("HardSwish", "ReorderOutput")] {
+            refused(parsed(&profile().replace(from, to)).map(|_| ()), &["ORT_ENABLE_EXTENDED"]);
+        }
         check("[1,3,32,32]", "[1,3,64,64]", &["different shapes"]);
         check("[1,3,32,32]", "[1,3,-32,32]", &["ort-profile"]);
         refused(parsed("[]").map(|_| ()), &["kernel_time"]);
