@@ -88,27 +88,40 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Profile, HwError> {
         (None, [only]) => Some(*only),
         (None, _) => None,
     };
+    let headings = lines.iter().filter(|line| *line == RUNS).count();
+    if headings > 1 {
+        return Err(malformed(path, format!("the log holds {headings} benchmarks, one behind the other: keep one")));
+    }
     let order = order.ok_or_else(|| {
         malformed(path, format!("there is no {RUN_ORDER:?} of the runs: was it made with enable_op_profiling=true?"))
     })?;
     let raw: Vec<&str> = text.lines().collect();
     let header = Header::parse(raw.get(order + 1).copied().unwrap_or_default())
         .ok_or_else(|| bad(order + 1, "is not the header of a run order"))?;
-    let (mut sum, mut nodes, mut at) = (0.0, 0_u32, order + 2);
+    let (mut nodes, mut at) = (Vec::new(), order + 2);
     while at < lines.len() && !lines[at].is_empty() && !lines[at].starts_with("====") {
-        sum += header.milliseconds(raw[at]).map_err(|problem| bad(at, &problem))?;
-        (nodes, at) = (nodes + 1, at + 1);
+        nodes.push(header.node(raw[at]).map_err(|problem| bad(at, &problem))?);
+        at += 1;
     }
     let timings = (at..lines.len()).find(|&at| lines[at].starts_with(TIMINGS));
     let timings = timings.ok_or_else(|| malformed(path, format!("there is no line {TIMINGS:?} after its nodes")))?;
     let total = total(&lines[timings][TIMINGS.len()..]).map_err(|problem| bad(timings, &problem))?;
-    let rounding = 0.5e-6 * f64::from(nodes);
-    if nodes == 0 || (sum / 1e3 - total.value).abs() > SUM_TOLERANCE * total.value + rounding {
+    let (sum, calls) = sum(&nodes);
+    let rounding = 0.5e-6 * calls;
+    if nodes.is_empty() || (sum / 1e3 - total.value).abs() > SUM_TOLERANCE * total.value + rounding {
         let problem =
-            format!("its {nodes} nodes add up to {sum:.3} ms, and its timings to {:.3} ms", total.value * 1e3);
+            format!("its {} nodes add up to {sum:.3} ms, and its timings to {:.3} ms", nodes.len(), total.value * 1e3);
         return Err(malformed(path, problem));
     }
     Ok(Profile { total, threads: lines.iter().find_map(|line| threads(line)) })
+}
+
+/// Milliseconds of one inference, and the calls of nodes in it: a node's mean is that of one call. A node of the
+/// initialisation is called in no inference; versions before TensorFlow 2 call none in any.
+fn sum(nodes: &[(f64, f64)]) -> (f64, f64) {
+    let counted = nodes.iter().any(|(_, calls)| *calls > 0.0);
+    let of = |(average, calls): &(f64, f64)| if counted { (average * calls, *calls) } else { (*average, 1.0) };
+    nodes.iter().map(of).fold((0.0, 0.0), |sum, node| (sum.0 + node.0, sum.1 + node.1))
 }
 
 fn is_title(line: &str, title: &str) -> bool {
@@ -120,6 +133,7 @@ struct Header {
     csv: bool,
     columns: usize,
     average: usize,
+    calls: Option<usize>,
 }
 
 impl Header {
@@ -131,12 +145,13 @@ impl Header {
             line.split('\t').map(str::trim).filter(|name| !name.is_empty()).collect()
         };
         let average = names.iter().position(|name| ["avg_ms", "[avg ms]", "avg ms"].contains(name))?;
+        let calls = names.iter().position(|name| ["times called", "[times called]"].contains(name));
         let first = names.first()?.trim_matches(['[', ']']);
-        (first == "node type").then_some(Self { csv, columns: names.len(), average })
+        (first == "node type").then_some(Self { csv, columns: names.len(), average, calls })
     }
 
-    /// The mean time of one node.
-    fn milliseconds(&self, line: &str) -> Result<f64, String> {
+    /// The milliseconds of one call of a node, and its calls in one inference.
+    fn node(&self, line: &str) -> Result<(f64, f64), String> {
         let mut cells: Vec<&str> = if self.csv {
             // The first column may hold commas, and the others do not.
             line.rsplitn(self.columns, ',').collect()
@@ -149,9 +164,13 @@ impl Header {
         if cells.len() != self.columns && cells.len() + 1 != self.columns {
             return Err(format!("has {} cells where the header has {}", cells.len(), self.columns));
         }
-        let cell = cells.get(self.average).map_or("", |cell| cell.trim());
-        let value = cell.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
-        value.ok_or_else(|| format!("its mean time {cell:?} is not a number of milliseconds"))
+        let number = |at: usize, what: &str| {
+            let cell = cells.get(at).map_or("", |cell| cell.trim());
+            let value = cell.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
+            value.ok_or_else(|| format!("its {what} {cell:?} is not a number at or above zero"))
+        };
+        let calls = self.calls.map_or(Ok(0.0), |at| number(at, "times called"))?;
+        Ok((number(self.average, "mean time in ms")?, calls))
     }
 }
 
@@ -239,6 +258,20 @@ mod tests {
             \tCONV_2D\t0.0\t4.3\t4.2\t100%\t100%\t0.0\t1\t[conv]\n\n\
             Timings (microseconds): count=1 curr=4200\n";
         assert!((parsed(old).unwrap().total.value - 4.2e-3).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_mean_is_that_of_one_call() {
+        let called = |times: &str| {
+            LOG.replace("0.250\t 50.0%\t 50.0%\t 0.0\t 1\t", &format!("0.125\t 50.0%\t 50.0%\t 0.0\t {times}\t"))
+        };
+        assert!((parsed(&called("2")).unwrap().total.value - 500.5e-6).abs() < 1e-12);
+        refused(parsed(&called("1")).map(|_| ()), &["add up to 0.375 ms"]);
+        let start = "\tADD\t 0.2\t 0.250";
+        let initial = LOG.replace(start, &format!("\tAllocateTensors\t 9\t 9\t 0.1%\t 50.1%\t 0.0\t 0\tA/0\n{start}"));
+        assert!(parsed(&initial).is_ok(), "called in no inference");
+        assert!(parsed(&LOG.replace("0.0\t 1\t", "0.0\t 0\t")).is_ok(), "no version before 2 counts calls");
+        refused(parsed(&format!("{LOG}{LOG}")).map(|_| ()), &["2 benchmarks"]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) fn answered(
         return Err(FileError::malformed(folder, format, problem).into());
     }
     let mut unused = profiles(folder, endings)?;
-    let (mut rows, mut unanswered) = (Vec::new(), 0);
+    let (mut rows, mut unanswered, mut answered) = (Vec::new(), 0, BTreeSet::new());
     for (key, source_key, place) in read_operators(&list)? {
         let named = |ending: &&str| source_key.as_ref().map(|name| folder.join(format!("{name}.{ending}")));
         let Some(profile) = endings.iter().filter_map(named).find(|file| unused.contains(file)) else {
@@ -38,6 +38,7 @@ pub(super) fn answered(
             continue;
         };
         unused.remove(&profile);
+        answered.insert(profile.with_extension(""));
         rows.push(Row {
             key,
             latency: Some(timing(&profile, &read_text(&profile, format)?)?),
@@ -51,7 +52,14 @@ pub(super) fn answered(
     if unanswered > 0 {
         notes.push(format!("{unanswered} operators of {WORK_LIST} have no profile beside it and were left out"));
     }
-    notes.extend(unused.iter().map(|file| format!("{}: no operator of {WORK_LIST} has this name", file.display())));
+    notes.extend(unused.iter().map(|file| {
+        let why = if answered.contains(&file.with_extension("")) {
+            "another file answered for its operator".to_string()
+        } else {
+            format!("no operator of {WORK_LIST} has this name")
+        };
+        format!("{}: {why}", file.display())
+    }));
     OpTable::from_rows(folder, rows)
 }
 
