@@ -77,11 +77,11 @@ const TFLITE: &str = "INFO: #threads used for CPU inference: [4]\n\
     \t[node type]\t[first]\t[avg ms]\t[%]\t[cdf%]\t[mem KB]\t[times called]\t[Name]\n\
     \tCONV_2D\t0.3\t0.250\t50.0%\t50.0%\t0.0\t1\t[a]:0\n\tADD\t0.2\t0.250\t50.0%\t100.0%\t0.0\t1\t[b]:1\n\n\
     Timings (microseconds): count=50 first=600 curr=490 min=480 max=600 avg=500.5 std=12\n";
-const ORT: &str = r#"[{"cat":"Session","dur":9,"name":"model_run","args":{}},
-    {"cat":"Node","dur":90,"name":"a_kernel_time","args":{"op_name":"Conv","provider":"CPU",
+const ORT: &str = r#"[{"cat":"Node","ts":1,"dur":90,"name":"a_kernel_time","args":{"op_name":"Conv","provider":"CPU",
     "input_type_shape":[{"float":[1,3,32,32]},{"float":[8,3,3,3]}],"output_type_shape":[{"float":[1,8,16,16]}]}},
-    {"cat":"Node","dur":5,"name":"b_kernel_time","args":{"op_name":"Gemm","input_type_shape":[{"float":[1,8]},
-    {"float":[10,8]}],"output_type_shape":[{"float":[1,10]}]}}]"#;
+    {"cat":"Node","ts":91,"dur":5,"name":"b_kernel_time","args":{"op_name":"Gemm","input_type_shape":[{"float":[1,8]},
+    {"float":[10,8]}],"output_type_shape":[{"float":[1,10]}]}},
+    {"cat":"Session","ts":0,"dur":99,"name":"model_run","args":{}}]"#;
 const MANIFEST: &str = "schema: ofa.table/1\ndevice: x\nbatch: 1\nenergy: {power_W: 2, scope: wall_ac}\n\
     latency:\n  correction: {scale: 1, offset: -2, networks: 4, mape: 0.1}\n";
 

@@ -64,7 +64,8 @@ fn what_is_wrong_is_named_with_its_line() {
     refused("op_type,op_type\nconv,conv\n", "same name");
     refused(&format!("{HEADER}\n"), "no operator");
     refused("", "missing");
-    refused("\u{0}\u{1}garbage", "missing");
+    refused("\u{1}garbage", "missing");
+    refused("\u{0}\u{1}garbage", "bytes of 0");
 }
 
 #[test]

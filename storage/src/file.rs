@@ -2,16 +2,13 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use thiserror::Error;
 
 use crate::failure::{Failure, FailureKind, Located};
-
-/// Largest text that is read: far beyond any table, and small enough that a file that unpacks without end is refused.
-const MAX_TEXT: u64 = 1 << 29;
+use crate::text;
 
 /// Where in a table something is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,25 +159,13 @@ pub fn open(path: &Path) -> Result<File, FileError> {
     })
 }
 
-/// Reads a text file that the user named; one that ends in `.gz` is unpacked.
+/// Reads a text file that the user named: UTF-8 or marked UTF-16, packed by gzip or not, without its byte order mark.
 ///
 /// # Errors
-/// Those of [`open`]; [`FileError::Malformed`] in the name of `format` for what is no text, cut short or far too long.
+/// Those of [`open`]; [`FileError::Malformed`] in the name of `format` for what is no text, cut short, far too long, or
+/// YAML or JSON that is nested too deeply.
 pub fn read_text(path: &Path, format: &'static str) -> Result<String, FileError> {
-    let malformed = |problem: &str| FileError::malformed(path, format, problem);
-    let file = open(path)?;
-    let is_packed = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gz"));
-    let mut reader: Box<dyn Read> = if is_packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
-    let mut text = String::new();
-    reader.by_ref().take(MAX_TEXT + 1).read_to_string(&mut text).map_err(|source| match source.kind() {
-        io::ErrorKind::InvalidData => malformed("not UTF-8 text"),
-        io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof if is_packed => malformed("not a whole gzip file"),
-        _ => FileError::io(path, source),
-    })?;
-    if text.len() as u64 > MAX_TEXT {
-        return Err(malformed("too large for a table"));
-    }
-    Ok(text)
+    text::read(path, format, open(path)?)
 }
 
 #[cfg(test)]
@@ -202,7 +187,9 @@ mod tests {
             std::fs::write(&path, bytes).unwrap();
             read_text(&path, "CSV").unwrap_err()
         };
-        assert!(refused("a.csv", &[0xFF]).to_string().ends_with("a.csv: not a readable CSV file: not UTF-8 text"));
+        assert!(
+            refused("a.csv", &[0xFF]).to_string().ends_with("a.csv: not a readable CSV file: line 1 is not UTF-8 text")
+        );
         assert!(refused("a.csv.gz", &[0x1F, 0x8B]).to_string().contains("not a whole gzip file"));
         let missing = read_text(&folder.path().join("none"), "CSV").unwrap_err();
         assert!(matches!(missing, FileError::NotFound { .. }) && missing.kind() == FailureKind::Usage);

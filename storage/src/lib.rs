@@ -25,3 +25,4 @@ pub mod guard;
 pub mod names;
 pub mod parquet_file;
 pub mod table;
+mod text;

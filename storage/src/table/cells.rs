@@ -32,7 +32,9 @@ impl Cells {
         let columns: HashMap<&str, usize> =
             self.columns.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
         if columns.len() != self.columns.len() {
-            return Err(FileError::malformed(path, "table", "two columns have the same name"));
+            let twice = self.columns.iter().enumerate().find(|(at, name)| columns[name.as_str()] != *at);
+            let name = twice.map_or("", |(_, name)| name);
+            return Err(FileError::malformed(path, "table", format!("two columns have the same name, {name:?}")));
         }
         Ok(columns)
     }
@@ -98,10 +100,11 @@ impl<'a> Line<'a> {
     /// # Errors
     /// Anything else.
     pub fn flag(&self, column: &str) -> Result<Option<bool>, FileError> {
-        match self.text(column) {
+        // Programs that know only floating point write 1.0, and Python writes True.
+        match self.text(column).to_ascii_lowercase().as_str() {
             "" => Ok(None),
-            "0" | "false" => Ok(Some(false)),
-            "1" | "true" => Ok(Some(true)),
+            "0" | "0.0" | "false" => Ok(Some(false)),
+            "1" | "1.0" | "true" => Ok(Some(true)),
             _ => Err(self.bad(column, "is neither 0 nor 1")),
         }
     }
@@ -134,5 +137,31 @@ impl<'a> Line<'a> {
             "" | "none" => Ok(None),
             word => parse(word).map(Some).ok_or_else(|| self.bad(column, format!("is none of: {}", known.trim_end()))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_is_read_as_programs_write_it() {
+        let columns = HashMap::from([("se", 0)]);
+        let flag = |text: &str| {
+            let (path, place, cells) = (Path::new("t.csv"), Place::Line(2), [text.to_string()]);
+            Line { path, place, columns: &columns, cells: &cells }.flag("se").ok()
+        };
+        assert_eq!(["1", "1.0", "true", "True", "TRUE"].map(flag), [Some(Some(true)); 5]);
+        assert_eq!(
+            ["0", "0.0", "False", ""].map(flag),
+            [Some(Some(false)), Some(Some(false)), Some(Some(false)), Some(None)]
+        );
+        assert_eq!((flag("yes"), flag("2")), (None, None));
+    }
+
+    #[test]
+    fn a_name_that_two_columns_have_is_said() {
+        let cells = Cells { columns: ["a", "b", "a"].map(str::to_string).to_vec(), rows: Vec::new() };
+        assert!(cells.index(Path::new("t.csv")).unwrap_err().to_string().contains("\"a\""));
     }
 }
