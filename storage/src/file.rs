@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use crate::failure::{Failure, FailureKind, Located};
-use crate::text;
+use crate::text::{self, NoText};
 
 /// Where in a table something is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +165,15 @@ pub fn open(path: &Path) -> Result<File, FileError> {
 /// Those of [`open`]; [`FileError::Malformed`] in the name of `format` for what is no text, cut short, far too long, or
 /// YAML or JSON that is nested too deeply.
 pub fn read_text(path: &Path, format: &'static str) -> Result<String, FileError> {
-    text::read(path, format, open(path)?)
+    text_of(path, format, open(path)?)
+}
+
+/// As [`read_text`], of a file that is open.
+pub(crate) fn text_of(path: &Path, format: &'static str, file: impl Read) -> Result<String, FileError> {
+    text::read(path, file).map_err(|none| match none {
+        NoText::Io(source) => FileError::io(path, source),
+        NoText::Malformed(problem) => FileError::malformed(path, format, problem),
+    })
 }
 
 #[cfg(test)]

@@ -6,8 +6,6 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use crate::file::FileError;
-
 /// Largest text that is read: far beyond any table, and small enough that a file that unpacks without end is refused.
 const MAX_TEXT: u64 = 1 << 29;
 /// Deepest nesting of brackets: ten times that of any format here, and few enough that a parser is done at once.
@@ -25,14 +23,23 @@ const FOREIGN: [(&[u8], &str); 5] = [
 const PICKLE: &str = "it is a Python pickle, which is never run: write its content as CSV or JSON";
 const GZIP: [u8; 2] = [0x1F, 0x8B];
 
-/// All of `file` as text; what is gzip by its first bytes is unpacked. `path` and `format` are for messages.
+/// Why there is no text.
+#[derive(Debug)]
+pub(crate) enum NoText {
+    /// The operating system refused.
+    Io(io::Error),
+    /// What is wrong with the bytes, in words.
+    Malformed(String),
+}
+
+/// All of `file` as text; what is gzip by its first bytes is unpacked, and the name of `path` says whether it nests.
 ///
 /// # Errors
-/// [`FileError::Io`]; [`FileError::Malformed`] for what is no text, cut short, far too long or nested too deeply.
-pub(crate) fn read(path: &Path, format: &'static str, file: impl Read) -> Result<String, FileError> {
-    let malformed = |problem: &str| FileError::malformed(path, format, problem);
+/// [`NoText::Malformed`] for what is no text, cut short, far too long or nested too deeply.
+pub(crate) fn read(path: &Path, file: impl Read) -> Result<String, NoText> {
+    let malformed = |problem: &str| NoText::Malformed(problem.to_string());
     let mut bytes = Vec::new();
-    file.take(MAX_TEXT + 1).read_to_end(&mut bytes).map_err(|source| FileError::io(path, source))?;
+    file.take(MAX_TEXT + 1).read_to_end(&mut bytes).map_err(NoText::Io)?;
     if bytes.starts_with(&GZIP) {
         let mut unpacked = Vec::new();
         let reader = MultiGzDecoder::new(bytes.as_slice());
@@ -40,18 +47,18 @@ pub(crate) fn read(path: &Path, format: &'static str, file: impl Read) -> Result
             io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
                 malformed("not a whole gzip file")
             }
-            _ => FileError::io(path, source),
+            _ => NoText::Io(source),
         })?;
         bytes = unpacked;
     }
     if bytes.len() as u64 > MAX_TEXT {
         return Err(malformed("too large for a table"));
     }
-    let text = decoded(bytes).map_err(|problem| malformed(&problem))?;
+    let text = decoded(bytes).map_err(NoText::Malformed)?;
     let name = path.to_string_lossy().to_ascii_lowercase();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     if NESTED.iter().any(|ending| name.ends_with(ending)) {
-        check_depth(&text).map_err(|problem| malformed(&problem))?;
+        check_depth(&text).map_err(NoText::Malformed)?;
     }
     Ok(text)
 }
@@ -114,7 +121,7 @@ mod tests {
     use super::*;
 
     fn text(name: &str, bytes: &[u8]) -> Result<String, String> {
-        read(Path::new(name), "CSV", bytes).map_err(|error| error.to_string())
+        read(Path::new(name), bytes).map_err(|error| format!("{error:?}"))
     }
 
     fn utf16(text: &str, mark: [u8; 2], of: fn(u16) -> [u8; 2]) -> Vec<u8> {

@@ -18,6 +18,7 @@ use storage::atomic::write_atomically;
 
 use crate::error::{Error, Result};
 use crate::folders::names;
+use crate::folders::spaces::read_text;
 
 /// A network with its weights on the host.
 #[derive(Clone, Debug)]
@@ -119,14 +120,4 @@ fn shape_of_subnet(folder: &Path) -> Result<NetworkShape> {
         .and_then(|file| space.parse(&file))
         .map_err(|problem| Error::in_file(subnet, problem))?;
     Ok(space.network(&arch))
-}
-
-fn read_text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => Error::NotFound { path: path.to_path_buf() },
-        std::io::ErrorKind::InvalidData => {
-            Error::FileInFolder { path: path.to_path_buf(), reason: "is no UTF-8 text".into() }
-        }
-        _ => Error::Read { path: path.to_path_buf(), source },
-    })
 }

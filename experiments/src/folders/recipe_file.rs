@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 use storage::failure::Setting;
+use storage::file::{FileError, read_text};
 use supernet::data::Augmentation;
 use supernet::train::{
     Attentive, Choices, Distillation, Divergence, EarlyBird, LearningRate, PlanError, Preparation, RandomSubnets,
@@ -266,8 +267,13 @@ impl Recipe {
     /// # Errors
     /// An unreadable or malformed file, an unknown key, phases whose learning rates contradict each other.
     pub(crate) fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| RecipeError::Unreadable { path: path.to_path_buf(), reason: error.to_string() })?;
+        let text = read_text(path, "YAML").map_err(|error| match error {
+            FileError::NotFound { path } => {
+                RecipeError::Unreadable { path, reason: "there is no such file".to_owned() }
+            }
+            FileError::Io { path, source } => RecipeError::Unreadable { path, reason: source.to_string() },
+            other => RecipeError::Syntax { path: path.to_path_buf(), reason: other.to_string() },
+        })?;
         let syntax =
             |error: serde_yaml::Error| RecipeError::Syntax { path: path.to_path_buf(), reason: error.to_string() };
         // Straight from the text first: the parser then knows line and column of a mistake.

@@ -1,7 +1,5 @@
 //! Search spaces by name or path, and subnets out of files.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 
 use network::op::Workload;
@@ -11,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use search::arch::ArchSpec;
 use search::arch_file::ArchFile;
 use search::space::SearchSpace;
+use storage::file::{self, FileError};
 
 use crate::error::{Error, Result};
 use crate::folders::names;
@@ -112,11 +111,12 @@ pub fn range(space: &SearchSpace) -> SpaceRange {
 /// A file's text.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Read`].
+/// [`Error::NotFound`], [`Error::Read`]; [`Error::Hw`] for what is no text.
 pub fn read_text(path: &Path) -> Result<String, Error> {
-    fs::read_to_string(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => Error::NotFound { path: path.to_path_buf() },
-        _ => Error::Read { path: path.to_path_buf(), source },
+    file::read_text(path, "text").map_err(|error| match error {
+        FileError::NotFound { path } => Error::NotFound { path },
+        FileError::Io { path, source } => Error::Read { path, source },
+        other => Error::Hw(other.into()),
     })
 }
 

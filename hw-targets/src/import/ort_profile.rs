@@ -1,26 +1,23 @@
 //! Profiles of ONNX Runtime (`SessionOptions.enable_profiling`): a JSON list of trace events.
 //!
 //! Each run of a node is an event with its duration (`ort_trace`) and, in `args`, the operator's name, the execution
-//! provider and the shapes of inputs and outputs. A file is read as
-//! the operators of one network: convolutions, linear layers and global average pooling. A folder with a work list
-//! (`work_list`) holds one profile per operator instead, whose latency is the sum over its nodes; blocks come in that
-//! way. The first of several runs warms up and is left out.
+//! provider and the shapes of inputs and outputs. A file is read as the operators of one network: convolutions, linear
+//! layers and global average pooling. A folder with a work list (`work_list`) holds one profile per operator instead,
+//! whose latency is the sum over its nodes; blocks come in that way. The first of several runs warms up and is left out.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::HwError;
 use crate::import::Imported;
-use crate::import::ort_trace::{Node, Profile, measurement};
+use crate::import::ort_trace::{FORMAT, Node, Profile, malformed, measurement};
 use crate::import::repeats::merged;
 use crate::import::work_list::answered;
 use crate::manifest::{Manifest, TABLE_SCHEMA};
 use crate::table::{OpKey, OpTable, Row};
 use crate::table_op::{TableKind, TableOp};
 use network::op::Activation;
-use storage::file::{FileError, Place, read_text};
-
-const FORMAT: &str = "ort-profile";
+use storage::file::{Place, read_text};
 
 /// What stands in the name or the operator of a node that the runtime laid out anew.
 const LAYOUTS: [&str; 4] = ["_nchwc", "ReorderInput", "ReorderOutput", "Nhwc"];
@@ -28,8 +25,7 @@ const LAYOUTS: [&str; 4] = ["_nchwc", "ReorderInput", "ReorderOutput", "Nhwc"];
 /// Reads one profile as the operators of a network, or a folder of profiles with its work list.
 ///
 /// # Errors
-/// [`FileError::NotFound`] and [`FileError::Io`]; [`FileError::Malformed`] for what is not a profile,
-/// [`HwError::EmptyTable`].
+/// [`HwError::File`] for what cannot be read and for what is not a profile, [`HwError::EmptyTable`].
 pub(crate) fn read(path: &Path) -> Result<Imported, HwError> {
     if !path.is_dir() {
         return parse(path, &read_text(path, FORMAT)?);
@@ -123,10 +119,6 @@ fn manifest(providers: &[String], batch: Option<u32>, what: &str) -> Manifest {
         notes: vec![what.to_string()],
         ..Manifest::default()
     }
-}
-
-pub(super) fn malformed(path: &Path, problem: String) -> HwError {
-    FileError::malformed(path, FORMAT, problem).into()
 }
 
 fn is_laid_out_anew(node: &Node) -> bool {

@@ -11,11 +11,13 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::ort_profile::malformed;
 use crate::cost::Statistic;
 use crate::error::HwError;
 use crate::table::Measurement;
+use storage::file::FileError;
 
+/// The name of the format, for messages.
+pub(super) const FORMAT: &str = "ort-profile";
 /// Providers that hand their work to a device and do not wait for it.
 const QUEUEING: [&str; 9] = ["cuda", "rocm", "tensorrt", "nvtensorrtrtx", "migraphx", "dml", "webgpu", "js", "cann"];
 /// Operators of such providers that need no kernel.
@@ -253,6 +255,11 @@ fn nodes(path: &Path, runs: Vec<Run>) -> Result<Vec<Node>, HwError> {
         return Err(malformed(path, problem));
     }
     Ok(nodes)
+}
+
+/// `path` is no profile.
+pub(super) fn malformed(path: &Path, problem: String) -> HwError {
+    FileError::malformed(path, FORMAT, problem).into()
 }
 
 /// Mean and sample deviation; `None` if every run is 0, which is no measurement.

@@ -8,8 +8,7 @@ use std::path::Path;
 use csv::{Error, ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
 
 use super::Cells;
-use crate::file::{FileError, Place};
-use crate::text;
+use crate::file::{FileError, Place, text_of};
 
 impl Cells {
     /// All rows of a CSV file, read from `file`, packed by gzip or not; `path` is its name, for messages.
@@ -18,7 +17,7 @@ impl Cells {
     /// [`FileError::Malformed`] with the line for rows of unequal length and for what is no text; [`FileError::Io`].
     pub fn from_csv(path: &Path, file: impl Read) -> Result<Cells, FileError> {
         // The reader counts and ends lines in its own way, so it sees one kind of line break only.
-        let text = text::read(path, "CSV", file)?.replace("\r\n", "\n").replace('\r', "\n");
+        let text = text_of(path, "CSV", file)?.replace("\r\n", "\n").replace('\r', "\n");
         let mut lines = Lines { text: &text, at: 0, line: 1 };
         let mut reader = ReaderBuilder::new()
             .comment(Some(b'#'))
