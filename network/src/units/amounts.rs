@@ -133,13 +133,25 @@ impl Dimension {
         }
     }
 
-    /// The unit most likely meant by a bare number.
-    fn usual(self) -> &'static str {
+    /// The unit most likely meant by a bare number. Memories are published in bytes and in KiB: what would be many MiB
+    /// in the one is meant in the other.
+    fn usual(self, number: f64) -> &'static str {
         match self {
+            Dimension::Memory if number.abs() >= LEAST_BYTES => "B",
             Dimension::Energy => "mJ",
             Dimension::Time => "ms",
             Dimension::Count => "M",
             Dimension::Memory => "KiB",
+        }
+    }
+
+    /// What is close to an unknown unit, or all there are.
+    fn likely(self, unit: &str) -> &'static str {
+        match (self, unit.to_ascii_lowercase().as_str()) {
+            (Dimension::Memory, "k" | "kb" | "kib") => "kB (1000 bytes) or KiB (1024)",
+            (Dimension::Memory, "m" | "mb" | "mib") => "MB (1000000 bytes) or MiB (1048576)",
+            (Dimension::Memory, "g" | "gb" | "gib") => "GB (powers of 1000) or GiB (powers of 1024)",
+            _ => self.known(),
         }
     }
 
@@ -187,6 +199,9 @@ fn unit(text: &str) -> Option<(Dimension, Scale)> {
         }
     })
 }
+
+/// Bare numbers from here on are bytes.
+const LEAST_BYTES: f64 = 8192.0;
 
 enum Scale {
     Ten(i32),
@@ -237,11 +252,12 @@ fn parse(text: &str, wanted: Dimension) -> Result<f64, UnitError> {
     let (dimension, scale) = unit(suffix).ok_or_else(|| UnitError::UnknownUnit {
         text: text.to_string(),
         unit: suffix.to_string(),
-        known: wanted.known(),
+        known: wanted.likely(suffix),
     })?;
     if dimension != wanted {
         if suffix.is_empty() {
-            let suggestion = format!("{}{}", number.trim_start_matches(['+', '-']), wanted.usual());
+            let suggestion =
+                format!("{}{}", number.trim_start_matches(['+', '-']), wanted.usual(number.parse().unwrap_or(0.0)));
             return Err(UnitError::NoUnit { text: text.to_string(), suggestion });
         }
         return Err(UnitError::WrongDimension {
@@ -271,8 +287,11 @@ fn parse_whole(text: &str, wanted: Dimension) -> Result<u64, UnitError> {
     let value = parse(text, wanted)?;
     let bad = |problem| UnitError::BadNumber { text: text.trim().to_string(), problem, example: wanted.example() };
     // 1.1M is 1100000 up to rounding of the double.
-    let rounded = value.round();
-    if (value - rounded).abs() > 1e-9 * value.max(1.0) {
+    let near = value.round();
+    let is_near = (value - near).abs() <= 1e-9 * value.max(1.0);
+    // A ceiling of 0.3MiB holds whole bytes only.
+    let rounded = if wanted == Dimension::Memory && value >= 1.0 && !is_near { value.floor() } else { near };
+    if rounded == near && !is_near {
         return Err(bad("not a whole number"));
     }
     if rounded >= 2f64.powi(63) {
@@ -285,6 +304,9 @@ fn parse_whole(text: &str, wanted: Dimension) -> Result<u64, UnitError> {
 fn three_digits(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return format!("{value}");
+    }
+    if value.abs() >= 1e9 {
+        return format!("{value:.2e}");
     }
     let decimals = (2 - value.abs().log10().floor() as i32).clamp(0, 12) as usize;
     let text = format!("{value:.decimals$}");
@@ -404,6 +426,11 @@ mod tests {
         refused::<Joules>("50", "50 has no unit: write 50mJ");
         refused::<Seconds>("20", "write 20ms");
         refused::<Bytes>("320", "write 320KiB");
+        refused::<Bytes>("98304", "write 98304B");
+        refused::<Bytes>("320KB", "kB (1000 bytes) or KiB (1024)");
+        refused::<Bytes>("0.5B", "whole number");
+        assert_eq!("0.3MiB".parse::<Bytes>().unwrap(), Bytes(314_572));
+        assert_eq!("0.5KiB".parse::<Bytes>().unwrap(), Bytes(512));
         refused::<Joules>("50ms", "50ms is a time, where an energy is wanted: write for example 50mJ");
         refused::<Seconds>("50mJ", "is an energy");
         refused::<Joules>("50M", "is a count");
@@ -428,6 +455,7 @@ mod tests {
         assert_eq!(Joules(0.9999).to_string(), "1 J");
         assert_eq!(Joules(4.62e-3).to_string(), "4.62 mJ");
         assert_eq!(Joules(0.0).to_string(), "0 nJ");
+        assert!(Joules(2e300).to_string().len() < 20, "{}", Joules(2e300));
         assert_eq!(Macs(264_008_640).to_string(), "264 M");
         assert_eq!(Params(7_711_880).to_string(), "7.71 M");
         assert_eq!(Macs(999).to_string(), "999");
