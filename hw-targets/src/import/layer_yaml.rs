@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::cost::Statistic;
 use crate::error::HwError;
@@ -14,10 +15,16 @@ use storage::file::{FileError, Place};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    mean: f64,
+    mean: Option<f64>,
+    median: Option<f64>,
     std: Option<f64>,
     var: Option<f64>,
-    count: Option<u64>,
+    /// Programs that know only floating point write 9.0.
+    count: Option<f64>,
+    #[serde(rename = "min")]
+    _min: Option<IgnoredAny>,
+    #[serde(rename = "max")]
+    _max: Option<IgnoredAny>,
 }
 
 /// What one format makes of the shared layout.
@@ -60,8 +67,16 @@ impl Layout {
                 field: format!("{key}: {field}"),
                 problem,
             };
-            if !(entry.mean.is_finite() && entry.mean > 0.0) {
-                return Err(bad("mean", format!("{} is no measurement", entry.mean)));
+            let (value, statistic) = match (entry.mean, entry.median) {
+                (Some(mean), _) => (mean, Statistic::Mean),
+                (None, Some(median)) => (median, Statistic::Median),
+                (None, None) => return Err(bad("mean", "is missing".to_string())),
+            };
+            if !(value.is_finite() && value > 0.0) {
+                return Err(bad("mean", format!("{value} is no measurement")));
+            }
+            if entry.count.is_some_and(|count| count.fract() != 0.0 || !(0.0..=1e15).contains(&count)) {
+                return Err(bad("count", "is not a whole number".to_string()));
             }
             for (field, value) in [("std", entry.std), ("var", entry.var)] {
                 if value.is_some_and(|value| !(value.is_finite() && value >= 0.0)) {
@@ -72,11 +87,11 @@ impl Layout {
             rows.push(Row {
                 key: OpKey::new(&op, network_resolution),
                 latency: Some(Measurement {
-                    value: entry.mean / 1e3,
+                    value: value / 1e3,
                     std: std.map(|std| std / 1e3),
-                    count: entry.count,
+                    count: entry.count.map(|count| count as u64),
                     rel_unc: None,
-                    statistic: Some(Statistic::Mean),
+                    statistic: Some(statistic),
                 }),
                 energy: None,
                 energy_method: None,

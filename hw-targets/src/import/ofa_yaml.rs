@@ -1,7 +1,7 @@
 //! Latency tables of the published once-for-all implementation (`once-for-all` §5.1).
 //!
-//! One file per input size of the network, `{resolution}_lookup_table.yaml`: a mapping from an operator's key to
-//! `{count, mean, std}` in milliseconds. Keys name absolute shapes; `expand` is the absolute width inside a block. What
+//! One file per input size of the network, `{resolution}_lookup_table.yaml` (or `.yml`, `.json`): a mapping from an
+//! operator's key to `{count, mean, std}` in milliseconds, or `median` where there is no mean. Keys name absolute shapes; `expand` is the absolute width inside a block. What
 //! the keys leave out is the network they were measured in, OFA's MobileNetV3: 3×3 stem, squeeze-excite of a quarter of
 //! the inner width, h-swish in stem and head.
 
@@ -18,7 +18,7 @@ use crate::table_op::{TableKind, TableOp};
 use network::op::Activation;
 use storage::file::{FileError, read_text};
 
-const FILE_ENDING: &str = "_lookup_table.yaml";
+const FILE_ENDINGS: [&str; 3] = ["_lookup_table.yaml", "_lookup_table.yml", "_lookup_table.json"];
 
 /// Reads a folder of tables, or one table.
 ///
@@ -48,7 +48,19 @@ pub(crate) fn rows_of(path: &Path, text: &str, notes: &mut Vec<String>) -> Resul
         stem.split('x').next()?.parse().ok()
     };
     let layout = Layout { format: "ofa-yaml", op_of };
-    layout.rows(path, text, |keys| resolution_in_name(path).or_else(|| in_keys(keys)), notes)
+    let (named, mut stem) = (resolution_in_name(path), None);
+    let resolution = |keys: &[&str]| {
+        stem = in_keys(keys);
+        named.or(stem)
+    };
+    let rows = layout.rows(path, text, resolution, notes)?;
+    match (named, stem) {
+        (Some(named), Some(stem)) if named != stem => {
+            let problem = format!("its stem takes an image of {stem} px, and its name says {named}");
+            Err(FileError::malformed(path, "ofa-yaml", problem).into())
+        }
+        _ => Ok(rows),
+    }
 }
 
 fn files(path: &Path) -> Result<Vec<PathBuf>, HwError> {
@@ -59,12 +71,13 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, HwError> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(io)? {
         let file = entry.map_err(io)?.path();
-        if file.file_name().is_some_and(|name| name.to_string_lossy().ends_with(FILE_ENDING)) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if FILE_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
             files.push(file);
         }
     }
     if files.is_empty() {
-        let problem = format!("the folder has no file *{FILE_ENDING}");
+        let problem = format!("the folder has no file *{}", FILE_ENDINGS[0]);
         return Err(FileError::malformed(path, "ofa-yaml", problem).into());
     }
     files.sort();
@@ -72,7 +85,8 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, HwError> {
 }
 
 fn resolution_in_name(path: &Path) -> Option<u32> {
-    path.file_name()?.to_str()?.strip_suffix(FILE_ENDING)?.parse().ok()
+    let name = path.file_name()?.to_str()?;
+    FILE_ENDINGS.iter().find_map(|ending| name.strip_suffix(ending))?.parse().ok()
 }
 
 /// Nearest multiple of 8, at least 8, never more than 10 % below: how the published networks round widths.

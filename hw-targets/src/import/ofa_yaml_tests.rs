@@ -15,6 +15,21 @@ fn one_file_is_a_table_too() {
 }
 
 #[test]
+fn other_statistics_and_names_are_read_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let conv = "Conv-input:160x160x3-output:80x80x24";
+    for (name, statistics) in
+        [("160_lookup_table.yml", "mean: 1, min: 0.5, max: 2, count: 9.0"), ("160_lookup_table.json", "\"median\": 1")]
+    {
+        let path = folder.path().join(name);
+        fs::write(&path, format!("{{\"{conv}\": {{{statistics}}}}}")).unwrap();
+        let table = read(folder.path()).unwrap().table;
+        assert_eq!(table.rows()[0].latency.unwrap().value, 1e-3, "{name}");
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
 fn what_is_wrong_in_a_file_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("160_lookup_table.yaml");
@@ -29,6 +44,8 @@ fn what_is_wrong_in_a_file_is_said() {
     check(&format!("{conv}: {{mean: .nan}}"), "no measurement");
     check(&format!("{conv}: {{mean: 1}}\n{conv}: {{mean: 2}}"), "duplicate");
     check(&format!("{conv}: {{std: 1}}"), "mean");
+    check(&format!("{conv}: {{mean: 1, count: 1.5}}"), "count");
+    check("Conv-input:224x224x3-output:112x112x24: {mean: 1}", "224 px, and its name says 160");
     check("- a list", "ofa-yaml");
     check("Swirl: {mean: 1}", "no operator");
     assert_eq!(read(Path::new("/no/such/folder")).unwrap_err().kind().exit_code(), 2);
