@@ -140,6 +140,8 @@ pub enum Error {
     NoTable { target: String },
     #[error("{target} has no model fitted to operators whose terms could be taken over")]
     NothingToTransfer { target: String },
+    #[error("{} is per batch of {}, and {} per batch of {}: such costs are not comparable", a.0, a.1, b.0, b.1)]
+    DifferentBatches { a: (String, u32), b: (String, u32) },
     #[error("neither {a} nor {b} has a table whose operators could be compared")]
     NoOperators { a: String, b: String },
     #[error("{a} and {b} have no operator and no quantity in common")]
@@ -193,6 +195,7 @@ impl Failure for Error {
             | Self::NoTable { .. }
             | Self::NothingToTransfer { .. }
             | Self::NoOperators { .. }
+            | Self::DifferentBatches { .. }
             | Self::NothingInCommon { .. }
             | Self::NoTorch { .. } => FailureKind::Usage,
             Self::OtherPairs { .. }
@@ -395,7 +398,11 @@ impl Error {
             Self::NothingInCommon { .. } => format!("`{}` says what each one knows", Setting("target show")),
             Self::Interrupted => "run the same command again: the same seed gives the same result".into(),
             Self::NoTorch { .. } => "build it with LibTorch: `scripts/ofa` does".into(),
-            Self::FileInFolder { .. } | Self::Io(_) | Self::Read { .. } | Self::Write { .. } => return None,
+            Self::FileInFolder { .. }
+            | Self::DifferentBatches { .. }
+            | Self::Io(_)
+            | Self::Read { .. }
+            | Self::Write { .. } => return None,
         })
     }
 }

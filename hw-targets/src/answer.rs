@@ -44,6 +44,15 @@ pub(crate) struct Answer {
     pub(crate) evidence: Evidence,
 }
 
+impl Answer {
+    /// Its explanation says what it is the cost of, unless it does already.
+    pub(crate) fn say_batch(&mut self, batch: u32) {
+        if !self.explanation.contains("per batch of") {
+            self.explanation.push_str(&format!(", per batch of {batch} images"));
+        }
+    }
+}
+
 /// What was measured for an answer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Evidence {

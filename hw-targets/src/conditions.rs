@@ -1,9 +1,11 @@
-//! Columns about the conditions of a measurement: a table is one device under one set of them.
+//! Columns beyond those of a format: conditions of the measurement, which have to be the same in every row because a
+//! table is one device under one set of them, and columns that nobody reads, which must not be a value in disguise.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use storage::file::{FileError, Place};
+use storage::names::edits;
 use storage::table::{Cells, Line};
 
 /// Columns that say under which conditions a row was measured.
@@ -20,36 +22,159 @@ const CONDITIONS: [&str; 11] = [
     "clock",
     "power_mode",
 ];
+/// What a column begins with that holds a measurement.
+const MEASURES: [&str; 4] = ["latency", "energy", "time", "power"];
+/// Different cells up to which a column looks like a condition.
+const FEW: usize = 8;
+/// Letters from which on a name that is one letter off is a slip.
+const LONG: usize = 6;
 
-/// Refuses a table whose rows were measured under different conditions, and remarks on columns beyond `known`.
+/// What the columns beyond a format's say.
+#[derive(Debug, Default)]
+pub(crate) struct Conditions {
+    /// What was not read, one sentence each.
+    pub(crate) notes: Vec<String>,
+    /// What may be a condition that differs between rows.
+    pub(crate) warnings: Vec<String>,
+    /// Images per inference, where a column says the same number throughout.
+    pub(crate) batch: Option<u32>,
+}
+
+/// Reads the columns of `table` beyond `known`.
+///
+/// # Errors
+/// Rows measured under different conditions; a column whose name is almost that of a known one.
 pub(crate) fn check_conditions(
     path: &Path,
     table: &Cells,
     columns: &HashMap<&str, usize>,
     known: &[&str],
-) -> Result<Vec<String>, FileError> {
-    let mut notes = Vec::new();
+) -> Result<Conditions, FileError> {
+    let mut found = Conditions::default();
     for column in table.columns.iter().filter(|column| !known.contains(&column.as_str())) {
-        if !CONDITIONS.contains(&column.as_str()) {
-            notes.push(format!("column {column:?} is not part of the format and was not read"));
+        let lines = || table.rows.iter().map(|(place, cells)| Line { path, place: *place, columns, cells });
+        if CONDITIONS.contains(&column.as_str()) {
+            same_throughout(lines(), column, &mut found)?;
             continue;
         }
-        let mut first: Option<(Place, &str)> = None;
-        for (place, cells) in &table.rows {
-            let line = Line { path, place: *place, columns, cells };
-            let here = line.text(column);
-            match first {
-                Some((other, word)) if word != here => {
-                    let problem =
-                        format!("differs from {word:?} in {other}: a table is one device under one set of conditions");
-                    return Err(line.bad(column, problem));
-                }
-                _ => first = first.or(Some((*place, here))),
-            }
+        if let Some(problem) = slip(column, known) {
+            return Err(FileError::malformed(path, "table", problem));
         }
-        if let Some((_, word)) = first {
-            notes.push(format!("column {column:?} says {word:?} in every row: state it in the manifest"));
+        found.notes.push(format!("column {column:?} is not part of the format and was not read"));
+        found.warnings.extend(few_values(lines(), column));
+    }
+    Ok(found)
+}
+
+fn same_throughout<'a>(
+    mut lines: impl Iterator<Item = Line<'a>>,
+    column: &str,
+    found: &mut Conditions,
+) -> Result<(), FileError> {
+    let Some(first) = lines.next() else { return Ok(()) };
+    let word = first.text(column);
+    if let Some(odd) = lines.find(|line| line.text(column) != word) {
+        let other = first.place;
+        let problem = format!("differs from {word:?} in {other}: a table is one device under one set of conditions");
+        return Err(odd.bad(column, problem));
+    }
+    if column == "batch" {
+        found.batch = Some(first.whole(column, 1, Some(1))?);
+    } else {
+        found.notes.push(format!("column {column:?} says {word:?} in every row: state it in the manifest"));
+    }
+    Ok(())
+}
+
+/// Why `column` cannot be left unread, if it cannot: it is almost one that is read, or looks like a measurement.
+fn slip(column: &str, known: &[&str]) -> Option<String> {
+    let bare = |name: &str| name.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "");
+    let mine = bare(column);
+    let is_slip = |name: &&&str| {
+        let theirs = bare(name);
+        mine == theirs || theirs.len() >= LONG && edits(&mine, &theirs) <= 1
+    };
+    let is_measure = MEASURES.iter().any(|start| mine.starts_with(start)) && !mine.starts_with("timestamp");
+    let all = || known.iter().chain(&CONDITIONS);
+    let nearest = match (all().find(is_slip), is_measure) {
+        (Some(nearest), _) => *nearest,
+        (None, true) if mine.starts_with("energy") => "energy_mJ",
+        (None, true) if mine.starts_with("power") => "power_mode",
+        (None, true) => "latency_ms",
+        (None, false) => return None,
+    };
+    let unit = match nearest {
+        "latency_ms" | "latency_ms_std" => " (milliseconds)",
+        "energy_mJ" | "energy_mJ_std" => " (millijoules)",
+        _ => "",
+    };
+    Some(format!("column {column:?} is not read: did you mean {nearest}{unit}? Rename it, or take it out"))
+}
+
+/// A sentence about a column of few values that differ between rows: a power mode under another name, say.
+fn few_values<'a>(lines: impl Iterator<Item = Line<'a>>, column: &str) -> Option<String> {
+    let mut values: Vec<(&str, Place)> = Vec::new();
+    let mut rows = 0;
+    for line in lines {
+        rows += 1;
+        let word = line.text(column);
+        if values.iter().all(|(known, _)| *known != word) {
+            values.push((word, line.place));
+        }
+        if values.len() > FEW {
+            return None;
         }
     }
-    Ok(notes)
+    let [(first, here), (second, there), ..] = values.as_slice() else { return None };
+    (2 * values.len() <= rows).then(|| {
+        format!(
+            "column {column:?} was not read, and says {first:?} in {here} and {second:?} in {there}: rows measured under \
+             different conditions have no sum"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(column: &str, cells: &[&str]) -> Result<Conditions, String> {
+        let rows: String = cells.iter().map(|cell| format!("1,{cell}\n")).collect();
+        let path = Path::new("t.csv");
+        let table = Cells::from_csv(path, format!("latency_ms,{column}\n{rows}").as_bytes()).unwrap();
+        let known = ["latency_ms", "latency_ms_std", "energy_mJ", "source_key"];
+        check_conditions(path, &table, &table.index(path).unwrap(), &known).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_column_that_is_almost_a_known_one_is_refused_with_its_name() {
+        for (column, meant) in [
+            ("energy_mj", "energy_mJ (millijoules)"),
+            ("latency_us", "latency_ms (milliseconds)"),
+            ("latency_ms_p50", "latency_ms (milliseconds)"),
+            ("Device", "device"),
+            ("power_W", "power_mode"),
+            ("precison", "precision"),
+        ] {
+            let error = read(column, &["1", "2"]).unwrap_err();
+            assert!(error.contains(&format!("did you mean {meant}")), "{error}");
+        }
+        for column in ["index", "name", "note", "timestamp", "stage"] {
+            assert!(read(column, &["1", "2", "3"]).unwrap().warnings.is_empty());
+        }
+    }
+
+    #[test]
+    fn few_values_that_differ_are_a_warning_that_names_two() {
+        let warnings = read("nvpmodel", &["MAXN", "10W", "MAXN", "10W"]).unwrap().warnings;
+        assert!(warnings[0].contains("\"MAXN\" in line 2 and \"10W\" in line 3"), "{warnings:?}");
+        assert!(read("nvpmodel", &["MAXN"; 4]).unwrap().warnings.is_empty());
+    }
+
+    #[test]
+    fn a_constant_batch_is_taken_over() {
+        assert_eq!(read("batch", &["8", "8"]).unwrap().batch, Some(8));
+        assert!(read("batch", &["8", "1"]).unwrap_err().contains("line 3"));
+        assert!(read("batch", &["0", "0"]).is_err());
+    }
 }

@@ -185,6 +185,8 @@ pub struct CostValue {
     pub fitted: bool,
     /// Operators outside the fitted range.
     pub outside: u32,
+    /// Images that it is the cost of.
+    pub batch: u32,
 }
 
 impl CostValue {

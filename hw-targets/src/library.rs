@@ -121,14 +121,19 @@ impl TargetLibrary {
             let path = PathBuf::from(format!("targets/{name}.yaml"));
             return Target::new(name, Manifest::parse(&path, text)?, None, &path);
         }
-        if let Some(folder) = self.folder(name).filter(|folder| folder.join(TARGET_FILE).is_file()) {
+        if let Some(folder) = self.target_folder(name).filter(|folder| folder.join(TARGET_FILE).is_file()) {
             return read_target(&folder.join(TARGET_FILE), Some(name));
         }
         let path = Path::new(name);
         if path.join(TARGET_FILE).is_file() {
             return read_target(&path.join(TARGET_FILE), None);
         }
-        let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+        let plain = if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gz")) {
+            path.with_extension("")
+        } else {
+            path.to_path_buf()
+        };
+        let ending = plain.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
         match ending.as_deref() {
             Some("yaml" | "yml") if path.is_file() => read_target(path, None),
             Some("csv" | "parquet") if path.is_file() => {
@@ -185,7 +190,7 @@ impl TargetLibrary {
         Networks::read(&own.unwrap_or_else(|| PathBuf::from(name)))
     }
 
-    fn networks_file(&self, name: &str) -> Option<PathBuf> {
+    pub(crate) fn networks_file(&self, name: &str) -> Option<PathBuf> {
         let home = self.home.as_ref().filter(|_| is_name(name))?;
         Some(home.join("networks").join(format!("{name}.csv")))
     }
@@ -218,7 +223,7 @@ impl TargetLibrary {
     /// [`HwError::ReservedName`], [`HwError::BadName`], [`HwError::NoHome`].
     pub fn own_folder(&self, name: &str) -> Result<PathBuf, HwError> {
         self.check_name(name)?;
-        self.folder(name).ok_or(HwError::NoHome)
+        self.target_folder(name).ok_or(HwError::NoHome)
     }
 
     /// Keeps `target` as the user's own target `name` with corrections fitted on what it answers now; what corrects an
@@ -292,8 +297,8 @@ impl TargetLibrary {
     }
 
     fn keep(&self, name: &str, header: Manifest, table: OpTable, path: &Path) -> Result<Target, HwError> {
-        let folder = self.folder(name).ok_or(HwError::NoHome)?;
-        let warnings = defects::check(&table, path)?;
+        let folder = self.target_folder(name).ok_or(HwError::NoHome)?;
+        let warnings = [table.warnings().to_vec(), defects::check(&table, path)?].concat();
         let manifest = Manifest {
             schema: TARGET_SCHEMA.to_string(),
             name: Some(name.to_string()),
@@ -318,7 +323,7 @@ impl TargetLibrary {
         Ok(())
     }
 
-    fn folder(&self, name: &str) -> Option<PathBuf> {
+    pub(crate) fn target_folder(&self, name: &str) -> Option<PathBuf> {
         let home = self.home.as_ref().filter(|_| is_name(name))?;
         Some(home.join("targets").join(name))
     }
@@ -382,6 +387,10 @@ fn read_target(path: &Path, name: Option<&str>) -> Result<Target, HwError> {
     let manifest = Manifest::read(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let table = manifest.table.as_ref().map(|table| OpTable::read(&folder.join(table))).transpose()?;
+    let manifest = match &table {
+        Some(table) => with_batch(manifest, table, path)?,
+        None => manifest,
+    };
     let name = name.map(str::to_string).or_else(|| manifest.name.clone()).unwrap_or_else(|| stem(path));
     Target::new(&name, manifest, table, path)
 }
@@ -396,5 +405,18 @@ fn read_table(path: &Path, manifest: Option<&Path>) -> Result<(Manifest, OpTable
         Some(manifest) => Manifest::read(manifest)?,
         None => Manifest { schema: TABLE_SCHEMA.to_string(), ..Manifest::default() },
     };
-    Ok((manifest, OpTable::read(path)?))
+    let table = OpTable::read(path)?;
+    Ok((with_batch(manifest, &table, path)?, table))
+}
+
+/// `manifest` with the batch that a column of its table says.
+fn with_batch(manifest: Manifest, table: &OpTable, path: &Path) -> Result<Manifest, HwError> {
+    match (manifest.batch, table.batch()) {
+        (Some(stated), Some(batch)) if stated != batch => Err(HwError::BadField {
+            path: path.to_path_buf(),
+            field: "batch".to_string(),
+            problem: format!("is {batch} in the table and {stated} in its manifest"),
+        }),
+        (stated, batch) => Ok(Manifest { batch: stated.or(batch), ..manifest }),
+    }
 }

@@ -10,9 +10,10 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::conditions::check_conditions;
+use crate::conditions::{Conditions, check_conditions};
 use crate::error::HwError;
 use crate::table::Measurement;
+use crate::table_file::OTHER_COLUMNS;
 use network::units::Measured;
 use storage::atomic::write_atomically;
 use storage::file::{FileError, Place, read_text};
@@ -63,6 +64,7 @@ pub struct Networks {
     rows: Vec<MeasuredNetwork>,
     batch: u32,
     notes: Vec<String>,
+    warnings: Vec<String>,
 }
 
 impl Networks {
@@ -75,7 +77,7 @@ impl Networks {
         if rows.is_empty() {
             return Err(HwError::NoNetworks { path: path.to_path_buf() });
         }
-        Ok(Self { path: path.to_path_buf(), rows, batch, notes })
+        Ok(Self { path: path.to_path_buf(), rows, batch, notes, warnings: Vec::new() })
     }
 
     /// Networks measured here, one by one; they are kept in `path`.
@@ -106,9 +108,12 @@ impl Networks {
         if !has("latency_ms") && !has("energy_mJ") {
             return Err(cells.missing(path, "latency_ms or energy_mJ").into());
         }
-        let mut notes = check_conditions(path, &cells, &columns, &COLUMNS)?;
+        let known: Vec<&str> = COLUMNS.iter().chain(&OTHER_COLUMNS).copied().collect();
+        let Conditions { mut notes, warnings, .. } = check_conditions(path, &cells, &columns, &known)?;
+        let is_unread = |name: &&String| OTHER_COLUMNS.contains(&name.as_str()) && !COLUMNS.contains(&name.as_str());
+        notes.extend(cells.columns.iter().filter(is_unread).map(|name| format!("column {name:?} was not read")));
         let (rows, batch) = read_rows(path, &cells, &columns, &mut notes)?;
-        Self::new(path, rows, batch, notes)
+        Ok(Self { warnings, ..Self::new(path, rows, batch, notes)? })
     }
 
     /// The file they were read from.
@@ -129,6 +134,11 @@ impl Networks {
     /// What the reader left out or found odd, one sentence each.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// What may be wrong with the file as a whole, one sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Writes all rows as CSV, whole or not at all.

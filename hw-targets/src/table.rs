@@ -84,6 +84,8 @@ pub struct OpTable {
     rows: Vec<Row>,
     index: HashMap<OpKey, usize>,
     notes: Vec<String>,
+    warnings: Vec<String>,
+    batch: Option<u32>,
 }
 
 impl OpTable {
@@ -109,13 +111,29 @@ impl OpTable {
         if rows.is_empty() {
             return Err(HwError::EmptyTable { path: PathBuf::from(path) });
         }
-        Ok(Self { rows, index, notes: Vec::new() })
+        Ok(Self { rows, index, notes: Vec::new(), warnings: Vec::new(), batch: None })
     }
 
     /// This table with remarks about what the reader left out.
     pub(crate) fn with_notes(mut self, notes: Vec<String>) -> Self {
         self.notes = notes;
         self
+    }
+
+    /// This table with what the columns beyond its format say.
+    pub(crate) fn with_conditions(mut self, warnings: Vec<String>, batch: Option<u32>) -> Self {
+        (self.warnings, self.batch) = (warnings, batch);
+        self
+    }
+
+    /// What the reader found odd about the file, one sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Images per inference, where the file says.
+    pub fn batch(&self) -> Option<u32> {
+        self.batch
     }
 
     /// Rows in the order of the file.

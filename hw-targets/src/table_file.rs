@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::conditions::check_conditions;
+use crate::conditions::{Conditions, check_conditions};
 use crate::cost::{Method, Scope, Statistic};
 use crate::error::HwError;
 use crate::table::{Measurement, OpKey, OpTable, Row};
@@ -271,7 +271,7 @@ pub(crate) fn from_cells(path: &Path, table: &Cells) -> Result<OpTable, HwError>
         return Err(table.missing(path, "latency_ms or energy_mJ").into());
     }
     let known: Vec<&str> = KEY_COLUMNS.iter().chain(&OTHER_COLUMNS).copied().collect();
-    let mut notes = check_conditions(path, table, &columns, &known)?;
+    let Conditions { mut notes, warnings, batch } = check_conditions(path, table, &columns, &known)?;
     let (mut rows, mut parts, mut blank) = (Vec::new(), 0, 0);
     for (place, cells) in &table.rows {
         let line = Line { path, place: *place, columns: &columns, cells };
@@ -306,7 +306,7 @@ pub(crate) fn from_cells(path: &Path, table: &Cells) -> Result<OpTable, HwError>
     if blank > 0 {
         notes.push(format!("{blank} rows have neither a latency nor an energy and were left out"));
     }
-    Ok(OpTable::from_rows(path, rows)?.with_notes(notes))
+    Ok(OpTable::from_rows(path, rows)?.with_notes(notes).with_conditions(warnings, batch))
 }
 
 #[cfg(test)]

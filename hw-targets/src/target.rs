@@ -67,7 +67,7 @@ impl Target {
         let notes = table.as_ref().map(|table| table.notes().to_vec()).unwrap_or_default();
         let table = table.map(Arc::new);
         let build = Answers { manifest: &manifest, table: table.as_ref(), path };
-        let answers = PerMeasured { latency: build.latency()?, energy: build.energy()? };
+        let mut answers = PerMeasured { latency: build.latency()?, energy: build.energy()? };
         let sram = build.memory("sram", manifest.sram.as_deref())?;
         let flash = build.memory("flash", manifest.flash.as_deref())?;
         if answers.latency.is_none() && answers.energy.is_none() && sram.is_none() && flash.is_none() {
@@ -86,6 +86,11 @@ impl Target {
         } else {
             manifest.bundles.clone()
         };
+        if let Some(batch) = manifest.batch.filter(|batch| *batch != 1) {
+            for quantity in Measured::ALL {
+                answers[quantity].iter_mut().for_each(|answer| answer.say_batch(batch));
+            }
+        }
         Ok(Self {
             name: name.to_string(),
             manifest,
@@ -212,6 +217,11 @@ impl Target {
         }
     }
 
+    /// Images per inference: latencies and energies are those of so many.
+    pub fn batch(&self) -> u32 {
+        self.manifest.batch.unwrap_or(1)
+    }
+
     /// One sentence on how `quantity` is answered, to be printed with the number; `None` for counts and quantities it
     /// does not know.
     pub fn explanation(&self, quantity: Measured) -> Option<&str> {
@@ -320,6 +330,7 @@ impl Target {
             factor: answer.factor,
             fitted: sum.fitted > 0,
             outside: if beyond > 0.0 { sum.fitted } else { sum.outside },
+            batch: self.batch(),
         })
     }
 

@@ -34,12 +34,15 @@ pub(crate) fn run(args: &SearchArgs, output: &mut Output) -> Result<()> {
 fn run_each(args: &SearchArgs, stop: &AtomicBool, output: &mut Output) -> Result<()> {
     let mut rows = Vec::new();
     let mut scopes: Vec<(&str, Scope)> = Vec::new();
+    let mut batches: Vec<(&str, u32)> = Vec::new();
     let mut failure = None;
     let names = experiments::target::list::folder_names(&args.targets)?;
     for (target, name) in args.targets.iter().zip(names) {
         let folder = args.out.as_ref().map(|out| out.join(name));
         match search(args, Some(target), folder, stop, output) {
             Ok(report) => {
+                let measured = report.found.first().and_then(|found| found.cost.energy.or(found.cost.latency));
+                batches.extend(measured.map(|cost| (target.as_str(), cost.batch)));
                 let energy = report.found.first().and_then(|found| found.cost.energy.as_ref());
                 scopes.extend(energy.map(|energy| (target.as_str(), energy.scope)));
                 if output.is_json() {
@@ -76,6 +79,7 @@ fn run_each(args: &SearchArgs, stop: &AtomicBool, output: &mut Output) -> Result
         output.table(&header, rows.iter().map(pick).collect())?;
     }
     say_scopes(&scopes, output);
+    say_batches(&batches, output);
     failure.map_or(Ok(()), |error| Err(error.into()))
 }
 
@@ -99,6 +103,14 @@ fn row_of(target: &str, header: &SearchHeader, found: &FoundSubnet) -> Vec<Strin
         memory(Quantity::PeakMemory, found.cost.peak_memory),
         format!("{} px", found.arch.resolution()),
     ]
+}
+
+/// Costs of so many images each must not be ranked either.
+fn say_batches(batches: &[(&str, u32)], output: &Output) {
+    if batches.windows(2).any(|pair| pair[0].1 != pair[1].1) {
+        let words: Vec<String> = batches.iter().map(|(target, batch)| format!("{batch} on {target}")).collect();
+        output.say(format!("note: costs of different batches are not comparable: per batch of {}", words.join(", ")));
+    }
 }
 
 /// Energies of several targets stand beside each other, in the order that the targets were given in. Where they include
@@ -272,6 +284,7 @@ fn found_rows(header: &SearchHeader, found: &FoundSubnet) -> Vec<(String, String
 /// `49.2 mJ ± 23.1 mJ, ×/÷ 1.6 (derived_power on fitted, grade C, scope above_idle)`.
 fn cost_words(quantity: Measured, cost: &CostValue) -> String {
     let factor = cost.factor.map_or(String::new(), |factor| format!(", ×/÷ {factor}"));
+    let batch = if cost.batch == 1 { String::new() } else { format!(" per batch of {}", cost.batch) };
     let mut basis = if cost.basis == cost.method { String::new() } else { format!(" on {}", cost.basis) };
     if cost.fitted && ![cost.method, cost.basis].contains(&Method::Fitted) {
         basis.push_str(", in part fitted");
@@ -282,7 +295,7 @@ fn cost_words(quantity: Measured, cost: &CostValue) -> String {
         count => format!("; {count} operators are outside the fitted range"),
     };
     format!(
-        "{} ± {}{factor} ({}{basis}, grade {}, scope {}{outside})",
+        "{} ± {}{factor}{batch} ({}{basis}, grade {}, scope {}{outside})",
         quantity.format(cost.value),
         quantity.format(cost.sigma()),
         cost.method,

@@ -104,7 +104,7 @@ impl<'a> CheckedNetworks<'a> {
     pub fn new(file: &'a Networks, space: Option<&SearchSpace>) -> Result<Self> {
         let workloads = workloads(file, space)?;
         let samples: Vec<Sample> = workloads.iter().zip(file.rows()).map(sample).collect();
-        let warnings = check_networks(&samples, file.path())?;
+        let warnings = [check_networks(&samples, file.path())?, file.warnings().to_vec()].concat();
         Ok(Self { file, distinct: distinct(file, workloads), warnings })
     }
 

@@ -77,7 +77,8 @@ pub fn cost_json(cost: &NetworkCost) -> Map<String, Value> {
     costs
 }
 
-/// `std` is the standard deviation in all; `std_ranking` its part that differs from network to network.
+/// `std` is the standard deviation in all; `std_ranking` its part that differs from network to network. `batch` stands
+/// there where it is not 1.
 fn value_json(quantity: Quantity, cost: &CostValue) -> Value {
     let scale = quantity.json_scale();
     let mut value = json!({
@@ -91,6 +92,9 @@ fn value_json(quantity: Quantity, cost: &CostValue) -> Value {
         "fitted": cost.fitted,
         "operators_outside_fit": cost.outside,
     });
+    if cost.batch != 1 {
+        value["batch"] = cost.batch.into();
+    }
     if let (Some(factor), Some(object)) = (cost.factor, value.as_object_mut()) {
         object.insert("factor".into(), factor.into());
     }

@@ -11,8 +11,12 @@ use crate::target::work_list::operators;
 /// Two targets, operator by operator, in every quantity both know: over the operators of their tables, or of `space`.
 ///
 /// # Errors
-/// Neither has a table and there is no space; nothing in common.
+/// Costs of different batches; neither has a table and there is no space; nothing in common.
 pub fn diff(a: &Target, b: &Target, space: Option<&SearchSpace>) -> Result<Vec<Difference>> {
+    if a.batch() != b.batch() {
+        let of = |target: &Target| (target.name().to_owned(), target.batch());
+        return Err(Error::DifferentBatches { a: of(a), b: of(b) });
+    }
     let mut ops = match space {
         Some(space) => operators(space)?,
         None => [a.operators(), b.operators()].concat(),

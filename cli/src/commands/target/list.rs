@@ -44,6 +44,14 @@ fn fit_last(header: &[&str], rows: &mut [Vec<String>]) {
     }
 }
 
+/// `latency`, or `latency per batch of 8`.
+fn per_batch(quantity: &str, target: &Target) -> String {
+    match target.batch() {
+        1 => quantity.to_owned(),
+        batch => format!("{quantity} per batch of {batch}"),
+    }
+}
+
 fn entry_rows(entry: &TargetEntry) -> Vec<Vec<String>> {
     let name = match entry.origin {
         Origin::Shipped => entry.name.clone(),
@@ -64,7 +72,7 @@ fn entry_rows(entry: &TargetEntry) -> Vec<Vec<String>> {
         .filter_map(|quantity| {
             let standing = target.standing(quantity)?;
             Some(row([
-                quantity.name().to_owned(),
+                per_batch(quantity.name(), target),
                 how(&standing),
                 from(target, quantity, &standing),
                 standing.grade.to_string(),
@@ -148,7 +156,7 @@ fn answers_json(target: &Target) -> Map<String, Value> {
         let correction = entry.and_then(|entry| entry.correction).map(|correction| {
             json!({"networks": correction.networks, "scale": correction.scale, "left_out": correction.mape})
         });
-        let answer = json!({
+        let mut answer = json!({
             "method": standing.method.name(),
             "basis": standing.basis.name(),
             "scope": standing.scope.name(),
@@ -161,6 +169,9 @@ fn answers_json(target: &Target) -> Map<String, Value> {
             "common_rel": standing.common_rel,
             "factor": standing.factor,
         });
+        if target.batch() != 1 {
+            answer["batch"] = target.batch().into();
+        }
         answers.insert(quantity.name().to_owned(), answer);
     }
     answers
