@@ -3,7 +3,7 @@
 use storage::failure::Setting;
 
 /// What a [`Setting`] is called here.
-const WORDS: [(&str, &str); 39] = [
+const WORDS: [(&str, &str); 40] = [
     ("accelerator", "--accelerator"),
     ("algorithm", "--algorithm"),
     ("calibration make", "ofa calibration make"),
@@ -27,6 +27,7 @@ const WORDS: [(&str, &str); 39] = [
     ("predictor collect", "ofa predictor collect"),
     ("predictor fit", "ofa predictor fit"),
     ("predictor import", "ofa predictor import"),
+    ("replace", "--replace"),
     ("resolutions", "--resolutions"),
     ("resume", "--resume"),
     ("search", "ofa search"),

@@ -51,6 +51,22 @@ pub enum HwError {
         /// The name.
         name: String,
     },
+    /// A name under which the user keeps something already.
+    #[error("you have a target {name:?} already: {holds}")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// What would be lost.
+        holds: String,
+    },
+    /// A target of the user's own that is not there.
+    #[error("you have no target {name:?}")]
+    NotOwn {
+        /// The name.
+        name: String,
+        /// The most similar of the user's own.
+        nearest: Vec<String>,
+    },
     /// A name that cannot be a folder.
     #[error("{name:?} cannot be the name of a target")]
     BadName {
@@ -235,6 +251,8 @@ impl Failure for HwError {
             | UnknownTarget { .. }
             | UnknownAccelerator { .. }
             | ReservedName { .. }
+            | NameTaken { .. }
+            | NotOwn { .. }
             | BadName { .. }
             | UnknownFormat { .. }
             | UnknownDevice { .. }
@@ -278,7 +296,14 @@ impl Failure for HwError {
             ReservedName { .. } => {
                 format!("choose another name, with {} or, where a fit is kept, {}", Setting("name"), Setting("keep"))
             }
-            BadName { .. } => "use lower-case letters, digits, '-', '_' and '.', starting with a letter".to_string(),
+            NameTaken { .. } => {
+                format!("choose another name, or add {} to lose it", Setting("replace"))
+            }
+            NotOwn { nearest, .. } if nearest.is_empty() => format!("`{}` shows yours", Setting("target list")),
+            NotOwn { nearest, .. } => format!("did you mean {}?", nearest.join(" or ")),
+            BadName { .. } => {
+                "use lower-case letters, digits, '-', '_' and '.', starting with a letter or digit".to_string()
+            }
             UnknownFormat { known, .. } => format!("formats: {known}"),
             UnknownDevice { known, .. } if known.is_empty() => format!("leave {} out", Setting("device")),
             UnknownDevice { known, .. } => {

@@ -30,6 +30,7 @@ mod malformed_tests;
 pub mod manifest;
 pub mod model;
 pub mod networks;
+pub mod own;
 mod rounding;
 pub mod samples;
 pub mod schema;

@@ -59,6 +59,9 @@ pub(crate) enum TargetCommand {
         /// YAML about device and measurements; without it, the one beside the table
         #[arg(long)]
         manifest: Option<PathBuf>,
+        /// Replace a target of your own of that name
+        #[arg(long)]
+        replace: bool,
     },
     /// Time every operator of a space on the machine at hand, and keep the table as your own target
     Measure(MeasureArgs),
@@ -77,6 +80,9 @@ pub(crate) enum TargetCommand {
         /// Which device, where the file holds several (hw-nas-bench, help); without it, the one that the name contains
         #[arg(long)]
         device: Option<String>,
+        /// Replace a target of your own of that name
+        #[arg(long)]
+        replace: bool,
     },
     /// Fit models to a target's table, or to networks measured whole, and say how far to trust them
     #[command(after_help = FIT_NOTES)]
@@ -98,6 +104,29 @@ pub(crate) enum TargetCommand {
         /// Keep the corrected target under this name
         #[arg(long, requires = "correct", value_name = "NAME")]
         keep: Option<String>,
+        /// Replace a target of your own of that name
+        #[arg(long, requires = "keep")]
+        replace: bool,
+    },
+    /// Remove a target of your own
+    Rm {
+        /// Its name
+        name: String,
+    },
+    /// Rename a target of your own
+    Rename {
+        /// Its name
+        old: String,
+        /// The name it gets
+        new: String,
+    },
+    /// The cheapest, the dearest and the median network of a space on a target
+    Range {
+        /// A target's name or path
+        target: String,
+        /// The space
+        #[arg(long)]
+        space: String,
     },
     /// Compare two targets, operator by operator
     Diff {
@@ -183,6 +212,9 @@ pub(crate) struct TargetFitArgs {
     /// Keep the model as your own target of this name
     #[arg(long, value_name = "NAME")]
     pub(crate) keep: Option<String>,
+    /// Replace a target of your own of that name
+    #[arg(long, requires = "keep")]
+    pub(crate) replace: bool,
 }
 
 fn parse_doublings(text: &str) -> Result<f64, String> {
@@ -199,6 +231,9 @@ pub(crate) struct MeasureArgs {
     /// The target's name; the same command goes on with a measurement that was stopped
     #[arg(long)]
     pub(crate) name: String,
+    /// Replace a target of your own of that name
+    #[arg(long)]
+    pub(crate) replace: bool,
     /// Some of the space's resolutions: 24,32; by default all
     #[arg(long, value_delimiter = ',', value_name = "R,…")]
     pub(crate) resolutions: Vec<u32>,

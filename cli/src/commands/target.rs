@@ -12,9 +12,11 @@ use std::path::Path;
 use anyhow::Result;
 use experiments::folders::spaces;
 use experiments::target as targets;
+use experiments::target::range::QuantityRange;
 use hw_targets::cost::{CostValue, NetworkCost};
 use hw_targets::library::Kept;
 use hw_targets::networks::Networks;
+use hw_targets::own::Existing;
 use hw_targets::schema;
 use hw_targets::target::Target;
 use network::units::{Measured, Quantity};
@@ -49,18 +51,21 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
             Ok(())
         }
         TargetCommand::Energy(args) => energy::run(&args, output),
-        TargetCommand::Add { table, name, manifest } => {
-            kept(&targets::keep::add(&table, &name, manifest.as_deref())?, output)
+        TargetCommand::Add { table, name, manifest, replace } => {
+            let existing = existing(replace, Some(&name), output);
+            kept(&targets::keep::add(&table, &name, manifest.as_deref(), existing)?, output)
         }
         TargetCommand::Measure(args) => measure::run(&args, output),
-        TargetCommand::Import { layout, path, name, device } => {
-            match targets::keep::import(&layout, &path, device.as_deref(), &name)? {
+        TargetCommand::Import { layout, path, name, device, replace } => {
+            let existing = existing(replace, Some(&name), output);
+            match targets::keep::import(&layout, &path, device.as_deref(), &name, existing)? {
                 Kept::Target(target) => kept(&target, output),
                 Kept::Networks { file, networks } => kept_networks(&name, &file, &networks, output),
             }
         }
         TargetCommand::Fit(args) => fit::run(&args, output),
-        TargetCommand::Validate { target, networks, space, correct, keep } => {
+        TargetCommand::Validate { target, networks, space, correct, keep, replace } => {
+            let existing = existing(replace, keep.as_deref(), output);
             let space = space.map(|space| spaces::find(&space)).transpose()?;
             let networks = targets::list::networks(&networks)?;
             compare::validate(
@@ -68,9 +73,21 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
                 &networks,
                 space.as_ref(),
                 correct,
-                keep.as_deref(),
+                keep.as_deref().map(|name| (name, existing)),
                 output,
             )
+        }
+        TargetCommand::Rm { name } => {
+            let held = targets::keep::remove(&name)?;
+            said(&json!({"removed": name, "held": held}), format!("target {name} is removed ({held})"), output)
+        }
+        TargetCommand::Rename { old, new } => {
+            let holds = targets::keep::rename(&old, &new)?;
+            said(&json!({"renamed": old, "to": new, "holds": holds}), format!("target {old} is now {new}"), output)
+        }
+        TargetCommand::Range { target, space } => {
+            let target = targets::list::find(&target)?;
+            range(&target, &targets::range::range(&target, &spaces::find(&space)?)?, output)
         }
         TargetCommand::Diff { a, b, space } => {
             let space = space.map(|space| spaces::find(&space)).transpose()?;
@@ -85,6 +102,36 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
             output.line(format!("{schema:#}"))
         }
     }
+}
+
+/// What becomes of a target of that name; what is lost is said.
+fn existing(replace: bool, name: Option<&str>, output: &Output) -> Existing {
+    if !replace {
+        return Existing::Stays;
+    }
+    if let Some((name, held)) = name.and_then(|name| Some((name, targets::keep::holds(name)?))) {
+        output.say(format!("note: replaces target {name} ({held})"));
+    }
+    Existing::Replaced
+}
+
+fn said(value: &Value, words: String, output: &mut Output) -> Result<()> {
+    if output.is_json() { output.json(value) } else { output.line(words) }
+}
+
+fn range(target: &Target, ranges: &[QuantityRange], output: &mut Output) -> Result<()> {
+    if output.is_json() {
+        return ranges.iter().try_for_each(|range| output.json(&targets::range::range_json(target, range)));
+    }
+    let row = |range: &QuantityRange| {
+        let words = |value: f64| range.quantity.format(value);
+        let values = [range.cheapest, range.median, range.dearest].map(words);
+        [vec![range.quantity.name().to_owned()], values.to_vec()].concat()
+    };
+    output.table(&["quantity", "cheapest", "median", "dearest"], ranges.iter().map(row).collect())?;
+    output.say("of the smallest and the largest network at each resolution, and 1000 random ones");
+    explain(target, output);
+    Ok(())
 }
 
 /// How each quantity is answered, for whoever reads a number of it.
@@ -129,6 +176,7 @@ fn kept(target: &Target, output: &mut Output) -> Result<()> {
 
 fn kept_networks(name: &str, file: &Path, networks: &Networks, output: &mut Output) -> Result<()> {
     networks.notes().iter().for_each(|note| output.say(format!("note: {note}")));
+    networks.warnings().iter().for_each(|warning| output.say(format!("warning: {warning}")));
     let count = networks.rows().len();
     if output.is_json() {
         let path = file.display().to_string();

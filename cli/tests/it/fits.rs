@@ -236,7 +236,8 @@ fn far_extrapolation_is_refused_unless_told() {
     let sandbox = Sandbox::new();
     board(&sandbox, "small", |kind, size| kind != "mbconv" || size <= 8);
     let keep = |more: &[&str]| {
-        let args = [&["target", "fit", "small", "--space", "mcu-cifar", "--keep", "near", "--format", "json"], more];
+        let fit = ["target", "fit", "small", "--space", "mcu-cifar", "--keep", "near", "--replace", "--format", "json"];
+        let args = [&fit[..], more];
         sandbox.ok(&args.concat()).json().remove(0)["coverage"].clone()
     };
     let predictor = sandbox.predictor();

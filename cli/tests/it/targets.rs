@@ -27,7 +27,8 @@ fn sums_over_hw_nas_bench_are_the_sums_that_help_publishes() {
     for (device, column) in [("pixel3", "pixel3"), ("raspberry-pi-4", "raspi4")] {
         let name = format!("lut-{device}");
         sandbox.ok(&["target", "import", "hw-nas-bench", &lut, "--name", &name, "--device", device]);
-        let said = sandbox.ok(&["target", "import", "help", &help, "--name", "sums", "--device", column]).stderr;
+        let import = ["target", "import", "help", &help, "--name", "sums", "--device", column, "--replace"];
+        let said = sandbox.ok(&import).stderr;
         assert!(said.contains("not a run") && said.contains("100 classes"), "{said}");
         let args = ["target", "validate", &name, "--networks", "sums", "--space", &space, "--format", "json"];
         let validated = sandbox.ok(&args).json().remove(0);
@@ -86,7 +87,65 @@ fn defects_are_said_when_a_table_is_added() {
         .map(|(line, mode)| format!("{line},{mode}\n"))
         .collect();
     let table = sandbox.file("modes.csv", &modes);
-    sandbox.refused(&["target", "add", &table, "--name", "mine"], 3, &["modes.csv:4", "power_mode", "MAXN", "30W"]);
+    sandbox.refused(&["target", "add", &table, "--name", "modes"], 3, &["modes.csv:4", "power_mode", "MAXN", "30W"]);
+}
+
+#[test]
+fn a_name_is_replaced_only_when_asked_and_can_be_freed() {
+    let sandbox = Sandbox::new();
+    let rows = "conv,16,16,8,16,16,8,3,1,1,0,0,0,relu,0,0.5,1.1\n";
+    let table = sandbox.file("t.csv", &format!("{COLUMNS}\n{rows}"));
+    let add = ["target", "add", &table, "--name", "mine"];
+    sandbox.ok(&add);
+    sandbox.refused(&add, 2, &["\"mine\"", "a table of 1 operators", "--replace"]);
+    let replaced = sandbox.ok(&[&add[..], &["--replace"]].concat()).stderr;
+    assert!(replaced.contains("replaces target mine (a table of 1 operators)"), "{replaced}");
+    sandbox.ok(&["target", "rename", "mine", "yours"]);
+    sandbox.refused(&["target", "show", "mine"], 2, &["mine"]);
+    let removed = sandbox.ok(&["target", "rm", "yours"]).stdout;
+    assert!(removed.contains("target yours is removed"), "{removed}");
+    sandbox.refused(&["target", "rm", "yours"], 2, &["you have no target"]);
+    sandbox.refused(&["target", "rm", "pixel3"], 2, &["shipped"]);
+}
+
+#[test]
+fn a_number_of_a_batch_says_so() {
+    let sandbox = Sandbox::new();
+    let rows = "conv,16,16,8,16,16,8,3,1,1,0,0,0,relu,0,0.5,1.1,8\n";
+    let table = sandbox.file("t.csv", &format!("{COLUMNS},batch\n{rows}"));
+    sandbox.ok(&["target", "add", &table, "--name", "eight"]);
+    assert!(sandbox.ok(&["target", "list"]).stdout.contains("latency per batch of 8"));
+    let shown = sandbox.ok(&["target", "show", "eight", "--format", "json"]).json().remove(0);
+    assert_eq!(shown["answers"]["latency"]["batch"], 8, "{shown}");
+    let diff = ["target", "diff", "eight", "pixel3", "--space", "mcu-cifar"];
+    sandbox.refused(&diff, 2, &["per batch of 8", "per batch of 1"]);
+}
+
+#[test]
+fn a_range_is_from_the_cheapest_to_the_dearest() {
+    let sandbox = Sandbox::new();
+    let args = ["target", "range", "pixel3", "--space", "mcu-cifar", "--format", "json"];
+    for range in sandbox.ok(&args).json() {
+        let [cheapest, median, dearest] = ["cheapest", "median", "dearest"].map(|name| number(&range, name));
+        assert!(0.0 < cheapest && cheapest < median && median < dearest, "{range}");
+    }
+}
+
+#[test]
+fn a_unit_slip_of_whole_networks_is_not_corrected_away() {
+    let sandbox = Sandbox::new();
+    let sample = sandbox.ok(&["space", "sample", "mcu-cifar", "-n", "30"]).stdout;
+    let subnets = sandbox.file("s.jsonl", &sample);
+    let args = ["target", "cost", "pixel3", "--space", "mcu-cifar", "--subnets", &subnets, "--format", "json"];
+    let costs = sandbox.ok(&args).json();
+    let rows = sample.lines().zip(&costs).map(|(subnet, cost)| {
+        format!("\"{}\",{}\n", subnet.replace('"', "\"\""), number(&cost["latency_ms"], "value") / 1e3)
+    });
+    let networks = sandbox.file("secs.csv", &format!("subnet,latency_ms\n{}", rows.collect::<String>()));
+    let validate = ["target", "validate", "pixel3", "--networks", &networks, "--correct"];
+    let said = sandbox.ok(&validate).stderr;
+    assert!(said.contains("warning: measured latency is 0.00100 × computed"), "{said}");
+    sandbox.refused(&[&validate[..], &["--keep", "vsec"]].concat(), 3, &["no target is kept", "another unit"]);
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hw_targets::library::TargetLibrary;
 use hw_targets::manifest::{FittedEntry, Manifest, NetworkFitEntry, QuantityEntry};
 use hw_targets::model::fitted::is_plain_block;
 use hw_targets::model::limited::{DEFAULT_EXTRAPOLATION, LimitedModel};
 use hw_targets::model::{CostModel, FittedModel, NetworkFit, TableModel, difference_of_sums};
 use hw_targets::networks::Networks;
+use hw_targets::own::Existing;
 use hw_targets::table::measured;
 use hw_targets::table::{OpKey, OpTable};
 use hw_targets::table_op::TableOp;
@@ -21,6 +21,7 @@ use search::space::SearchSpace;
 
 use crate::error::{Error, Result, Within};
 use crate::target::agreement::CheckedNetworks;
+use crate::target::keep::library_for;
 use crate::target::work_list::operators;
 
 /// Random networks that sums are compared on.
@@ -171,13 +172,13 @@ fn cover(
 ///
 /// # Errors
 /// A reserved or impossible name, a folder that cannot be written.
-pub fn keep_operators(target: &Target, name: &str, fits: &[OperatorFit]) -> Result<Target> {
+pub fn keep_operators(target: &Target, name: &str, fits: &[OperatorFit], existing: Existing) -> Result<Target> {
     let entry = |fit: &OperatorFit| {
         let mape = fit.sums.map(|sums| sums.mape);
         (fit.quantity, FittedEntry { extrapolation: fit.stated_limit, ..FittedEntry::of(&fit.model, mape) })
     };
     let models: Vec<(Measured, FittedEntry)> = fits.iter().map(entry).collect();
-    Ok(TargetLibrary::of_user().keep_fitted(target, name, &models)?)
+    Ok(library_for(name, existing)?.keep_fitted(target, name, &models)?)
 }
 
 /// A model of one quantity fitted to networks measured whole.
@@ -221,7 +222,7 @@ pub fn fit_networks(networks: &CheckedNetworks, extrapolation: Option<f64>) -> R
 ///
 /// # Errors
 /// As [`keep_operators`]; [`Error::NotKept`] for a fit that is off by more than half in the mean.
-pub fn keep_networks(networks: &Networks, name: &str, fits: &[WholeFit]) -> Result<Target> {
+pub fn keep_networks(networks: &Networks, name: &str, fits: &[WholeFit], existing: Existing) -> Result<Target> {
     if let Some(fit) = fits.iter().find(|fit| fit.entry.loo_mape.is_nan() || fit.entry.loo_mape > MAX_ERROR) {
         let off = format!("the fitted {} is {:.0} % off in the mean", fit.quantity, 100.0 * fit.entry.loo_mape);
         return Err(Error::NotKept { problem: off });
@@ -253,5 +254,5 @@ pub fn keep_networks(networks: &Networks, name: &str, fits: &[WholeFit]) -> Resu
         energy: entry(Measured::Energy),
         ..Manifest::default()
     };
-    Ok(TargetLibrary::of_user().keep_described(name, manifest, None)?)
+    Ok(library_for(name, existing)?.keep_described(name, manifest, None)?)
 }

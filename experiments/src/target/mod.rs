@@ -9,4 +9,5 @@ pub mod keep;
 pub mod list;
 #[cfg(feature = "torch")]
 pub(crate) mod measure;
+pub mod range;
 pub mod work_list;

@@ -7,6 +7,7 @@ use experiments::target::agreement::{self, Affine, Agreement, CheckedNetworks, V
 use hw_targets::diff::Difference;
 use hw_targets::manifest::Correction;
 use hw_targets::networks::Networks;
+use hw_targets::own::Existing;
 use hw_targets::target::Target;
 use network::units::Measured;
 use search::space::SearchSpace;
@@ -19,7 +20,7 @@ pub(crate) fn validate(
     networks: &Networks,
     space: Option<&SearchSpace>,
     correct: bool,
-    keep: Option<&str>,
+    keep: Option<(&str, Existing)>,
     output: &mut Output,
 ) -> Result<()> {
     networks.notes().iter().for_each(|note| output.say(format!("note: {note}")));
@@ -27,7 +28,7 @@ pub(crate) fn validate(
     networks.warnings().iter().for_each(|warning| output.say(format!("warning: {warning}")));
     let validations = agreement::validate(target, &networks, correct)?;
     // Kept before anything is printed, so that a refused name leaves no half result.
-    let kept = keep.map(|name| keep_corrected(target, name, &validations)).transpose()?;
+    let kept = keep.map(|(name, existing)| keep_corrected(target, name, &validations, existing)).transpose()?;
     for validation in &validations {
         if output.is_json() {
             output.json(&validation_json(target, validation))?;
@@ -50,7 +51,12 @@ pub(crate) fn validate(
     Ok(())
 }
 
-fn keep_corrected(target: &Target, name: &str, validations: &[Validation]) -> Result<Target, Error> {
+fn keep_corrected(
+    target: &Target,
+    name: &str,
+    validations: &[Validation],
+    existing: Existing,
+) -> Result<Target, Error> {
     if let Some(problem) = validations.iter().find_map(Validation::objection) {
         return Err(Error::NotKept { problem });
     }
@@ -58,7 +64,7 @@ fn keep_corrected(target: &Target, name: &str, validations: &[Validation]) -> Re
     if corrections.is_empty() {
         return Err(Error::NoCorrection);
     }
-    targets::keep::keep_corrected(target, name, &corrections)
+    targets::keep::keep_corrected(target, name, &corrections, existing)
 }
 
 fn stored(validation: &Validation) -> Option<(Measured, Correction)> {

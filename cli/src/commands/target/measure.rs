@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use experiments::folders::spaces;
+use experiments::target as targets;
 use experiments::torch::{self, MeasureRequest};
 use serde_json::json;
 
@@ -11,6 +12,7 @@ use crate::output::Output;
 
 pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<()> {
     let space = spaces::find(&args.space)?;
+    targets::keep::check_free(&args.name, super::existing(args.replace, Some(&args.name), output))?;
     let threads = args.threads as usize;
     experiments::threads::set(threads);
     let request = MeasureRequest {
