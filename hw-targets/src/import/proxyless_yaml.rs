@@ -108,7 +108,7 @@ mod tests {
         };
         check(&format!("{BLOCK}: {{mean: 0}}"), &[BLOCK, "no measurement"]);
         check(&format!("{BLOCK}: {{mean: 1, var: -1}}"), &["var", "negative"]);
-        check(&format!("{BLOCK}: {{mean: 1, median: 1}}"), &["median"]);
+        check(&format!("{BLOCK}: {{mean: 1, mode: 1}}"), &["mode"]);
         check(&format!("{}: {{mean: 1}}", BLOCK.replace("expand:6", "expand:96")), &["width", "ofa-yaml"]);
         check(&format!("{BLOCK}-se:0-hs:0: {{mean: 1}}"), &["ofa-yaml"]);
         check(&format!("{BLOCK}: {{mean: 1}}\n{BLOCK}: {{mean: 1}}"), &["duplicate"]);
