@@ -74,6 +74,8 @@ pub enum Error {
     OtherPairs { path: PathBuf },
     #[error("{path} was measured with {what}", path = path.display())]
     OtherOrigin { path: PathBuf, what: &'static str },
+    #[error("{data} has no images to test with: the weights were trained on all of them")]
+    TrainedOn { data: String },
     #[error("{path} was begun for other measurements", path = path.display())]
     OtherMeasurements { path: PathBuf },
     #[error("{path}: {reason}", path = path.display())]
@@ -200,6 +202,7 @@ impl Failure for Error {
             | Self::NoTorch { .. } => FailureKind::Usage,
             Self::OtherPairs { .. }
             | Self::OtherOrigin { .. }
+            | Self::TrainedOn { .. }
             | Self::OtherMeasurements { .. }
             | Self::FileInFolder { .. }
             | Self::OtherSpace { .. }
@@ -327,6 +330,10 @@ impl Error {
             Self::OtherOrigin { .. } => {
                 format!("give the weights and images it was begun with, or another file with {}", Setting("out"))
             }
+            Self::TrainedOn { .. } => format!(
+                "give images that it has not seen, or measure a bundle on the part it kept apart with {} held-out",
+                Setting("part")
+            ),
             Self::OtherMeasurements { .. } => {
                 "give the space and settings it was begun with, or another name, or remove that file".into()
             }

@@ -18,6 +18,7 @@ pub(crate) enum Purpose {
     Subnets = 6,
     Mix = 7,
     Grow = 8,
+    SplitTest = 9,
 }
 
 /// The generator of one place.

@@ -1,7 +1,7 @@
 //! `ofa eval`.
 
 use anyhow::Result;
-use experiments::torch::{self, Accuracy, BundleUse, CalibrationSource, Part, SubnetChoice};
+use experiments::torch::{self, Accuracy, BundleUse, CalibrationSource, Evaluation, Part, SubnetChoice};
 use serde_json::json;
 
 use super::set_threads;
@@ -11,7 +11,7 @@ use crate::output::{Output, percent};
 pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
     set_threads(args.compute.threads);
     let device = args.compute.device;
-    let accuracies = match (&args.supernet, &args.extracted, &args.data) {
+    let evaluation = match (&args.supernet, &args.extracted, &args.data) {
         (Some(bundle), _, data) => {
             let on = BundleUse { bundle, data: data.as_ref(), device };
             if let (Some(out), Some(inputs)) = (&args.logits, &args.inputs) {
@@ -29,13 +29,15 @@ pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
             };
             torch::evaluate(&on, subnets(args), part, calibration)?
         }
-        (None, Some(folder), Some(data)) => vec![torch::evaluate_network(folder, data, device)?],
+        (None, Some(folder), Some(data)) => torch::evaluate_network(folder, data, device)?,
         _ => unreachable!("clap asks for a network and for images"),
     };
+    let Evaluation { part, accuracies, notes } = evaluation;
+    notes.iter().for_each(|note| output.say(note));
     if output.is_json() {
         return accuracies.iter().try_for_each(|accuracy| {
             let Accuracy { top1, top5, loss, images, right } = accuracy;
-            let mut object = json!({"top1": top1, "top5": top5, "loss": loss, "images": images});
+            let mut object = json!({"top1": top1, "top5": top5, "loss": loss, "images": images, "part": part.name()});
             if args.per_image {
                 object["right"] = right.iter().map(|right| if *right { '1' } else { '0' }).collect::<String>().into();
             }
@@ -54,9 +56,10 @@ pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
             percent(*top5),
             format!("{loss:.4}"),
             images.to_string(),
+            part.name().to_owned(),
         ]
     };
-    output.table(&["top-1", "top-5", "loss", "images"], accuracies.iter().map(row).collect())
+    output.table(&["top-1", "top-5", "loss", "images", "part"], accuracies.iter().map(row).collect())
 }
 
 fn subnets(args: &EvalArgs) -> SubnetChoice<'_> {

@@ -35,6 +35,7 @@ pub(crate) fn deploy(bundle: &OpenBundle, arch: &ArchSpec, torchscript: bool, fo
         network: &network,
         preprocessing: &settings.preprocessing,
         class_names: &settings.class_names,
+        trained_on: settings.trained_on.as_ref(),
         calibrated_with: &calibrated_with,
         torchscript,
     };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use search::arch::ArchSpec;
 use search::space::SearchSpace;
 use serde_json::json;
-use supernet::data::Preprocessing;
+use supernet::data::{Preprocessing, TrainedOn};
 use supernet::extract::StaticSubnet;
 use supernet::tensors::Metadata;
 use supernet::torchscript::save_torchscript;
@@ -27,6 +27,8 @@ pub(crate) struct Deployment<'a> {
     pub preprocessing: &'a Preprocessing,
     /// Class names, in the order of the outputs.
     pub class_names: &'a [String],
+    /// Which images its weights have seen, where that is known.
+    pub trained_on: Option<&'a TrainedOn>,
     /// What it was calibrated with, in words.
     pub calibrated_with: &'a str,
     /// Whether to write a TorchScript module, too.
@@ -52,7 +54,8 @@ impl Deployment<'_> {
         save(&folder.join(files[0]), &self.network.tensors(), &metadata)?;
         write_text(&folder.join(files[1]), &format!("{subnet}\n"))?;
         write_text(&folder.join(files[2]), &self.space.to_yaml())?;
-        let described = self.preprocessing.describe(Some(self.arch.resolution() as usize), self.class_names);
+        let resolution = Some(self.arch.resolution() as usize);
+        let described = self.preprocessing.describe(resolution, self.class_names, self.trained_on);
         described.write(&folder.join(files[3]))?;
         if self.torchscript {
             save_torchscript(self.network, &folder.join(names::TORCHSCRIPT))?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use search::space::SearchSpace;
-use supernet::data::{LoadOptions, Preprocessing, PreprocessingFile};
+use supernet::data::{Division, LoadOptions, Preprocessing, PreprocessingFile, TrainedOn};
 
 use crate::error::Result;
 use crate::folders::names;
@@ -16,8 +16,10 @@ pub(crate) struct ImageSettings {
     pub preprocessing: Preprocessing,
     /// Class names, in the order of the outputs; empty = those of the data.
     pub class_names: Vec<String>,
-    /// Held-out images.
-    pub held_out: usize,
+    /// Which images the weights were trained on; bundles of earlier versions do not say.
+    pub trained_on: Option<TrainedOn>,
+    /// Held-out images; a tenth where no recipe says.
+    pub held_out: Option<usize>,
     /// Seed of the split and of calibration.
     pub seed: u64,
     /// Batches, and images in each.
@@ -37,9 +39,17 @@ impl ImageSettings {
             let recipe = Recipe::load(&recipe, &[])?;
             (recipe.held_out, recipe.seed, recipe.calibration_size())
         } else {
-            (5000, 0, (10, 200))
+            (None, 0, (10, 200))
         };
-        Ok(Self { preprocessing: file.preprocessing(), class_names: file.class_names, held_out, seed, calibration })
+        let preprocessing = file.preprocessing();
+        let PreprocessingFile { class_names, trained_on, .. } = file;
+        Ok(Self { preprocessing, class_names, trained_on, held_out, seed, calibration })
+    }
+
+    /// How its training images were divided.
+    pub(crate) fn division(&self) -> Division {
+        let splits_test = self.trained_on.as_ref().is_some_and(|images| images.splits_test);
+        Division { held_out: self.held_out, seed: self.seed, splits_test }
     }
 
     /// What to load images with.

@@ -35,9 +35,9 @@ pub(crate) struct Recipe {
     /// Names of the classes, where the data has none.
     #[serde(default)]
     pub class_names: Option<Vec<String>>,
-    /// Training images kept apart for all decisions.
-    #[serde(default = "default_held_out")]
-    pub held_out: usize,
+    /// Training images kept apart for all decisions; a tenth, at most 5,000, when left out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub held_out: Option<usize>,
     /// A bundle whose weights the run begins with, by name or path; fresh ones when left out.
     #[serde(default, skip_serializing_if = "is_default")]
     pub weights: Option<String>,
@@ -246,10 +246,6 @@ fn yes() -> bool {
 
 fn is_yes(value: &bool) -> bool {
     *value
-}
-
-fn default_held_out() -> usize {
-    5000
 }
 
 fn default_momentum() -> f64 {

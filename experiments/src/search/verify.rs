@@ -21,7 +21,8 @@ use crate::training::open_bundle::OpenBundle;
 pub(crate) fn verify(bundle: &OpenBundle, repeatable: Option<f64>, report: &mut SearchReport) -> Result<()> {
     let archs: Vec<_> = report.found.iter().map(|found| found.arch.clone()).collect();
     let measured = evaluate(bundle, &archs, Part::HeldOut, CalibrationSource::Data)?;
-    for (found, accuracy) in report.found.iter_mut().zip(measured) {
+    report.notes.extend(measured.notes);
+    for (found, accuracy) in report.found.iter_mut().zip(measured.accuracies) {
         found.verified = Some(Verified { top1: accuracy.top1, images: accuracy.images });
     }
     rank(&mut report.found, repeatable.unwrap_or(1.0));

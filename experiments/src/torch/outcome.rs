@@ -46,6 +46,39 @@ pub struct Trained {
     pub energy: EnergyReport,
 }
 
+/// Which images a number was measured on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MeasuredPart {
+    /// Images that the weights have not seen and that decided nothing.
+    Test,
+    /// The training images that the recipe kept apart.
+    HeldOut,
+    /// All images of a source without a test part, some of which the weights may have seen.
+    All,
+}
+
+impl MeasuredPart {
+    /// As every number names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Test => "test",
+            Self::HeldOut => "held-out",
+            Self::All => "all",
+        }
+    }
+}
+
+/// Measured accuracies, and on what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Which images.
+    pub part: MeasuredPart,
+    /// One per network.
+    pub accuracies: Vec<Accuracy>,
+    /// What a reader should know about the images.
+    pub notes: Vec<String>,
+}
+
 /// A bundle made of published weights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {

@@ -10,7 +10,7 @@ pub use supernet::device::DeviceChoice;
 pub use supernet::evaluate::Accuracy;
 use tch::Device;
 
-use super::outcome::{CalibrationMade, Comparison, Imported, MeasuredTarget, Progress, Trained};
+use super::outcome::{CalibrationMade, Comparison, Evaluation, Imported, MeasuredTarget, Progress, Trained};
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, MeasureRequest, Part, SubnetChoice, TrainRequest,
 };
@@ -69,7 +69,7 @@ pub fn evaluate(
     subnets: SubnetChoice<'_>,
     part: Part,
     calibration: CalibrationSource,
-) -> Result<Vec<Accuracy>> {
+) -> Result<Evaluation> {
     let bundle = open(on)?;
     training::evaluate::evaluate(&bundle, &subnets.of(bundle.space())?, part, calibration)
 }
@@ -78,7 +78,7 @@ pub fn evaluate(
 ///
 /// # Errors
 /// A damaged folder or images that cannot be read.
-pub fn evaluate_network(folder: &Path, data: &DataSource, device: DeviceChoice) -> Result<Accuracy> {
+pub fn evaluate_network(folder: &Path, data: &DataSource, device: DeviceChoice) -> Result<Evaluation> {
     training::evaluate::evaluate_network(folder, data, device.resolve()?)
 }
 

@@ -11,7 +11,7 @@ use search::arch::ArchSpec;
 use search::space::SearchSpace;
 use serde::Serialize;
 
-use super::outcome::{CalibrationMade, Comparison, Imported, MeasuredTarget, Progress, Trained};
+use super::outcome::{CalibrationMade, Comparison, Evaluation, Imported, MeasuredTarget, Progress, Trained};
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, MeasureRequest, Part, SubnetChoice, TrainRequest,
 };
@@ -117,7 +117,7 @@ pub fn train(_: &TrainRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -> Resu
 ///
 /// # Errors
 /// [`Error::NoTorch`], always.
-pub fn evaluate(_: &BundleUse<'_>, _: SubnetChoice<'_>, _: Part, _: CalibrationSource) -> Result<Vec<Accuracy>> {
+pub fn evaluate(_: &BundleUse<'_>, _: SubnetChoice<'_>, _: Part, _: CalibrationSource) -> Result<Evaluation> {
     missing("evaluating")
 }
 
@@ -125,7 +125,7 @@ pub fn evaluate(_: &BundleUse<'_>, _: SubnetChoice<'_>, _: Part, _: CalibrationS
 ///
 /// # Errors
 /// [`Error::NoTorch`], always.
-pub fn evaluate_network(_: &Path, _: &DataSource, _: DeviceChoice) -> Result<Accuracy> {
+pub fn evaluate_network(_: &Path, _: &DataSource, _: DeviceChoice) -> Result<Evaluation> {
     missing("evaluating")
 }
 

@@ -75,7 +75,7 @@ phases:
         let folder = tempfile::tempdir().unwrap();
         save_supernet(folder.path(), &Supernet::new(&space(), 1, Device::Cpu), StoredAs::Fp32).unwrap();
         let names: Vec<String> = (0..10).map(|class| class.to_string()).collect();
-        Preprocessing::cifar10().describe(None, &names).write(&folder.path().join(names::PREPROCESSING)).unwrap();
+        Preprocessing::cifar10().describe(None, &names, None).write(&folder.path().join(names::PREPROCESSING)).unwrap();
         fs::write(folder.path().join(names::RECIPE), RECIPE).unwrap();
         folder
     }

@@ -4,18 +4,18 @@ use std::path::Path;
 
 use search::arch::ArchSpec;
 use supernet::data::{DataSource, LoadOptions, PreprocessingFile};
-use supernet::evaluate::Accuracy;
 use supernet::network::Network;
 use tch::Device;
 
 use crate::error::{Error, Result};
 use crate::folders::names;
 use crate::folders::network_folder::NetworkFolder;
-use crate::torch::{CalibrationSource, Part};
+use crate::torch::{CalibrationSource, Evaluation, MeasuredPart, Part};
 use crate::training::images::EvalImages;
 use crate::training::measure_accuracy::measure_each;
 use crate::training::open_bundle::OpenBundle;
 use crate::training::sample::resolutions_of;
+use crate::training::test_part::{TestPart, test_part};
 
 /// Measures subnets of `bundle`, each calibrated first.
 ///
@@ -26,30 +26,33 @@ pub(crate) fn evaluate(
     archs: &[ArchSpec],
     part: Part,
     source: CalibrationSource,
-) -> Result<Vec<Accuracy>> {
-    let supernet = bundle.supernet()?;
+) -> Result<Evaluation> {
     let resolutions = resolutions_of(archs);
+    let (images, part, notes) = match part {
+        Part::HeldOut => (bundle.held_out_images(&resolutions)?, MeasuredPart::HeldOut, Vec::new()),
+        Part::Test => {
+            let TestPart { images, part, notes } = bundle.test_part()?;
+            (bundle.eval_images(&images, &resolutions)?, part, notes)
+        }
+    };
+    let supernet = bundle.supernet()?;
     let calibration = match source {
         CalibrationSource::Data => bundle.real_calibration(&resolutions)?,
         CalibrationSource::Bundle => bundle.own_calibration(&resolutions)?,
-    };
-    let images = match part {
-        Part::HeldOut => bundle.held_out_images(&resolutions)?,
-        Part::Test => bundle.test_images(&resolutions)?,
     };
     let mut accuracies = Vec::with_capacity(archs.len());
     measure_each(supernet, archs, &calibration, &images, &mut |_, measured| {
         accuracies.push(measured.accuracy);
         true
     });
-    Ok(accuracies)
+    Ok(Evaluation { part, accuracies, notes })
 }
 
 /// Measures the network in `folder` with the statistics that it carries: a subnet taken out of a supernet, or any other.
 ///
 /// # Errors
 /// A damaged folder or images that cannot be read.
-pub(crate) fn evaluate_network(folder: &Path, data: &DataSource, device: Device) -> Result<Accuracy> {
+pub(crate) fn evaluate_network(folder: &Path, data: &DataSource, device: Device) -> Result<Evaluation> {
     let NetworkFolder { shape, weights } = NetworkFolder::read(folder)?;
     let file = |name: &str, reason: String| Error::FileInFolder { path: folder.join(name), reason };
     if !folder.join(names::PREPROCESSING).exists() {
@@ -61,13 +64,15 @@ pub(crate) fn evaluate_network(folder: &Path, data: &DataSource, device: Device)
         let reason = format!("it makes {output} of {input}, which is no classifier of colour images");
         return Err(file(names::NETWORK, reason));
     }
-    let preprocessing = PreprocessingFile::read(&folder.join(names::PREPROCESSING))?.preprocessing();
+    let described = PreprocessingFile::read(&folder.join(names::PREPROCESSING))?;
+    let preprocessing = described.preprocessing();
     let options = LoadOptions {
         image_size: Some(preprocessing.native_size),
         class_names: None,
         classes: Some(output.channels as usize),
     };
+    let TestPart { images, part, notes } = test_part(data, &options, described.trained_on.as_ref())?;
     let network = Network::from_weights(&shape, &weights, device)?;
-    let images = EvalImages::new(&data.test(&options)?, &preprocessing, &[input.size], device)?;
-    Ok(images.evaluate_network(&network))
+    let images = EvalImages::new(&images, &preprocessing, &[input.size], device)?;
+    Ok(Evaluation { part, accuracies: vec![images.evaluate_network(&network)], notes })
 }

@@ -90,7 +90,7 @@ pub(crate) fn measure(
 #[cfg(test)]
 mod tests {
     use search::space::SearchSpace;
-    use supernet::data::{DataSource, LoadOptions, Preprocessing};
+    use supernet::data::{DataSource, Divided, Division, LoadOptions, Preprocessing};
 
     use super::*;
     use crate::training::sample::tilted_subnets;
@@ -100,7 +100,8 @@ mod tests {
         let space = SearchSpace::builtin("mcu-cifar").unwrap();
         let supernet = Supernet::new(&space, 3, Device::Cpu);
         let data: DataSource = "synthetic:400".parse().unwrap();
-        let (train, held_out) = data.training(&LoadOptions::default(), Some(100), 1).unwrap();
+        let division = Division { held_out: Some(100), seed: 1, splits_test: false };
+        let Divided { train, held_out, .. } = data.divided(&LoadOptions::default(), &division).unwrap();
         let preprocessing = Preprocessing::measured(&train);
         let resolutions = space.resolutions();
         let exam = EvalImages::new(&held_out, &preprocessing, resolutions, Device::Cpu).unwrap();

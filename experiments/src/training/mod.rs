@@ -26,4 +26,6 @@ pub(crate) mod plan;
 #[cfg(feature = "torch")]
 pub(crate) mod sample;
 #[cfg(feature = "torch")]
+pub(crate) mod test_part;
+#[cfg(feature = "torch")]
 pub(crate) mod train;

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use search::space::SearchSpace;
-use supernet::data::{DataSource, ImageSet, LoadOptions};
+use supernet::data::{DataSource, Divided, ImageSet, LoadOptions};
 use supernet::supernet::Supernet;
 use tch::Device;
 
@@ -14,6 +14,7 @@ use crate::folders::image_settings::ImageSettings;
 use crate::folders::names;
 use crate::folders::supernet_file::load_supernet;
 use crate::training::images::{CalibrationImages, EvalImages};
+use crate::training::test_part::{TestPart, test_part};
 
 /// A bundle in use, on one device and with the images of at most one source.
 pub(crate) struct OpenBundle {
@@ -23,16 +24,8 @@ pub(crate) struct OpenBundle {
     device: Device,
     supernet: OnceCell<Supernet>,
     settings: OnceCell<ImageSettings>,
-    training: OnceCell<TrainingImages>,
+    training: OnceCell<Divided>,
     calibration: OnceCell<CalibrationFile>,
-}
-
-/// The training images of a source as the bundle's recipe divides them.
-pub(crate) struct TrainingImages {
-    /// Those to calibrate with.
-    pub(crate) train: ImageSet,
-    /// Those kept apart for decisions.
-    pub(crate) held_out: ImageSet,
 }
 
 impl OpenBundle {
@@ -95,25 +88,24 @@ impl OpenBundle {
         })
     }
 
-    /// The training images of its source.
+    /// The training images of its source as the bundle's recipe divides them.
     ///
     /// # Errors
     /// No source, or images that cannot be read.
-    pub(crate) fn training(&self) -> Result<&TrainingImages> {
+    pub(crate) fn training(&self) -> Result<&Divided> {
         once(&self.training, || {
             let settings = self.settings()?;
             let options = self.options()?;
-            let (train, held_out) = self.source()?.training(&options, Some(settings.held_out), settings.seed)?;
-            Ok(TrainingImages { train, held_out })
+            Ok(self.source()?.divided(&options, &settings.division())?)
         })
     }
 
-    /// The test images of its source at each of `resolutions`.
+    /// The test images of its source, none of which it was trained on as far as that is known.
     ///
     /// # Errors
-    /// No source, or images that cannot be read.
-    pub(crate) fn test_images(&self, resolutions: &[u32]) -> Result<EvalImages> {
-        self.eval_images(&self.source()?.test(&self.options()?)?, resolutions)
+    /// No source, images that cannot be read, or [`Error::TrainedOn`].
+    pub(crate) fn test_part(&self) -> Result<TestPart> {
+        test_part(self.source()?, &self.options()?, self.settings()?.trained_on.as_ref())
     }
 
     /// The held-out images of its source at each of `resolutions`.
@@ -150,7 +142,11 @@ impl OpenBundle {
         once(&self.calibration, || CalibrationFile::read(self.bundle.folder()))
     }
 
-    fn eval_images(&self, set: &ImageSet, resolutions: &[u32]) -> Result<EvalImages> {
+    /// `set` at each of `resolutions`.
+    ///
+    /// # Errors
+    /// Images of another native size than its own.
+    pub(crate) fn eval_images(&self, set: &ImageSet, resolutions: &[u32]) -> Result<EvalImages> {
         Ok(EvalImages::new(set, &self.settings()?.preprocessing, resolutions, self.device)?)
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use search::space::SearchSpace;
 use serde_json::json;
 use storage::atomic::write_atomically;
-use supernet::data::{DataSource, ImageSet, LoadOptions};
+use supernet::data::{DataSource, Divided, Division, ImageSet, LoadOptions, TrainedOn};
 use supernet::device::{self, LibTorch};
 use supernet::error::SupernetError;
 use supernet::supernet::Supernet;
@@ -33,6 +33,7 @@ use crate::training::images::{CalibrationImages, EvalImages};
 use crate::training::measure_accuracy::measure;
 use crate::training::plan;
 use crate::training::sample::tilted_subnets;
+use crate::training::test_part::test_part;
 
 /// What to train and where to keep it.
 #[derive(Clone, Debug)]
@@ -145,7 +146,8 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
         class_names: recipe.class_names.clone(),
         ..LoadOptions::default()
     };
-    let (train_set, held_out) = job.data.training(&options, Some(recipe.held_out), recipe.seed)?;
+    let Images { train: train_set, held_out, test, trained_on } = images(job, &options, progress)?;
+    let recipe = &Recipe { held_out: Some(held_out.len()), ..recipe.clone() };
     let preprocessing = plan::preprocessing(recipe, &train_set);
     let train_set = Arc::new(train_set);
     let precision = plan::precision_on(recipe, job.device);
@@ -169,13 +171,13 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
     }
     let plan = plan::plan(recipe, precision)?;
     let (calibration, seed) = (recipe.calibration_size(), recipe.seed);
-    let images = Arc::clone(&train_set);
+    let to_train_on = Arc::clone(&train_set);
     let checkpoints = run.checkpoints();
     let mut trainer = Trainer::new(
         space,
         plan.clone(),
         identity,
-        images,
+        to_train_on,
         preprocessing.clone(),
         start.map_or(Start::Fresh(job.device), Start::From),
         &checkpoints,
@@ -186,7 +188,8 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
     run.write(names::RECIPE, &serde_yaml::to_string(recipe).expect("plain data"))?;
     write_run_file(&run, job)?;
     run.write(names::SPACE, &space.to_yaml())?;
-    preprocessing.describe(None, train_set.class_names()).write(&run.path().join(names::PREPROCESSING))?;
+    let described = preprocessing.describe(None, train_set.class_names(), Some(&trained_on));
+    described.write(&run.path().join(names::PREPROCESSING))?;
     let names = recipe.phases.iter().map(|phase| phase.name.clone());
     let phases: Vec<(String, u64)> = names.zip(trainer.phase_steps()).collect();
     progress.begin(&phases, trainer.position().global_step);
@@ -216,15 +219,44 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
         let text = std::fs::read(run.path().join(name))?;
         write_atomically(&run.bundle().join(name), |file| file.write_all(&text))?;
     }
-    match job.data.test(&options) {
-        Ok(test) => {
-            let exam = EvalImages::new(&test, &preprocessing, space.resolutions(), job.device)?;
-            final_report(&run, &supernet, &calibration, &exam, recipe.seed, progress)?;
-        }
-        // The bundle is written; not every source has a test set.
-        Err(error) => progress.epoch(&format!("no report on a test set: {error}")),
-    }
+    let exam = EvalImages::new(&test, &preprocessing, space.resolutions(), job.device)?;
+    final_report(&run, &supernet, &calibration, &exam, recipe.seed, progress)?;
     Ok(Trained { parameters: supernet.parameter_count() as u64, energy: energy.finish(&run.bundle())? })
+}
+
+/// The images of a run, all read before its first step.
+struct Images {
+    train: ImageSet,
+    held_out: ImageSet,
+    test: ImageSet,
+    trained_on: TrainedOn,
+}
+
+/// Reads and divides the images; where the source has no test part, a tenth of them becomes one.
+fn images(job: &TrainJob, options: &LoadOptions, progress: &mut dyn Progress) -> Result<Images> {
+    let TrainJob { recipe, data, .. } = job;
+    let (all, splits_test) = (data.train(options)?, !data.has_test_part()?);
+    let (count, seed) = (all.len(), recipe.seed);
+    let trained_on = TrainedOn { images: all.digest().to_string(), splits_test, seed };
+    let Divided { train, held_out, test } = Division { held_out: recipe.held_out, seed, splits_test }.divide(all)?;
+    let test = match test {
+        Some(test) => {
+            let images = test.len();
+            let seed = format_args!("by seed {seed}");
+            progress
+                .epoch(&format!("{data} has no test part: {images} of its {count} images, chosen {seed}, become one"));
+            test
+        }
+        None => {
+            let options = LoadOptions {
+                image_size: Some(train.size()),
+                class_names: Some(train.class_names().to_vec()),
+                ..options.clone()
+            };
+            test_part(data, &options, Some(&trained_on))?.images
+        }
+    };
+    Ok(Images { train, held_out, test, trained_on })
 }
 
 /// Which program makes the run, and on what.
@@ -286,6 +318,7 @@ fn final_report(
             "kind": kind,
             "subnet": space.to_subnet_json(arch),
             "macs": macs,
+            "part": "test",
             "test_top1": accuracy.top1,
             "test_images": accuracy.images,
         }));

@@ -1,8 +1,7 @@
-//! Labelled images in memory, all of one square size, and their division into train, held-out and test parts.
-
-use std::sync::Arc;
+//! Labelled images in memory, all of one square size.
 
 use rand::seq::SliceRandom;
+use storage::digest::{Digest, Digester};
 
 use super::error::DataError;
 use crate::random::{Purpose, generator};
@@ -110,6 +109,12 @@ impl ImageSet {
         (mean, std)
     }
 
+    /// Digest of the pixels in their order; labels and names have no part in it, so that the same images are known
+    /// under other classes.
+    pub fn digest(&self) -> Digest {
+        Digester::new("pixels").number(self.size as u64).bytes(&self.images).finish()
+    }
+
     /// The images at these places, in this order; panics beyond the end.
     pub fn select(&self, indices: &[usize]) -> ImageSet {
         assert!(!indices.is_empty(), "a set holds at least one image");
@@ -121,20 +126,36 @@ impl ImageSet {
         ImageSet { images, labels, size: self.size, class_names: self.class_names.clone() }
     }
 
-    /// Takes a held-out part of `count` images away: `(the rest, held out)`, both in the original order.
+    /// Takes a part of `count` images away: `(the rest, the part)`, both in the original order.
     ///
-    /// Each class gives its share of the set, rounded so that the shares add up to `count` (largest remainder); which
-    /// of its images depends on `seed` alone.
+    /// Each class gives its share of the set, rounded so that the shares add up to `count` (largest remainder), but
+    /// keeps an image; which of its images depends on `seed` and `purpose` alone.
     ///
     /// # Errors
-    /// [`DataError::Setting`] if `count` is 0 or more than half the set.
-    pub(crate) fn hold_out(mut self, count: usize, seed: u64) -> Result<(ImageSet, ImageSet), DataError> {
+    /// [`DataError::Setting`] about `setting` if `count` is 0, more than half the set, or so many that a class would
+    /// keep none.
+    pub(super) fn part_off(
+        mut self,
+        setting: &'static str,
+        count: usize,
+        seed: u64,
+        purpose: Purpose,
+    ) -> Result<(ImageSet, ImageSet), DataError> {
+        let refused = |reason: String| Err(DataError::Setting { setting, value: count.to_string(), reason });
         if count == 0 || count > self.len() / 2 {
-            let reason = format!("but it must be at least 1 and at most half of the {} training images", self.len());
-            return Err(DataError::Setting { setting: "held_out", value: count.to_string(), reason });
+            return refused(format!(
+                "but it must be at least 1 and at most half of the {} training images",
+                self.len()
+            ));
         }
-        let chosen = self.stratified(count, seed);
-        let held_out = self.select(&chosen);
+        let room: usize = self.histogram().iter().map(|images| images.saturating_sub(1)).sum();
+        if count > room {
+            let classes = self.histogram().iter().filter(|images| **images > 0).count();
+            let images = self.len();
+            return refused(format!("but each of the {classes} classes must keep one of the {images} training images"));
+        }
+        let chosen = self.stratified(count, seed, purpose);
+        let part = self.select(&chosen);
         // Close the gaps in place: the set may be too large to be held twice.
         let (bytes, mut kept, mut next) = (self.image_bytes(), 0, chosen.iter().peekable());
         for index in 0..self.len() {
@@ -148,19 +169,7 @@ impl ImageSet {
         self.images.truncate(kept * bytes);
         self.images.shrink_to_fit();
         self.labels.truncate(kept);
-        Ok((self, held_out))
-    }
-
-    /// The set with other class names; labels stay.
-    ///
-    /// # Errors
-    /// [`DataError::ClassNames`] unless there is one name per class.
-    pub fn with_class_names(mut self, names: Vec<String>) -> Result<ImageSet, DataError> {
-        if names.len() != self.classes() {
-            return Err(DataError::ClassNames { given: names.len(), classes: self.classes() });
-        }
-        self.class_names = names;
-        Ok(self)
+        Ok((self, part))
     }
 
     fn image_bytes(&self) -> usize {
@@ -168,12 +177,24 @@ impl ImageSet {
     }
 
     /// `count` places, ascending, drawn from each class in proportion.
-    fn stratified(&self, count: usize, seed: u64) -> Vec<usize> {
+    fn stratified(&self, count: usize, seed: u64, purpose: Purpose) -> Vec<usize> {
         let mut members = vec![Vec::new(); self.classes()];
         for (index, &label) in self.labels.iter().enumerate() {
             members[label as usize].push(index);
         }
-        let share = |class: usize| members[class].len() * count;
+        let mut chosen = Vec::with_capacity(count);
+        for (class, (mut indices, quota)) in members.into_iter().zip(self.quotas(count)).enumerate() {
+            indices.shuffle(&mut generator(seed, purpose, class as u64, 0));
+            chosen.extend(indices.into_iter().take(quota));
+        }
+        chosen.sort_unstable();
+        chosen
+    }
+
+    /// How many of `count` images each class gives.
+    fn quotas(&self, count: usize) -> Vec<usize> {
+        let members = self.histogram();
+        let share = |class: usize| members[class] * count;
         let mut quotas: Vec<usize> = (0..self.classes()).map(|class| share(class) / self.len()).collect();
         let missing = count - quotas.iter().sum::<usize>();
         let mut by_remainder: Vec<usize> = (0..self.classes()).collect();
@@ -181,25 +202,18 @@ impl ImageSet {
         for &class in by_remainder.iter().take(missing) {
             quotas[class] += 1;
         }
-        let mut chosen = Vec::with_capacity(count);
-        for (class, (mut indices, quota)) in members.into_iter().zip(quotas).enumerate() {
-            indices.shuffle(&mut generator(seed, Purpose::HeldOut, class as u64, 0));
-            chosen.extend(indices.into_iter().take(quota));
+        // A class with a single image may have been asked for it; the class with the most to spare gives one instead.
+        for class in 0..self.classes() {
+            while quotas[class] > 0 && quotas[class] == members[class] {
+                let spare =
+                    |&other: &usize| (members[other].saturating_sub(quotas[other] + 1), std::cmp::Reverse(other));
+                let richest = (0..self.classes()).max_by_key(spare).expect("a class with images");
+                quotas[class] -= 1;
+                quotas[richest] += 1;
+            }
         }
-        chosen.sort_unstable();
-        chosen
+        quotas
     }
-}
-
-/// The parts of a data set: decisions look at `held_out`, and only final reports look at `test`.
-#[derive(Clone, Debug)]
-pub struct Splits {
-    /// What weights are trained on.
-    pub train: Arc<ImageSet>,
-    /// A part of the training images kept for choosing: predictors, calibration checks, recipes.
-    pub held_out: Arc<ImageSet>,
-    /// The test set, where the source has one.
-    pub test: Option<Arc<ImageSet>>,
 }
 
 #[cfg(test)]
@@ -212,11 +226,15 @@ mod tests {
         ImageSet::new(images, labels.to_vec(), 1, (0..classes).map(|class| class.to_string()).collect()).unwrap()
     }
 
+    fn hold_out(set: ImageSet, count: usize, seed: u64) -> Result<(ImageSet, ImageSet), DataError> {
+        set.part_off("held_out", count, seed, Purpose::HeldOut)
+    }
+
     #[test]
     fn holding_out_divides_the_set_by_class() {
         let labels: Vec<i64> = (0..100).map(|index| i64::from(index % 10 >= 6)).collect();
         let set = numbered(&labels, 2);
-        let (rest, held_out) = set.clone().hold_out(11, 7).unwrap();
+        let (rest, held_out) = hold_out(set.clone(), 11, 7).unwrap();
         assert_eq!((rest.len(), held_out.len()), (89, 11));
         assert_eq!(held_out.histogram(), [7, 4]); // 6.6 and 4.4: the larger remainder is rounded up
         let mut seen: Vec<u8> = rest.images.chunks(3).chain(held_out.images.chunks(3)).map(|pixel| pixel[0]).collect();
@@ -227,16 +245,27 @@ mod tests {
                 assert_eq!(part.labels[index], labels[usize::from(part.image(index)[0])]);
             }
         }
-        assert_eq!(set.clone().hold_out(11, 7).unwrap().1, held_out);
-        assert_ne!(set.hold_out(11, 8).unwrap().1, held_out);
+        assert_eq!(hold_out(set.clone(), 11, 7).unwrap().1, held_out);
+        assert_ne!(hold_out(set, 11, 8).unwrap().1, held_out);
     }
 
     #[test]
     fn more_than_half_cannot_be_held_out() {
         let set = numbered(&[0, 0, 1, 1], 2);
-        assert!(set.clone().hold_out(3, 0).unwrap_err().to_string().contains("held_out is 3"));
-        assert!(set.clone().hold_out(0, 0).is_err());
-        assert_eq!(set.hold_out(2, 0).unwrap().1.histogram(), [1, 1]);
+        assert!(hold_out(set.clone(), 3, 0).unwrap_err().to_string().contains("held_out is 3"));
+        assert!(hold_out(set.clone(), 0, 0).is_err());
+        assert_eq!(hold_out(set, 2, 0).unwrap().1.histogram(), [1, 1]);
+    }
+
+    #[test]
+    fn no_class_gives_its_only_image() {
+        let set = numbered(&[0, 1, 2, 3, 4, 5, 5, 5, 5, 5], 6);
+        for seed in 0..20 {
+            let (rest, held_out) = hold_out(set.clone(), 2, seed).unwrap();
+            assert_eq!((rest.histogram(), held_out.histogram()), (vec![1, 1, 1, 1, 1, 3], vec![0, 0, 0, 0, 0, 2]));
+        }
+        let error = hold_out(set, 5, 0).unwrap_err().to_string();
+        assert!(error.contains("held_out is 5, but each of the 6 classes"), "{error}");
     }
 
     #[test]

@@ -61,8 +61,14 @@ impl Preprocessing {
         })
     }
 
-    /// The description to ship with a network that reads images of `resolution`, where it reads only one.
-    pub fn describe(&self, resolution: Option<usize>, class_names: &[String]) -> PreprocessingFile {
+    /// The description to ship with a network that reads images of `resolution`, where it reads only one; `trained_on`:
+    /// which images its weights have seen, where that is known.
+    pub fn describe(
+        &self,
+        resolution: Option<usize>,
+        class_names: &[String],
+        trained_on: Option<&TrainedOn>,
+    ) -> PreprocessingFile {
         let size = self.native_size;
         let mut steps = vec![
             "decode to RGB".to_string(),
@@ -90,6 +96,7 @@ impl Preprocessing {
             std: self.std,
             interpolation: self.interpolation,
             class_names: class_names.to_vec(),
+            trained_on: trained_on.cloned(),
             steps,
         }
     }
@@ -116,9 +123,24 @@ pub struct PreprocessingFile {
     pub interpolation: Interpolation,
     /// In the order of the network's outputs.
     pub class_names: Vec<String>,
+    /// Which images the weights have seen; left out where nobody wrote it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained_on: Option<TrainedOn>,
     /// For a reader, in order.
     #[serde(default)]
     pub steps: Vec<String>,
+}
+
+/// Which images weights were trained on, so that none of them is taken for a test image later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainedOn {
+    /// [`ImageSet::digest`] of all training images of the source, held-out ones included, before they were divided.
+    pub images: String,
+    /// Whether a tenth of them was split off for testing ([`super::Division::split_test`]).
+    pub splits_test: bool,
+    /// Seed of the division.
+    pub seed: u64,
 }
 
 impl PreprocessingFile {

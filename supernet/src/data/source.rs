@@ -3,16 +3,13 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 
 use super::decode::Collector;
+use super::division::{Divided, Division};
 use super::error::{DataError, list_folder};
-use super::image_set::{ImageSet, Splits};
+use super::image_set::ImageSet;
 use super::synthetic::Synthetic;
 use super::{cifar, folder, idx, parquet_images};
-
-/// Largest held-out part that is taken without being asked for.
-const HELD_OUT: usize = 5000;
 
 /// A source of labelled images, parsed from `parquet:PATH`, `cifar:FOLDER`, `folder:FOLDER`, `idx:FOLDER` or
 /// `synthetic[:COUNT]`.
@@ -84,7 +81,7 @@ impl DataSource {
         self.part(Part::Train, options)
     }
 
-    /// The test images alone. A source without parts (one Parquet file, class folders alone) is the test set here.
+    /// The test images alone; all images of a source without parts (one Parquet file, class folders alone).
     ///
     /// # Errors
     /// As for [`DataSource::train`].
@@ -92,41 +89,26 @@ impl DataSource {
         self.part(Part::Test, options)
     }
 
-    /// The training images divided into `(train, held out)`, without reading the test set.
-    ///
-    /// `held_out` is the number of images held out: a tenth of them, at most 5,000, unless given.
+    /// The training images, divided, without reading the test part.
     ///
     /// # Errors
-    /// As for [`DataSource::train`] and [`ImageSet::hold_out`].
-    pub fn training(
-        &self,
-        options: &LoadOptions,
-        held_out: Option<usize>,
-        seed: u64,
-    ) -> Result<(ImageSet, ImageSet), DataError> {
-        let train = self.train(options)?;
-        let count = held_out.unwrap_or_else(|| (train.len() / 10).clamp(1, HELD_OUT));
-        train.hold_out(count, seed)
+    /// As for [`DataSource::train`] and [`Division::divide`].
+    pub fn divided(&self, options: &LoadOptions, division: &Division) -> Result<Divided, DataError> {
+        division.divide(self.train(options)?)
     }
 
-    /// All three parts, of one size and with the same classes; see [`DataSource::training`]. A source without parts
-    /// has no test set.
+    /// Whether the source has test images apart from those for training.
     ///
     /// # Errors
-    /// As for [`DataSource::training`].
-    pub fn splits(&self, options: &LoadOptions, held_out: Option<usize>, seed: u64) -> Result<Splits, DataError> {
-        let (train, held_out) = self.training(options, held_out, seed)?;
-        let test = if self.has_test_part()? {
-            let options = LoadOptions {
-                image_size: Some(train.size()),
-                class_names: Some(train.class_names().to_vec()),
-                classes: Some(train.classes()),
-            };
-            Some(Arc::new(self.test(&options)?))
-        } else {
-            None
-        };
-        Ok(Splits { train: Arc::new(train), held_out: Arc::new(held_out), test })
+    /// A folder that cannot be read.
+    pub fn has_test_part(&self) -> Result<bool, DataError> {
+        Ok(match self {
+            DataSource::Parquet(path) => path.is_dir() && !parquet_names(path, &TEST_PREFIXES)?.is_empty(),
+            DataSource::Cifar(path) => cifar::test_files(path).iter().all(|file| file.exists()),
+            DataSource::Folder(path) => folder::train_folder(path) != *path && folder::test_folder(path).is_some(),
+            DataSource::Idx(path) => idx::exists(path, "t10k"),
+            DataSource::Synthetic(_) => true,
+        })
     }
 
     fn part(&self, part: Part, options: &LoadOptions) -> Result<ImageSet, DataError> {
@@ -211,16 +193,6 @@ impl DataSource {
             DataSource::Folder(path) | DataSource::Idx(path) => path,
             DataSource::Synthetic(_) => Path::new("synthetic"),
         }
-    }
-
-    fn has_test_part(&self) -> Result<bool, DataError> {
-        Ok(match self {
-            DataSource::Parquet(path) => path.is_dir() && !parquet_names(path, &TEST_PREFIXES)?.is_empty(),
-            DataSource::Cifar(path) => cifar::test_files(path).iter().all(|file| file.exists()),
-            DataSource::Folder(path) => folder::train_folder(path) != *path && folder::test_folder(path).is_some(),
-            DataSource::Idx(path) => idx::exists(path, "t10k"),
-            DataSource::Synthetic(_) => true,
-        })
     }
 }
 

@@ -265,7 +265,7 @@ fn preprocessing_survives_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("preprocessing.json");
     let names = ["cat".to_string(), "dog".to_string()];
-    let file = Preprocessing::cifar10().describe(Some(24), &names);
+    let file = Preprocessing::cifar10().describe(Some(24), &names, None);
     file.write(&path).unwrap();
     assert_eq!(PreprocessingFile::read(&path).unwrap(), file);
     assert_eq!(file.preprocessing(), Preprocessing::cifar10());

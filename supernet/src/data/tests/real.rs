@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use crate::data::{DataSource, LoadOptions};
+use crate::data::{DataSource, Divided, Division, LoadOptions};
 
 /// A folder of the shared data, or none with a visible word.
 fn shared(folder: &str) -> Option<PathBuf> {
@@ -20,7 +20,9 @@ fn the_real_test_set_has_a_thousand_images_of_each_class() {
 #[test]
 fn the_real_training_set_has_the_usual_statistics() {
     let Some(path) = shared("data/cifar10") else { return };
-    let (train, held_out) = DataSource::Parquet(path).training(&LoadOptions::default(), None, 0).unwrap();
+    let division = Division { held_out: None, seed: 0, splits_test: false };
+    let divided = DataSource::Parquet(path).divided(&LoadOptions::default(), &division).unwrap();
+    let Divided { train, held_out, .. } = divided;
     assert_eq!((train.histogram(), held_out.histogram()), (vec![4500; 10], vec![500; 10]));
     let (mean, std) = train.channel_statistics();
     let expected = crate::data::Preprocessing::cifar10();

@@ -5,7 +5,7 @@ use storage::failure::{Failure, FailureKind};
 use tempfile::{TempDir, tempdir};
 
 use crate::data::test_images::{HUB, PLAIN, jpeg, numbered, png, write_parquet};
-use crate::data::{DataError, DataSource, ImageSet, LoadOptions, Synthetic};
+use crate::data::{DataError, DataSource, Division, ImageSet, LoadOptions, Synthetic};
 
 fn rows(count: usize) -> Vec<(Option<Vec<u8>>, i64)> {
     (0..count).map(|row| (Some(png(&numbered(row, 8))), (row % 3) as i64)).collect()
@@ -17,6 +17,10 @@ fn check_rows(set: &ImageSet, count: usize) {
         assert_eq!(set.image(row), numbered(row, 8).as_raw().as_slice(), "row {row}");
         assert_eq!(set.labels()[row], (row % 3) as i64);
     }
+}
+
+fn division(held_out: usize, seed: u64) -> Division {
+    Division { held_out: Some(held_out), seed, splits_test: false }
 }
 
 fn load(source: &str) -> Result<ImageSet, DataError> {
@@ -70,11 +74,11 @@ fn parquet_rows_come_out_in_order_across_groups_and_files() {
     let source = DataSource::Parquet(folder.path().to_path_buf());
     check_rows(&source.train(&LoadOptions::default()).unwrap(), 30);
     check_rows(&source.test(&LoadOptions::default()).unwrap(), 9);
-    let splits = source.splits(&LoadOptions::default(), Some(6), 1).unwrap();
-    assert_eq!((splits.train.len(), splits.held_out.len(), splits.test.unwrap().len()), (24, 6, 9));
-    assert_eq!(splits.held_out.histogram(), [2, 2, 2]);
+    let divided = source.divided(&LoadOptions::default(), &division(6, 1)).unwrap();
+    assert_eq!((divided.train.len(), divided.held_out.len(), source.has_test_part().unwrap()), (24, 6, true));
+    assert_eq!(divided.held_out.histogram(), [2, 2, 2]);
     let single = DataSource::Parquet(folder.path().join("train-0.parquet"));
-    assert!(single.splits(&LoadOptions::default(), None, 1).unwrap().test.is_none());
+    assert!(!single.has_test_part().unwrap());
 }
 
 #[test]
@@ -174,10 +178,10 @@ fn cifar_files_round_trip() {
     write_cifar(&child);
     for path in [folder.path(), &child] {
         let source = DataSource::Cifar(path.to_path_buf());
-        let splits = source.splits(&LoadOptions::default(), Some(10), 0).unwrap();
-        assert_eq!((splits.train.len(), splits.held_out.len()), (90, 10));
-        assert_eq!(splits.held_out.histogram(), [1; 10]);
-        let test = splits.test.unwrap();
+        let divided = source.divided(&LoadOptions::default(), &division(10, 0)).unwrap();
+        assert_eq!((divided.train.len(), divided.held_out.len()), (90, 10));
+        assert_eq!(divided.held_out.histogram(), [1; 10]);
+        let test = source.test(&LoadOptions::default()).unwrap();
         assert_eq!(test.image(7), numbered(107, 32).as_raw().as_slice());
         assert_eq!((test.class_names()[0].as_str(), test.class_names()[9].as_str()), ("airplane", "truck"));
     }
@@ -221,8 +225,7 @@ fn class_folders_are_read_with_and_without_parts() {
     let parts = DataSource::Folder(folder.path().to_path_buf());
     assert!(matches!(parts.test(&LoadOptions::default()), Err(DataError::NoPart { part: "test", .. })));
     write_images(&folder.path().join("val"), &["cat"], 2);
-    let splits = parts.splits(&LoadOptions::default(), Some(3), 0).unwrap();
-    let test = splits.test.unwrap();
+    let test = parts.test(&LoadOptions::default()).unwrap();
     assert_eq!((test.labels(), test.classes()), ([2, 2].as_slice(), 3));
     write_images(&folder.path().join("val"), &["dog"], 1);
     refused(&format!("folder:{}", folder.path().display()), FailureKind::Content, &["val/dog", "ant, bee, cat"]);
