@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Stdout, Write};
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
 use experiments::error::Error;
+use experiments::share::Interval;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
@@ -135,6 +136,12 @@ fn one_line(text: &str) -> String {
 /// A fraction as a percentage: `82.1 %`.
 pub(crate) fn percent(fraction: f64) -> String {
     format!("{:.2} %", 100.0 * fraction)
+}
+
+/// A counted share of so many images with the interval of one standard deviation: `87.50 % (70.41 to 95.31 %)`.
+pub(crate) fn share(share: f64, images: u64) -> String {
+    let Interval { low, high } = Interval::of_share(share, images);
+    format!("{} ({:.2} to {})", percent(share), 100.0 * low, percent(high))
 }
 
 #[cfg(test)]

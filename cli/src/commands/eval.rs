@@ -1,12 +1,13 @@
 //! `ofa eval`.
 
 use anyhow::Result;
+use experiments::share::Interval;
 use experiments::torch::{self, Accuracy, BundleUse, CalibrationSource, Evaluation, Part, SubnetChoice};
 use serde_json::json;
 
 use super::set_threads;
 use crate::args::{CalibrationArg, EvalArgs, PartArg};
-use crate::output::{Output, percent};
+use crate::output::{Output, percent, share};
 
 pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
     set_threads(args.compute.threads);
@@ -33,11 +34,20 @@ pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
         _ => unreachable!("clap asks for a network and for images"),
     };
     let Evaluation { part, accuracies, notes } = evaluation;
-    notes.iter().for_each(|note| output.say(note));
+    notes.iter().for_each(|note| output.say(format!("note: {note}")));
     if output.is_json() {
         return accuracies.iter().try_for_each(|accuracy| {
             let Accuracy { top1, top5, loss, images, right } = accuracy;
-            let mut object = json!({"top1": top1, "top5": top5, "loss": loss, "images": images, "part": part.name()});
+            let interval = Interval::of_share(*top1, *images);
+            let mut object = json!({
+                "top1": top1,
+                "std_error": interval.std_error(),
+                "interval": [interval.low, interval.high],
+                "top5": top5,
+                "loss": loss,
+                "images": images,
+                "part": part.name(),
+            });
             if args.per_image {
                 object["right"] = right.iter().map(|right| if *right { '1' } else { '0' }).collect::<String>().into();
             }
@@ -49,15 +59,7 @@ pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
     }
     let row = |accuracy: &Accuracy| {
         let Accuracy { top1, top5, loss, images, .. } = accuracy;
-        // A share of n images has this standard error.
-        let error = (top1 * (1.0 - top1) / (*images).max(1) as f64).sqrt();
-        vec![
-            format!("{} ± {}", percent(*top1), percent(error)),
-            percent(*top5),
-            format!("{loss:.4}"),
-            images.to_string(),
-            part.name().to_owned(),
-        ]
+        vec![share(*top1, *images), percent(*top5), format!("{loss:.4}"), images.to_string(), part.name().to_owned()]
     };
     output.table(&["top-1", "top-5", "loss", "images", "part"], accuracies.iter().map(row).collect())
 }

@@ -18,7 +18,7 @@ use super::set_threads;
 use crate::args::{SearchArgs, WeightsForm};
 use crate::hints::worded;
 use crate::interrupt::stop_flag;
-use crate::output::{Output, percent};
+use crate::output::{Output, percent, share};
 
 pub(crate) fn run(args: &SearchArgs, output: &mut Output) -> Result<()> {
     set_threads(args.compute.threads);
@@ -251,8 +251,7 @@ fn found_rows(header: &SearchHeader, found: &FoundSubnet) -> Vec<(String, String
     let spread = found.spread.map_or(String::new(), |spread| format!(", its members differ by {}", percent(spread)));
     let mut rows = vec![row("top-1", format!("{} (predicted{spread})", percent(found.top1)))];
     rows.extend(found.verified.map(|verified| {
-        let (top1, error) = (percent(verified.top1), percent(verified.std_error()));
-        row("", format!("{top1} ± {error} (measured on {} held-out images)", verified.images))
+        row("", format!("{} (measured on {} held-out images)", share(verified.top1, verified.images), verified.images))
     }));
     for quantity in Measured::ALL {
         let (Some(cost), Some(target)) = (found.cost.measured(quantity), &header.target) else { continue };

@@ -18,6 +18,7 @@ use storage::atomic::write_atomically;
 use crate::error::{Error, Result};
 use crate::folders::{history_file, names, output, search_journal};
 use crate::search::algorithm::Algorithm;
+use crate::share::Interval;
 use crate::target::cost::cost_json;
 
 /// One subnet found.
@@ -47,9 +48,9 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Standard error of the fraction.
-    pub fn std_error(self) -> f64 {
-        (self.top1 * (1.0 - self.top1) / (self.images.max(1) as f64)).sqrt()
+    /// Where the fraction would lie on very many images.
+    pub fn interval(self) -> Interval {
+        Interval::of_share(self.top1, self.images)
     }
 }
 
@@ -152,7 +153,14 @@ impl SearchReport {
             .additive
             .map(|AdditivePart { score, bound }| json!({"top1": score, "bound": bound, "gap": bound - score}));
         let verified = found.verified.map(|verified| {
-            json!({"top1": verified.top1, "std_error": verified.std_error(), "images": verified.images, "on": "held-out"})
+            let interval = verified.interval();
+            json!({
+                "top1": verified.top1,
+                "std_error": interval.std_error(),
+                "interval": [interval.low, interval.high],
+                "images": verified.images,
+                "on": "held-out",
+            })
         });
         let grid_step = self
             .grid_step
