@@ -24,6 +24,7 @@ const WORDS: [(&str, &str); 40] = [
     ("networks", "--networks"),
     ("out", "--out"),
     ("params", "--params"),
+    ("part", "--part"),
     ("predictor collect", "ofa predictor collect"),
     ("predictor fit", "ofa predictor fit"),
     ("predictor import", "ofa predictor import"),

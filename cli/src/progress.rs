@@ -53,6 +53,10 @@ impl Progress for TrainProgress<'_> {
             None => self.output.say(line),
         }
     }
+
+    fn note(&mut self, note: &str) {
+        self.output.say(format!("note: {note}"));
+    }
 }
 
 impl Drop for TrainProgress<'_> {

@@ -11,7 +11,7 @@ use supernet::data::{
 
 fn main() {
     let source: DataSource = "synthetic:5120,size=32".parse().expect("a source");
-    let set = Arc::new(source.train(&LoadOptions::default()).expect("images"));
+    let set = Arc::new(source.train(&LoadOptions::default()).expect("images").images);
     let preprocessing = Preprocessing::measured(&set);
     let usual = Augmentation::default();
     let jitter = ColourJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.0 };

@@ -187,7 +187,7 @@ mod tests {
     fn supernet_and_pool(preprocessing: &Preprocessing) -> (Supernet, Vec<(SubnetConfig, BnStatistics)>) {
         let space = SearchSpace::builtin("mcu-cifar").unwrap();
         let supernet = Supernet::new(&space, 3, Device::Cpu);
-        let set = "synthetic:64".parse::<DataSource>().unwrap().train(&LoadOptions::default()).unwrap();
+        let set = "synthetic:64".parse::<DataSource>().unwrap().train(&LoadOptions::default()).unwrap().images;
         let archs = [space.smallest(24).unwrap(), space.smallest(28).unwrap()];
         let pool = archs.map(|arch| {
             let config = space.resolve(&arch);
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn bytes_become_what_data_loaders_give() {
-        let set = "synthetic:4".parse::<DataSource>().unwrap().train(&LoadOptions::default()).unwrap();
+        let set = "synthetic:4".parse::<DataSource>().unwrap().train(&LoadOptions::default()).unwrap().images;
         let (preprocessing, size) = (Preprocessing::cifar10(), set.size() as i64);
         let loaded = eval_batches(&set, &preprocessing, 4, size, Device::Cpu).unwrap().next().unwrap().images;
         let bytes = Tensor::from_slice(set.images()).view([-1, size, size, 3]).narrow(0, 0, 4);

@@ -14,7 +14,7 @@ use crate::folders::recipe_file::Recipe;
 pub(crate) struct ImageSettings {
     /// How bytes become inputs.
     pub preprocessing: Preprocessing,
-    /// Class names, in the order of the outputs; empty = those of the data.
+    /// Class names, in the order of the outputs; where there are none, labels are places.
     pub class_names: Vec<String>,
     /// Which images the weights were trained on; bundles of earlier versions do not say.
     pub trained_on: Option<TrainedOn>,
@@ -54,10 +54,16 @@ impl ImageSettings {
 
     /// What to load images with.
     pub(crate) fn options(&self, space: &SearchSpace) -> LoadOptions {
-        LoadOptions {
-            image_size: Some(self.preprocessing.native_size),
-            class_names: None,
-            classes: Some(space.classes() as usize),
-        }
+        options(&self.preprocessing, &self.class_names, space.classes() as usize)
+    }
+}
+
+/// What to load images with for a network with so many outputs, whose classes have these names.
+pub(crate) fn options(preprocessing: &Preprocessing, class_names: &[String], outputs: usize) -> LoadOptions {
+    LoadOptions {
+        image_size: Some(preprocessing.native_size),
+        // Earlier versions wrote names of classes without images, too, beyond the outputs.
+        class_names: Some(class_names.iter().take(outputs).cloned().collect()),
+        classes: Some(outputs),
     }
 }

@@ -32,9 +32,13 @@ pub(crate) struct Recipe {
     /// Where the images are (`DATA` of the command line); `--data` replaces it.
     #[serde(default)]
     pub data: Option<String>,
-    /// Names of the classes, where the data has none.
+    /// Names of the classes, in the order of the outputs: that of the data when left out.
     #[serde(default)]
     pub class_names: Option<Vec<String>>,
+    /// Height and width that images are brought to: the shorter side is resized, the centre cropped. When left out, all
+    /// must be squares of one size.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub image_size: Option<usize>,
     /// Training images kept apart for all decisions; a tenth, at most 5,000, when left out.
     #[serde(default, skip_serializing_if = "is_default")]
     pub held_out: Option<usize>,
@@ -293,6 +297,9 @@ impl Recipe {
             |field: &str, value: String, reason| Err(RecipeError::Value { field: field.to_owned(), value, reason });
         if self.schema != "ofa.recipe/1" {
             return wrong("schema", format!("`{}`", self.schema), "but must be `ofa.recipe/1`");
+        }
+        if let Some(size) = self.image_size.filter(|size| !(1..=4096).contains(size)) {
+            return wrong("image_size", size.to_string(), "but must be 1 to 4096");
         }
         for (index, phase) in self.phases.iter().enumerate() {
             let field = format!("phases.{index}.learning_rate");

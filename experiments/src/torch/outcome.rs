@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use hw_targets::networks::Networks;
 use hw_targets::target::Target;
+use predictors::pairs::AccuracyPair;
 use search::arch::ArchSpec;
 
 use super::{Accuracy, EnergyReport};
@@ -16,6 +17,8 @@ pub trait Progress {
     fn step(&mut self, step: &StepReport);
     /// After an epoch: its line for the log.
     fn epoch(&mut self, line: &str);
+    /// What a reader should know about the images.
+    fn note(&mut self, note: &str);
 }
 
 /// One step of a training.
@@ -75,6 +78,15 @@ pub struct Evaluation {
     pub part: MeasuredPart,
     /// One per network.
     pub accuracies: Vec<Accuracy>,
+    /// What a reader should know about the images.
+    pub notes: Vec<String>,
+}
+
+/// What `ofa predictor collect` ends with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Collected {
+    /// All pairs of the file.
+    pub pairs: Vec<AccuracyPair>,
     /// What a reader should know about the images.
     pub notes: Vec<String>,
 }

@@ -10,7 +10,7 @@ pub use supernet::device::DeviceChoice;
 pub use supernet::evaluate::Accuracy;
 use tch::Device;
 
-use super::outcome::{CalibrationMade, Comparison, Evaluation, Imported, MeasuredTarget, Progress, Trained};
+use super::outcome::{CalibrationMade, Collected, Comparison, Evaluation, Imported, MeasuredTarget, Progress, Trained};
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, MeasureRequest, Part, SubnetChoice, TrainRequest,
 };
@@ -159,7 +159,7 @@ pub fn collect(
     request: &CollectRequest<'_>,
     stop: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(usize, &AccuracyPair),
-) -> Result<Vec<AccuracyPair>> {
+) -> Result<Collected> {
     training::collect::collect(&open(&request.on)?, request, stop, progress)
 }
 

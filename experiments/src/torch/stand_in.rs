@@ -11,7 +11,7 @@ use search::arch::ArchSpec;
 use search::space::SearchSpace;
 use serde::Serialize;
 
-use super::outcome::{CalibrationMade, Comparison, Evaluation, Imported, MeasuredTarget, Progress, Trained};
+use super::outcome::{CalibrationMade, Collected, Comparison, Evaluation, Imported, MeasuredTarget, Progress, Trained};
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, MeasureRequest, Part, SubnetChoice, TrainRequest,
 };
@@ -177,7 +177,7 @@ pub fn collect(
     _: &CollectRequest<'_>,
     _: &Arc<AtomicBool>,
     _: &mut dyn FnMut(usize, &AccuracyPair),
-) -> Result<Vec<AccuracyPair>> {
+) -> Result<Collected> {
     missing("measuring accuracy")
 }
 

@@ -16,7 +16,7 @@ use supernet::supernet::Supernet;
 
 use crate::error::{Error, Result};
 use crate::predictor::near_front::NearFront;
-use crate::torch::CollectRequest;
+use crate::torch::{CollectRequest, Collected};
 use crate::training::identity;
 use crate::training::images::{CalibrationImages, EvalImages};
 use crate::training::measure_accuracy::{Measured, measure_each};
@@ -41,7 +41,7 @@ pub(crate) fn collect(
     job: &CollectRequest<'_>,
     stop: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(usize, &AccuracyPair),
-) -> Result<Vec<AccuracyPair>> {
+) -> Result<Collected> {
     let (space, supernet) = (bundle.space(), bundle.supernet()?);
     let resolutions = space.resolutions();
     let calibration = bundle.real_calibration(resolutions)?;
@@ -68,7 +68,7 @@ pub(crate) fn collect(
         }
     }
     pairs::write(&job.out, &collection.done, Some(&collection.origin))?;
-    Ok(collection.done)
+    Ok(Collected { pairs: collection.done, notes: bundle.notes() })
 }
 
 /// The pairs that the file holds already. A file from before origins were kept is believed if its first subnet measures

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use search::arch::ArchSpec;
-use supernet::data::{DataSource, LoadOptions, PreprocessingFile};
+use supernet::data::{DataSource, PreprocessingFile};
 use supernet::network::Network;
 use tch::Device;
 
 use crate::error::{Error, Result};
+use crate::folders::image_settings::options;
 use crate::folders::names;
 use crate::folders::network_folder::NetworkFolder;
 use crate::torch::{CalibrationSource, Evaluation, MeasuredPart, Part};
@@ -28,7 +29,7 @@ pub(crate) fn evaluate(
     source: CalibrationSource,
 ) -> Result<Evaluation> {
     let resolutions = resolutions_of(archs);
-    let (images, part, notes) = match part {
+    let (images, part, own_notes) = match part {
         Part::HeldOut => (bundle.held_out_images(&resolutions)?, MeasuredPart::HeldOut, Vec::new()),
         Part::Test => {
             let TestPart { images, part, notes } = bundle.test_part()?;
@@ -40,6 +41,7 @@ pub(crate) fn evaluate(
         CalibrationSource::Data => bundle.real_calibration(&resolutions)?,
         CalibrationSource::Bundle => bundle.own_calibration(&resolutions)?,
     };
+    let notes = [own_notes, bundle.notes()].concat();
     let mut accuracies = Vec::with_capacity(archs.len());
     measure_each(supernet, archs, &calibration, &images, &mut |_, measured| {
         accuracies.push(measured.accuracy);
@@ -66,11 +68,7 @@ pub(crate) fn evaluate_network(folder: &Path, data: &DataSource, device: Device)
     }
     let described = PreprocessingFile::read(&folder.join(names::PREPROCESSING))?;
     let preprocessing = described.preprocessing();
-    let options = LoadOptions {
-        image_size: Some(preprocessing.native_size),
-        class_names: None,
-        classes: Some(output.channels as usize),
-    };
+    let options = options(&preprocessing, &described.class_names, output.channels as usize);
     let TestPart { images, part, notes } = test_part(data, &options, described.trained_on.as_ref())?;
     let network = Network::from_weights(&shape, &weights, device)?;
     let images = EvalImages::new(&images, &preprocessing, &[input.size], device)?;

@@ -101,7 +101,7 @@ mod tests {
         let supernet = Supernet::new(&space, 3, Device::Cpu);
         let data: DataSource = "synthetic:400".parse().unwrap();
         let division = Division { held_out: Some(100), seed: 1, splits_test: false };
-        let Divided { train, held_out, .. } = data.divided(&LoadOptions::default(), &division).unwrap();
+        let Divided { train, held_out, .. } = data.divided(&LoadOptions::default(), &division).unwrap().0;
         let preprocessing = Preprocessing::measured(&train);
         let resolutions = space.resolutions();
         let exam = EvalImages::new(&held_out, &preprocessing, resolutions, Device::Cpu).unwrap();

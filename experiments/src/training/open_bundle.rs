@@ -1,6 +1,6 @@
 //! A bundle whose files, and the images it is used with, are read when first asked for, and then never again.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 
 use search::space::SearchSpace;
 use supernet::data::{DataSource, Divided, ImageSet, LoadOptions};
@@ -26,6 +26,7 @@ pub(crate) struct OpenBundle {
     settings: OnceCell<ImageSettings>,
     training: OnceCell<Divided>,
     calibration: OnceCell<CalibrationFile>,
+    notes: RefCell<Vec<String>>,
 }
 
 impl OpenBundle {
@@ -51,6 +52,7 @@ impl OpenBundle {
             settings: OnceCell::new(),
             training: OnceCell::new(),
             calibration: OnceCell::new(),
+            notes: RefCell::default(),
         }
     }
 
@@ -96,8 +98,15 @@ impl OpenBundle {
         once(&self.training, || {
             let settings = self.settings()?;
             let options = self.options()?;
-            Ok(self.source()?.divided(&options, &settings.division())?)
+            let (divided, notes) = self.source()?.divided(&options, &settings.division())?;
+            self.notes.borrow_mut().extend(notes);
+            Ok(divided)
         })
+    }
+
+    /// What there is to say about the training images, if they were read.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.notes.borrow().clone()
     }
 
     /// The test images of its source, none of which it was trained on as far as that is known.

@@ -1,6 +1,6 @@
 //! Which images of a source a network may be tested on: none that its weights have seen.
 
-use supernet::data::{DataSource, Division, ImageSet, LoadOptions, TrainedOn};
+use supernet::data::{DataSource, Division, ImageSet, LoadOptions, Loaded, TrainedOn};
 
 use crate::error::{Error, Result};
 use crate::torch::MeasuredPart;
@@ -20,9 +20,8 @@ pub(crate) struct TestPart {
 /// # Errors
 /// Images that cannot be read; [`Error::TrainedOn`] where all of them were for training.
 pub(crate) fn test_part(data: &DataSource, options: &LoadOptions, trained_on: Option<&TrainedOn>) -> Result<TestPart> {
-    let images = data.test(options)?;
+    let Loaded { images, mut notes } = data.test(options)?;
     let of_its_own = data.has_test_part()?;
-    let as_test = |images| TestPart { images, part: MeasuredPart::Test, notes: Vec::new() };
     match trained_on {
         Some(trained_on) if trained_on.images == images.digest().to_string() => {
             if !trained_on.splits_test {
@@ -30,21 +29,21 @@ pub(crate) fn test_part(data: &DataSource, options: &LoadOptions, trained_on: Op
             }
             let (all, seed) = (images.len(), trained_on.seed);
             let (_, test) = Division::split_test(images, seed)?;
-            let note = format!(
+            notes.push(format!(
                 "{data} has no test part and was trained on: these are the {} of its {all} images that training split \
                  off for testing, by seed {seed}",
                 test.len()
-            );
-            Ok(TestPart { notes: vec![note], ..as_test(test) })
+            ));
+            Ok(TestPart { images: test, part: MeasuredPart::Test, notes })
         }
         None if !of_its_own => {
-            let note = format!(
+            notes.push(format!(
                 "{data} has no test part, and nothing says which images the weights were trained on: they may be among \
                  these"
-            );
-            Ok(TestPart { images, part: MeasuredPart::All, notes: vec![note] })
+            ));
+            Ok(TestPart { images, part: MeasuredPart::All, notes })
         }
-        _ => Ok(as_test(images)),
+        _ => Ok(TestPart { images, part: MeasuredPart::Test, notes }),
     }
 }
 
@@ -59,13 +58,13 @@ mod tests {
         let options = LoadOptions::default();
         let parts: DataSource = "synthetic:40,size=8,classes=2".parse().unwrap();
         let own = test_part(&parts, &options, None).unwrap();
-        assert_eq!((own.images.len(), own.part, own.notes.len()), (10, MeasuredPart::Test, 0));
+        assert_eq!((own.images.len(), own.part, own.notes.len()), (10, MeasuredPart::Test, 1));
         let digest = own.images.digest().to_string();
         let trained_on = |splits_test| TrainedOn { images: digest.clone(), splits_test, seed: 1 };
         let error = test_part(&parts, &options, Some(&trained_on(false))).err().unwrap();
         assert_eq!(error.kind(), FailureKind::Content);
         let split = test_part(&parts, &options, Some(&trained_on(true))).unwrap();
-        assert_eq!((split.images.len(), split.part, split.notes.len()), (1, MeasuredPart::Test, 1));
+        assert_eq!((split.images.len(), split.part, split.notes.len()), (1, MeasuredPart::Test, 2));
         assert_eq!(split.images, test_part(&parts, &options, Some(&trained_on(true))).unwrap().images);
     }
 }

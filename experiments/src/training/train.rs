@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use search::space::SearchSpace;
 use serde_json::json;
 use storage::atomic::write_atomically;
-use supernet::data::{DataSource, Divided, Division, ImageSet, LoadOptions, TrainedOn};
+use supernet::data::{DataSource, Divided, Division, ImageSet, LoadOptions, Loaded, TrainedOn};
 use supernet::device::{self, LibTorch};
 use supernet::error::SupernetError;
 use supernet::supernet::Supernet;
@@ -33,7 +33,7 @@ use crate::training::images::{CalibrationImages, EvalImages};
 use crate::training::measure_accuracy::measure;
 use crate::training::plan;
 use crate::training::sample::tilted_subnets;
-use crate::training::test_part::test_part;
+use crate::training::test_part::{TestPart, test_part};
 
 /// What to train and where to keep it.
 #[derive(Clone, Debug)]
@@ -144,7 +144,7 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
     let options = LoadOptions {
         classes: Some(space.classes() as usize),
         class_names: recipe.class_names.clone(),
-        ..LoadOptions::default()
+        image_size: recipe.image_size,
     };
     let Images { train: train_set, held_out, test, trained_on } = images(job, &options, progress)?;
     let recipe = &Recipe { held_out: Some(held_out.len()), ..recipe.clone() };
@@ -235,28 +235,40 @@ struct Images {
 /// Reads and divides the images; where the source has no test part, a tenth of them becomes one.
 fn images(job: &TrainJob, options: &LoadOptions, progress: &mut dyn Progress) -> Result<Images> {
     let TrainJob { recipe, data, .. } = job;
-    let (all, splits_test) = (data.train(options)?, !data.has_test_part()?);
-    let (count, seed) = (all.len(), recipe.seed);
+    let Loaded { images: all, notes } = data.train(options)?;
+    notes.iter().for_each(|note| progress.note(note));
+    let (splits_test, count, seed) = (!data.has_test_part()?, all.len(), recipe.seed);
     let trained_on = TrainedOn { images: all.digest().to_string(), splits_test, seed };
     let Divided { train, held_out, test } = Division { held_out: recipe.held_out, seed, splits_test }.divide(all)?;
+    if let Some(note) = untrained(&train) {
+        progress.note(&note);
+    }
     let test = match test {
         Some(test) => {
-            let images = test.len();
-            let seed = format_args!("by seed {seed}");
-            progress
-                .epoch(&format!("{data} has no test part: {images} of its {count} images, chosen {seed}, become one"));
+            let part = format!("{} of its {count} images, chosen by seed {seed}", test.len());
+            progress.note(&format!("{data} has no test part: {part}, become one"));
             test
         }
         None => {
-            let options = LoadOptions {
-                image_size: Some(train.size()),
-                class_names: Some(train.class_names().to_vec()),
-                ..options.clone()
-            };
-            test_part(data, &options, Some(&trained_on))?.images
+            let (size, names) = (train.size(), train.class_names().to_vec());
+            let options = LoadOptions { image_size: Some(size), class_names: Some(names), ..options.clone() };
+            let TestPart { images, notes, .. } = test_part(data, &options, Some(&trained_on))?;
+            notes.iter().for_each(|note| progress.note(note));
+            images
         }
     };
     Ok(Images { train, held_out, test, trained_on })
+}
+
+/// Which outputs no image trains, in words.
+fn untrained(train: &ImageSet) -> Option<String> {
+    let counts = train.histogram();
+    let empty: Vec<&str> =
+        train.class_names().iter().zip(&counts).filter(|(_, count)| **count == 0).map(|(name, _)| &**name).collect();
+    (!empty.is_empty()).then(|| {
+        let (outputs, names) = (counts.len(), empty.join(", "));
+        format!("{} of the {outputs} outputs have no training image and stay untrained: {names}", empty.len())
+    })
 }
 
 /// Which program makes the run, and on what.

@@ -10,20 +10,68 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::error::{DataError, Place};
 
+/// Bad images that one error names.
+const NAMED: usize = 10;
+
 /// Decodes a JPEG or PNG; grey becomes RGB, transparency is dropped. A truncated image is an error, with its reason.
 pub(super) fn decode(encoded: &[u8]) -> Result<RgbImage, String> {
-    if encoded.starts_with(&[0xff, 0xd8]) {
-        let options = DecoderOptions::default().set_strict_mode(true).jpeg_set_out_colorspace(ColorSpace::RGB);
-        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(encoded), options);
-        let pixels = decoder.decode().map_err(|error| format!("not a whole JPEG: {error}"))?;
-        let (width, height) = decoder.dimensions().ok_or("not a whole JPEG: no dimensions")?;
-        RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| "a JPEG that is not RGB or grey".into())
-    } else if encoded.starts_with(b"\x89PNG") {
-        image::load_from_memory_with_format(encoded, ImageFormat::Png)
+    match image_format(encoded) {
+        Some("JPEG") => decode_jpeg(encoded).or_else(|error| match without_stray_bytes(encoded) {
+            Some(clean) => decode_jpeg(&clean),
+            None => Err(error),
+        }),
+        Some("PNG") => image::load_from_memory_with_format(encoded, ImageFormat::Png)
             .map(DynamicImage::into_rgb8)
-            .map_err(|error| format!("not a whole PNG: {error}"))
-    } else {
-        Err(format!("neither JPEG nor PNG ({} bytes)", encoded.len()))
+            .map_err(|error| format!("not a whole PNG: {error}")),
+        Some(other) => Err(format!("a {other} image, neither JPEG nor PNG")),
+        None => Err(format!("neither JPEG nor PNG ({} bytes)", encoded.len())),
+    }
+}
+
+fn decode_jpeg(encoded: &[u8]) -> Result<RgbImage, String> {
+    let options = DecoderOptions::default().set_strict_mode(true).jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(encoded), options);
+    let pixels = decoder.decode().map_err(|error| format!("not a whole JPEG: {error}"))?;
+    let (width, height) = decoder.dimensions().ok_or("not a whole JPEG: no dimensions")?;
+    RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| "a JPEG that is not RGB or grey".into())
+}
+
+/// The JPEG without bytes before its segments that belong to none, which the strict decoder refuses and others skip;
+/// none where there are no such bytes. What follows the start of the first scan stays as it is.
+fn without_stray_bytes(encoded: &[u8]) -> Option<Vec<u8>> {
+    let (mut clean, mut at) = (encoded.get(..2)?.to_vec(), 2);
+    loop {
+        let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0x00 | 0xff);
+        at += encoded.get(at..)?.windows(2).position(is_marker)?;
+        if encoded[at + 1] == START_OF_SCAN {
+            clean.extend_from_slice(&encoded[at..]);
+            return (clean.len() < encoded.len()).then_some(clean);
+        }
+        let length = usize::from(u16::from_be_bytes([*encoded.get(at + 2)?, *encoded.get(at + 3)?]));
+        clean.extend_from_slice(encoded.get(at..at + 2 + length)?);
+        at += 2 + length;
+    }
+}
+
+/// The marker that ends a JPEG's header.
+const START_OF_SCAN: u8 = 0xda;
+
+/// The format of an image that begins with these bytes, sixteen of which are enough.
+pub(super) fn image_format(start: &[u8]) -> Option<&'static str> {
+    let at = |place: usize, bytes: &[u8]| start.get(place..).is_some_and(|rest| rest.starts_with(bytes));
+    let is = |brands: &[&[u8; 4]]| at(4, b"ftyp") && brands.iter().any(|brand| at(8, *brand));
+    match start {
+        _ if at(0, b"\xff\xd8") => Some("JPEG"),
+        _ if at(0, b"\x89PNG") => Some("PNG"),
+        _ if at(0, b"GIF8") => Some("GIF"),
+        _ if at(0, b"RIFF") && at(8, b"WEBP") => Some("WebP"),
+        _ if at(0, b"BM") && at(6, &[0; 4]) => Some("BMP"),
+        _ if at(0, b"II*\0") || at(0, b"MM\0*") => Some("TIFF"),
+        _ if is(&[b"avif", b"avis"]) => Some("AVIF"),
+        _ if is(&[b"heic", b"heix", b"mif1", b"msf1", b"hevc"]) => Some("HEIF"),
+        _ if at(0, b"\xff\x0a") || at(4, b"JXL ") => Some("JPEG XL"),
+        _ if at(4, b"jP  ") => Some("JPEG 2000"),
+        _ => None,
     }
 }
 
@@ -46,12 +94,14 @@ pub(super) struct Collector {
     wanted: Option<usize>,
     size: usize,
     images: Vec<u8>,
+    /// What is wrong with the images that cannot be used.
+    bad: Vec<DataError>,
 }
 
 impl Collector {
     /// `wanted`: the size every image is resized to; without it, all images must already have one square size.
     pub(super) fn new(wanted: Option<usize>) -> Collector {
-        Collector { wanted, size: wanted.unwrap_or(0), images: Vec::new() }
+        Collector { wanted, size: wanted.unwrap_or(0), images: Vec::new(), bad: Vec::new() }
     }
 
     /// Height and width of the images so far; 0 while that is open.
@@ -59,9 +109,12 @@ impl Collector {
         self.size
     }
 
-    /// Pixels of all images so far.
-    pub(super) fn into_images(self) -> Vec<u8> {
-        self.images
+    /// Pixels of all images.
+    ///
+    /// # Errors
+    /// All bad images, up to ten.
+    pub(super) fn into_images(self) -> Result<Vec<u8>, DataError> {
+        if self.bad.is_empty() { Ok(self.images) } else { Err(DataError::several(self.bad)) }
     }
 
     /// Asks for the memory that `images` more images need, so that a file that claims too many is refused.
@@ -72,25 +125,29 @@ impl Collector {
         if reserved { Ok(()) } else { Err(DataError::content(place.clone(), too_many())) }
     }
 
-    /// Decodes these images on all threads and appends them in order; the error is that of the first bad one.
+    /// Decodes these images on all threads and appends them in order; what is wrong with bad ones is kept until the end.
+    ///
+    /// # Errors
+    /// Ten bad images.
     pub(super) fn extend<E: AsRef<[u8]> + Sync>(
         &mut self,
         encoded: &[E],
-        place: impl Fn(usize) -> Place + Sync,
+        place: impl Fn(usize) -> Place,
     ) -> Result<(), DataError> {
-        if self.size == 0
-            && let Some(first) = encoded.first()
-        {
-            let first = decode(first.as_ref()).map_err(|what| DataError::content(place(0), what))?;
-            self.size = square(&first, place(0))?;
-        }
-        let one = |(index, encoded): (usize, &E)| {
-            let image = decode(encoded.as_ref()).map_err(|what| DataError::content(place(index), what))?;
-            self.checked(image, || place(index))
+        let wanted = self.wanted;
+        let one = |encoded: &E| {
+            let image = decode(encoded.as_ref())?;
+            Ok(if let Some(size) = wanted { fit(image, size) } else { image })
         };
-        let decoded: Vec<Result<RgbImage, DataError>> = encoded.par_iter().enumerate().map(one).collect();
-        for image in decoded {
-            self.images.extend_from_slice(image?.as_raw());
+        let decoded: Vec<Result<RgbImage, String>> = encoded.par_iter().map(one).collect();
+        for (index, image) in decoded.into_iter().enumerate() {
+            let image = image.map_err(|what| DataError::content(place(index), what));
+            if let Err(error) = image.and_then(|image| self.push_raw(image, || place(index))) {
+                self.bad.push(error);
+            }
+            if self.bad.len() == NAMED {
+                return Err(DataError::several(std::mem::take(&mut self.bad)));
+            }
         }
         Ok(())
     }
@@ -158,6 +215,43 @@ mod tests {
     }
 
     #[test]
+    fn stray_bytes_before_a_segment_are_skipped_and_truncation_is_not() {
+        let whole = jpeg(&gradient(32, 32));
+        let start = whole.windows(2).position(|pair| pair == [0xff, 0xdb]).unwrap();
+        let mut stray = whole.clone();
+        stray.splice(start..start, [0, 7, 0xff, 0, 42]);
+        assert_eq!(decode(&stray).unwrap(), decode(&whole).unwrap());
+        for length in 0..stray.len() - 12 {
+            assert!(decode(&stray[..length]).is_err(), "{length} of {} bytes decoded", stray.len());
+        }
+    }
+
+    #[test]
+    fn formats_are_told_by_content_and_named() {
+        let webp = b"RIFF\x24\0\0\0WEBPVP8 ";
+        for (bytes, name) in [(&webp[..], "WebP"), (b"GIF89a", "GIF"), (b"\0\0\0\x20ftypavif", "AVIF")] {
+            let error = decode(bytes).unwrap_err();
+            assert!(error.contains(name) && error.contains("neither JPEG nor PNG"), "{error}");
+        }
+        assert_eq!(image_format(b"id,label\n1,2\n"), None);
+    }
+
+    #[test]
+    fn bad_images_are_listed_at_once_up_to_ten() {
+        let path = std::path::Path::new("some.parquet");
+        let good = png(&gradient(8, 8));
+        let some = [b"no".to_vec(), good.clone(), good[..40].to_vec(), b"GIF89a".to_vec(), good.clone()];
+        let mut collector = Collector::new(None);
+        collector.extend(&some, |row| Place::row(path, row)).unwrap();
+        let error = collector.into_images().unwrap_err().to_string();
+        for row in ["3 images cannot be used", "row 0", "row 2", "row 3"] {
+            assert!(error.contains(row), "{row}: {error}");
+        }
+        let error = Collector::new(None).extend(&vec![b"no".to_vec(); 12], |row| Place::row(path, row)).unwrap_err();
+        assert!(error.to_string().contains("at least 10 images cannot be used"), "{error}");
+    }
+
+    #[test]
     fn fitting_keeps_the_aspect_ratio_and_the_centre() {
         let mut image = RgbImage::from_pixel(60, 20, image::Rgb([0, 0, 0]));
         for (x, _, pixel) in image.enumerate_pixels_mut() {
@@ -174,10 +268,12 @@ mod tests {
     fn images_of_several_sizes_need_a_wanted_size() {
         let path = std::path::Path::new("some.parquet");
         let encoded = [png(&gradient(8, 8)), png(&gradient(9, 8))];
-        let error = Collector::new(None).extend(&encoded, |row| Place::row(path, row)).unwrap_err();
+        let mut collector = Collector::new(None);
+        collector.extend(&encoded, |row| Place::row(path, row)).unwrap();
+        let error = collector.into_images().unwrap_err();
         assert!(error.to_string().starts_with("some.parquet, row 1: the image is 9×8"), "{error}");
         let mut collector = Collector::new(Some(4));
         collector.extend(&encoded, |row| Place::row(path, row)).unwrap();
-        assert_eq!(collector.into_images().len(), 2 * 4 * 4 * 3);
+        assert_eq!(collector.into_images().unwrap().len(), 2 * 4 * 4 * 3);
     }
 }

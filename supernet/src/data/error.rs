@@ -29,8 +29,18 @@ pub enum DataError {
     Sizes { place: Place, width: usize, height: usize, expected: usize },
     #[error("{place}: the image is {width}×{height}, not square")]
     NotSquare { place: Place, width: usize, height: usize },
-    #[error("{given} class names for {classes} classes")]
-    ClassNames { given: usize, classes: usize },
+    #[error(
+        "{path}: class {unknown} is unknown to the network; the images are of {own}, the network knows {wanted}",
+        path = path.display(), unknown = quoted(unknown), own = list(own), wanted = list(wanted)
+    )]
+    UnknownClasses { path: PathBuf, unknown: Vec<String>, own: Vec<String>, wanted: Vec<String> },
+    #[error(
+        "{path} has {} classes ({}), but the network has {outputs} outputs", names.len(), list(names),
+        path = path.display()
+    )]
+    MoreClasses { path: PathBuf, names: Vec<String>, outputs: usize },
+    #[error("{least}{} images cannot be used: {}", errors.len(), each(errors), least = if *more { "at least " } else { "" })]
+    Several { errors: Vec<DataError>, more: bool },
 }
 
 impl Failure for DataError {
@@ -43,7 +53,9 @@ impl Failure for DataError {
             | Self::NoPart { .. }
             | Self::Sizes { .. }
             | Self::NotSquare { .. }
-            | Self::ClassNames { .. } => FailureKind::Content,
+            | Self::UnknownClasses { .. }
+            | Self::MoreClasses { .. }
+            | Self::Several { .. } => FailureKind::Content,
         }
     }
 
@@ -54,10 +66,17 @@ impl Failure for DataError {
                 Some("check the path; relative paths start at the current folder".into())
             }
             Self::Content { .. } => Some("fetch or convert the file again".into()),
-            Self::Sizes { .. } | Self::NotSquare { .. } => {
-                Some("set `image_size`, so that every image is resized and centre-cropped to one square".into())
+            Self::Sizes { .. } | Self::NotSquare { .. } => Some(
+                "set `image_size` in the recipe: every image is then resized and centre-cropped to that square".into(),
+            ),
+            Self::UnknownClasses { .. } => {
+                Some("rename the classes of the images, or leave out those that the network was not trained on".into())
             }
-            Self::ClassNames { .. } => Some("give one name per class, in the order of the labels".into()),
+            Self::MoreClasses { names, .. } => {
+                let classes = names.len();
+                Some(format!("train in a space with `classes: {classes}`, or leave some of the classes out"))
+            }
+            Self::Several { errors, .. } => errors.first().and_then(Self::hint),
             Self::Setting { .. } | Self::NoPart { .. } | Self::Read { .. } => None,
         }
     }
@@ -68,9 +87,33 @@ impl DataError {
         Self::Read { path: path.to_path_buf(), source }
     }
 
+    /// All of `errors` as one; the collector stops at ten.
+    pub(super) fn several(mut errors: Vec<DataError>) -> Self {
+        match errors.len() {
+            1 => errors.remove(0),
+            count => Self::Several { errors, more: count >= 10 },
+        }
+    }
+
     pub(super) fn content(place: impl Into<Place>, what: impl Into<String>) -> Self {
         Self::Content { place: place.into(), what: what.into() }
     }
+}
+
+/// Names that a message lists before it stops.
+const LISTED: usize = 12;
+
+fn list(names: &[String]) -> String {
+    let more = if names.len() > LISTED { ", …" } else { "" };
+    format!("{}{more}", names[..names.len().min(LISTED)].join(", "))
+}
+
+fn quoted(names: &[String]) -> String {
+    list(&names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>())
+}
+
+fn each(errors: &[DataError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Where in a data set something is: a file and, where known, the row in it.

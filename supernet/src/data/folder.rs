@@ -1,69 +1,210 @@
 //! Folders of images, one subfolder per class: `train/cat/1.jpg`, `test/cat/2.png`, or the classes directly.
+//!
+//! Below a class folder images may lie in folders of any depth. What is an image, its first bytes say; a name that
+//! promises one is believed, so that a damaged image is an error and not an image less.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::decode::Collector;
+use super::decode::{Collector, image_format};
 use super::error::{DataError, Place, list_folder, read_file};
 
 /// Files read and decoded at a time.
 const FILES_AT_ONCE: usize = 256;
-const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+/// Folders within folders that are followed: more of them is a link that leads back up.
+const DEEPEST: usize = 16;
+const TRAIN: [&str; 2] = ["train", "training"];
+const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
+/// Extensions of images, also of those that cannot be decoded.
+const EXTENSIONS: [&str; 16] = [
+    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2",
+    "ppm",
+];
 
-/// The folder of the training images: `train/` where there is one, else the folder itself.
-pub(super) fn train_folder(path: &Path) -> PathBuf {
-    child(path, &["train"]).unwrap_or_else(|| path.to_path_buf())
+/// The folder of the training images, where there is one of its own.
+pub(super) fn train_folder(path: &Path) -> Result<Option<PathBuf>, DataError> {
+    child(path, &TRAIN)
 }
 
 /// The folder of the test images, where there is one of its own.
-pub(super) fn test_folder(path: &Path) -> Option<PathBuf> {
-    child(path, &["test", "val", "validation"])
+pub(super) fn test_folder(path: &Path) -> Result<Option<PathBuf>, DataError> {
+    child(path, &TEST)
 }
 
-fn child(path: &Path, names: &[&str]) -> Option<PathBuf> {
-    names.iter().map(|name| path.join(name)).find(|folder| folder.is_dir())
+/// The names that a part's folder may have, in words.
+pub(super) fn looked_for(names_of_test: bool) -> String {
+    let names: &[&str] = if names_of_test { &TEST } else { &TRAIN };
+    format!("{}/, with class folders in it", names.join("/, "))
 }
 
-/// Names of the class folders, sorted: a class's label is its place.
-pub(super) fn class_names(folder: &Path) -> Result<Vec<String>, DataError> {
-    let folders = list_folder(folder)?.into_iter().filter(|path| path.is_dir());
-    let names: Vec<String> = folders.map(|path| name(&path)).filter(|name| !name.starts_with('.')).collect();
-    if names.is_empty() {
-        return Err(DataError::content(folder, "no class folders in it"));
-    }
-    Ok(names)
-}
-
-/// Appends all images below `folder`, whose class folders must be among `classes`.
-pub(super) fn read(
-    folder: &Path,
-    classes: &[String],
-    images: &mut Collector,
-    labels: &mut Vec<i64>,
-) -> Result<(), DataError> {
-    let mut files: Vec<(PathBuf, i64)> = Vec::new();
-    for class in class_names(folder)? {
-        let path = folder.join(&class);
-        let Some(label) = classes.iter().position(|known| *known == class) else {
-            let what = format!("the training images have no class `{class}`; they have {}", classes.join(", "));
-            return Err(DataError::content(path.as_path(), what));
-        };
-        files.extend(list_folder(&path)?.into_iter().filter(|path| is_image(path)).map(|path| (path, label as i64)));
-    }
-    let mut first = true;
-    for chunk in files.chunks(FILES_AT_ONCE) {
-        let encoded = chunk.iter().map(|(path, _)| read_file(path)).collect::<Result<Vec<_>, _>>()?;
-        images.extend(&encoded, |index| Place::from(chunk[index].0.as_path()))?;
-        if std::mem::take(&mut first) {
-            images.reserve(files.len() - chunk.len(), &folder.into())?;
+/// Folders named like a part that hold no class folders, and so are none.
+pub(super) fn parts_without_classes(path: &Path) -> Result<Vec<String>, DataError> {
+    let is_one = |folder: &PathBuf| TRAIN.iter().chain(&TEST).any(|part| is_called(folder, part));
+    let folders = subfolders(path)?.into_iter().filter(is_one);
+    let mut found = Vec::new();
+    for folder in folders {
+        if subfolders(&folder)?.is_empty() {
+            found.push(name(&folder));
         }
-        labels.extend(chunk.iter().map(|(_, label)| label));
     }
-    Ok(())
+    Ok(found)
 }
 
-fn is_image(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    path.is_file() && EXTENSIONS.contains(&extension.as_str()) && !name(path).starts_with('.')
+/// The first of `names`, in any case, that holds class folders.
+fn child(path: &Path, names: &[&str]) -> Result<Option<PathBuf>, DataError> {
+    let folders = subfolders(path)?;
+    for wanted in names {
+        for folder in folders.iter().filter(|folder| is_called(folder, wanted)) {
+            if !subfolders(folder)?.is_empty() {
+                return Ok(Some(folder.clone()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn is_called(folder: &Path, wanted: &str) -> bool {
+    name(folder).eq_ignore_ascii_case(wanted)
+}
+
+/// The images of a folder of class folders, and what else is in it.
+pub(super) struct Listing {
+    /// Classes with an image, sorted by name: a class's label is its place.
+    pub(super) classes: Vec<(String, Vec<PathBuf>)>,
+    /// Classes without an image.
+    pub(super) empty: Vec<String>,
+    /// How many files are left out, by reason.
+    pub(super) left_out: BTreeMap<String, usize>,
+}
+
+impl Listing {
+    /// Finds the images below `folder`; none is read.
+    ///
+    /// # Errors
+    /// A folder that cannot be read, or without class folders.
+    pub(super) fn of(folder: &Path) -> Result<Listing, DataError> {
+        let mut listing = Listing { classes: Vec::new(), empty: Vec::new(), left_out: BTreeMap::new() };
+        for path in list_folder(folder)? {
+            if !path.is_dir() {
+                listing.leave_out(if is_hidden(&path) { "hidden" } else { "outside the class folders" });
+            }
+        }
+        for path in subfolders(folder)? {
+            let mut files = Vec::new();
+            listing.gather(&path, 0, &mut files)?;
+            let class = name(&path);
+            if files.is_empty() { listing.empty.push(class) } else { listing.classes.push((class, files)) }
+        }
+        if listing.classes.is_empty() && listing.empty.is_empty() {
+            return Err(DataError::content(folder, "no class folders in it"));
+        }
+        Ok(listing)
+    }
+
+    /// Names of the classes, in the order of their labels.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.classes.iter().map(|(class, _)| class.clone()).collect()
+    }
+
+    /// What is not used, in words.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let files: usize = self.left_out.values().sum();
+        if files > 0 {
+            let reasons: Vec<String> =
+                self.left_out.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+            notes.push(format!("{files} files left out: {}", reasons.join(", ")));
+        }
+        if !self.empty.is_empty() {
+            notes.push(format!("no image in class folder {}, so there is no such class", self.empty.join(", ")));
+        }
+        notes
+    }
+
+    /// Appends the images below `folder`, in order.
+    fn gather(&mut self, folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
+        if depth > DEEPEST {
+            return Err(DataError::content(folder, "folders within folders without an end"));
+        }
+        for path in list_folder(folder)? {
+            if is_hidden(&path) {
+                self.leave_out("hidden");
+            } else if path.is_dir() {
+                self.gather(&path, depth + 1, files)?;
+            } else if path.is_file() && is_image(&path)? {
+                files.push(path);
+            } else {
+                let extension = extension(&path);
+                let reason =
+                    if extension.is_empty() { "no images".into() } else { format!("no images (.{extension})") };
+                self.leave_out(&reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, reason: &str) {
+        *self.left_out.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// Decodes and appends all images, whose classes must be among `classes`.
+    ///
+    /// # Errors
+    /// A class that is not among them, or images that cannot be read.
+    pub(super) fn read(
+        &self,
+        folder: &Path,
+        classes: &[String],
+        images: &mut Collector,
+        labels: &mut Vec<i64>,
+    ) -> Result<(), DataError> {
+        let mut files: Vec<(&Path, i64)> = Vec::new();
+        for (class, paths) in &self.classes {
+            let Some(label) = classes.iter().position(|known| known == class) else {
+                let what = format!("the training images have no class `{class}`; they have {}", classes.join(", "));
+                return Err(DataError::content(folder.join(class).as_path(), what));
+            };
+            files.extend(paths.iter().map(|path| (path.as_path(), label as i64)));
+        }
+        let mut first = true;
+        for chunk in files.chunks(FILES_AT_ONCE) {
+            let encoded = chunk.iter().map(|(path, _)| read_file(path)).collect::<Result<Vec<_>, _>>()?;
+            images.extend(&encoded, |index| Place::from(chunk[index].0))?;
+            if std::mem::take(&mut first) {
+                images.reserve(files.len() - chunk.len(), &folder.into())?;
+            }
+            labels.extend(chunk.iter().map(|(_, label)| label));
+        }
+        Ok(())
+    }
+}
+
+/// The folders in `folder` that may be classes or parts, sorted: archives leave hidden ones of their own behind.
+fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let is_one = |path: &PathBuf| path.is_dir() && !is_hidden(path);
+    Ok(list_folder(folder)?.into_iter().filter(is_one).collect())
+}
+
+fn is_hidden(path: &Path) -> bool {
+    let name = name(path);
+    name.starts_with('.') || name == "__MACOSX"
+}
+
+/// Whether the name or the first bytes are those of an image.
+fn is_image(path: &Path) -> Result<bool, DataError> {
+    if EXTENSIONS.contains(&extension(path).as_str()) {
+        return Ok(true);
+    }
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(|source| DataError::read(path, source))?;
+    file.take(16).read_to_end(&mut start).map_err(|source| DataError::read(path, source))?;
+    Ok(image_format(&start).is_some())
+}
+
+fn extension(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
 fn name(path: &Path) -> String {

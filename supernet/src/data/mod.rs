@@ -6,6 +6,7 @@
 
 mod augment;
 mod cifar;
+mod classes;
 mod colour;
 mod decode;
 mod division;
@@ -34,5 +35,5 @@ pub use loader::{Batch, EvalBatches, Position, TrainBatches, TrainLoader, calibr
 pub use mix::{Mix, Partners};
 pub use preprocess::{Interpolation, Preprocessing, PreprocessingFile, TrainedOn, channels_last, resize};
 pub use rand_augment::RandAugment;
-pub use source::{DataSource, LoadOptions};
+pub use source::{DataSource, LoadOptions, Loaded};
 pub use synthetic::Synthetic;

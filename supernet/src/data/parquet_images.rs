@@ -4,7 +4,7 @@
 //! `int32`. Class names come from the schema metadata that Hugging Face `datasets` writes, where a file has them.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use parquet::basic::Type as PhysicalType;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
@@ -14,18 +14,34 @@ use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 use storage::parquet_file::{self, ask};
 
+use super::classes;
 use super::decode::Collector;
 use super::error::{DataError, Place};
 
 /// Rows decoded at a time: enough to keep all threads busy, little enough to hold twice.
 const ROWS_AT_ONCE: usize = 1024;
 
-/// Appends all rows of a file; gives its class names, where it has them.
-pub(super) fn read(
-    path: &Path,
+/// Appends all rows of the files of one part; gives its class names, where the files have them. Files that list them in
+/// another order than the first are mapped to its order.
+pub(super) fn read_all(
+    files: &[PathBuf],
     images: &mut Collector,
     labels: &mut Vec<i64>,
 ) -> Result<Option<Vec<String>>, DataError> {
+    let mut names: Option<Vec<String>> = None;
+    for file in files {
+        let before = labels.len();
+        match (&names, read(file, images, labels)?) {
+            (Some(names), Some(own)) => classes::map(file, &mut labels[before..], &own, names)?,
+            (None, own) => names = own,
+            (Some(_), None) => {}
+        }
+    }
+    Ok(names)
+}
+
+/// Appends all rows of a file; gives its class names, where it has them.
+fn read(path: &Path, images: &mut Collector, labels: &mut Vec<i64>) -> Result<Option<Vec<String>>, DataError> {
     let whole = |error: ParquetError| DataError::content(path, format!("not a whole Parquet file: {error}"));
     let file = File::open(path).map_err(|source| DataError::read(path, source))?;
     let reader = parquet_file::open(file).map_err(whole)?;

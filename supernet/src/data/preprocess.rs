@@ -71,7 +71,7 @@ impl Preprocessing {
     ) -> PreprocessingFile {
         let size = self.native_size;
         let mut steps = vec![
-            "decode to RGB".to_string(),
+            "decode to RGB; an orientation in EXIF is not applied".to_string(),
             format!(
                 "unless {size}×{size} already: resize the shorter side to {size} (bilinear, antialias), crop the centre"
             ),

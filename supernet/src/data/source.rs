@@ -7,9 +7,10 @@ use std::str::FromStr;
 use super::decode::Collector;
 use super::division::{Divided, Division};
 use super::error::{DataError, list_folder};
+use super::folder::Listing;
 use super::image_set::ImageSet;
 use super::synthetic::Synthetic;
-use super::{cifar, folder, idx, parquet_images};
+use super::{cifar, classes, folder, idx, parquet_images};
 
 /// A source of labelled images, parsed from `parquet:PATH`, `cifar:FOLDER`, `folder:FOLDER`, `idx:FOLDER` or
 /// `synthetic[:COUNT]`.
@@ -20,7 +21,7 @@ pub enum DataSource {
     Parquet(PathBuf),
     /// CIFAR-10's binary files, in this folder or its `cifar-10-batches-bin`.
     Cifar(PathBuf),
-    /// JPEG and PNG files in one folder per class, below `train/` and `test/` (or `val/`) where there are such.
+    /// JPEG and PNG files below one folder per class; these in `train/` and `test/` (or `val/`) where there are such.
     Folder(PathBuf),
     /// MNIST's idx-ubyte files.
     Idx(PathBuf),
@@ -33,10 +34,20 @@ pub enum DataSource {
 pub struct LoadOptions {
     /// Height and width every image is resized and centre-cropped to; without it, all must have one square size.
     pub image_size: Option<usize>,
-    /// Names of the classes, in the order of the labels; without them, those the source knows, else `0`, `1`, ….
+    /// Names of the classes, in the order of the labels: a source that knows names is mapped to them. Without them, or
+    /// with none, those the source knows, else `0`, `1`, ….
     pub class_names: Option<Vec<String>>,
-    /// Number of classes where it is known otherwise, so that a part without the last ones is not taken for fewer.
+    /// Number of classes of the result, where it is known otherwise: a network's outputs. A source may have fewer.
     pub classes: Option<usize>,
+}
+
+/// Images, and what there is to say about how they were found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The images.
+    pub images: ImageSet,
+    /// How many of how many classes there are, and what was left out and why.
+    pub notes: Vec<String>,
 }
 
 impl FromStr for DataSource {
@@ -76,8 +87,8 @@ impl DataSource {
     /// All training images. A single Parquet file, or class folders without `train/`, are the training images.
     ///
     /// # Errors
-    /// A missing file, wrong content (file and row named), or no training part.
-    pub fn train(&self, options: &LoadOptions) -> Result<ImageSet, DataError> {
+    /// A missing file, wrong content (file and row named), classes other than `options` say, or no training part.
+    pub fn train(&self, options: &LoadOptions) -> Result<Loaded, DataError> {
         self.part(Part::Train, options)
     }
 
@@ -85,16 +96,17 @@ impl DataSource {
     ///
     /// # Errors
     /// As for [`DataSource::train`].
-    pub fn test(&self, options: &LoadOptions) -> Result<ImageSet, DataError> {
+    pub fn test(&self, options: &LoadOptions) -> Result<Loaded, DataError> {
         self.part(Part::Test, options)
     }
 
-    /// The training images, divided, without reading the test part.
+    /// The training images, divided, without reading the test part; with what there is to say about them.
     ///
     /// # Errors
     /// As for [`DataSource::train`] and [`Division::divide`].
-    pub fn divided(&self, options: &LoadOptions, division: &Division) -> Result<Divided, DataError> {
-        division.divide(self.train(options)?)
+    pub fn divided(&self, options: &LoadOptions, division: &Division) -> Result<(Divided, Vec<String>), DataError> {
+        let Loaded { images, notes } = self.train(options)?;
+        Ok((division.divide(images)?, notes))
     }
 
     /// Whether the source has test images apart from those for training.
@@ -105,46 +117,26 @@ impl DataSource {
         Ok(match self {
             DataSource::Parquet(path) => path.is_dir() && !parquet_names(path, &TEST_PREFIXES)?.is_empty(),
             DataSource::Cifar(path) => cifar::test_files(path).iter().all(|file| file.exists()),
-            DataSource::Folder(path) => folder::train_folder(path) != *path && folder::test_folder(path).is_some(),
+            DataSource::Folder(path) => folder::test_folder(path)?.is_some(),
             DataSource::Idx(path) => idx::exists(path, "t10k"),
             DataSource::Synthetic(_) => true,
         })
     }
 
-    fn part(&self, part: Part, options: &LoadOptions) -> Result<ImageSet, DataError> {
+    fn part(&self, part: Part, options: &LoadOptions) -> Result<Loaded, DataError> {
         let mut images = Collector::new(options.image_size);
         let mut labels = Vec::new();
+        let mut notes = Vec::new();
         let names = match self {
             DataSource::Parquet(path) => {
-                let mut names = None;
-                for file in parquet_files(path, part)? {
-                    let found = parquet_images::read(&file, &mut images, &mut labels)?;
-                    names = names.or(found);
-                }
-                names
+                parquet_images::read_all(&parquet_files(path, part)?, &mut images, &mut labels)?
             }
             DataSource::Cifar(path) => {
                 let files = if part == Part::Train { cifar::train_files(path) } else { cifar::test_files(path) };
                 cifar::read(&files, &mut images, &mut labels)?;
                 Some(cifar::class_names(path))
             }
-            DataSource::Folder(path) => {
-                let train = folder::train_folder(path);
-                let folder = match part {
-                    Part::Test if self.has_test_part()? || train != *path => {
-                        folder::test_folder(path).ok_or_else(|| DataError::NoPart {
-                            path: path.clone(),
-                            part: "test",
-                            looked_for: "test/ or val/".into(),
-                        })?
-                    }
-                    _ => train.clone(),
-                };
-                let classes_from = if train == *path { &folder } else { &train };
-                let names = folder::class_names(classes_from)?;
-                folder::read(&folder, &names, &mut images, &mut labels)?;
-                Some(names)
-            }
+            DataSource::Folder(path) => Some(read_folders(path, part, &mut images, &mut labels, &mut notes)?),
             DataSource::Idx(path) => {
                 let prefix = if part == Part::Train { "train" } else { "t10k" };
                 idx::read(path, prefix, &mut images, &mut labels)?;
@@ -155,36 +147,20 @@ impl DataSource {
                 Some((0..synthetic.classes).map(|class| format!("texture {class}")).collect())
             }
         };
-        self.finish(images, labels, names, options)
-    }
-
-    /// Settles the classes: names asked for, else the source's own, else numbers.
-    fn finish(
-        &self,
-        images: Collector,
-        labels: Vec<i64>,
-        names: Option<Vec<String>>,
-        options: &LoadOptions,
-    ) -> Result<ImageSet, DataError> {
-        let Some(largest) = labels.iter().max() else {
-            return Err(DataError::content(self.path(), "no images in it"));
-        };
-        let found = *largest as usize + 1;
-        let classes = names.as_ref().map(Vec::len).or(options.classes).unwrap_or(found);
-        let names = match (&options.class_names, names) {
-            (Some(given), Some(own)) if given.len() != own.len() => {
-                return Err(DataError::ClassNames { given: given.len(), classes: own.len() });
-            }
-            (Some(given), _) => given.clone(),
-            (None, Some(own)) => own,
-            (None, None) => (0..classes.min(1 << 20)).map(|class| class.to_string()).collect(),
-        };
-        if found > names.len() {
-            let what = format!("label {largest} in it, but there are {} classes", names.len());
-            return Err(DataError::content(self.path(), what));
-        }
         let size = images.size();
-        ImageSet::new(images.into_images(), labels, size, names)
+        let pixels = images.into_images()?;
+        let names = classes::settle(self.path(), &mut labels, names, options.class_names.as_deref(), options.classes)?;
+        let images = ImageSet::new(pixels, labels, size, names)?;
+        let classes = images.histogram().iter().filter(|count| **count > 0).count();
+        let what = if !self.has_test_part()? {
+            ""
+        } else if part == Part::Train {
+            "training "
+        } else {
+            "test "
+        };
+        notes.insert(0, format!("{self}: {} {what}images of {classes} classes", images.len()));
+        Ok(Loaded { images, notes })
     }
 
     fn path(&self) -> &Path {
@@ -200,6 +176,43 @@ impl DataSource {
 enum Part {
     Train,
     Test,
+}
+
+/// Reads a part of folders of class folders and gives the names of the classes: those of the training part, where
+/// there is one, so that equal labels mean equal classes.
+fn read_folders(
+    path: &Path,
+    part: Part,
+    images: &mut Collector,
+    labels: &mut Vec<i64>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<String>, DataError> {
+    let (train, test) = (folder::train_folder(path)?, folder::test_folder(path)?);
+    let (own, other) = if part == Part::Train { (&train, &test) } else { (&test, &train) };
+    let folder = match (own, other) {
+        (Some(own), _) => own,
+        (None, None) => path,
+        (None, Some(_)) => {
+            let name = if part == Part::Train { "training" } else { "test" };
+            let looked_for = folder::looked_for(part == Part::Test);
+            return Err(DataError::NoPart { path: path.to_path_buf(), part: name, looked_for });
+        }
+    };
+    let flat = folder::parts_without_classes(path)?;
+    // Beside other classes, a folder may well be the class of trains.
+    let consequence = if own.is_some() { "is not used" } else { "is taken for a class" };
+    notes.extend(flat.iter().map(|flat| format!("{flat}/ {consequence}: there are no class folders in it")));
+    let listing = Listing::of(folder)?;
+    notes.extend(listing.notes());
+    if own.is_none() && listing.classes.iter().all(|(class, _)| flat.contains(class)) {
+        return Err(DataError::content(path, format!("no class folders in it or in {}/", flat.join("/, "))));
+    }
+    let names = match &train {
+        Some(train) if train != folder => Listing::of(train)?.names(),
+        _ => listing.names(),
+    };
+    listing.read(folder, &names, images, labels)?;
+    Ok(names)
 }
 
 const TRAIN_PREFIXES: [&str; 1] = ["train"];
@@ -226,7 +239,10 @@ fn parquet_files(path: &Path, part: Part) -> Result<Vec<PathBuf>, DataError> {
 fn parquet_names(path: &Path, prefixes: &[&str]) -> Result<Vec<PathBuf>, DataError> {
     let files = list_folder(path)?;
     let with = |prefix: &str| -> Vec<PathBuf> {
-        let fits = |name: &str| name.starts_with(prefix) && name.ends_with(".parquet");
+        let fits = |name: &str| {
+            let name = name.to_lowercase();
+            name.starts_with(prefix) && name.ends_with(".parquet")
+        };
         let named = |path: &&PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(fits);
         files.iter().filter(named).cloned().collect()
     };

@@ -1,7 +1,7 @@
 //! `ofa predictor collect`.
 
 use anyhow::Result;
-use experiments::torch::{self, BundleUse, CollectRequest};
+use experiments::torch::{self, BundleUse, CollectRequest, Collected};
 use serde_json::json;
 
 use crate::args::CollectArgs;
@@ -24,11 +24,12 @@ pub(crate) fn run(args: CollectArgs, output: &mut Output) -> Result<()> {
         out: args.out,
     };
     let bar = output.progress(all as u64, "{bar:40} {pos}/{len} subnets, {per_sec}, {eta} left {msg}");
-    let pairs = torch::collect(&request, &stop_flag(), &mut |done, pair| {
+    let Collected { pairs, notes } = torch::collect(&request, &stop_flag(), &mut |done, pair| {
         bar.set_position(done as u64);
         bar.set_message(format!("(the last {:.2} %)", 100.0 * pair.top1));
     })?;
     bar.finish_and_clear();
+    notes.iter().for_each(|note| output.say(format!("note: {note}")));
     let top1 = pairs.iter().map(|pair| pair.top1);
     let (low, high) = top1.fold((1.0_f64, 0.0_f64), |(low, high), top1| (low.min(top1), high.max(top1)));
     if output.is_json() {

@@ -1,5 +1,6 @@
 //! What needs LibTorch.
 
+mod images;
 mod timing;
 mod training;
 mod training_energy;

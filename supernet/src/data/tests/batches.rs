@@ -10,7 +10,7 @@ use crate::data::{
 
 fn synthetic(count: usize, size: usize) -> Arc<ImageSet> {
     let source: DataSource = format!("synthetic:{count},size={size}").parse().unwrap();
-    Arc::new(source.train(&LoadOptions::default()).unwrap())
+    Arc::new(source.train(&LoadOptions::default()).unwrap().images)
 }
 
 fn loader(set: &Arc<ImageSet>, augmentation: Augmentation, batch: usize, seed: u64) -> TrainLoader {

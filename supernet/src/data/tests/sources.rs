@@ -5,7 +5,7 @@ use storage::failure::{Failure, FailureKind};
 use tempfile::{TempDir, tempdir};
 
 use crate::data::test_images::{HUB, PLAIN, jpeg, numbered, png, write_parquet};
-use crate::data::{DataError, DataSource, Division, ImageSet, LoadOptions, Synthetic};
+use crate::data::{DataError, DataSource, Division, ImageSet, LoadOptions, Loaded, Synthetic};
 
 fn rows(count: usize) -> Vec<(Option<Vec<u8>>, i64)> {
     (0..count).map(|row| (Some(png(&numbered(row, 8))), (row % 3) as i64)).collect()
@@ -24,7 +24,7 @@ fn division(held_out: usize, seed: u64) -> Division {
 }
 
 fn load(source: &str) -> Result<ImageSet, DataError> {
-    source.parse::<DataSource>()?.test(&LoadOptions::default())
+    Ok(source.parse::<DataSource>()?.test(&LoadOptions::default())?.images)
 }
 
 /// The load fails with this kind, and the message names these words.
@@ -72,9 +72,9 @@ fn parquet_rows_come_out_in_order_across_groups_and_files() {
     write_parquet(&folder.path().join("train-1.parquet"), HUB, &all[20..], 100, None);
     write_parquet(&folder.path().join("test.parquet"), PLAIN, &all[..9], 4, None);
     let source = DataSource::Parquet(folder.path().to_path_buf());
-    check_rows(&source.train(&LoadOptions::default()).unwrap(), 30);
-    check_rows(&source.test(&LoadOptions::default()).unwrap(), 9);
-    let divided = source.divided(&LoadOptions::default(), &division(6, 1)).unwrap();
+    check_rows(&source.train(&LoadOptions::default()).unwrap().images, 30);
+    check_rows(&source.test(&LoadOptions::default()).unwrap().images, 9);
+    let divided = source.divided(&LoadOptions::default(), &division(6, 1)).unwrap().0;
     assert_eq!((divided.train.len(), divided.held_out.len(), source.has_test_part().unwrap()), (24, 6, true));
     assert_eq!(divided.held_out.histogram(), [2, 2, 2]);
     let single = DataSource::Parquet(folder.path().join("train-0.parquet"));
@@ -87,20 +87,48 @@ fn class_names_come_from_the_options_or_the_metadata_or_are_numbers() {
     let path = folder.path().join("some.parquet");
     let source = DataSource::Parquet(path.clone());
     write_parquet(&path, HUB, &rows(6), 6, None);
-    let plain = source.test(&LoadOptions::default()).unwrap();
+    let plain = source.test(&LoadOptions::default()).unwrap().images;
     assert_eq!(plain.class_names(), ["0", "1", "2"]);
-    assert_eq!(source.test(&LoadOptions { classes: Some(5), ..LoadOptions::default() }).unwrap().classes(), 5);
+    assert_eq!(source.test(&LoadOptions { classes: Some(5), ..LoadOptions::default() }).unwrap().images.classes(), 5);
     let named = |names: &[&str]| LoadOptions {
         class_names: Some(names.iter().map(|name| name.to_string()).collect()),
         ..LoadOptions::default()
     };
-    assert_eq!(source.test(&named(&["x", "y", "z"])).unwrap().class_names()[2], "z");
+    assert_eq!(source.test(&named(&["x", "y", "z"])).unwrap().images.class_names()[2], "z");
     assert!(source.test(&named(&["x", "y"])).unwrap_err().to_string().contains("label 2"));
 
     let metadata = r#"{"info": {"features": {"image": {"_type": "Image"}, "label": {"names": ["a", "b", "c", "d"], "_type": "ClassLabel"}}}}"#;
     write_parquet(&path, HUB, &rows(6), 6, Some(metadata));
-    assert_eq!(source.test(&LoadOptions::default()).unwrap().class_names(), ["a", "b", "c", "d"]);
-    assert!(matches!(source.test(&named(&["x"])), Err(DataError::ClassNames { given: 1, classes: 4 })));
+    assert_eq!(source.test(&LoadOptions::default()).unwrap().images.class_names(), ["a", "b", "c", "d"]);
+    assert_eq!(source.test(&named(&["d", "c", "b", "a"])).unwrap().images.labels(), [3, 2, 1, 3, 2, 1]);
+    assert!(matches!(source.test(&named(&["x"])), Err(DataError::UnknownClasses { .. })));
+}
+
+/// The metadata of a file whose classes have these names.
+fn hub_metadata(names: &str) -> String {
+    format!(r#"{{"info": {{"features": {{"label": {{"names": {names}, "_type": "ClassLabel"}}}}}}}}"#)
+}
+
+#[test]
+fn files_that_list_the_classes_in_another_order_are_mapped_by_name() {
+    let folder = tempdir().unwrap();
+    let write = |file: &str, names: &str| {
+        write_parquet(&folder.path().join(file), HUB, &rows(3), 3, Some(&hub_metadata(names)));
+    };
+    write("train-0.parquet", r#"["a", "b", "c"]"#);
+    write("train-1.parquet", r#"["c", "a", "b"]"#);
+    write("test.parquet", r#"["b", "c", "a"]"#);
+    let source = DataSource::Parquet(folder.path().to_path_buf());
+    let train = source.train(&LoadOptions::default()).unwrap().images;
+    assert_eq!(
+        (train.class_names(), train.labels()),
+        (["a", "b", "c"].map(String::from).as_slice(), [0, 1, 2, 2, 0, 1].as_slice())
+    );
+    let options = LoadOptions { class_names: Some(train.class_names().to_vec()), ..LoadOptions::default() };
+    assert_eq!(source.test(&options).unwrap().images.labels(), [1, 2, 0]);
+    write("train-1.parquet", r#"["c", "a", "d"]"#);
+    let error = source.train(&LoadOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("train-1.parquet") && error.contains("`d`") && error.contains("a, b, c"), "{error}");
 }
 
 #[test]
@@ -178,10 +206,10 @@ fn cifar_files_round_trip() {
     write_cifar(&child);
     for path in [folder.path(), &child] {
         let source = DataSource::Cifar(path.to_path_buf());
-        let divided = source.divided(&LoadOptions::default(), &division(10, 0)).unwrap();
+        let divided = source.divided(&LoadOptions::default(), &division(10, 0)).unwrap().0;
         assert_eq!((divided.train.len(), divided.held_out.len()), (90, 10));
         assert_eq!(divided.held_out.histogram(), [1; 10]);
-        let test = source.test(&LoadOptions::default()).unwrap();
+        let test = source.test(&LoadOptions::default()).unwrap().images;
         assert_eq!(test.image(7), numbered(107, 32).as_raw().as_slice());
         assert_eq!((test.class_names()[0].as_str(), test.class_names()[9].as_str()), ("airplane", "truck"));
     }
@@ -214,24 +242,89 @@ fn class_folders_are_read_with_and_without_parts() {
     let folder = tempdir().unwrap();
     write_images(folder.path(), &["cat", "ant"], 3);
     let alone = DataSource::Folder(folder.path().to_path_buf());
-    let set = alone.train(&LoadOptions::default()).unwrap();
+    let set = alone.train(&LoadOptions::default()).unwrap().images;
     assert_eq!(set.class_names(), ["ant", "cat"]);
     assert_eq!(set.labels(), [0, 0, 0, 1, 1, 1]);
     assert_eq!(set.image(4), numbered(1, 8).as_raw().as_slice());
-    assert_eq!(alone.test(&LoadOptions::default()).unwrap(), set);
+    assert_eq!(alone.test(&LoadOptions::default()).unwrap().images, set);
 
     let folder = tempdir().unwrap();
     write_images(&folder.path().join("train"), &["ant", "bee", "cat"], 4);
     let parts = DataSource::Folder(folder.path().to_path_buf());
     assert!(matches!(parts.test(&LoadOptions::default()), Err(DataError::NoPart { part: "test", .. })));
     write_images(&folder.path().join("val"), &["cat"], 2);
-    let test = parts.test(&LoadOptions::default()).unwrap();
+    let test = parts.test(&LoadOptions::default()).unwrap().images;
     assert_eq!((test.labels(), test.classes()), ([2, 2].as_slice(), 3));
     write_images(&folder.path().join("val"), &["dog"], 1);
     refused(&format!("folder:{}", folder.path().display()), FailureKind::Content, &["val/dog", "ant, bee, cat"]);
     fs::write(folder.path().join("train/bee/001.png"), b"\x89PNG cut").unwrap();
     let error = parts.train(&LoadOptions::default()).unwrap_err();
     assert!(error.to_string().contains("train/bee/001.png"), "{error}");
+}
+
+#[test]
+fn all_images_below_a_class_folder_are_read_and_what_is_left_out_is_said() {
+    let folder = tempdir().unwrap();
+    write_images(folder.path(), &["cat", "dog"], 2);
+    fs::create_dir_all(folder.path().join("cat/more/still")).unwrap();
+    for (path, number) in [("cat/more/still/a.png", 300), ("dog/without_extension", 301), ("dog/wrong.dat", 302)] {
+        fs::write(folder.path().join(path), png(&numbered(number, 8))).unwrap();
+    }
+    for hidden in ["__MACOSX/cat", ".git/x", "aaa"] {
+        fs::create_dir_all(folder.path().join(hidden)).unwrap();
+    }
+    for file in ["__MACOSX/cat/._1.png", ".DS_Store", "cat/._001.png", "list.csv"] {
+        fs::write(folder.path().join(file), "text").unwrap();
+    }
+    let source = DataSource::Folder(folder.path().to_path_buf());
+    let Loaded { images, notes } = source.train(&LoadOptions::default()).unwrap();
+    assert_eq!((images.class_names(), images.histogram()), (["cat", "dog"].map(String::from).as_slice(), vec![3, 4]));
+    let notes = notes.join("\n");
+    for words in ["7 images of 2 classes", "5 files left out", "2 no images (.txt)", "2 hidden", "1 outside", "aaa"] {
+        assert!(notes.contains(words), "{words}: {notes}");
+    }
+    fs::write(folder.path().join("dog/a.webp"), b"RIFF\x24\0\0\0WEBPVP8 ").unwrap();
+    fs::write(folder.path().join("dog/b.jpg"), "<html>").unwrap();
+    let error = source.train(&LoadOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), FailureKind::Content);
+    for words in ["2 images", "dog/a.webp", "WebP", "dog/b.jpg"] {
+        assert!(error.to_string().contains(words), "{words}: {error}");
+    }
+}
+
+#[test]
+fn parts_are_known_by_several_names_and_need_class_folders() {
+    let read = |parts: &[(&str, &[&str])], flat: &[&str]| {
+        let folder = tempdir().unwrap();
+        for (part, classes) in parts {
+            write_images(&folder.path().join(part), classes, 2);
+        }
+        for part in flat {
+            fs::create_dir_all(folder.path().join(part)).unwrap();
+            fs::write(folder.path().join(part).join("0.png"), png(&numbered(0, 8))).unwrap();
+        }
+        let source = DataSource::Folder(folder.path().to_path_buf());
+        let train = source.train(&LoadOptions::default())?;
+        Ok::<_, DataError>((train, source.has_test_part()?, source.test(&LoadOptions::default())))
+    };
+    let both: &[&str] = &["cat", "dog"];
+    for (train, test) in [("train", "valid"), ("Train", "VAL"), ("training", "testing"), ("TRAINING", "Validation")] {
+        let (all, has_test, tested) = read(&[(train, both), (test, &["dog"])], &[]).unwrap();
+        assert_eq!(
+            (all.images.len(), has_test, tested.unwrap().images.labels()),
+            (4, true, [1, 1].as_slice()),
+            "{test}"
+        );
+    }
+    let (all, _, tested) = read(&[("train", both), ("val", both)], &["test"]).unwrap();
+    assert!(all.notes.iter().any(|note| note.starts_with("test/ is not used")), "{:?}", all.notes);
+    assert_eq!(tested.unwrap().images.len(), 4);
+    let (_, has_test, tested) = read(&[("train", both)], &["val"]).unwrap();
+    assert!(!has_test && matches!(tested, Err(DataError::NoPart { part: "test", .. })));
+    assert!(read(&[("test", both)], &[]).unwrap_err().to_string().contains("training"));
+    let (all, ..) = read(&[("", &["boat"])], &["train"]).unwrap();
+    assert_eq!(all.images.class_names(), ["boat", "train"]);
+    assert!(read(&[], &["train", "test"]).unwrap_err().to_string().contains("no class folders"));
 }
 
 #[test]
@@ -242,7 +335,7 @@ fn images_are_resized_to_the_size_asked_for() {
     let source = DataSource::Folder(folder.path().to_path_buf());
     let error = source.train(&LoadOptions::default()).unwrap_err();
     assert!(error.to_string().contains("a/wide.jpg") && error.hint().unwrap().contains("image_size"), "{error}");
-    let set = source.train(&LoadOptions { image_size: Some(16), ..LoadOptions::default() }).unwrap();
+    let set = source.train(&LoadOptions { image_size: Some(16), ..LoadOptions::default() }).unwrap().images;
     assert_eq!((set.len(), set.size()), (5, 16));
 }
 
@@ -273,12 +366,13 @@ fn idx_files_become_rgb() {
 
 #[test]
 fn synthetic_images_depend_on_the_seed_alone() {
-    let make = |text: &str| text.parse::<DataSource>().unwrap().train(&LoadOptions::default()).unwrap();
+    let make = |text: &str| text.parse::<DataSource>().unwrap().train(&LoadOptions::default()).unwrap().images;
     let set = make("synthetic:60,size=16,classes=4");
     assert_eq!((set.len(), set.size(), set.histogram()), (60, 16, vec![15; 4]));
     assert_eq!(set, make("synthetic:60,size=16,classes=4,seed=0"));
     assert_ne!(set, make("synthetic:60,size=16,classes=4,seed=1"));
-    let test = "synthetic:60,size=16,classes=4".parse::<DataSource>().unwrap().test(&LoadOptions::default()).unwrap();
+    let test =
+        "synthetic:60,size=16,classes=4".parse::<DataSource>().unwrap().test(&LoadOptions::default()).unwrap().images;
     assert_eq!(test.len(), 15);
     assert_ne!(set.image(0), test.image(0));
 }

@@ -1,0 +1,133 @@
+//! Which images a number was measured on, and which classes they are of.
+
+use std::fs;
+use std::path::Path;
+
+use search::space::SearchSpace;
+use serde_json::Value;
+
+use crate::support::Sandbox;
+
+const SIDE: usize = 24;
+
+/// IDX files of one part: noise, of `classes` classes in turn.
+fn write_part(folder: &Path, part: &str, images: usize, classes: usize) {
+    fs::create_dir_all(folder).unwrap();
+    let header = |dimensions: &[usize]| {
+        let mut bytes = vec![0, 0, 8, dimensions.len() as u8];
+        bytes.extend(dimensions.iter().flat_map(|side| (*side as u32).to_be_bytes()));
+        bytes
+    };
+    let mut pixels = header(&[images, SIDE, SIDE]);
+    let mut state = images as u32;
+    pixels.extend((0..images * SIDE * SIDE).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    }));
+    let mut labels = header(&[images]);
+    labels.extend((0..images).map(|image| (image % classes) as u8));
+    fs::write(folder.join(format!("{part}-images-idx3-ubyte")), pixels).unwrap();
+    fs::write(folder.join(format!("{part}-labels-idx1-ubyte")), labels).unwrap();
+}
+
+/// A recipe for a space with two outputs that trains nothing, so that a run takes no time.
+fn recipe(sandbox: &Sandbox) -> String {
+    let space = SearchSpace::builtin("mcu-cifar").unwrap().largest_choices(1, 1, 1).to_yaml();
+    let space = sandbox.file("two.yaml", &space.replace("classes: 10", "classes: 2"));
+    let text = format!(
+        "schema: ofa.recipe/1\nname: two\nspace: {space}\nseed: 1\nbatch_size: 8\nheld_out: 9\n\
+         calibration: {{ batches: 2, batch_size: 8 }}\nphases:\n  - {{ name: full, epochs: 0, learning_rate: 0.05, \
+         with_largest: true }}\n"
+    );
+    sandbox.file("two-recipe.yaml", &text)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn images_that_were_trained_on_are_never_called_test() {
+    let sandbox = Sandbox::new();
+    let recipe = recipe(&sandbox);
+    let (alone, with_test, run) = (sandbox.path("alone"), sandbox.path("with-test"), sandbox.path("run"));
+    write_part(&alone, "train", 80, 2);
+    let data = format!("idx:{}", alone.display());
+    let train = |data: &str, run: &Path| {
+        let args = ["train", &recipe, "--data", data, "--out", text(run), "--device", "cpu", "--threads", "1"];
+        sandbox.ok(&args).stderr
+    };
+    let said = train(&data, &run);
+    assert!(said.contains("80 images of 2 classes"), "{said}");
+    assert!(said.contains("has no test part: 8 of its 80 images"), "{said}");
+    let report: Value = serde_json::from_str(&fs::read_to_string(run.join("report.json")).unwrap()).unwrap();
+    assert_eq!((&report[0]["part"], &report[0]["test_images"]), (&"test".into(), &8.into()));
+
+    // Evaluating finds the same part again, in the supernet and in what is taken out of it.
+    let eval = |bundle: &Path, more: &[&str]| {
+        let args = ["eval", "--supernet", text(bundle), "--largest", "--device", "cpu", "--format", "json"];
+        sandbox.ok(&[&args[..], more].concat()).json().remove(0)
+    };
+    let bundle = run.join("bundle");
+    let tested = eval(&bundle, &["--data", &data]);
+    assert_eq!((&tested["part"], &tested["images"]), (&"test".into(), &8.into()));
+    assert_eq!(tested["top1"], report[0]["test_top1"]);
+    assert!(
+        tested["std_error"].as_f64().unwrap() > 0.0 && tested["interval"][0].as_f64() < tested["interval"][1].as_f64()
+    );
+    let held_out = eval(&bundle, &["--data", &data, "--part", "held-out"]);
+    assert_eq!((&held_out["part"], &held_out["images"]), (&"held-out".into(), &9.into()));
+
+    // Trained beside a test part, the weights have seen all other images.
+    write_part(&with_test, "train", 80, 2);
+    write_part(&with_test, "t10k", 20, 2);
+    let (parted, run) = (format!("idx:{}", with_test.display()), sandbox.path("parted"));
+    train(&parted, &run);
+    let bundle = run.join("bundle");
+    assert_eq!(eval(&bundle, &["--data", &parted])["images"], 20);
+    let args = ["eval", "--supernet", text(&bundle), "--largest", "--device", "cpu", "--data", &data];
+    sandbox.refused(&args, 3, &["trained on all of them", "--part held-out"]);
+
+    // Where nothing says what was trained on, the part is not called test.
+    let path = bundle.join("preprocessing.json");
+    let mut described: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    described.as_object_mut().unwrap().remove("trained_on").unwrap();
+    fs::write(&path, described.to_string()).unwrap();
+    let all = eval(&bundle, &["--data", &data]);
+    assert_eq!((&all["part"], &all["images"]), (&"all".into(), &80.into()));
+}
+
+#[test]
+fn more_classes_than_outputs_are_refused() {
+    let sandbox = Sandbox::new();
+    let recipe = recipe(&sandbox);
+    let images = sandbox.path("three");
+    write_part(&images, "train", 60, 3);
+    let data = format!("idx:{}", images.display());
+    let out = sandbox.path("run");
+    let train = ["train", &recipe, "--data", &data, "--out", text(&out), "--device", "cpu"];
+    sandbox.refused(&train, 3, &["3 classes (0, 1, 2)", "2 outputs", "`classes: 3`"]);
+    let synthetic = ["train", &recipe, "--data", "synthetic:60", "--out", text(&out), "--device", "cpu"];
+    sandbox.refused(&synthetic, 3, &["10 classes (texture 0, texture 1", "2 outputs"]);
+    assert!(!out.exists());
+}
+
+#[test]
+fn names_in_a_recipe_choose_the_order_and_every_output_has_one() {
+    let sandbox = Sandbox::new();
+    let recipe = recipe(&sandbox);
+    let train = |more: &[&str], space: &str| {
+        let (out, space) = (sandbox.path(&format!("run-{}", space.len())), format!("space={space}"));
+        let data = "synthetic:60,classes=2";
+        let args = ["train", &recipe, "--data", data, "--out", text(&out), "--device", "cpu", "--set", &space];
+        let said = sandbox.ok(&[&args[..], more].concat()).stderr;
+        let described = fs::read_to_string(out.join("bundle/preprocessing.json")).unwrap();
+        (said, serde_json::from_str::<Value>(&described).unwrap()["class_names"].clone())
+    };
+    let two = sandbox.path("two.yaml");
+    let (_, names) = train(&["--set", "class_names=[texture 1, texture 0]"], text(&two));
+    assert_eq!(names, serde_json::json!(["texture 1", "texture 0"]));
+    let (said, names) = train(&[], "mcu-cifar");
+    assert_eq!(names.as_array().unwrap().len(), 10);
+    assert!(said.contains("8 of the 10 outputs have no training image"), "{said}");
+}
