@@ -56,6 +56,8 @@ pub enum MeasuredPart {
     Test,
     /// The training images that the recipe kept apart.
     HeldOut,
+    /// Images that the weights were trained on, though the source calls them test images.
+    Training,
     /// All images of a source without a test part, some of which the weights may have seen.
     All,
 }
@@ -66,6 +68,7 @@ impl MeasuredPart {
         match self {
             Self::Test => "test",
             Self::HeldOut => "held-out",
+            Self::Training => "training",
             Self::All => "all",
         }
     }

@@ -9,7 +9,7 @@ use crate::torch::MeasuredPart;
 pub(crate) struct TestPart {
     /// The images.
     pub(crate) images: ImageSet,
-    /// [`MeasuredPart::All`] where they may be among those trained on.
+    /// Anything but [`MeasuredPart::Test`] where they may be among those trained on.
     pub(crate) part: MeasuredPart,
     /// What a reader should know about them.
     pub(crate) notes: Vec<String>,
@@ -18,11 +18,15 @@ pub(crate) struct TestPart {
 /// The test images of `data` for weights trained on the images `trained_on`.
 ///
 /// # Errors
-/// Images that cannot be read; [`Error::TrainedOn`] where all of them were for training.
+/// Images that cannot be read; [`Error::TrainedOn`] where all of a source without a test part were for training.
 pub(crate) fn test_part(data: &DataSource, options: &LoadOptions, trained_on: Option<&TrainedOn>) -> Result<TestPart> {
     let Loaded { images, mut notes } = data.test(options)?;
     let of_its_own = data.has_test_part()?;
     match trained_on {
+        Some(trained_on) if of_its_own && trained_on.images == images.digest().to_string() => {
+            notes.push(format!("the test images of {data} are those that were trained on, and no test of the weights"));
+            Ok(TestPart { images, part: MeasuredPart::Training, notes })
+        }
         Some(trained_on) if trained_on.images == images.digest().to_string() => {
             if !trained_on.splits_test {
                 return Err(Error::TrainedOn { data: data.to_string() });
@@ -59,12 +63,25 @@ mod tests {
         let parts: DataSource = "synthetic:40,size=8,classes=2".parse().unwrap();
         let own = test_part(&parts, &options, None).unwrap();
         assert_eq!((own.images.len(), own.part, own.notes.len()), (10, MeasuredPart::Test, 1));
-        let digest = own.images.digest().to_string();
-        let trained_on = |splits_test| TrainedOn { images: digest.clone(), splits_test, seed: 1 };
-        let error = test_part(&parts, &options, Some(&trained_on(false))).err().unwrap();
+        let of =
+            |images: &ImageSet, splits_test| TrainedOn { images: images.digest().to_string(), splits_test, seed: 1 };
+        let again = test_part(&parts, &options, Some(&of(&own.images, false))).unwrap();
+        assert_eq!((again.images.len(), again.part, again.notes.len()), (10, MeasuredPart::Training, 2));
+
+        // The records of CIFAR-10 without its test file: no test part.
+        let folder = tempfile::tempdir().unwrap();
+        for file in 1..=5_u8 {
+            let record = |label: u8| std::iter::once(label).chain([10 * file + label; 3072]);
+            let bytes: Vec<u8> = (0..10).flat_map(record).collect();
+            std::fs::write(folder.path().join(format!("data_batch_{file}.bin")), bytes).unwrap();
+        }
+        let alone = DataSource::Cifar(folder.path().to_path_buf());
+        let all = test_part(&alone, &options, None).unwrap();
+        assert_eq!((all.images.len(), all.part, all.notes.len()), (50, MeasuredPart::All, 2));
+        let error = test_part(&alone, &options, Some(&of(&all.images, false))).err().unwrap();
         assert_eq!(error.kind(), FailureKind::Content);
-        let split = test_part(&parts, &options, Some(&trained_on(true))).unwrap();
-        assert_eq!((split.images.len(), split.part, split.notes.len()), (1, MeasuredPart::Test, 2));
-        assert_eq!(split.images, test_part(&parts, &options, Some(&trained_on(true))).unwrap().images);
+        let split = test_part(&alone, &options, Some(&of(&all.images, true))).unwrap();
+        assert_eq!((split.images.len(), split.part, split.notes.len()), (5, MeasuredPart::Test, 2));
+        assert_eq!(split.images, test_part(&alone, &options, Some(&of(&all.images, true))).unwrap().images);
     }
 }

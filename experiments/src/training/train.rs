@@ -25,7 +25,7 @@ use crate::folders::recipe_file::Recipe;
 use crate::folders::run_dir::{Metrics, RunDir};
 use crate::folders::run_file::{self, RunFacts};
 use crate::folders::supernet_file::{StoredAs, load_supernet, round_to, save_supernet};
-use crate::torch::{Progress, StepReport, Trained};
+use crate::torch::{MeasuredPart, Progress, StepReport, Trained};
 use crate::training::energy::course::Course;
 use crate::training::energy::ledger::{Meter, TrainingEnergy};
 use crate::training::energy::settings::EnergySettings;
@@ -146,7 +146,7 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
         class_names: recipe.class_names.clone(),
         image_size: recipe.image_size,
     };
-    let Images { train: train_set, held_out, test, trained_on } = images(job, &options, progress)?;
+    let Images { train: train_set, held_out, test, test_part, trained_on } = images(job, &options, progress)?;
     let recipe = &Recipe { held_out: Some(held_out.len()), ..recipe.clone() };
     let preprocessing = plan::preprocessing(recipe, &train_set);
     let train_set = Arc::new(train_set);
@@ -220,7 +220,7 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
         write_atomically(&run.bundle().join(name), |file| file.write_all(&text))?;
     }
     let exam = EvalImages::new(&test, &preprocessing, space.resolutions(), job.device)?;
-    final_report(&run, &supernet, &calibration, &exam, recipe.seed, progress)?;
+    final_report(&run, &supernet, &calibration, (&exam, test_part), recipe.seed, progress)?;
     Ok(Trained { parameters: supernet.parameter_count() as u64, energy: energy.finish(&run.bundle())? })
 }
 
@@ -229,6 +229,7 @@ struct Images {
     train: ImageSet,
     held_out: ImageSet,
     test: ImageSet,
+    test_part: MeasuredPart,
     trained_on: TrainedOn,
 }
 
@@ -243,21 +244,21 @@ fn images(job: &TrainJob, options: &LoadOptions, progress: &mut dyn Progress) ->
     if let Some(note) = untrained(&train) {
         progress.note(&note);
     }
-    let test = match test {
+    let (test, test_part) = match test {
         Some(test) => {
             let part = format!("{} of its {count} images, chosen by seed {seed}", test.len());
             progress.note(&format!("{data} has no test part: {part}, become one"));
-            test
+            (test, MeasuredPart::Test)
         }
         None => {
             let (size, names) = (train.size(), train.class_names().to_vec());
             let options = LoadOptions { image_size: Some(size), class_names: Some(names), ..options.clone() };
-            let TestPart { images, notes, .. } = test_part(data, &options, Some(&trained_on))?;
+            let TestPart { images, part, notes } = test_part(data, &options, Some(&trained_on))?;
             notes.iter().for_each(|note| progress.note(note));
-            images
+            (images, part)
         }
     };
-    Ok(Images { train, held_out, test, trained_on })
+    Ok(Images { train, held_out, test, test_part, trained_on })
 }
 
 /// Which outputs no image trains, in words.
@@ -306,7 +307,7 @@ fn final_report(
     run: &RunDir,
     supernet: &Supernet,
     calibration: &CalibrationImages,
-    exam: &EvalImages,
+    (exam, part): (&EvalImages, MeasuredPart),
     seed: u64,
     progress: &mut dyn Progress,
 ) -> Result<()> {
@@ -322,7 +323,8 @@ fn final_report(
         let accuracy = measure(supernet, arch, calibration, exam);
         let macs = space.lower(arch).macs().0;
         progress.epoch(&format!(
-            "test set, {kind}: top-1 {:.2} % at {:.2} M MACs",
+            "{} set, {kind}: top-1 {:.2} % at {:.2} M MACs",
+            part.name(),
             100.0 * accuracy.top1,
             macs as f64 / 1e6
         ));
@@ -330,7 +332,7 @@ fn final_report(
             "kind": kind,
             "subnet": space.to_subnet_json(arch),
             "macs": macs,
-            "part": "test",
+            "part": part.name(),
             "test_top1": accuracy.top1,
             "test_images": accuracy.images,
         }));

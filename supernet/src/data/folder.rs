@@ -33,10 +33,9 @@ pub(super) fn test_folder(path: &Path) -> Result<Option<PathBuf>, DataError> {
     child(path, &TEST)
 }
 
-/// The names that a part's folder may have, in words.
-pub(super) fn looked_for(names_of_test: bool) -> String {
-    let names: &[&str] = if names_of_test { &TEST } else { &TRAIN };
-    format!("{}/, with class folders in it", names.join("/, "))
+/// The names that the folder of the training images may have, in words.
+pub(super) fn looked_for_to_train() -> String {
+    format!("{}/, with class folders in it", TRAIN.join("/ or "))
 }
 
 /// Folders named like a part that hold no class folders, and so are none.

@@ -92,7 +92,7 @@ impl DataSource {
         self.part(Part::Train, options)
     }
 
-    /// The test images alone; all images of a source without parts (one Parquet file, class folders alone).
+    /// The test images alone; all images of a source without a test part (one Parquet file, class folders alone).
     ///
     /// # Errors
     /// As for [`DataSource::train`].
@@ -124,6 +124,8 @@ impl DataSource {
     }
 
     fn part(&self, part: Part, options: &LoadOptions) -> Result<Loaded, DataError> {
+        let has_test_part = self.has_test_part()?;
+        let part = if has_test_part { part } else { Part::Train };
         let mut images = Collector::new(options.image_size);
         let mut labels = Vec::new();
         let mut notes = Vec::new();
@@ -152,7 +154,7 @@ impl DataSource {
         let names = classes::settle(self.path(), &mut labels, names, options.class_names.as_deref(), options.classes)?;
         let images = ImageSet::new(pixels, labels, size, names)?;
         let classes = images.histogram().iter().filter(|count| **count > 0).count();
-        let what = if !self.has_test_part()? {
+        let what = if !has_test_part {
             ""
         } else if part == Part::Train {
             "training "
@@ -193,9 +195,8 @@ fn read_folders(
         (Some(own), _) => own,
         (None, None) => path,
         (None, Some(_)) => {
-            let name = if part == Part::Train { "training" } else { "test" };
-            let looked_for = folder::looked_for(part == Part::Test);
-            return Err(DataError::NoPart { path: path.to_path_buf(), part: name, looked_for });
+            let looked_for = folder::looked_for_to_train();
+            return Err(DataError::NoPart { path: path.to_path_buf(), part: "training", looked_for });
         }
     };
     let flat = folder::parts_without_classes(path)?;
