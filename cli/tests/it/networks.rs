@@ -38,7 +38,7 @@ fn published_networks_are_written_and_count_what_is_published() {
     // What a kill left of its own is no obstacle, and what is no text is content.
     sandbox.file("torn/weights.safetensors.123.tmp", "half");
     sandbox.ok(&["network", "from", "resnet8", "--out", sandbox.path("torn").to_str().unwrap()]);
-    std::fs::write(sandbox.path("torn/network.json"), b"\xff\xfe").unwrap();
+    std::fs::write(sandbox.path("torn/network.json"), b"\xff\x00\x80").unwrap();
     sandbox.refused(&["network", "show", sandbox.path("torn").to_str().unwrap()], 3, &["network.json", "UTF-8"]);
     sandbox.refused(&["network", "from", "resnet9", "--out", "x"], 2, &["resnet9", "did you mean resnet8?"]);
     // The same seed gives the same bytes.

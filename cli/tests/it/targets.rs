@@ -114,7 +114,7 @@ fn a_number_of_a_batch_says_so() {
     let rows = "conv,16,16,8,16,16,8,3,1,1,0,0,0,relu,0,0.5,1.1,8\n";
     let table = sandbox.file("t.csv", &format!("{COLUMNS},batch\n{rows}"));
     sandbox.ok(&["target", "add", &table, "--name", "eight"]);
-    assert!(sandbox.ok(&["target", "list"]).stdout.contains("latency per batch of 8"));
+    assert!(sandbox.ok(&["target", "list"]).stdout.contains("per batch of 8"));
     let shown = sandbox.ok(&["target", "show", "eight", "--format", "json"]).json().remove(0);
     assert_eq!(shown["answers"]["latency"]["batch"], 8, "{shown}");
     let diff = ["target", "diff", "eight", "pixel3", "--space", "mcu-cifar"];

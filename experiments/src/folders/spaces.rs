@@ -131,7 +131,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let space = find("mcu-cifar").unwrap();
         let file = folder.path().join(names::SPACE);
-        fs::write(&file, space.to_yaml()).unwrap();
+        std::fs::write(&file, space.to_yaml()).unwrap();
         assert_eq!(find(file.to_str().unwrap()).unwrap(), space);
         assert_eq!(find(folder.path().to_str().unwrap()).unwrap(), space);
         let unknown = find("mcu-cifra").unwrap_err();
@@ -149,7 +149,7 @@ mod tests {
             fbnet.to_subnet_json(&fbnet.largest(32).unwrap()).to_string(),
         ];
         let path = folder.path().join("subnets.jsonl");
-        fs::write(&path, lines.join("\n")).unwrap();
+        std::fs::write(&path, lines.join("\n")).unwrap();
         let error = read_subnets(&path, &mcu).unwrap_err();
         assert_eq!(error.kind(), FailureKind::Content);
         assert_eq!(error.place().unwrap().place, format!("{}:2", path.display()));

@@ -136,16 +136,25 @@ fn sample((workload, row): (&Workload, &MeasuredNetwork)) -> Sample {
     }
 }
 
+/// Refuses networks measured in batches of another size than `target` answers for.
+///
+/// # Errors
+/// [`Error::OtherBatch`].
+pub fn same_batch(target: &Target, networks: &Networks) -> Result<()> {
+    let (answers, measured) = (target.manifest().batch.unwrap_or(1), networks.batch());
+    if answers == measured {
+        return Ok(());
+    }
+    Err(Error::OtherBatch { path: networks.path().to_path_buf(), measured, target: answers })
+}
+
 /// Compares `target` with every quantity that both it and `networks` know.
 ///
 /// # Errors
 /// An operator that the target lacks; another batch size; nothing to compare.
 pub fn validate(target: &Target, networks: &CheckedNetworks, correct: bool) -> Result<Vec<Validation>> {
-    let (batch, file) = (target.manifest().batch.unwrap_or(1), networks.file());
-    if batch != file.batch() {
-        let path = file.path().to_path_buf();
-        return Err(Error::OtherBatch { path, measured: file.batch(), target: batch });
-    }
+    let file = networks.file();
+    same_batch(target, file)?;
     let mut validations = Vec::new();
     for quantity in [Measured::Latency, Measured::Energy].into_iter().filter(|known| target.knows(known.quantity())) {
         let (mut computed, mut measured) = (Vec::new(), Vec::new());

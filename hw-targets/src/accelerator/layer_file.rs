@@ -62,7 +62,7 @@ impl Layer {
     ///
     /// # Errors
     /// As [`Layer::read_file`].
-    pub(crate) fn parse_file(path: &Path, text: &str) -> Result<Vec<Self>, HwError> {
+    pub fn parse_file(path: &Path, text: &str) -> Result<Vec<Self>, HwError> {
         let mut layers = Vec::new();
         for (at, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             if line.trim().is_empty() {

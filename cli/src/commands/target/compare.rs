@@ -24,6 +24,8 @@ pub(crate) fn validate(
     output: &mut Output,
 ) -> Result<()> {
     networks.notes().iter().for_each(|note| output.say(format!("note: {note}")));
+    // Whatever their rows hold.
+    agreement::same_batch(target, networks)?;
     let networks = CheckedNetworks::new(networks, space)?;
     networks.warnings().iter().for_each(|warning| output.say(format!("warning: {warning}")));
     let validations = agreement::validate(target, &networks, correct)?;

@@ -44,11 +44,11 @@ fn fit_last(header: &[&str], rows: &mut [Vec<String>]) {
     }
 }
 
-/// `latency`, or `latency per batch of 8`.
-fn per_batch(quantity: &str, target: &Target) -> String {
+/// Who measured, after the batch that the numbers are for, if it is more than one image: the end of a row may be cut.
+fn by(target: &Target, measured_by: &str) -> String {
     match target.batch() {
-        1 => quantity.to_owned(),
-        batch => format!("{quantity} per batch of {batch}"),
+        1 => measured_by.to_owned(),
+        batch => format!("per batch of {batch}; {measured_by}"),
     }
 }
 
@@ -72,14 +72,14 @@ fn entry_rows(entry: &TargetEntry) -> Vec<Vec<String>> {
         .filter_map(|quantity| {
             let standing = target.standing(quantity)?;
             Some(row([
-                per_batch(quantity.name(), target),
+                quantity.name().to_owned(),
                 how(&standing),
                 from(target, quantity, &standing),
                 standing.grade.to_string(),
                 standing.scope.to_string(),
                 standing.left_out.map_or(empty(), |error| format!("{:.1} %", 100.0 * error)),
                 common(&standing),
-                manifest.measured_by(quantity).or(manifest.source.as_deref()).unwrap_or_default().to_owned(),
+                by(target, manifest.measured_by(quantity).or(manifest.source.as_deref()).unwrap_or_default()),
             ]))
         })
         .collect();
