@@ -99,6 +99,10 @@ fn remove_leftovers(folder: &Path, name: &OsStr) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten().filter(|entry| is_temporary(&entry.file_name(), name)) {
         let path = entry.path();
+        // To open a pipe would be to wait for its other end, and a link leads elsewhere.
+        if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
         // A moment old, it may be made and not locked yet.
         let is_old = entry
             .metadata()
@@ -180,6 +184,11 @@ mod tests {
         fs::write(at("plain.txt"), "").unwrap();
         let usual = fs::metadata(at("plain.txt")).unwrap().permissions().mode();
         assert_eq!(fs::metadata(at("deep/absent.txt")).unwrap().permissions().mode(), usual);
+        // A pipe in place of a leftover: to open it would wait for ever.
+        let pipe = at("plain.txt.abc.tmp");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        write_atomically(&at("plain.txt"), |file| file.write_all(b"new")).unwrap();
+        assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
         symlink("round.txt", at("round.txt")).unwrap();
         assert!(write_atomically(&at("round.txt"), |file| file.write_all(b"x")).is_err());
         // As `--out /dev/null`, but without the rights to spoil it.
