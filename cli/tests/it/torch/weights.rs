@@ -200,3 +200,43 @@ fn a_network_without_a_space_is_evaluated() {
     let measured = sandbox.ok(&eval).json().remove(0);
     assert!(measured["images"].as_u64().unwrap() > 0 && measured["loss"].as_f64().unwrap().is_finite());
 }
+
+#[test]
+fn pairs_of_other_weights_and_weights_of_another_subnet_are_refused() {
+    let sandbox = Sandbox::new();
+    let recipe = recipe(&sandbox, 0);
+    let bundle = |seed: &str| {
+        let out = sandbox.path(seed);
+        let set = format!("seed={seed}");
+        let args = ["train", &recipe, "--data", DATA, "--out", text(&out), "--device", "cpu", "--threads", "1"];
+        sandbox.ok(&[&args[..], &["--set", &set]].concat());
+        text(&out.join("bundle")).to_owned()
+    };
+    let (one, other) = (bundle("3"), bundle("4"));
+    let pairs = sandbox.path("pairs.parquet");
+    let collect = |bundle: &str, count: &str| {
+        sandbox.ofa(&["predictor", "collect", "--supernet", bundle, "--data", DATA, "-n", count, "--out", text(&pairs)])
+    };
+    assert_eq!(collect(&one, "2").code, 0);
+    let before = fs::read(&pairs).unwrap();
+    let refused = collect(&other, "3");
+    assert_eq!(refused.code, 3, "{}", refused.stderr);
+    assert!(refused.stderr.contains("was measured with other weights"), "{}", refused.stderr);
+    assert_eq!(fs::read(&pairs).unwrap(), before);
+    assert_eq!(collect(&one, "3").code, 0);
+
+    // The second network into a folder leaves nothing of the first, and a subnet put beside others' weights is noticed.
+    let space = SearchSpace::builtin("mcu-cifar").unwrap();
+    let subnet = |name: &str, arch| sandbox.file(name, &space.to_subnet_json(&arch).to_string());
+    let small = subnet("small.json", space.smallest(32).unwrap());
+    let large = subnet("large.json", space.largest(32).unwrap());
+    let found = sandbox.path("found");
+    let export = ["export", "--supernet", &one, "--data", DATA, "--out", text(&found), "--device", "cpu"];
+    sandbox.ok(&[&export[..], &["--subnet", &small, "--to", "torchscript"]].concat());
+    assert!(found.join("module.pt").exists());
+    sandbox.ok(&[&export[..], &["--subnet", &large]].concat());
+    assert!(!found.join("module.pt").exists());
+    fs::copy(&small, found.join("subnet.json")).unwrap();
+    let eval = ["eval", "--network", text(&found), "--data", DATA, "--device", "cpu"];
+    sandbox.refused(&eval, 3, &["weights.safetensors", "another subnet than subnet.json describes"]);
+}
