@@ -185,7 +185,8 @@ impl Failure for PredictorError {
     fn kind(&self) -> FailureKind {
         use PredictorError::*;
         match self {
-            Read { .. } | Write { .. } => FailureKind::Io,
+            Read { source, .. } => FailureKind::of(source),
+            Write { .. } => FailureKind::Io,
             Unreadable { .. }
             | Field { .. }
             | MissingTensor { .. }

@@ -399,7 +399,7 @@ mod tests {
             }
         }
         let missing = read(&folder.path().join("none.parquet")).unwrap_err();
-        assert_eq!(missing.kind(), FailureKind::Io);
+        assert_eq!(missing.kind(), FailureKind::Usage);
     }
 
     fn refused(change: impl Fn(&mut AccuracyPair), column: &str) {

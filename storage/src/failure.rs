@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 
 /// Kind of a failure; [`FailureKind::exit_code`] is part of the public contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +26,19 @@ impl FailureKind {
             FailureKind::Usage => 2,
             FailureKind::Content => 3,
             FailureKind::Infeasible => 4,
+        }
+    }
+
+    /// What it means that a file which the user named cannot be read: where there is no such file the name is wrong,
+    /// where it cannot be decoded its content.
+    pub fn of(error: &io::Error) -> FailureKind {
+        match error.kind() {
+            io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::InvalidInput => FailureKind::Usage,
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => FailureKind::Content,
+            _ => FailureKind::Io,
         }
     }
 }

@@ -112,7 +112,7 @@ impl Failure for FileError {
     fn kind(&self) -> FailureKind {
         match self {
             FileError::NotFound { .. } => FailureKind::Usage,
-            FileError::Io { .. } => FailureKind::Io,
+            FileError::Io { source, .. } => FailureKind::of(source),
             FileError::Malformed { .. } | FileError::MissingColumn { .. } | FileError::BadCell { .. } => {
                 FailureKind::Content
             }
@@ -159,6 +159,35 @@ pub fn open(path: &Path) -> Result<File, FileError> {
     })
 }
 
+/// All bytes of a file that the user named; one without an end, such as a device, is refused.
+///
+/// # Errors
+/// What the operating system says.
+pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let kind = file.metadata()?;
+    if kind.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if is_device(kind.file_type()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a device, not a file"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(unix)]
+fn is_device(kind: std::fs::FileType) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    kind.is_char_device() || kind.is_block_device()
+}
+
+#[cfg(not(unix))]
+fn is_device(_: std::fs::FileType) -> bool {
+    false
+}
+
 /// Reads a text file that the user named: UTF-8 or marked UTF-16, packed by gzip or not, without its byte order mark.
 ///
 /// # Errors
@@ -185,6 +214,14 @@ mod tests {
         let path = Path::new("t.csv");
         assert_eq!((Place::Line(3).to_string(), Place::Line(3).within(path)), ("line 3".into(), "t.csv:3".into()));
         assert_eq!((Place::Row(3).to_string(), Place::Row(3).within(path)), ("row 3".into(), "t.csv: row 3".into()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_without_an_end_are_not_read() {
+        let error = read_bytes(Path::new("/dev/zero")).unwrap_err();
+        assert_eq!(error.to_string(), "it is a device, not a file");
+        assert_eq!(read_bytes(Path::new("/dev")).unwrap_err().kind(), io::ErrorKind::IsADirectory);
     }
 
     #[test]

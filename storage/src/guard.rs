@@ -2,6 +2,7 @@
 //!
 //! The `parquet` crate indexes past the end of a page whose header lies about its length, among others.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
@@ -24,10 +25,15 @@ pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let before = QUIET.replace(true);
     let result = panic::catch_unwind(AssertUnwindSafe(work));
     QUIET.set(before);
-    result.map_err(|payload| match payload.downcast::<String>() {
+    result.map_err(words_of)
+}
+
+/// What a panic said.
+pub fn words_of(panic: Box<dyn Any + Send>) -> String {
+    match panic.downcast::<String>() {
         Ok(message) => *message,
-        Err(payload) => payload.downcast::<&str>().map_or_else(|_| "it is malformed".into(), |text| text.to_string()),
-    })
+        Err(panic) => panic.downcast::<&str>().map_or_else(|_| "no reason is known".into(), |text| text.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use flate2::read::MultiGzDecoder;
 const MAX_TEXT: u64 = 1 << 29;
 /// Deepest nesting of brackets: ten times that of any format here, and few enough that a parser is done at once.
 const MAX_DEPTH: usize = 100;
+/// Columns of the deepest indentation, at ten columns a level.
+const MAX_INDENTATION: usize = 10 * MAX_DEPTH;
 /// Endings of the formats that nest.
 const NESTED: [&str; 5] = [".yaml", ".yml", ".json", ".jsonl", ".ndjson"];
 /// What files that are no text begin with, and what to say of them.
@@ -58,7 +60,7 @@ pub(crate) fn read(path: &Path, file: impl Read) -> Result<String, NoText> {
     let name = path.to_string_lossy().to_ascii_lowercase();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     if NESTED.iter().any(|ending| name.ends_with(ending)) {
-        check_depth(&text).map_err(NoText::Malformed)?;
+        check_depth(&text).and_then(|()| check_indentation(&text)).map_err(NoText::Malformed)?;
     }
     Ok(text)
 }
@@ -94,6 +96,21 @@ fn decoded(bytes: Vec<u8>) -> Result<String, String> {
 /// Line breaks as an editor counts them: LF, CRLF and CR.
 fn line_breaks(text: &str) -> usize {
     text.matches(['\n', '\r']).count() - text.matches("\r\n").count()
+}
+
+/// Levels that a line of YAML opens by indentation and by indicators (`- - a`), each at least one column wide.
+fn check_indentation(text: &str) -> Result<(), String> {
+    for (line, content) in text.lines().enumerate() {
+        let rest = content.trim_start_matches([' ', '-', '?', ':']);
+        // A rule of dashes is a word, not levels.
+        let start = &content[..content.len() - rest.len()];
+        let levels = start.split(' ').filter(|indicator| indicator.len() == 1).count();
+        let spaces = start.len() - start.trim_start_matches(' ').len();
+        if levels > MAX_DEPTH || spaces > MAX_INDENTATION {
+            return Err(format!("line {}: it is nested more than {MAX_DEPTH} deep", line + 1));
+        }
+    }
+    Ok(())
 }
 
 /// Brackets outside of quoted words; a quote left open ends with its line.
@@ -154,6 +171,10 @@ mod tests {
         let deep = "[".repeat(200_000);
         assert!(text("a.yaml", deep.as_bytes()).unwrap_err().contains("nested"));
         assert!(text("a.yaml.gz", deep.as_bytes()).is_err() && text("a.csv", deep.as_bytes()).is_ok());
+        let dashes = "- ".repeat(200_000);
+        assert!(text("a.yaml", dashes.as_bytes()).unwrap_err().contains("line 1: it is nested"));
+        assert!(text("a.yaml", format!("a:\n{}b: 1", " ".repeat(2000)).as_bytes()).unwrap_err().contains("line 2"));
+        assert!(text("a.yaml", format!("---\n# {}\n{}", "-".repeat(300), "-".repeat(300)).as_bytes()).is_ok());
         assert!(text("a.json", format!("{{\"a\\\"\": \"{deep}\"}}").as_bytes()).is_ok(), "within quotes");
     }
 }

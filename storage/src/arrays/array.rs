@@ -141,13 +141,12 @@ impl HostArray {
     }
 }
 
-/// Bytes of an array, or `None` where that overflows.
+/// Bytes of an array, or `None` where the sizes or their product do not fit signed numbers, which every library counts
+/// elements with; a size of 0 counts as 1 there, as in NumPy, since the strides are products of the others.
 pub fn byte_len(shape: &[usize], dtype: DType) -> Option<usize> {
-    // A zero anywhere makes the array empty, whatever the other sizes multiply to.
-    if shape.contains(&0) {
-        return Some(0);
-    }
-    shape.iter().try_fold(dtype.size(), |bytes, &size| bytes.checked_mul(size))
+    let strides = shape.iter().try_fold(dtype.size(), |bytes, &size| bytes.checked_mul(size.max(1)))?;
+    let bytes = isize::try_from(strides).ok()?.cast_unsigned();
+    Some(if shape.contains(&0) { 0 } else { bytes })
 }
 
 fn half_to_f32(bits: u16) -> f32 {
@@ -184,7 +183,9 @@ mod tests {
     #[test]
     fn sizes_that_overflow_are_no_size() {
         assert_eq!(byte_len(&[usize::MAX, 2], DType::F32), None);
-        assert_eq!(byte_len(&[usize::MAX, 2, 0], DType::F32), Some(0));
+        assert_eq!(byte_len(&[0, 1 << 63], DType::U8), None);
+        assert_eq!(byte_len(&[1 << 63], DType::U8), None);
+        assert_eq!(byte_len(&[3, 0, 2], DType::F32), Some(0));
         assert_eq!(byte_len(&[], DType::F64), Some(8));
     }
 }

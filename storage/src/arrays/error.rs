@@ -44,7 +44,7 @@ pub enum TensorFileError {
 impl Failure for TensorFileError {
     fn kind(&self) -> FailureKind {
         match self {
-            TensorFileError::Io { .. } => FailureKind::Io,
+            TensorFileError::Io { source, .. } => FailureKind::of(source),
             TensorFileError::Content { .. } | TensorFileError::RefusedObject { .. } => FailureKind::Content,
         }
     }

@@ -10,9 +10,10 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
-use super::array::{DType, HostArray};
+use super::array::{DType, HostArray, byte_len};
 use super::error::{Fault, TensorFileError};
 use crate::atomic::write_atomically;
+use crate::file::read_bytes;
 
 /// Free-form text in the header of a safetensors file.
 pub type Metadata = BTreeMap<String, String>;
@@ -38,7 +39,7 @@ pub fn save_arrays(
 /// operating system refuses.
 pub fn load_arrays(path: &Path) -> Result<(BTreeMap<String, HostArray>, Metadata), TensorFileError> {
     let read = || {
-        let bytes = std::fs::read(path).map_err(Fault::Io)?;
+        let bytes = read_bytes(path).map_err(Fault::Io)?;
         parse(&bytes)
     };
     read().map_err(|fault| fault.at(path))
@@ -102,6 +103,10 @@ fn parse(bytes: &[u8]) -> Result<(BTreeMap<String, HostArray>, Metadata), Fault>
     for (name, view) in file.iter() {
         let spelling = SPELLING.iter().find(|(_, known, _)| *known == view.dtype());
         let (dtype, ..) = spelling.ok_or_else(|| unsupported(name, view.dtype()))?;
+        if byte_len(view.shape(), *dtype).is_none() {
+            let shape = format!("shape {:?}", view.shape());
+            return Err(Fault::content(format!("tensor `{name}`"), "a size that fits memory", shape));
+        }
         arrays.insert(name.to_owned(), HostArray::new(view.shape().to_vec(), *dtype, view.data().to_vec()));
     }
     let metadata = header.metadata().iter().flatten().map(|(key, text)| (key.clone(), text.clone())).collect();
@@ -145,10 +150,10 @@ mod tests {
     }
 
     #[test]
-    fn cut_and_foreign_files_are_content_and_missing_ones_io() {
+    fn cut_and_foreign_files_are_content_and_missing_ones_usage() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
-        assert_eq!(load_arrays(&path).unwrap_err().kind(), FailureKind::Io);
+        assert_eq!(load_arrays(&path).unwrap_err().kind(), FailureKind::Usage);
         let arrays = BTreeMap::from([("a".to_owned(), HostArray::from_f32(&[3], &[1.0, 2.0, 3.0]))]);
         save_arrays(&path, &arrays, &metadata()).unwrap();
         let whole = std::fs::read(&path).unwrap();
@@ -160,6 +165,14 @@ mod tests {
         }
         std::fs::write(&path, b"\x80\x02}q\x00.a pickle, not a header").unwrap();
         assert_eq!(load_arrays(&path).unwrap_err().kind(), FailureKind::Content);
+    }
+
+    #[test]
+    fn an_empty_tensor_has_sizes_that_fit_memory() {
+        let header = r#"{"a":{"dtype":"F32","shape":[0,9223372036854775808],"data_offsets":[0,0]}}"#;
+        let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+        let Err(Fault::Content { part, found, .. }) = parse(&bytes) else { panic!("taken") };
+        assert_eq!((&*part, &*found), ("tensor `a`", "shape [0, 9223372036854775808]"));
     }
 
     proptest! {

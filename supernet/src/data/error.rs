@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use storage::failure::{Failure, FailureKind};
+use storage::file::read_bytes;
 
 /// How a source of images is written.
 const FORMS: &str = "`parquet:PATH` (a file, or a folder with train*.parquet and test*.parquet), \
@@ -47,7 +48,7 @@ impl Failure for DataError {
     fn kind(&self) -> FailureKind {
         match self {
             Self::Source { .. } => FailureKind::Usage,
-            Self::Read { .. } => FailureKind::Io,
+            Self::Read { source, .. } => FailureKind::of(source),
             Self::Setting { .. }
             | Self::Content { .. }
             | Self::NoPart { .. }
@@ -148,7 +149,7 @@ impl fmt::Display for Place {
 
 /// A file's bytes, the path named in the error.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
-    std::fs::read(path).map_err(|source| DataError::read(path, source))
+    read_bytes(path).map_err(|source| DataError::read(path, source))
 }
 
 /// A folder's entries in the order of their names.

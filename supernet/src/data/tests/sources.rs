@@ -60,7 +60,7 @@ fn unknown_sources_are_usage_errors_that_name_the_forms() {
 #[test]
 fn a_missing_path_is_named() {
     for text in ["parquet:/no/such", "cifar:/no/such", "folder:/no/such", "idx:/no/such"] {
-        refused(text, FailureKind::Io, &["/no/such"]);
+        refused(text, FailureKind::Usage, &["/no/such"]);
     }
 }
 
