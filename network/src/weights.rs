@@ -50,6 +50,12 @@ pub enum WeightError {
         /// Its name.
         name: String,
     },
+    /// A variance below 0.
+    #[error("`{name}` holds a negative variance")]
+    NegativeVariance {
+        /// Its name.
+        name: String,
+    },
     /// Tensors that no layer has a use for.
     #[error("{count} weights belong to no layer, the first is `{first}`")]
     Unused {
@@ -67,7 +73,7 @@ impl Failure for WeightError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            WeightError::NotFinite { .. } => None,
+            WeightError::NotFinite { .. } | WeightError::NegativeVariance { .. } => None,
             _ => Some("check that the weights were made for this network".into()),
         }
     }
@@ -102,7 +108,7 @@ impl Weights {
     /// Takes `arrays` for the weights of `network`.
     ///
     /// # Errors
-    /// A tensor that is missing, superfluous, of another shape or not finite.
+    /// A tensor that is missing, superfluous, of another shape or not finite; a negative variance.
     pub fn new(network: &NetworkShape, arrays: BTreeMap<String, Array>) -> Result<Self, WeightError> {
         let mut used = 0;
         for named in network.layers() {
@@ -114,6 +120,9 @@ impl Weights {
                 }
                 if !array.values.iter().all(|value| value.is_finite()) {
                     return Err(WeightError::NotFinite { name });
+                }
+                if name.ends_with("running_var") && array.values.iter().any(|value| *value < 0.0) {
+                    return Err(WeightError::NegativeVariance { name });
                 }
                 used += 1;
             }

@@ -14,6 +14,10 @@ pub enum SupernetError {
     WeightShape { name: String, expected: Vec<i64>, got: Vec<i64> },
     #[error("weight `{name}` holds a NaN or an infinity")]
     WeightNotFinite { name: String },
+    #[error("`{name}` holds a negative variance")]
+    NegativeVariance { name: String },
+    #[error("the network's outputs for these images are NaN or infinite")]
+    OutputsNotFinite,
     #[error("{count} weights do not belong to this space, the first is `{first}`")]
     UnusedWeights { first: String, count: usize },
     #[error("{path}: {reason}", path = path.display())]
@@ -45,6 +49,8 @@ impl Failure for SupernetError {
             Self::MissingWeight { .. }
             | Self::WeightShape { .. }
             | Self::WeightNotFinite { .. }
+            | Self::NegativeVariance { .. }
+            | Self::OutputsNotFinite
             | Self::UnusedWeights { .. }
             | Self::Checkpoint { .. }
             | Self::Plan(_) => FailureKind::Content,
@@ -63,6 +69,9 @@ impl Failure for SupernetError {
         match self {
             Self::MissingWeight { .. } | Self::WeightShape { .. } | Self::UnusedWeights { .. } => {
                 Some("check that the weights were made for this search space".into())
+            }
+            Self::WeightNotFinite { .. } | Self::NegativeVariance { .. } | Self::OutputsNotFinite => {
+                Some("the weights are damaged, or of a training that diverged: fetch them again, or train again".into())
             }
             Self::Checkpoint { .. } => Some("restore the file, or start the run again in a new folder".into()),
             Self::Diverged { .. } | Self::GradientDiverged { .. } | Self::WeightDiverged { .. } => {

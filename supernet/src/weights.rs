@@ -95,7 +95,8 @@ impl WeightBuilder {
     /// The weight `name` of this scope, of exactly this shape.
     ///
     /// # Errors
-    /// [`SupernetError::MissingWeight`], [`SupernetError::WeightShape`], [`SupernetError::WeightNotFinite`].
+    /// [`SupernetError::MissingWeight`], [`SupernetError::WeightShape`], [`SupernetError::WeightNotFinite`],
+    /// [`SupernetError::NegativeVariance`].
     pub(crate) fn weight(
         &mut self,
         name: &str,
@@ -114,6 +115,9 @@ impl WeightBuilder {
                     let tensor = tensor.to_kind(Kind::Float);
                     if !is_finite(&tensor) {
                         return Err(SupernetError::WeightNotFinite { name });
+                    }
+                    if name.ends_with("running_var") && tensor.lt(0.0).any().int64_value(&[]) != 0 {
+                        return Err(SupernetError::NegativeVariance { name });
                     }
                     tensor
                 }

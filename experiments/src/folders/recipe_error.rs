@@ -1,8 +1,8 @@
 //! What can be wrong with a recipe.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use storage::failure::{Failure, FailureKind, Setting};
+use storage::failure::{Failure, FailureKind, Located, Setting};
 use supernet::train::PlanError;
 
 /// What is wrong with a recipe.
@@ -15,6 +15,10 @@ pub enum RecipeError {
     Syntax { path: PathBuf, reason: String },
     #[error("recipe field `{field}` is {value}, {reason}")]
     Value { field: String, value: String, reason: &'static str },
+    #[error("{problem}")]
+    Within { path: PathBuf, problem: Box<RecipeError> },
+    #[error("recipe field `normalisation`: {reason}")]
+    Normalisation { reason: String },
     #[error("`{} {given}` {reason}", Setting("set"))]
     Override { given: String, reason: String },
 }
@@ -22,19 +26,42 @@ pub enum RecipeError {
 impl Failure for RecipeError {
     fn kind(&self) -> FailureKind {
         match self {
+            Self::Within { problem, .. } => problem.kind(),
             Self::Unreadable { .. } | Self::Override { .. } => FailureKind::Usage,
-            Self::Syntax { .. } | Self::Value { .. } => FailureKind::Content,
+            Self::Syntax { .. } | Self::Value { .. } | Self::Normalisation { .. } => FailureKind::Content,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Within { problem, .. } => problem.hint(),
             Self::Unreadable { .. } => Some("recipes shipped with the project are in experiments/recipes".into()),
             Self::Override { .. } => {
                 let set = Setting("set");
                 Some(format!("write {set} batch_size=64 or {set} phases.0.epochs=3"))
             }
             _ => None,
+        }
+    }
+
+    fn place(&self) -> Option<Located> {
+        match self {
+            Self::Within { path, problem } => {
+                Some(Located { place: path.display().to_string(), message: problem.to_string() })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl RecipeError {
+    /// Said of the recipe at `path`, where it does not name a file or the command line itself.
+    pub(crate) fn within(self, path: &Path) -> RecipeError {
+        match self {
+            Self::Value { .. } | Self::Normalisation { .. } => {
+                Self::Within { path: path.to_path_buf(), problem: Box::new(self) }
+            }
+            other => other,
         }
     }
 }

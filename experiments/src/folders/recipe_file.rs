@@ -7,13 +7,13 @@ use std::num::NonZeroU64;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_yaml::Value;
+use serde_yaml::{Mapping, Value};
 use storage::failure::Setting;
 use storage::file::{FileError, read_text};
-use supernet::data::Augmentation;
+use supernet::data::{Augmentation, MAX_SIZE, check_normalisation};
 use supernet::train::{
     Attentive, Choices, Distillation, Divergence, EarlyBird, LearningRate, PlanError, Preparation, RandomSubnets,
-    Sampling, ShrinkingPhase, Subnets, Teacher,
+    Sampling, ShrinkingPhase, Subnets, Teacher, check_calibration,
 };
 
 use crate::folders::recipe_error::RecipeError;
@@ -117,7 +117,7 @@ pub(crate) struct Normalisation {
 
 /// How many training images calibrate a subnet.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct Calibration {
     /// Batches.
     pub batches: usize,
@@ -288,7 +288,7 @@ impl Recipe {
                 reason: format!("does not give a recipe: {error}"),
             })?;
         }
-        recipe.check()?;
+        recipe.check().map_err(|error| error.within(path))?;
         Ok(recipe)
     }
 
@@ -298,9 +298,21 @@ impl Recipe {
         if self.schema != "ofa.recipe/1" {
             return wrong("schema", format!("`{}`", self.schema), "but must be `ofa.recipe/1`");
         }
-        if let Some(size) = self.image_size.filter(|size| !(1..=4096).contains(size)) {
+        let is_path = |name: &str| name.contains(['/', '\\']) || name.chars().all(|char| char == '.');
+        if is_path(&self.name) || self.name.contains(char::is_control) {
+            return wrong("name", format!("{:?}", self.name), "but must be a plain name");
+        }
+        if let Some(size) = self.image_size.filter(|size| !(1..=MAX_SIZE).contains(size)) {
             return wrong("image_size", size.to_string(), "but must be 1 to 4096");
         }
+        let names = self.class_names.iter().flatten();
+        if let Some(twice) = names.clone().enumerate().find(|(at, name)| names.clone().take(*at).any(|n| n == *name)) {
+            return wrong("class_names", format!("`{}` twice", twice.1), "but must be different names");
+        }
+        if let Some(Normalisation { mean, std }) = &self.normalisation {
+            check_normalisation(mean, std).map_err(|reason| RecipeError::Normalisation { reason })?;
+        }
+        check_calibration(self.calibration_size())?;
         for (index, phase) in self.phases.iter().enumerate() {
             let field = format!("phases.{index}.learning_rate");
             match (phase.continues, phase.learning_rate) {
@@ -385,13 +397,13 @@ fn apply(tree: &mut Value, given: &str) -> Result<(), RecipeError> {
     let (key, text) = given.split_once('=').ok_or_else(|| refuse("has no `=`"))?;
     let value: Value = serde_yaml::from_str(text).map_err(|error| refuse(&format!("is not YAML: {error}")))?;
     let mut at = tree;
-    let mut parts = key.split('.').peekable();
-    while let Some(part) = parts.next() {
-        let last = parts.peek().is_none();
+    for part in key.split('.') {
+        // What is left out has defaults, within which one value can be another; serde knows the fields there are.
+        if at.is_null() {
+            *at = Value::Mapping(Mapping::new());
+        }
         at = match at {
-            Value::Mapping(map) if last || map.contains_key(part) => {
-                map.entry(Value::String(part.to_owned())).or_insert(Value::Null)
-            }
+            Value::Mapping(map) => map.entry(Value::String(part.to_owned())).or_insert(Value::Null),
             Value::Sequence(list) => {
                 let index: Option<usize> = part.parse().ok();
                 index

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use predictors::pairs::{self, AccuracyPair, Halves, Origin};
 use search::arch::ArchSpec;
-use supernet::error::SupernetError;
 use supernet::supernet::Supernet;
 
 use crate::error::{Error, Result};
@@ -35,7 +34,8 @@ struct Instruments<'a> {
 /// every pair with its number. Returns the pairs.
 ///
 /// # Errors
-/// A file of other subnets than this seed's, one measured with other weights or images, or [`SupernetError::Interrupted`] after `stop` was set (all is saved).
+/// A file of other subnets than this seed's, one measured with other weights or images, outputs that are not
+/// finite, or [`Error::Interrupted`] after `stop` was set (all is saved).
 pub(crate) fn collect(
     bundle: &OpenBundle,
     job: &CollectRequest<'_>,
@@ -89,7 +89,7 @@ fn begun(job: &CollectRequest<'_>, origin: &Origin, with: &Instruments<'_>) -> R
         // Another number of threads moves the last digits.
         is_same = accuracy.images == first.images && (accuracy.loss - first.loss).abs() <= 1e-4 * first.loss.max(1e-3);
         true
-    });
+    })?;
     if is_same { Ok(done) } else { Err(other("other weights or images")) }
 }
 
@@ -115,7 +115,7 @@ impl Collection<'_> {
         let mut saved_at = Instant::now();
         let mut failure = None;
         let left = &wanted[done.len().min(wanted.len())..];
-        measure_each(
+        let measured = measure_each(
             with.supernet,
             left,
             &with.calibration,
@@ -147,8 +147,9 @@ impl Collection<'_> {
             return Err(error.into());
         }
         pairs::write(&job.out, done, Some(origin))?;
+        measured?;
         if done.len() < wanted.len() {
-            return Err(Error::from(SupernetError::Interrupted).within(format!("{} pairs saved", done.len())));
+            return Err(Error::Interrupted.within(format!("{} pairs saved", done.len())));
         }
         Ok(())
     }

@@ -28,13 +28,12 @@ pub(crate) fn compare_calibrations(bundle: &OpenBundle, count: usize, seed: u64)
     let resolutions = resolutions_of(&archs);
     let (real, own) = (bundle.real_calibration(&resolutions)?, bundle.own_calibration(&resolutions)?);
     let images = bundle.held_out_images(&resolutions)?;
-    let rows = archs.into_iter().map(|arch| ComparedSubnet {
-        real: measure(supernet, &arch, &real, &images),
-        made: measure(supernet, &arch, &own, &images),
-        subnet: space.to_subnet_json(&arch),
-        arch,
+    let rows = archs.into_iter().map(|arch| {
+        let real = measure(supernet, &arch, &real, &images)?;
+        let made = measure(supernet, &arch, &own, &images)?;
+        Ok(ComparedSubnet { real, made, subnet: space.to_subnet_json(&arch), arch })
     });
-    Ok(Comparison { rows: rows.collect() })
+    Ok(Comparison { rows: rows.collect::<Result<_>>()? })
 }
 
 #[cfg(test)]

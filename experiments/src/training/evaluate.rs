@@ -21,7 +21,7 @@ use crate::training::test_part::{TestPart, test_part};
 /// Measures subnets of `bundle`, each calibrated first.
 ///
 /// # Errors
-/// A damaged bundle or images that cannot be read.
+/// A damaged bundle, images that cannot be read, outputs that are not finite.
 pub(crate) fn evaluate(
     bundle: &OpenBundle,
     archs: &[ArchSpec],
@@ -46,7 +46,7 @@ pub(crate) fn evaluate(
     measure_each(supernet, archs, &calibration, &images, &mut |_, measured| {
         accuracies.push(measured.accuracy);
         true
-    });
+    })?;
     Ok(Evaluation { part, accuracies, notes })
 }
 
@@ -72,5 +72,5 @@ pub(crate) fn evaluate_network(folder: &Path, data: &DataSource, device: Device)
     let TestPart { images, part, notes } = test_part(data, &options, described.trained_on.as_ref())?;
     let network = Network::from_weights(&shape, &weights, device)?;
     let images = EvalImages::new(&images, &preprocessing, &[input.size], device)?;
-    Ok(Evaluation { part, accuracies: vec![images.evaluate_network(&network)], notes })
+    Ok(Evaluation { part, accuracies: vec![images.evaluate_network(&network)?], notes })
 }

@@ -47,13 +47,19 @@ impl EvalImages {
     }
 
     /// Runs a network of any shape over all images.
-    pub(crate) fn evaluate_network(&self, network: &Network) -> Accuracy {
+    ///
+    /// # Errors
+    /// Outputs that are not finite.
+    pub(crate) fn evaluate_network(&self, network: &Network) -> Result<Accuracy, SupernetError> {
         let batches = self.batches[&network.input().size].iter();
         evaluate_with(|images| network.forward(images), batches.map(|(images, labels)| (images, labels)))
     }
 
     /// Runs a calibrated subnet over all images.
-    pub(crate) fn evaluate(&self, subnet: &Subnet, statistics: &BnStatistics) -> Accuracy {
+    ///
+    /// # Errors
+    /// Outputs that are not finite.
+    pub(crate) fn evaluate(&self, subnet: &Subnet, statistics: &BnStatistics) -> Result<Accuracy, SupernetError> {
         let batches = self.batches[&subnet.config().resolution].iter();
         evaluate(subnet, statistics, batches.map(|(images, labels)| (images, labels)))
     }

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use search::arch::ArchSpec;
+use supernet::error::SupernetError;
 use supernet::evaluate::Accuracy;
 use supernet::supernet::Supernet;
 use tch::Device;
@@ -22,21 +23,25 @@ pub(crate) struct Measured {
     pub seconds: f64,
 }
 
-/// Calibrates and measures every one of `archs` and hands the results to `each`, in their order, until it says `false`.
+/// Calibrates and measures every one of `archs` and hands the results to `each`, in their order, until it says `false` or
+/// one cannot be measured.
 ///
 /// On a CPU several subnets are measured at a time, each by one thread: small networks leave several threads waiting for
 /// one another, and so the numbers do not depend on how many threads there are.
+///
+/// # Errors
+/// Outputs that are not finite.
 pub(crate) fn measure_each(
     supernet: &Supernet,
     archs: &[ArchSpec],
     calibration: &CalibrationImages,
     exam: &EvalImages,
     each: &mut dyn FnMut(usize, Measured) -> bool,
-) {
+) -> Result<(), SupernetError> {
     let threads = if supernet.device() == Device::Cpu { tch::get_num_threads().max(1) as usize } else { 1 };
     let workers = threads.min(archs.len());
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    thread::scope(|scope| {
+    let failure = thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
         for _ in 0..workers {
             let (supernet, calibration, exam) = (supernet.duplicate(), calibration.share(), exam.share());
@@ -50,7 +55,8 @@ pub(crate) fn measure_each(
                     let Some(arch) = archs.get(index) else { break };
                     let started = Instant::now();
                     let accuracy = measure(&supernet, arch, &calibration, &exam);
-                    let measured = Measured { accuracy, seconds: started.elapsed().as_secs_f64() };
+                    let seconds = started.elapsed().as_secs_f64();
+                    let measured = accuracy.map(|accuracy| Measured { accuracy, seconds });
                     if sender.send((index, measured)).is_err() {
                         break;
                     }
@@ -59,30 +65,43 @@ pub(crate) fn measure_each(
         }
         drop(sender);
         let mut early = BTreeMap::new();
-        let mut expected = 0;
+        let (mut expected, mut failure) = (0, None);
         for (index, measured) in receiver {
             early.insert(index, measured);
             while let Some(measured) = early.remove(&expected) {
-                if !stop.load(Ordering::Relaxed) && !each(expected, measured) {
+                let goes_on = stop.load(Ordering::Relaxed)
+                    || match measured {
+                        Ok(measured) => each(expected, measured),
+                        Err(error) => {
+                            failure = Some(error);
+                            false
+                        }
+                    };
+                if !goes_on {
                     stop.store(true, Ordering::Relaxed);
                 }
                 expected += 1;
             }
         }
+        failure
     });
     if supernet.device() == Device::Cpu {
         // The number is the whole process's, not the workers'.
         tch::set_num_threads(threads as i32);
     }
+    failure.map_or(Ok(()), Err)
 }
 
 /// Calibrates and measures one subnet of `supernet`.
+///
+/// # Errors
+/// Outputs that are not finite.
 pub(crate) fn measure(
     supernet: &Supernet,
     arch: &ArchSpec,
     calibration: &CalibrationImages,
     exam: &EvalImages,
-) -> Accuracy {
+) -> Result<Accuracy, SupernetError> {
     let subnet = supernet.subnet(&supernet.space().resolve(arch));
     exam.evaluate(&subnet, &calibration.calibrate(&subnet))
 }
@@ -113,17 +132,19 @@ mod tests {
             assert_eq!(index, found.len());
             found.push(measured.accuracy);
             true
-        });
+        })
+        .unwrap();
         assert_eq!(found.len(), archs.len());
         for (arch, found) in archs.iter().zip(&found) {
-            let alone = measure(&supernet, arch, &calibration, &exam);
+            let alone = measure(&supernet, arch, &calibration, &exam).unwrap();
             assert!((alone.loss - found.loss).abs() < 1e-5 && (alone.top1 - found.top1).abs() < 0.03);
         }
         let mut calls = 0;
         measure_each(&supernet, &archs, &calibration, &exam, &mut |_, _| {
             calls += 1;
             calls < 3
-        });
+        })
+        .unwrap();
         assert_eq!(calls, 3);
     }
 }

@@ -17,7 +17,7 @@ use crate::folders::recipe_file::{Normalisation, PrecisionChoice, Recipe};
 /// As [`Recipe::load`]; a value out of range.
 pub(crate) fn load(path: &Path, overrides: &[String]) -> Result<Recipe, RecipeError> {
     let recipe = Recipe::load(path, overrides)?;
-    plan(&recipe, Precision::Fp32)?;
+    plan(&recipe, Precision::Fp32).map_err(|error| RecipeError::from(error).within(path))?;
     Ok(recipe)
 }
 
@@ -119,12 +119,28 @@ mod tests {
         let with = |given: &str| load(&shipped("mcu-cifar.yaml"), &[given.to_owned()]);
         assert_eq!(with("batch_size=64").unwrap().batch_size, 64);
         assert_eq!(with("phases.1.epochs=3").unwrap().phases[1].epochs, 3);
+        // Fields that the recipe leaves out, too, with the defaults of those beside them.
+        let early_bird = with("calibration.batches=7").unwrap().calibration;
+        assert_eq!((early_bird.batches, early_bird.batch_size), (7, 200));
         for (given, word) in [
             ("batch_size", "no `=`"),
             ("phases.9.epochs=3", "no element `9`"),
-            ("phase.0.epochs=3", "no field `phase`"),
+            ("phase.0.epochs=3", "unknown field `phase`"),
+            ("augmentation.flop=true", "unknown field `flop`"),
+            ("name.first=x", "no field `first`"),
             ("batchsize=64", "batchsize"),
-            ("batch_size=0", "at least 1"),
+            ("batch_size=0", "but must be 1 to 65536"),
+            ("calibration.batches=9223372036854775808", "must be at most 100,000 images in all"),
+            ("calibration.batch_size=18446744073709551615", "must be at most 100,000 images in all"),
+            ("phases.1.random_subnets=18446744073709551615", "must be at most 1000"),
+            ("phases.0.epochs=18446744073709551615", "must be at most 1,000,000"),
+            ("phases.0.kernels=0", "must be at least 1, or `all`"),
+            ("normalisation.std=[-1, 1, 1]", "`std` holds -1"),
+            ("normalisation.std=[.inf, 1, 1]", "`std` holds inf"),
+            ("normalisation.mean=[.nan, 0, 0]", "`mean` holds NaN"),
+            ("normalisation.mean=[123.7, 116.3, 103.5]", "divide constants for 0 to 255 by 255"),
+            ("class_names=[cat, dog, cat]", "`cat` twice"),
+            ("name=../../x", "plain name"),
             ("phases.0.learning_rate=-1", "above 0"),
             ("phases.0.distillation=1", "makes the teacher"),
             ("phases.1.teacher=largest", "needs with_largest"),

@@ -15,6 +15,11 @@ pub(crate) struct TestPart {
     pub(crate) notes: Vec<String>,
 }
 
+/// Share of images that were trained on from which the others count for little.
+const MOSTLY: f64 = 0.5;
+/// Share that no set of images has by the few duplicates that many have between their parts.
+const STRAY: f64 = 0.02;
+
 /// The test images of `data` for weights trained on the images `trained_on`.
 ///
 /// # Errors
@@ -23,11 +28,11 @@ pub(crate) fn test_part(data: &DataSource, options: &LoadOptions, trained_on: Op
     let Loaded { images, mut notes } = data.test(options)?;
     let of_its_own = data.has_test_part()?;
     match trained_on {
-        Some(trained_on) if of_its_own && trained_on.images == images.digest().to_string() => {
+        Some(trained_on) if of_its_own && trained_on.are(&images) => {
             notes.push(format!("the test images of {data} are those that were trained on, and no test of the weights"));
             Ok(TestPart { images, part: MeasuredPart::Training, notes })
         }
-        Some(trained_on) if trained_on.images == images.digest().to_string() => {
+        Some(trained_on) if trained_on.are(&images) => {
             if !trained_on.splits_test {
                 return Err(Error::TrainedOn { data: data.to_string() });
             }
@@ -47,7 +52,21 @@ pub(crate) fn test_part(data: &DataSource, options: &LoadOptions, trained_on: Op
             ));
             Ok(TestPart { images, part: MeasuredPart::All, notes })
         }
-        _ => Ok(TestPart { images, part: MeasuredPart::Test, notes }),
+        trained_on => {
+            let share = trained_on.and_then(|trained_on| trained_on.share_of(&images)).unwrap_or(0.0);
+            if share > 0.0 {
+                notes.push(format!(
+                    "about {:.0} % of the images of {data} are among those that the weights were trained on",
+                    (100.0 * share).max(1.0)
+                ));
+            }
+            let part = match share {
+                MOSTLY.. => MeasuredPart::Training,
+                STRAY.. => MeasuredPart::All,
+                _ => MeasuredPart::Test,
+            };
+            Ok(TestPart { images, part, notes })
+        }
     }
 }
 
@@ -63,8 +82,7 @@ mod tests {
         let parts: DataSource = "synthetic:40,size=8,classes=2".parse().unwrap();
         let own = test_part(&parts, &options, None).unwrap();
         assert_eq!((own.images.len(), own.part, own.notes.len()), (10, MeasuredPart::Test, 1));
-        let of =
-            |images: &ImageSet, splits_test| TrainedOn { images: images.digest().to_string(), splits_test, seed: 1 };
+        let of = |images: &ImageSet, splits_test| TrainedOn::new(images, splits_test, 1);
         let again = test_part(&parts, &options, Some(&of(&own.images, false))).unwrap();
         assert_eq!((again.images.len(), again.part, again.notes.len()), (10, MeasuredPart::Training, 2));
 
@@ -80,6 +98,28 @@ mod tests {
         assert_eq!((all.images.len(), all.part, all.notes.len()), (50, MeasuredPart::All, 2));
         let error = test_part(&alone, &options, Some(&of(&all.images, false))).err().unwrap();
         assert_eq!(error.kind(), FailureKind::Content);
+        // Some of what was trained on, as a source of its own; the record of another class is new.
+        let of_all = of(&all.images, false);
+        let write = |files: std::ops::RangeInclusive<u8>, more: &[u8]| {
+            let folder = tempfile::tempdir().unwrap();
+            for file in 1..=5_u8 {
+                let record = |label: u8| std::iter::once(label).chain([10 * file + label; 3072]);
+                let bytes: Vec<u8> = (0..10).flat_map(record).collect();
+                let bytes = if files.contains(&file) { bytes } else { more.to_vec() };
+                std::fs::write(folder.path().join(format!("data_batch_{file}.bin")), bytes).unwrap();
+            }
+            folder
+        };
+        let fresh = |shade: u8| std::iter::once(0).chain([shade; 3072]).collect::<Vec<u8>>();
+        let part = |folder: &tempfile::TempDir| {
+            let source = DataSource::Cifar(folder.path().to_path_buf());
+            let part = test_part(&source, &options, Some(&of_all)).unwrap();
+            (part.part, part.notes.last().unwrap().clone())
+        };
+        let (seen, note) = part(&write(1..=2, &fresh(200)));
+        assert!(seen == MeasuredPart::Training && note.starts_with("about 87 % of the images"), "{note}");
+        let unseen = write(7..=8, &fresh(200));
+        assert_eq!(part(&unseen).0, MeasuredPart::Test);
         let split = test_part(&alone, &options, Some(&of(&all.images, true))).unwrap();
         assert_eq!((split.images.len(), split.part, split.notes.len()), (5, MeasuredPart::Test, 2));
         assert_eq!(split.images, test_part(&alone, &options, Some(&of(&all.images, true))).unwrap().images);

@@ -25,6 +25,7 @@ mod synthetic;
 mod test_images;
 #[cfg(test)]
 mod tests;
+mod trained_on;
 
 pub use augment::{Augmentation, Border, Crop};
 pub use colour::ColourJitter;
@@ -33,7 +34,10 @@ pub use error::{DataError, Place};
 pub use image_set::ImageSet;
 pub use loader::{Batch, EvalBatches, Position, TrainBatches, TrainLoader, calibration_batches, eval_batches};
 pub use mix::{Mix, Partners};
-pub use preprocess::{Interpolation, Preprocessing, PreprocessingFile, TrainedOn, channels_last, resize};
+pub use preprocess::{
+    Interpolation, MAX_SIZE, Preprocessing, PreprocessingFile, channels_last, check_normalisation, resize,
+};
 pub use rand_augment::RandAugment;
 pub use source::{DataSource, LoadOptions, Loaded};
 pub use synthetic::Synthetic;
+pub use trained_on::TrainedOn;

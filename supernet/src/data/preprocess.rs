@@ -12,6 +12,7 @@ use tch::Tensor;
 
 use super::error::{DataError, read_file};
 use super::image_set::ImageSet;
+use super::trained_on::TrainedOn;
 
 /// Native size and normalisation of a data set; the rest of the rule is fixed and written into
 /// [`PreprocessingFile::steps`].
@@ -47,11 +48,30 @@ impl Preprocessing {
         }
     }
 
+    /// ImageNet's usual constants at `size` pixels, which published networks are trained with.
+    pub fn imagenet(size: usize) -> Preprocessing {
+        Preprocessing {
+            native_size: size,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+            interpolation: Interpolation::default(),
+        }
+    }
+
     /// Mean and standard deviation measured on `train`, at its size; a constant channel keeps deviation 1.
     pub fn measured(train: &ImageSet) -> Preprocessing {
         let (mean, std) = train.channel_statistics();
         let std = std.map(|std| if std > 0.0 { std } else { 1.0 });
         Preprocessing { native_size: train.size(), mean, std, interpolation: Interpolation::default() }
+    }
+
+    /// Whether images can be brought to that size and inputs stay ordinary numbers.
+    ///
+    /// # Errors
+    /// Which value is wrong, and what it must be.
+    pub fn check(&self) -> Result<(), String> {
+        check_size("native_size", self.native_size)?;
+        check_normalisation(&self.mean, &self.std)
     }
 
     /// What each byte of each channel becomes: `(byte/255 − mean)/std`.
@@ -104,6 +124,30 @@ impl Preprocessing {
 
 const SCHEMA: &str = "ofa.preprocessing/1";
 
+/// Largest height and width of an input.
+pub const MAX_SIZE: usize = 4096;
+
+fn check_size(field: &str, size: usize) -> Result<(), String> {
+    let fits = (1..=MAX_SIZE).contains(&size);
+    if fits { Ok(()) } else { Err(format!("`{field}` is {size}, but must be 1 to {MAX_SIZE}")) }
+}
+
+/// Whether pixels can be normalised by these constants.
+///
+/// # Errors
+/// Which constant is wrong, and what it must be.
+pub fn check_normalisation(mean: &[f64; 3], std: &[f64; 3]) -> Result<(), String> {
+    // NaN is in no range.
+    let check = |field, values: &[f64; 3], range: std::ops::RangeInclusive<f64>| {
+        let Some(value) = values.iter().find(|value| !range.contains(value)) else { return Ok(()) };
+        let (low, high) = range.into_inner();
+        let unit = "pixels count from 0 to 1 here, so divide constants for 0 to 255 by 255";
+        Err(format!("`{field}` holds {value}, but must be {low} to {high}: {unit}"))
+    };
+    check("mean", mean, -10.0..=10.0)?;
+    check("std", std, 1e-4..=10.0)
+}
+
 /// `preprocessing.json`: what a program needs to feed a network, and in `steps` the same in words.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -131,23 +175,11 @@ pub struct PreprocessingFile {
     pub steps: Vec<String>,
 }
 
-/// Which images weights were trained on, so that none of them is taken for a test image later.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainedOn {
-    /// [`ImageSet::digest`] of all training images of the source, held-out ones included, before they were divided.
-    pub images: String,
-    /// Whether a tenth of them was split off for testing ([`super::Division::split_test`]).
-    pub splits_test: bool,
-    /// Seed of the division.
-    pub seed: u64,
-}
-
 impl PreprocessingFile {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// A missing file, wrong JSON, an unknown schema, a size of 0, or a deviation that is not positive.
+    /// A missing file, wrong JSON, an unknown schema, a size or a constant out of range.
     pub fn read(path: &Path) -> Result<PreprocessingFile, DataError> {
         let wrong = |what: String| DataError::content(path, what);
         let file: PreprocessingFile =
@@ -155,13 +187,8 @@ impl PreprocessingFile {
         if file.schema != SCHEMA {
             return Err(wrong(format!("schema `{}` instead of `{SCHEMA}`", file.schema)));
         }
-        if file.native_size == 0 || file.resolution == Some(0) {
-            return Err(wrong("a size of 0".into()));
-        }
-        let usable = |std: &f64| std.is_finite() && *std > 0.0;
-        if !file.std.iter().all(usable) || !file.mean.iter().all(|mean| mean.is_finite()) {
-            return Err(wrong("`mean` must be finite and `std` positive".into()));
-        }
+        let resolution = file.resolution.map_or(Ok(()), |resolution| check_size("resolution", resolution));
+        resolution.and_then(|()| file.preprocessing().check()).map_err(wrong)?;
         Ok(file)
     }
 

@@ -2,6 +2,7 @@
 
 use tch::{Kind, Reduction, Tensor};
 
+use crate::error::SupernetError;
 use crate::forward::statistics::BnStatistics;
 use crate::forward::subnet::{Mode, Subnet};
 
@@ -34,19 +35,25 @@ impl Accuracy {
 }
 
 /// Runs `subnet` over batches of (images `[N, 3, R, R]`, labels `[N]`).
+///
+/// # Errors
+/// [`SupernetError::OutputsNotFinite`].
 pub fn evaluate<'t>(
     subnet: &Subnet,
     statistics: &BnStatistics,
     batches: impl IntoIterator<Item = (&'t Tensor, &'t Tensor)>,
-) -> Accuracy {
+) -> Result<Accuracy, SupernetError> {
     evaluate_with(|images| subnet.forward(images, Mode::Eval(statistics)), batches)
 }
 
 /// Runs whatever makes logits `[N, classes]` of images over batches of (images `[N, 3, R, R]`, labels `[N]`).
+///
+/// # Errors
+/// [`SupernetError::OutputsNotFinite`].
 pub fn evaluate_with<'t>(
     forward: impl Fn(&Tensor) -> Tensor,
     batches: impl IntoIterator<Item = (&'t Tensor, &'t Tensor)>,
-) -> Accuracy {
+) -> Result<Accuracy, SupernetError> {
     let mut seen = Sums::default();
     tch::no_grad(|| {
         for (images, labels) in batches {
@@ -73,15 +80,19 @@ impl Sums {
         self.loss += loss.double_value(&[]);
     }
 
-    fn accuracy(self) -> Accuracy {
+    fn accuracy(self) -> Result<Accuracy, SupernetError> {
+        // Where an output is NaN, so is the loss; the first guess would be any.
+        if !self.loss.is_finite() {
+            return Err(SupernetError::OutputsNotFinite);
+        }
         let images = self.right.len() as u64;
         let share = |right: u64| if images == 0 { 0.0 } else { right as f64 / images as f64 };
-        Accuracy {
+        Ok(Accuracy {
             top1: share(self.right.iter().filter(|right| **right).count() as u64),
             top5: share(self.among_five),
             loss: if images == 0 { 0.0 } else { self.loss / images as f64 },
             images,
             right: self.right,
-        }
+        })
     }
 }

@@ -38,7 +38,7 @@ pub use phase::{
     Attentive, Choices, Distillation, Divergence, Keep, LearningRate, Preparation, RandomSubnets, Sampling,
     ShrinkingPhase, Subnets, Teacher,
 };
-pub use plan::{Precision, TrainPlan, TrainSettings};
+pub use plan::{Precision, TrainPlan, TrainSettings, check_calibration};
 pub use plan_error::PlanError;
 pub use state::Position;
 pub use trainer::{Epoch, Observer, Start, Step, Trainer};

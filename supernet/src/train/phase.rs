@@ -171,9 +171,20 @@ pub enum Keep {
     Worst,
 }
 
+/// Passes over the images: their product with the steps of one fits every count of steps.
+const MAX_EPOCHS: u64 = 1_000_000;
+
+/// Subnets of a step, each of which costs a pass forwards and backwards.
+const MAX_SUBNETS: u64 = 1000;
+
 impl ShrinkingPhase {
     /// Whether it makes sense by itself. Errors name its fields as recipes do.
     pub(super) fn check(&self) -> Result<(), PlanError> {
+        require(self.epochs <= MAX_EPOCHS, "epochs", self.epochs, "but must be at most 1,000,000")?;
+        let Choices { kernels, depths, expands, .. } = &self.choices;
+        for (field, levels) in [("kernels", kernels), ("depths", depths), ("expands", expands)] {
+            require(*levels >= 1, field, levels, "but must be at least 1, or `all`")?;
+        }
         let fits = |value: f64| value >= 0.0 && value <= self.epochs as f64;
         if let LearningRate::Own { peak, warm_up_epochs } = self.learning_rate {
             require(peak > 0.0 && peak.is_finite(), "learning_rate", peak, "but must be above 0")?;
@@ -201,7 +212,10 @@ impl ShrinkingPhase {
         let needless = self.ramp_epochs > 0.0 && !(largest && (smallest || random.is_some()));
         require(!needless, "ramp_epochs", self.ramp_epochs, "but there is no largest subnet beside others")?;
         let candidates = random.and_then(|random| random.attentive).map_or(2, |attentive| attentive.candidates);
-        require(candidates >= 2, "attentive.candidates", candidates, "but must be at least 2")
+        let fits = (2..=MAX_SUBNETS).contains(&candidates);
+        require(fits, "attentive.candidates", candidates, "but must be 2 to 1000")?;
+        let drawn = random.map_or(0, |random| random.count.get());
+        require(drawn <= MAX_SUBNETS, "random_subnets", drawn, "but must be at most 1000")
     }
 
     /// Who teaches, if anyone does.

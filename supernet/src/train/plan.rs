@@ -141,7 +141,8 @@ impl TrainPlan {
 
 impl TrainSettings {
     fn check(&self) -> Result<(), PlanError> {
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "but must be at least 1")?;
+        let fits = (1..=MAX_BATCH).contains(&self.batch_size);
+        require(fits, "batch_size", self.batch_size, "but must be 1 to 65536")?;
         require((0.0..1.0).contains(&self.sgd.momentum), "momentum", self.sgd.momentum, "but must be in [0, 1)")?;
         let smoothing = self.label_smoothing;
         require((0.0..1.0).contains(&smoothing), "label_smoothing", smoothing, "but must be in [0, 1)")?;
@@ -153,9 +154,26 @@ impl TrainSettings {
         if let Some(kept) = self.average {
             require(kept > 0.0 && kept < 1.0, "average", kept, "but must be between 0 and 1")?;
         }
-        let enough = self.calibration.0 >= 1 && self.calibration.1 >= 2;
-        require(enough, "calibration", format!("{:?}", self.calibration), "but needs a batch of two images")
+        check_calibration(self.calibration)
     }
+}
+
+/// Images per batch: beyond it, counts are slips of the hand.
+const MAX_BATCH: usize = 1 << 16;
+
+/// Images that calibrate one subnet, in all: they lie in memory at every resolution.
+const MAX_CALIBRATION: usize = 100_000;
+
+/// Whether so many batches of so many images can calibrate a subnet.
+///
+/// # Errors
+/// No batch, batches of one image (whose variance is that of one image), or more images than fit memory.
+pub fn check_calibration((batches, batch_size): (usize, usize)) -> Result<(), PlanError> {
+    require(batches >= 1, "calibration.batches", batches, "but must be at least 1")?;
+    require(batch_size >= 2, "calibration.batch_size", batch_size, "but must be at least 2")?;
+    let fits = batches.checked_mul(batch_size).is_some_and(|images| images <= MAX_CALIBRATION);
+    let images = format!("{batches} batches of {batch_size} images");
+    require(fits, "calibration", images, "but must be at most 100,000 images in all")
 }
 
 /// What `phase` needs of those before it.

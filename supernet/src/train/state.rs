@@ -27,18 +27,44 @@ pub struct Position {
     pub global_step: u64,
 }
 
+/// The losses of an epoch so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct EpochLoss {
+    sum: f64,
+    steps: u64,
+}
+
+impl EpochLoss {
+    /// One step more.
+    pub(crate) fn add(&mut self, loss: f64) {
+        self.sum += loss;
+        self.steps += 1;
+    }
+
+    /// The mean; NaN before the first step.
+    pub(crate) fn mean(self) -> f64 {
+        self.sum / self.steps as f64
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct StateFile {
     schema: String,
     plan: String,
     position: Position,
+    /// Bits of the sum, and steps: what is logged at the end of the epoch is the same however often the run was stopped.
+    #[serde(default)]
+    epoch_loss: (u64, u64),
 }
 
 const SCHEMA: &str = "ofa.train-state/1";
+/// What the folders of checkpoints are called, before the step.
+const PREFIX: &str = "checkpoint-";
 
 /// What is saved.
 pub(crate) struct State {
     pub(crate) position: Position,
+    pub(crate) epoch_loss: EpochLoss,
     pub(crate) weights: BTreeMap<String, Tensor>,
     pub(crate) momentum: BTreeMap<String, Tensor>,
     pub(crate) teacher: Option<BTreeMap<String, Tensor>>,
@@ -53,7 +79,7 @@ fn refused(path: &Path, reason: impl Into<String>) -> SupernetError {
 impl State {
     /// Writes the checkpoint of this position into `folder` and removes all but the last two.
     pub(crate) fn save(&self, folder: &Path, plan: &str) -> Result<(), SupernetError> {
-        let name = format!("checkpoint-{:010}", self.position.global_step);
+        let name = format!("{PREFIX}{:010}", self.position.global_step);
         let temporary = folder.join(format!("{name}.new.tmp"));
         clear_leftovers(folder)?;
         fs::create_dir_all(&temporary)?;
@@ -65,7 +91,8 @@ impl State {
             let tensors: Vec<(String, &Tensor)> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
             save_safetensors(&temporary.join(format!("{name}.safetensors")), &tensors, &no_metadata)?;
         }
-        let state = StateFile { schema: SCHEMA.into(), plan: plan.into(), position: self.position };
+        let epoch_loss = (self.epoch_loss.sum.to_bits(), self.epoch_loss.steps);
+        let state = StateFile { schema: SCHEMA.into(), plan: plan.into(), position: self.position, epoch_loss };
         let text = serde_json::to_vec_pretty(&state).expect("plain data");
         storage::atomic::write_atomically(&temporary.join("state.json"), |file| {
             std::io::Write::write_all(file, &text)
@@ -86,26 +113,63 @@ impl State {
     /// # Errors
     /// One that is damaged, or that another plan made.
     pub(crate) fn load_newest(folder: &Path, plan: &str) -> Result<Option<State>, SupernetError> {
-        let Some(path) = checkpoints(folder)?.pop() else { return Ok(None) };
+        let mut all = checkpoints(folder)?;
+        let Some(path) = all.pop() else { return Ok(None) };
+        let state = Self::load(&path, plan).map_err(|error| match all.last() {
+            Some(before) if !matches!(error, LoadError::OtherRun(_)) => {
+                let before = before.file_name().unwrap_or_default().display().to_string();
+                refused(&path, format!("{}; remove this folder to go on from {before}", error.into_inner()))
+            }
+            _ => error.into_inner(),
+        })?;
+        Ok(Some(state))
+    }
+
+    fn load(path: &Path, plan: &str) -> Result<State, LoadError> {
         let file = path.join("state.json");
         let text = fs::read(&file).map_err(|error| refused(&file, error.to_string()))?;
         let state: StateFile = serde_json::from_slice(&text).map_err(|error| refused(&file, error.to_string()))?;
         if state.schema != SCHEMA {
-            return Err(refused(&file, format!("schema `{}` instead of `{SCHEMA}`", state.schema)));
+            return Err(refused(&file, format!("schema `{}` instead of `{SCHEMA}`", state.schema)).into());
         }
         if state.plan != plan {
-            return Err(refused(&file, "the run was started with another recipe, data set or space"));
+            let reason = "the run was started with another recipe, data set or space";
+            return Err(LoadError::OtherRun(refused(&file, reason)));
         }
-        let read = |name: &str| load_safetensors(&path.join(name)).map(|(tensors, _)| tensors);
+        let read = |name: &str| -> Result<_, SupernetError> { Ok(load_safetensors(&path.join(name))?.0) };
         let optional = |name: &str| path.join(name).exists().then(|| read(name)).transpose();
-        Ok(Some(State {
+        let (sum, steps) = state.epoch_loss;
+        Ok(State {
             position: state.position,
+            epoch_loss: EpochLoss { sum: f64::from_bits(sum), steps },
             weights: read(crate::WEIGHTS_FILE)?,
             momentum: read("momentum.safetensors")?,
             teacher: optional("teacher.safetensors")?,
             average: optional("average.safetensors")?,
             masks: optional("masks.safetensors")?,
-        }))
+        })
+    }
+}
+
+/// Why a checkpoint is not gone on from.
+enum LoadError {
+    /// It is of another run, as those before it are.
+    OtherRun(SupernetError),
+    /// It is damaged.
+    Damaged(SupernetError),
+}
+
+impl LoadError {
+    fn into_inner(self) -> SupernetError {
+        match self {
+            LoadError::OtherRun(error) | LoadError::Damaged(error) => error,
+        }
+    }
+}
+
+impl From<SupernetError> for LoadError {
+    fn from(error: SupernetError) -> Self {
+        LoadError::Damaged(error)
     }
 }
 
@@ -121,7 +185,8 @@ fn clear_leftovers(folder: &Path) -> Result<(), SupernetError> {
     fs::create_dir_all(folder)?;
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "tmp") {
+        let is_ours = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(PREFIX));
+        if is_ours && path.extension().is_some_and(|extension| extension == "tmp") && path.is_dir() {
             fs::remove_dir_all(path)?;
         }
     }
@@ -137,7 +202,7 @@ fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>, SupernetError> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        if name.strip_prefix("checkpoint-").is_some_and(|step| step.bytes().all(|byte| byte.is_ascii_digit())) {
+        if name.strip_prefix(PREFIX).is_some_and(|step| step.bytes().all(|byte| byte.is_ascii_digit())) {
             found.push(path);
         }
     }
@@ -152,7 +217,9 @@ mod tests {
     fn state(step: u64) -> State {
         let weights = BTreeMap::from([("w".to_owned(), Tensor::from_slice(&[step as f32]))]);
         let position = Position { phase: 0, step, global_step: step };
-        State { position, momentum: BTreeMap::new(), weights, teacher: None, average: None, masks: None }
+        let mut epoch_loss = EpochLoss::default();
+        epoch_loss.add(0.1 + 0.2);
+        State { position, epoch_loss, momentum: BTreeMap::new(), weights, teacher: None, average: None, masks: None }
     }
 
     #[test]
@@ -176,6 +243,15 @@ mod tests {
         assert_eq!(found.position.global_step, 2);
         state(4).save(folder.path(), "plan").unwrap();
         assert_eq!(names(), ["checkpoint-0000000002", "checkpoint-0000000004"]);
-        assert!(State::load_newest(folder.path(), "other").is_err());
+        let newest = State::load_newest(folder.path(), "plan").unwrap().unwrap();
+        assert_eq!(newest.epoch_loss, state(4).epoch_loss);
+        // Something else's file is left alone.
+        fs::write(folder.path().join("notes.tmp"), "").unwrap();
+        state(5).save(folder.path(), "plan").unwrap();
+        assert!(folder.path().join("notes.tmp").exists());
+        let error = |plan| State::load_newest(folder.path(), plan).err().unwrap().to_string();
+        assert!(error("other").ends_with("the run was started with another recipe, data set or space"));
+        fs::write(folder.path().join("checkpoint-0000000005/momentum.safetensors"), "torn").unwrap();
+        assert!(error("plan").ends_with("remove this folder to go on from checkpoint-0000000004"), "{}", error("plan"));
     }
 }

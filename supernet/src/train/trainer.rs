@@ -14,7 +14,7 @@ use super::early_bird::{MaskQueue, mask};
 use super::loss::StepLoss;
 use super::phase::{Attentive, Keep, Preparation, Teacher};
 use super::plan::{Precision, TrainPlan};
-use super::state::{Position, State};
+use super::state::{EpochLoss, Position, State};
 use crate::data::{self, ImageSet, Preprocessing, TrainBatches, TrainLoader};
 use crate::error::SupernetError;
 use crate::forward::calibrate::calibrate;
@@ -95,6 +95,7 @@ pub struct Trainer {
     sgd: Sgd,
     average: Option<WeightAverage>,
     masks: MaskQueue,
+    epoch_loss: EpochLoss,
     teacher: Option<Supernet>,
     /// The teacher, calibrated, for each resolution of the space.
     teachers: Vec<StaticSubnet>,
@@ -149,10 +150,11 @@ impl Trainer {
         let mut sgd = Sgd::new(supernet.weights(), settings.sgd);
         let mut average = settings.average.map(|kept| WeightAverage::new(kept, &supernet));
         let (mut teacher, mut position, mut masks) = (None, Position::default(), MaskQueue::default());
+        let mut epoch_loss = EpochLoss::default();
         if let Some(state) = saved {
             sgd.restore(state.momentum)?;
             teacher = state.teacher.map(supernet_of).transpose()?;
-            position = state.position;
+            (position, epoch_loss) = (state.position, state.epoch_loss);
             masks =
                 state.masks.and_then(|tensors| tensors.get("masks").map(MaskQueue::from_tensor)).unwrap_or_default();
             if let (Some(kept), Some(tensors)) = (settings.average, state.average) {
@@ -166,6 +168,7 @@ impl Trainer {
             sgd,
             average,
             masks,
+            epoch_loss,
             teacher: None,
             teachers: Vec::new(),
             position,
@@ -214,7 +217,6 @@ impl Trainer {
     ) -> Result<(), SupernetError> {
         let per_epoch = self.steps_per_epoch;
         let mut saved_at = Instant::now();
-        let (mut loss_sum, mut loss_count) = (0.0, 0u64);
         while let Some(phase) = self.plan.phases().get(self.position.phase) {
             let phase_steps = phase.epochs * per_epoch;
             let mut ends = self.position.step >= phase_steps;
@@ -223,8 +225,7 @@ impl Trainer {
             }
             if !ends {
                 let step = self.step(phase_steps)?;
-                loss_sum += step.loss;
-                loss_count += 1;
+                self.epoch_loss.add(step.loss);
                 let go_on = observer.step(&step);
                 ends = self.position.step >= phase_steps;
                 if self.position.step.is_multiple_of(per_epoch) {
@@ -234,10 +235,10 @@ impl Trainer {
                         phase: self.position.phase,
                         epoch: self.position.step / per_epoch,
                         is_last: ends,
-                        mean_loss: loss_sum / loss_count as f64,
+                        mean_loss: self.epoch_loss.mean(),
                     };
                     observer.epoch(&epoch, self.supernet())?;
-                    (loss_sum, loss_count) = (0.0, 0);
+                    self.epoch_loss = EpochLoss::default();
                 }
                 if ends {
                     self.end_phase()?;
@@ -431,6 +432,7 @@ impl Trainer {
         self.check_weights()?;
         let state = State {
             position: self.position,
+            epoch_loss: self.epoch_loss,
             weights: self.supernet.tensors(),
             momentum: self.sgd.state(),
             teacher: self.teacher.as_ref().map(Supernet::tensors),

@@ -271,8 +271,18 @@ fn preprocessing_survives_its_file() {
     assert_eq!(file.preprocessing(), Preprocessing::cifar10());
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.contains("resize the normalised floats to 24×24") && text.contains("\"cat\""), "{text}");
-    std::fs::write(&path, text.replace("0.247", "0.0")).unwrap();
-    assert!(PreprocessingFile::read(&path).unwrap_err().to_string().contains("`std` positive"));
+    for (from, to, word) in [
+        ("0.247", "0.0", "`std` holds 0, but must be 0.0001 to 10"),
+        ("0.247", "1e-320", "`std` holds"),
+        ("0.247", "63.0", "divide constants for 0 to 255 by 255"),
+        ("0.4914", "1.8e19", "`mean` holds 18000000000000000000"),
+        ("\"native_size\": 32", "\"native_size\": 1000000000", "`native_size` is 1000000000, but must be 1 to 4096"),
+        ("\"resolution\": 24", "\"resolution\": 0", "`resolution` is 0"),
+    ] {
+        std::fs::write(&path, text.replace(from, to)).unwrap();
+        let error = PreprocessingFile::read(&path).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
     std::fs::write(&path, &text[..100]).unwrap();
     assert!(PreprocessingFile::read(&path).unwrap_err().to_string().contains("preprocessing.json"));
 }
