@@ -62,6 +62,13 @@ pub(super) fn parse_count(word: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("`{word}` is not a number from 1 to 1000000"))
 }
 
+/// One number per channel.
+fn parse_rgb(word: &str) -> Result<[f64; 3], String> {
+    let numbers: Result<Vec<f64>, _> = word.split(',').map(|number| number.trim().parse()).collect();
+    let channels = numbers.ok().and_then(|numbers| numbers.try_into().ok());
+    channels.ok_or_else(|| format!("`{word}` is not three numbers such as 0.485,0.456,0.406"))
+}
+
 /// A value whose own error, with its hint, says what is wrong with it.
 fn parse<T: FromStr>(text: &str) -> Result<T, Error>
 where
@@ -364,6 +371,18 @@ pub(crate) struct ImportArgs {
     /// Folder of the bundle
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) out: PathBuf,
+    /// Height and width that images are brought to; the space's largest resolution without it
+    #[arg(long, value_name = "PX")]
+    pub(crate) image_size: Option<usize>,
+    /// Mean of R, G and B in 0 to 1, for example 0.485,0.456,0.406; ImageNet's without it
+    #[arg(long, value_name = "R,G,B", value_parser = parse_rgb)]
+    pub(crate) mean: Option<[f64; 3]>,
+    /// Standard deviation of R, G and B; ImageNet's without it
+    #[arg(long, value_name = "R,G,B", value_parser = parse_rgb)]
+    pub(crate) std: Option<[f64; 3]>,
+    /// A file with one name of a class per line, in the order of the outputs; numbers without it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) class_names: Option<PathBuf>,
 }
 
 /// `ofa export`.

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use experiments::error::Error;
 use storage::failure::{Failure, FailureKind};
+use storage::guard::words_of;
 
 use crate::hints::worded;
 use crate::output::{OutputClosed, harmless};
@@ -34,9 +35,8 @@ pub(crate) fn report(error: &anyhow::Error) -> u8 {
 }
 
 /// What is left when something that cannot be happened: one sentence, no stack.
-pub(crate) fn report_panic(panic: &(dyn Any + Send)) -> u8 {
-    let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    let message = format!("this should not happen: {}", one_paragraph(said.unwrap_or("no reason is known")));
+pub(crate) fn report_panic(panic: Box<dyn Any + Send>) -> u8 {
+    let message = format!("this should not happen: {}", one_paragraph(&words_of(panic)));
     print(&message, None, Some("please report it with the command and its files; OFA_LOG=debug says more"));
     FailureKind::Io.exit_code()
 }
@@ -117,5 +117,19 @@ fn print(message: &str, place: Option<&str>, hint: Option<&str>) {
 /// On one line, without the call stack that LibTorch adds to its messages.
 fn one_paragraph(text: &str) -> String {
     let said = text.lines().take_while(|line| !line.starts_with("Exception raised from"));
-    said.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
+    shortened(said.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" "))
+}
+
+/// Letters of a message that anybody reads: a file may hold words of megabytes, which errors repeat.
+const MOST_LETTERS: usize = 2000;
+
+/// The beginning and the end of what is too long.
+fn shortened(text: String) -> String {
+    let letters = text.chars().count();
+    if letters <= MOST_LETTERS {
+        return text;
+    }
+    let start: String = text.chars().take(MOST_LETTERS / 2).collect();
+    let end: String = text.chars().skip(letters - MOST_LETTERS / 2).collect();
+    format!("{start} … {end}")
 }

@@ -75,6 +75,15 @@ impl Output {
         Ok(())
     }
 
+    /// The command that usually comes next, as the last line; capitals stand for what only the user knows.
+    pub(crate) fn next(&mut self, words: &[&str]) -> Result<()> {
+        if self.quiet || self.is_json() {
+            return Ok(());
+        }
+        let words: Vec<Cow<'_, str>> = words.iter().map(|word| quoted(word)).collect();
+        self.line(format!("next: ofa {}", words.join(" ")))
+    }
+
     /// Talk, unless asked to be quiet.
     pub(crate) fn say(&self, text: impl AsRef<str>) {
         if !self.quiet {
@@ -133,6 +142,15 @@ fn one_line(text: &str) -> String {
     harmless(text).replace('\n', "\\n")
 }
 
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./:,=+@%".contains(letter);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
+}
+
 /// A fraction as a percentage: `82.1 %`.
 pub(crate) fn percent(fraction: f64) -> String {
     format!("{:.2} %", 100.0 * fraction)
@@ -147,6 +165,12 @@ pub(crate) fn share(share: f64, images: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_part_them() {
+        assert_eq!((&*quoted("runs/a-1"), &*quoted("my run")), ("runs/a-1", "'my run'"));
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
 
     #[test]
     fn what_steers_a_terminal_is_spelled_out() {

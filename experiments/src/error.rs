@@ -17,6 +17,7 @@ use supernet::{
     data::DataError, device::DeviceError, error::SupernetError, import::ofa_mbv3::ImportError, train::PlanError,
 };
 
+use crate::folders::names;
 #[cfg(feature = "torch")]
 use crate::folders::recipe_error::RecipeError;
 
@@ -82,6 +83,14 @@ pub enum Error {
     FileInFolder { path: PathBuf, reason: String },
     #[error("{path} is for space `{made_for}`, not `{asked}`", path = path.display())]
     OtherSpace { path: PathBuf, made_for: String, asked: String },
+    #[error("{path} is for another space that is called `{name}`, too: this one has {what}", path = path.display())]
+    OtherDefinition { path: PathBuf, name: String, what: String },
+    #[error("{reason}")]
+    Preprocessing { reason: String },
+    #[error("{run}: this run has made no bundle yet", run = run.display())]
+    Unfinished { run: PathBuf },
+    #[error("{data}: all training images are of one class, `{class}`: there is nothing to tell apart")]
+    OneClass { data: String, class: String },
     #[error("`{given}` is no source of batch-norm statistics")]
     BatchNormSource { given: String },
     #[error("{path}: there is no such file or folder", path = path.display())]
@@ -206,6 +215,10 @@ impl Failure for Error {
             | Self::OtherMeasurements { .. }
             | Self::FileInFolder { .. }
             | Self::OtherSpace { .. }
+            | Self::OtherDefinition { .. }
+            | Self::Preprocessing { .. }
+            | Self::Unfinished { .. }
+            | Self::OneClass { .. }
             | Self::NotOneSubnet { .. }
             | Self::OtherBatch { .. }
             | Self::NothingMeasured { .. }
@@ -213,7 +226,8 @@ impl Failure for Error {
             | Self::NotKept { .. }
             | Self::BundleLacks { .. } => FailureKind::Content,
             Self::InFile { problem, .. } => problem.kind(),
-            Self::Io(_) | Self::Read { .. } | Self::Write { .. } | Self::Interrupted => FailureKind::Io,
+            Self::Read { source, .. } => FailureKind::of(source),
+            Self::Io(_) | Self::Write { .. } | Self::Interrupted => FailureKind::Io,
         }
     }
 
@@ -238,6 +252,8 @@ impl Failure for Error {
             }
             Self::Unit(error) => error.place(),
             Self::Hw(error) => error.place(),
+            #[cfg(feature = "torch")]
+            Self::Recipe(error) => error.place(),
             _ => None,
         }
     }
@@ -338,6 +354,11 @@ impl Error {
                 "give the space and settings it was begun with, or another name, or remove that file".into()
             }
             Self::OtherSpace { made_for, .. } => format!("give it with space `{made_for}`"),
+            Self::Unfinished { .. } => format!("finish it: `{}` with {}", Setting("train"), Setting("resume")),
+            Self::OneClass { .. } => "put the images of each class into a folder of its own".into(),
+            Self::OtherDefinition { .. } => {
+                "give the space that it was made with; a changed one needs its own training".into()
+            }
             Self::NotOneSubnet { .. } => "give a file with one line".into(),
             Self::BatchNormSource { .. } => "write `stored` or `calibrate:FILE.npz`".into(),
             Self::NotFound { .. } => "check the path".into(),
@@ -345,6 +366,9 @@ impl Error {
             Self::UnknownBundle { known, .. } | Self::NoDefaultBundle { known, .. } => bundles(known),
             Self::BundleLacks { file: "calibration", .. } => {
                 format!("give training images with {}, or name a bundle that has images of its own", Setting("data"))
+            }
+            Self::BundleLacks { file: names::PREDICTOR, .. } => {
+                format!("make one: `{}`, then `{}`", Setting("predictor collect"), Setting("predictor fit"))
             }
             Self::BundleLacks { .. } => {
                 format!(
@@ -387,7 +411,10 @@ impl Error {
             Self::NoSpace { .. } => format!("name it with {}, or in a column `space`", Setting("space")),
             Self::OtherBatch { .. } => "state `batch` in the target's manifest, or give networks of its batch".into(),
             Self::NothingMeasured { .. } => "its columns are latency_ms and energy_mJ".into(),
-            Self::NoCorrection => "it takes at least four networks whose computed costs differ".into(),
+            Self::NoCorrection => {
+                "it takes at least four networks whose computed costs differ, and measured costs that grow with them"
+                    .into()
+            }
             Self::NotKept { .. } => {
                 "look for rows of another unit, batch or power mode; `latency_ms` is in milliseconds, `energy_mJ` in \
                  millijoules"
@@ -406,6 +433,7 @@ impl Error {
             Self::Interrupted => "run the same command again: the same seed gives the same result".into(),
             Self::NoTorch { .. } => "build it with LibTorch: `scripts/ofa` does".into(),
             Self::FileInFolder { .. }
+            | Self::Preprocessing { .. }
             | Self::DifferentBatches { .. }
             | Self::Io(_)
             | Self::Read { .. }

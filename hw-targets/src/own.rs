@@ -83,12 +83,16 @@ impl TargetLibrary {
         let holds = self.held(old)?;
         self.own_folder(new)?;
         self.check_free(new, Existing::Stays)?;
-        for (from, to) in
-            [(self.target_folder(old), self.target_folder(new)), (self.networks_file(old), self.networks_file(new))]
-        {
-            if let (Some(from), Some(to)) = (from, to) {
-                gone(&from, fs::rename(&from, &to))?;
-            }
+        // The networks have both names until the target has moved, so that a kill leaves all under one of them.
+        let networks = self.networks_file(old).zip(self.networks_file(new));
+        if let Some((from, to)) = &networks {
+            gone(from, fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(drop)))?;
+        }
+        if let (Some(from), Some(to)) = (self.target_folder(old), self.target_folder(new)) {
+            gone(&from, fs::rename(&from, &to))?;
+        }
+        if let Some((from, _)) = &networks {
+            gone(from, fs::remove_file(from))?;
         }
         Ok(holds)
     }

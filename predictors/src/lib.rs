@@ -17,7 +17,7 @@
 //! let archs = pairs::architectures(&measured, &space, path)?;
 //! let fitted = fit::fit(&space, &measured, &archs, &FitSettings::default(), &mut |_, _| {})?;
 //! println!("Kendall tau-b on unseen pairs: {:?}", fitted.report.scores.kendall);
-//! saved::save(&fitted.predictor, Path::new("predictor.safetensors"))?;
+//! saved::save(&fitted.predictor, &space, Path::new("predictor.safetensors"))?;
 //! println!("{:?}", fitted.predictor.top1([&space.largest(32)?])?);
 //! # Ok(())
 //! # }

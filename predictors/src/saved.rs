@@ -1,6 +1,7 @@
 //! `predictor.safetensors`: a predictor as a file that any safetensors reader opens.
 //!
-//! Metadata key `predictor`: a JSON object with `schema` (`ofa.predictor/1`), `space`, `layout`, `resolutions` (trained
+//! Metadata key `predictor`: a JSON object with `schema` (`ofa.predictor/1`), `space`, `definition` (the space as YAML;
+//! files of earlier versions lack it), `layout`, `resolutions` (trained
 //! on, in column order), `choices` (kernel sizes and expand ratios of every block at its deepest), `features` (number of
 //! them), `members`, `widths` (of every layer of a member), `additive` and `interactions` (whether there are such parts)
 //! and `provenance` (free). Tensors:
@@ -13,7 +14,6 @@
 //! | `members.M.L.weight`, `members.M.L.bias` | f32 `[outputs, inputs]`, `[outputs]`: layer L of member M, as in PyTorch |
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors};
@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use storage::arrays::{HostArray, safetensors as safetensors_file};
 use storage::digest::{Digest, Digester};
+use storage::file::read_bytes;
 
 use crate::encode::{ArchEncoder, Layout};
 use crate::ensemble::{AccuracyPredictor, LabelScale, Model};
@@ -41,6 +42,8 @@ const MOST: usize = 1 << 16;
 struct Metadata {
     schema: String,
     space: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    definition: Option<String>,
     layout: String,
     resolutions: Vec<u32>,
     choices: Vec<BlockChoices>,
@@ -69,17 +72,19 @@ impl BlockChoices {
     }
 }
 
-/// Saves `predictor` to `path`: the old file or the new one, whatever happens in between.
+/// Saves `predictor`, made for `space`, to `path`: the old file or the new one, whatever happens in between.
 ///
 /// # Errors
 /// [`PredictorError::Write`].
 ///
 /// # Panics
-/// If the members differ in their widths, which no fit and no import makes.
-pub fn save(predictor: &AccuracyPredictor, path: &Path) -> Result<()> {
+/// If the members differ in their widths, which no fit and no import makes; if `space` is another.
+pub fn save(predictor: &AccuracyPredictor, space: &SearchSpace, path: &Path) -> Result<()> {
     let encoder = predictor.encoder();
+    assert_eq!(encoder.space(), space.id(), "the predictor's space");
     let features = Features {
         space: encoder.space().to_string(),
+        definition: Some(space.to_yaml()),
         layout: encoder.layout().name().to_owned(),
         resolutions: encoder.resolutions().to_vec(),
         choices: BlockChoices::of(encoder),
@@ -103,6 +108,7 @@ pub fn digest(predictor: &AccuracyPredictor) -> Digest {
 /// What the features of a file are.
 struct Features {
     space: String,
+    definition: Option<String>,
     layout: String,
     resolutions: Vec<u32>,
     choices: Vec<BlockChoices>,
@@ -118,6 +124,7 @@ struct Features {
 pub fn save_resnet50(predictor: &ResNet50Predictor, path: &Path) -> Result<()> {
     let features = Features {
         space: resnet50::SPACE.to_owned(),
+        definition: None,
         layout: resnet50::LAYOUT.to_owned(),
         resolutions: predictor.encoder().resolutions().to_vec(),
         choices: Vec::new(),
@@ -132,6 +139,7 @@ fn write(model: &Model, of: Features, path: &Path) -> Result<()> {
     let metadata = Metadata {
         schema: SCHEMA.to_owned(),
         space: of.space,
+        definition: of.definition,
         layout: of.layout,
         resolutions: of.resolutions,
         choices: of.choices,
@@ -179,12 +187,15 @@ fn arrays_of(model: &Model) -> BTreeMap<String, HostArray> {
     arrays
 }
 
-/// The name of the space that the predictor at `path` is for.
+/// The name of the space that the predictor at `path` is for, and the space itself where the file holds it.
 ///
 /// # Errors
 /// [`PredictorError::Read`], [`PredictorError::Unreadable`], [`PredictorError::Field`].
-pub fn space_of(path: &Path) -> Result<String> {
-    Ok(File::open(path)?.metadata()?.space)
+pub fn space_of(path: &Path) -> Result<(String, Option<SearchSpace>)> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let space = file.definition(&metadata)?;
+    Ok((metadata.space, space))
 }
 
 /// Loads a predictor for architectures of `space`.
@@ -202,6 +213,10 @@ pub fn load(path: &Path, space: &SearchSpace) -> Result<AccuracyPredictor> {
             got: metadata.space,
             expected: space.id().to_string(),
         });
+    }
+    if let Some(what) = file.definition(&metadata)?.and_then(|made_for| made_for.difference(space)) {
+        let problem = format!("is of another space that is called `{}`, too: this one has {what}", space.id());
+        return Err(field("definition", problem));
     }
     let layout = Layout::from_name(&metadata.layout)
         .ok_or_else(|| field("layout", format!("`{}` is none of this version's layouts", metadata.layout)))?;
@@ -245,7 +260,7 @@ struct File<'a> {
 
 impl<'a> File<'a> {
     fn open(path: &'a Path) -> Result<File<'a>> {
-        let bytes = fs::read(path).map_err(|source| PredictorError::Read { path: path.to_owned(), source })?;
+        let bytes = read_bytes(path).map_err(|source| PredictorError::Read { path: path.to_owned(), source })?;
         Ok(File { path, bytes })
     }
 
@@ -264,6 +279,12 @@ impl<'a> File<'a> {
             }
         }
         serde_json::from_value(value).map_err(|error| self.field("predictor", error.to_string()))
+    }
+
+    /// The space that the predictor was made for, where the file holds it.
+    fn definition(&self, metadata: &Metadata) -> Result<Option<SearchSpace>> {
+        let parse = |text| SearchSpace::from_yaml(text).map_err(|error| self.field("definition", error.to_string()));
+        metadata.definition.as_deref().map(parse).transpose()
     }
 
     /// The parts that the metadata promise.
@@ -384,6 +405,7 @@ pub(crate) fn check_finite<T: Copy + Into<f64>>(origin: &str, tensor: &str, valu
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use storage::failure::{Failure, FailureKind};
 
     use super::*;
@@ -412,14 +434,14 @@ mod tests {
         let additive = AccuracyPredictor::new(encoder.clone(), full.label(), full.additive().cloned(), vec![]);
         let published = AccuracyPredictor::new(encoder, LabelScale::UNIT, None, full.members()[..1].to_vec());
         for predictor in [full, additive, published] {
-            save(&predictor, &path).unwrap();
+            save(&predictor, &space, &path).unwrap();
             let bytes = fs::read(&path).unwrap();
             let loaded = load(&path, &space).unwrap();
             assert_eq!(loaded, predictor);
-            assert_eq!(space_of(&path).unwrap(), "mcu-cifar");
+            assert_eq!(space_of(&path).unwrap(), ("mcu-cifar".to_owned(), Some(space.clone())));
             let archs: Vec<_> = sample(&space, 50, 1).into_iter().filter(|arch| arch.resolution() != 28).collect();
             assert_eq!(loaded.top1(&archs).unwrap(), predictor.top1(&archs).unwrap());
-            save(&loaded, &path).unwrap();
+            save(&loaded, &space, &path).unwrap();
             assert_eq!(fs::read(&path).unwrap(), bytes);
         }
     }
@@ -429,7 +451,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("predictor.safetensors");
         let space = space("mcu-cifar");
-        save(&predictor(&space), &path).unwrap();
+        save(&predictor(&space), &space, &path).unwrap();
         let whole = fs::read(&path).unwrap();
         for length in (0..whole.len()).step_by(7).chain([whole.len() - 1]) {
             fs::write(&path, &whole[..length]).unwrap();
@@ -445,7 +467,7 @@ mod tests {
                 assert_eq!(error.kind(), FailureKind::Content, "byte {place}: {error}");
             }
         }
-        assert_eq!(load(Path::new("/nowhere/at/all"), &space).unwrap_err().kind(), FailureKind::Io);
+        assert_eq!(load(Path::new("/nowhere/at/all"), &space).unwrap_err().kind(), FailureKind::Usage);
     }
 
     /// Loads the predictor with `from` replaced by `to` (of equal length) in the file's header.
@@ -454,7 +476,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("predictor.safetensors");
         let space = space("mcu-cifar");
-        save(&predictor(&space), &path).unwrap();
+        save(&predictor(&space), &space, &path).unwrap();
         let bytes = fs::read(&path).unwrap();
         let at =
             bytes.windows(from.len()).position(|window| window == from.as_bytes()).expect("the text is in the file");
@@ -473,6 +495,7 @@ mod tests {
         assert!(matches!(edited("blocks", "blicks"), Field { field, .. } if field == "layout"));
         assert!(matches!(edited("[24,32]", "[24,99]"), Field { field, .. } if field == "resolutions"));
         assert!(matches!(edited("[3,5]", "[3,7]"), Field { field, .. } if field == "choices"));
+        assert!(matches!(edited("stride: 1", "stride: 2"), Field { field, .. } if field == "definition"));
         assert!(matches!(edited("[6,5,1]", "[6,4,1]"), WrongShape { .. }));
         assert!(matches!(edited("[6,5,1]", "[6,5,2]"), Field { field, .. } if field == "widths"));
         assert!(
@@ -492,7 +515,7 @@ mod tests {
         layers[1].weight[4] = f32::NAN;
         let broken = vec![sound.members()[0].clone(), Mlp::new(sound.encoder().width(), layers)];
         let broken = AccuracyPredictor::new(sound.encoder().clone(), sound.label(), None, broken);
-        save(&broken, &path).unwrap();
+        save(&broken, &space, &path).unwrap();
         let error = load(&path, &space).unwrap_err();
         assert!(error.to_string().ends_with("tensor `members.1.1.weight` holds NaN at position 4"), "{error}");
         assert_eq!(error.kind(), FailureKind::Content);

@@ -107,6 +107,9 @@ pub(crate) enum TargetCommand {
         /// Replace a target of your own of that name
         #[arg(long, requires = "keep")]
         replace: bool,
+        /// Keep a correction that is far from 1 or still far off; it never makes grade A
+        #[arg(long, requires = "keep")]
+        implausible: bool,
     },
     /// Remove a target of your own
     Rm {

@@ -30,7 +30,18 @@ fn make(args: &CalibrationArgs, steps: usize, output: &mut Output) -> Result<()>
     if output.is_json() {
         return output.json(&json!({"images": made.images, "folder": made.folder}));
     }
-    output.line(format!("{} images are in {}", made.images, made.folder.display()))
+    output.line(format!("{} images are in {}", made.images, made.folder.display()))?;
+    output.next(&[
+        "search",
+        "--supernet",
+        &args.supernet,
+        "--target",
+        "TARGET",
+        "--energy",
+        "BUDGET",
+        "--out",
+        "FOLDER",
+    ])
 }
 
 fn compare(args: &CalibrationArgs, count: usize, seed: u64, output: &mut Output) -> Result<()> {

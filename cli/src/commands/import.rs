@@ -1,18 +1,22 @@
 //! `ofa import`.
 
 use anyhow::Result;
-use experiments::torch;
+use experiments::torch::{self, ImportRequest, Imported};
 use serde_json::json;
 
 use crate::args::{ImportArgs, ImportCommand};
 use crate::output::Output;
 
 pub(crate) fn run(command: ImportCommand, output: &mut Output) -> Result<()> {
-    let ImportCommand::OfaMbv3(ImportArgs { checkpoint, space, out }) = command;
-    let imported = torch::import(&checkpoint, &space, &out)?;
-    let (parameters, space) = (imported.parameters, imported.space);
+    let ImportCommand::OfaMbv3(ImportArgs { checkpoint, space, out, image_size, mean, std, class_names }) = command;
+    let request = ImportRequest { checkpoint, space, out, image_size, mean, std, class_names };
+    let Imported { parameters, space, notes } = torch::import(&request)?;
+    notes.iter().for_each(|note| output.say(format!("note: {note}")));
+    let bundle = request.out.display().to_string();
     if output.is_json() {
-        return output.json(&json!({"bundle": out, "space": space, "parameters": parameters}));
+        return output.json(&json!({"bundle": bundle, "space": space, "parameters": parameters}));
     }
-    output.line(format!("{parameters} parameters of space {space} are in {}", out.display()))
+    output.line(format!("{parameters} parameters of space {space} are in {bundle}"))?;
+    let pairs = request.out.join("accuracy.parquet").display().to_string();
+    output.next(&["predictor", "collect", "--supernet", &bundle, "--data", "folder:FOLDER", "--out", &pairs])
 }

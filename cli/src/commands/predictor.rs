@@ -150,7 +150,13 @@ fn fit(args: FitArgs, output: &mut Output) -> Result<()> {
     if !report.learning_curve.is_empty() {
         rows.push(row("closed form", format!("Kendall tau-b with {}", curve.collect::<Vec<_>>().join(", "))));
     }
-    output.rows(&rows)
+    output.rows(&rows)?;
+    let (predictor, bundle) = (&rows[0].1, chosen.bundle.as_ref().map(|bundle| bundle.display().to_string()));
+    let with = match &bundle {
+        Some(bundle) => ["--supernet", bundle],
+        None => ["--predictor", predictor],
+    };
+    output.next(&["search", with[0], with[1], "--target", "TARGET", "--energy", "BUDGET", "--out", "FOLDER"])
 }
 
 /// The ways to fit that the command line asks for.

@@ -8,6 +8,7 @@ use experiments::error::Error;
 use experiments::search::inputs::BundleChoice;
 use experiments::search::plan::{SearchPlan, SearchRequest, Weights};
 use experiments::search::report::{AdditivePart, FoundSubnet, SearchHeader, SearchReport};
+use experiments::torch;
 use hw_targets::cost::{CostValue, Method, Scope};
 use hw_targets::target::Target;
 use network::units::{Bytes, Joules, Measured, Quantity};
@@ -25,9 +26,19 @@ pub(crate) fn run(args: &SearchArgs, output: &mut Output) -> Result<()> {
     let stop = stop_flag();
     if args.targets.is_empty() {
         let report = search(args, args.target.as_deref(), args.out.clone(), &stop, output)?;
-        return print(&report, output);
+        print(&report, output)?;
+        return next(args, &report, output);
     }
     run_each(args, &stop, output)
+}
+
+/// What usually follows: looking at the network that was written.
+fn next(args: &SearchArgs, report: &SearchReport, output: &mut Output) -> Result<()> {
+    let Some(out) = args.out.as_ref().filter(|_| torch::IS_THERE && report.header.bundle.is_some()) else {
+        return Ok(());
+    };
+    let data = args.data.as_ref().map_or("DATA".to_owned(), ToString::to_string);
+    output.next(&["eval", "--network", &out.display().to_string(), "--data", &data])
 }
 
 /// One search per target. One that fails does not keep the others from answering; its error comes last.

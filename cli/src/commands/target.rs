@@ -52,20 +52,24 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
         }
         TargetCommand::Energy(args) => energy::run(&args, output),
         TargetCommand::Add { table, name, manifest, replace } => {
-            let existing = existing(replace, Some(&name), output);
-            kept(&targets::keep::add(&table, &name, manifest.as_deref(), existing)?, output)
+            let replacement = Replacement::new(replace, Some(&name));
+            let target = targets::keep::add(&table, &name, manifest.as_deref(), replacement.existing)?;
+            replacement.say(output);
+            kept(&target, output)
         }
         TargetCommand::Measure(args) => measure::run(&args, output),
         TargetCommand::Import { layout, path, name, device, replace } => {
-            let existing = existing(replace, Some(&name), output);
-            match targets::keep::import(&layout, &path, device.as_deref(), &name, existing)? {
+            let replacement = Replacement::new(replace, Some(&name));
+            let imported = targets::keep::import(&layout, &path, device.as_deref(), &name, replacement.existing)?;
+            replacement.say(output);
+            match imported {
                 Kept::Target(target) => kept(&target, output),
                 Kept::Networks { file, networks } => kept_networks(&name, &file, &networks, output),
             }
         }
         TargetCommand::Fit(args) => fit::run(&args, output),
-        TargetCommand::Validate { target, networks, space, correct, keep, replace } => {
-            let existing = existing(replace, keep.as_deref(), output);
+        TargetCommand::Validate { target, networks, space, correct, keep, replace, implausible } => {
+            let replacement = Replacement::new(replace, keep.as_deref());
             let space = space.map(|space| spaces::find(&space)).transpose()?;
             let networks = targets::list::networks(&networks)?;
             compare::validate(
@@ -73,7 +77,7 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
                 &networks,
                 space.as_ref(),
                 correct,
-                keep.as_deref().map(|name| (name, existing)),
+                keep.as_deref().map(|name| compare::Keep { name, replacement, implausible }),
                 output,
             )
         }
@@ -99,20 +103,31 @@ pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
         }
         TargetCommand::Schema { of } => {
             let schema = if of == SchemaOf::Row { schema::table_row() } else { schema::manifest() };
-            output.line(format!("{schema:#}"))
+            if output.is_json() { output.json(&schema) } else { output.line(format!("{schema:#}")) }
         }
     }
 }
 
-/// What becomes of a target of that name; what is lost is said.
-fn existing(replace: bool, name: Option<&str>, output: &Output) -> Existing {
-    if !replace {
-        return Existing::Stays;
+/// What becomes of a target of the name that something new is kept under.
+struct Replacement {
+    existing: Existing,
+    /// What is lost, to be said once it is.
+    lost: Option<String>,
+}
+
+impl Replacement {
+    fn new(replace: bool, name: Option<&str>) -> Replacement {
+        let lost = name.filter(|_| replace).and_then(|name| {
+            let held = targets::keep::holds(name)?;
+            Some(format!("note: replaced target {name} ({held})"))
+        });
+        let existing = if replace { Existing::Replaced } else { Existing::Stays };
+        Replacement { existing, lost }
     }
-    if let Some((name, held)) = name.and_then(|name| Some((name, targets::keep::holds(name)?))) {
-        output.say(format!("note: replaces target {name} ({held})"));
+
+    fn say(self, output: &Output) {
+        self.lost.into_iter().for_each(|lost| output.say(lost));
     }
-    Existing::Replaced
 }
 
 fn said(value: &Value, words: String, output: &mut Output) -> Result<()> {

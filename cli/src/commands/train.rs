@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use experiments::folders::names::BUNDLE;
 use experiments::torch::{self, TrainRequest, Trained};
 use experiments::training::energy::settings::EnergySettings;
 use serde_json::json;
@@ -39,5 +40,9 @@ pub(crate) fn run(args: TrainArgs, output: &mut Output) -> Result<()> {
         return output.json(&json!({"run": request.out, "parameters": parameters, "energy": energy}));
     }
     output.line(format!("trained; the run is in {}", request.out.display()))?;
-    output.rows(&energy.rows())
+    output.rows(&energy.rows())?;
+    let run = request.out.display().to_string();
+    let pairs = request.out.join(BUNDLE).join("accuracy.parquet").display().to_string();
+    let data = request.data.map_or("DATA".to_owned(), |data| data.to_string());
+    output.next(&["predictor", "collect", "--supernet", &run, "--data", &data, "--out", &pairs])
 }

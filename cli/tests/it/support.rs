@@ -62,7 +62,8 @@ impl Sandbox {
         let stderr = &run.stderr;
         assert_eq!(run.code, code, "{args:?}: {stderr}");
         assert!(run.stdout.is_empty(), "{args:?} printed results: {}", run.stdout);
-        let lines: Vec<&str> = stderr.lines().filter(|line| !line.starts_with("note: ")).collect();
+        let lines: Vec<&str> =
+            stderr.lines().filter(|line| !line.starts_with("note: ") && !line.starts_with("warning: ")).collect();
         assert!(lines[0].starts_with("error: "), "{args:?}: {stderr}");
         assert!(lines.len() <= 3 && !lines.contains(&""), "{args:?}: not one paragraph: {stderr}");
         assert!(lines[1..].iter().all(|line| line.starts_with("  --> ") || line.starts_with("hint: ")), "{stderr}");

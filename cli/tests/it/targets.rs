@@ -99,7 +99,12 @@ fn a_name_is_replaced_only_when_asked_and_can_be_freed() {
     sandbox.ok(&add);
     sandbox.refused(&add, 2, &["\"mine\"", "a table of 1 operators", "--replace"]);
     let replaced = sandbox.ok(&[&add[..], &["--replace"]].concat()).stderr;
-    assert!(replaced.contains("replaces target mine (a table of 1 operators)"), "{replaced}");
+    assert!(replaced.contains("replaced target mine (a table of 1 operators)"), "{replaced}");
+    // Nothing is said to be lost before there is something in its place.
+    let bad = sandbox.file("bad.csv", "op_type\nconv\n");
+    let refused = ["target", "add", &bad, "--name", "mine", "--replace"];
+    let said = sandbox.refused(&refused, 3, &["bad.csv"]);
+    assert!(!said.stderr.contains("replaced"), "{}", said.stderr);
     sandbox.ok(&["target", "rename", "mine", "yours"]);
     sandbox.refused(&["target", "show", "mine"], 2, &["mine"]);
     let removed = sandbox.ok(&["target", "rm", "yours"]).stdout;
@@ -146,6 +151,10 @@ fn a_unit_slip_of_whole_networks_is_not_corrected_away() {
     let said = sandbox.ok(&validate).stderr;
     assert!(said.contains("warning: measured latency is 0.00100 × computed"), "{said}");
     sandbox.refused(&[&validate[..], &["--keep", "vsec"]].concat(), 3, &["no target is kept", "another unit"]);
+    // Whoever insists gets it, but never as validated.
+    sandbox.ok(&[&validate[..], &["--keep", "vsec", "--implausible"]].concat());
+    let shown = sandbox.ok(&["target", "show", "vsec"]).stdout;
+    assert!(!shown.contains("grade A"), "{shown}");
 }
 
 #[test]

@@ -32,10 +32,10 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// The bundle in that folder, or of that name in a zoo.
+    /// The bundle in that folder, be it the run that made it, or of that name in a zoo.
     ///
     /// # Errors
-    /// [`Error::UnknownBundle`], naming those that exist.
+    /// [`Error::UnknownBundle`], naming those that exist; [`Error::Unfinished`] for a run that has made none yet.
     pub fn find(name_or_path: &str) -> Result<Bundle, Error> {
         Self::find_in(name_or_path, &zoos())
     }
@@ -43,7 +43,13 @@ impl Bundle {
     fn find_in(name_or_path: &str, zoos: &[PathBuf]) -> Result<Bundle, Error> {
         let path = PathBuf::from(name_or_path);
         if path.is_dir() {
-            return Ok(Bundle { folder: path });
+            // A run holds the files of its bundle but for the weights.
+            let is_run = path.join(names::CHECKPOINTS).is_dir() && !path.join(names::SUPERNET).exists();
+            let made = path.join(names::BUNDLE);
+            return match is_run && !is_bundle(&made) {
+                true => Err(Error::Unfinished { run: path }),
+                false => Ok(Bundle { folder: if is_run { made } else { path } }),
+            };
         }
         let is_name = path.components().count() == 1;
         let found = zoos.iter().map(|zoo| zoo.join(name_or_path)).find(|folder| is_name && is_bundle(folder));
@@ -68,10 +74,11 @@ impl Bundle {
         &self.folder
     }
 
-    /// The folder's name.
+    /// The folder's name; that of the run where it lies in one.
     pub fn name(&self) -> String {
         let folder = fs::canonicalize(&self.folder).unwrap_or_else(|_| self.folder.clone());
-        folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        let run = folder.parent().filter(|run| run.join(names::CHECKPOINTS).is_dir());
+        run.unwrap_or(&folder).file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Its search space.
@@ -185,6 +192,16 @@ mod tests {
         assert_eq!(by_name, Bundle::find_in(folder.to_str().unwrap(), &[]).unwrap());
         assert_eq!(by_name.name(), "small");
         assert_eq!(&*by_name.space().unwrap().id().0, "mcu-cifar");
+
+        // The folder of the run that made it will do as well, once there is something in it.
+        let run = zoo.path().join("run");
+        fs::create_dir_all(run.join(names::CHECKPOINTS)).unwrap();
+        let find = || Bundle::find_in(run.to_str().unwrap(), &[]);
+        assert!(matches!(find(), Err(Error::Unfinished { .. })));
+        fs::create_dir(run.join(names::BUNDLE)).unwrap();
+        fs::copy(folder.join(names::SPACE), run.join(names::BUNDLE).join(names::SPACE)).unwrap();
+        let made = find().unwrap();
+        assert_eq!((made.folder(), &*made.name()), (&*run.join(names::BUNDLE), "run"));
 
         let unknown = Bundle::find_in("large", &zoos).unwrap_err();
         assert_eq!(unknown.kind(), FailureKind::Usage);

@@ -1,5 +1,6 @@
 //! Files of measured pairs, with the architectures that they are of and the space that they name.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use predictors::pairs::{self, AccuracyPair, Origin};
@@ -42,12 +43,13 @@ impl Pairs {
             Some(name) => spaces::find(name)?,
             None => named_space(paths, &origins)?,
         };
-        let notes = differences(&origins);
+        let mut notes = differences(&origins);
         let (mut measured, mut archs) = (Vec::new(), Vec::new());
         for (path, more, _) in files {
             archs.extend(pairs::architectures(&more, &space, path)?);
             measured.extend(more);
         }
+        notes.extend(contradictions(&archs, &measured));
         Ok(Pairs { space, measured, archs, notes })
     }
 }
@@ -70,6 +72,28 @@ fn differences(origins: &[(&Path, &Origin)]) -> Vec<String> {
     said.collect()
 }
 
+/// Subnets that are there more than once with accuracies further apart than four standard errors, in words.
+fn contradictions(archs: &[ArchSpec], measured: &[AccuracyPair]) -> Option<String> {
+    let mut first = HashMap::new();
+    let (mut count, mut most) = (0, 0.0_f64);
+    for (arch, pair) in archs.iter().zip(measured) {
+        let before: &mut &AccuracyPair = first.entry(arch).or_insert(pair);
+        let images = before.images.min(pair.images).max(1) as f64;
+        let middle = 0.5 * (before.top1 + pair.top1);
+        let (apart, error) = ((before.top1 - pair.top1).abs(), (2.0 * middle * (1.0 - middle) / images).sqrt());
+        if apart > 4.0 * error + 1e-9 {
+            (count, most) = (count + 1, most.max(apart));
+        }
+    }
+    (count > 0).then(|| {
+        format!(
+            "{count} pairs contradict others of the same subnet, by up to {:.2} points: they were not measured on the same \
+             weights and images",
+            100.0 * most
+        )
+    })
+}
+
 /// The pairs of one file of `space`.
 ///
 /// # Errors
@@ -90,6 +114,32 @@ mod tests {
     use storage::digest::Digester;
 
     use super::*;
+
+    #[test]
+    fn pairs_that_contradict_each_other_are_counted() {
+        let space = SearchSpace::builtin("mcu-cifar").unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let (one, other) = (space.sample(&mut rng), space.sample(&mut rng));
+        let pair = |arch: &ArchSpec, top1| AccuracyPair {
+            subnet: AccuracyPair::subnet_json(&space, arch),
+            resolution: arch.resolution(),
+            top1,
+            top5: 1.0,
+            loss: 1.0,
+            images: 1000,
+            seed: 0,
+            seconds: 1.0,
+            halves: None,
+        };
+        let of = |pairs: &[(&ArchSpec, f64)]| {
+            let archs: Vec<ArchSpec> = pairs.iter().map(|(arch, _)| (*arch).clone()).collect();
+            let measured: Vec<AccuracyPair> = pairs.iter().map(|(arch, top1)| pair(arch, *top1)).collect();
+            contradictions(&archs, &measured)
+        };
+        assert_eq!(of(&[(&one, 0.5), (&other, 0.9), (&one, 0.52)]), None, "noise");
+        let note = of(&[(&one, 0.3), (&other, 0.9), (&one, 0.7)]).unwrap();
+        assert!(note.starts_with("1 pairs contradict") && note.contains("40.00 points"), "{note}");
+    }
 
     #[test]
     fn files_name_their_space_and_what_differs_between_them_is_said() {

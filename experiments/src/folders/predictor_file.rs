@@ -20,7 +20,10 @@ pub fn load(name_or_path: &str, space: Option<&str>) -> Result<(SearchSpace, Acc
     if path.is_file() {
         let space = match space {
             Some(space) => spaces::find(space)?,
-            None => spaces::find(&saved::space_of(path)?)?,
+            None => match saved::space_of(path)? {
+                (_, Some(space)) => space,
+                (name, None) => spaces::find(&name)?,
+            },
         };
         let predictor = saved::load(path, &space)?;
         return Ok((space, predictor));

@@ -47,8 +47,21 @@ pub fn read(path: &Path) -> Result<SearchSpace> {
 /// # Errors
 /// A file that is not there or cannot be read; what is none of the space, with its line.
 pub(crate) fn read_subnets(path: &Path, space: &SearchSpace) -> Result<Vec<ArchSpec>> {
+    let subnet = |(place, file): (String, ArchFile)| {
+        space.parse(&file).map_err(|problem| Error::in_file(path, problem.at(place)))
+    };
+    read_files(path)?.into_iter().map(subnet).collect()
+}
+
+/// The subnets of a file, each with its line. What in them has no effect is said once.
+fn read_files(path: &Path) -> Result<Vec<(String, ArchFile)>> {
     let text = read_text(path)?;
-    space.parse_lines(&text).map_err(|problem| Error::in_file(path, problem))
+    let files = ArchFile::from_json_lines_placed(&text).map_err(|problem| Error::in_file(path, problem))?;
+    let unread = files.iter().find_map(|(place, file)| Some((place, *file.unread_keys().first()?)));
+    if let Some((place, key)) = unread {
+        tracing::warn!("{}, {place}: {key:?} is no key of a subnet and has no effect", path.display());
+    }
+    Ok(files)
 }
 
 /// The subnets of a file as operators, at any resolution of at least 16: for questions of cost. FBNet operator lists
@@ -57,12 +70,10 @@ pub(crate) fn read_subnets(path: &Path, space: &SearchSpace) -> Result<Vec<ArchS
 /// # Errors
 /// As [`read_subnets`].
 pub fn read_workloads(path: &Path, space: &SearchSpace) -> Result<Vec<Workload>> {
-    let text = read_text(path)?;
-    let files = ArchFile::from_json_lines_placed(&text).map_err(|problem| Error::in_file(path, problem))?;
     let workload = |(place, file): (String, ArchFile)| {
         space.parse_workload(&file).map_err(|problem| Error::in_file(path, problem.at(place)))
     };
-    files.into_iter().map(workload).collect()
+    read_files(path)?.into_iter().map(workload).collect()
 }
 
 /// `count` subnets drawn independently, every distinct subnet equally likely; the same seed gives the same draws.

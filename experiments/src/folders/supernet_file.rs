@@ -13,15 +13,25 @@ use tch::{Device, Kind, Tensor};
 use crate::error::{Error, Result, Within};
 use crate::folders::names;
 
+/// Metadata key: the space as YAML. A name alone would take the weights for those of any space that is called so.
+const DEFINITION: &str = "space_definition";
+
 /// The supernet in `folder/supernet.safetensors`.
 ///
 /// # Errors
-/// A missing or damaged file, or weights of another space.
+/// A missing or damaged file, or weights of another space, be it of the same name; files of earlier versions hold the name
+/// alone.
 pub(crate) fn load_supernet(folder: &Path, space: &SearchSpace, device: Device) -> Result<Supernet> {
     let path = folder.join(names::SUPERNET);
     let (tensors, metadata) = load_safetensors(&path)?;
     if let Some(made_for) = metadata.get("space").filter(|name| **name != *space.id().0) {
         return Err(Error::OtherSpace { path, made_for: made_for.clone(), asked: space.id().to_string() });
+    }
+    if let Some(definition) = metadata.get(DEFINITION) {
+        let made_for = SearchSpace::from_yaml(definition).map_err(|problem| Error::in_file(&path, problem))?;
+        if let Some(what) = made_for.difference(space) {
+            return Err(Error::OtherDefinition { path, name: space.id().to_string(), what });
+        }
     }
     Supernet::from_tensors(space, tensors, device).within(|| path.display().to_string())
 }
@@ -56,6 +66,7 @@ pub(crate) fn save_supernet(folder: &Path, supernet: &Supernet, stored: StoredAs
     let metadata = Metadata::from([
         ("schema".into(), "ofa.supernet/1".into()),
         ("space".into(), supernet.space().id().to_string()),
+        (DEFINITION.into(), supernet.space().to_yaml()),
     ]);
     let as_stored = |weight: &NamedWeight| match (stored, weight.role) {
         (StoredAs::Fp16, Role::Decayed) => weight.tensor.detach().to_kind(Kind::Half),
@@ -75,4 +86,21 @@ pub(super) fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: &M
 /// Writes a text file whole or not at all.
 pub(super) fn write_text(path: &Path, text: &str) -> Result<()> {
     Ok(storage::atomic::write_atomically(path, |file| std::io::Write::write_all(file, text.as_bytes()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_know_the_definition_of_their_space() {
+        let folder = tempfile::tempdir().unwrap();
+        let space = SearchSpace::builtin("mcu-cifar").unwrap();
+        save_supernet(folder.path(), &Supernet::new(&space, 1, Device::Cpu), StoredAs::Fp16).unwrap();
+        load_supernet(folder.path(), &space, Device::Cpu).unwrap();
+        let swish =
+            SearchSpace::from_yaml(&space.to_yaml().replace("activation: relu6", "activation: hswish")).unwrap();
+        let error = load_supernet(folder.path(), &swish, Device::Cpu).unwrap_err();
+        assert!(matches!(&error, Error::OtherDefinition { what, .. } if what == "another stem"), "{error}");
+    }
 }

@@ -1,7 +1,7 @@
 //! `ofa predictor fit`: one or several models fitted to measured pairs; the best is kept, with its report beside it.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use predictors::fit::{Fitted, fit as fit_pairs};
 use predictors::report::FitReport;
@@ -10,6 +10,7 @@ use predictors::settings::FitSettings;
 use storage::atomic::write_atomically;
 
 use crate::error::{Error, Result};
+use crate::folders::names;
 use crate::folders::pairs_file::Pairs;
 
 /// What to fit, and where it goes.
@@ -38,6 +39,8 @@ pub struct Chosen {
     pub candidates: Vec<(&'static str, Option<f64>)>,
     /// What the user should know of the pairs.
     pub notes: Vec<String>,
+    /// The bundle that it completes, where its file lies in one.
+    pub bundle: Option<PathBuf>,
 }
 
 /// Pairs that judge a fit where nobody says how many: more tell little more.
@@ -77,8 +80,9 @@ pub fn fit(job: &FitJob, progress: &mut dyn FnMut(usize, usize)) -> Result<Chose
         }
     }
     let (model, fitted) = best.expect("at least one model");
-    saved::save(&fitted.predictor, &job.out)?;
-    let chosen = Chosen { model, report: fitted.report, candidates, notes };
+    saved::save(&fitted.predictor, &space, &job.out)?;
+    let bundle = job.out.parent().filter(|folder| folder.join(names::SUPERNET).is_file()).map(Path::to_path_buf);
+    let chosen = Chosen { model, report: fitted.report, candidates, notes, bundle };
     let report = chosen.to_json();
     write_atomically(&job.out.with_extension("report.json"), |file| writeln!(file, "{report:#}"))
         .map_err(|source| Error::Write { source })?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use predictors::published::{self, NamedArray};
 use predictors::{resnet50, saved};
-use supernet::import::read_pth;
+use supernet::import::read_state_dict;
 
 use crate::error::{Error, Result};
 use crate::folders::spaces;
@@ -20,13 +20,13 @@ pub fn import(path: &Path, space: &str, resolutions: Option<&[u32]>, out: &Path)
     }
     let space = if space == resnet50::SPACE { None } else { Some(spaces::find(space)?) };
     let origin = path.file_name().unwrap_or_default().to_string_lossy();
-    let arrays = read_pth(path)?
+    let arrays = read_state_dict(path)?
         .into_iter()
         .filter_map(|(name, array)| Some(NamedArray { name, shape: array.shape().to_vec(), values: array.to_f32()? }));
     let arrays: Vec<NamedArray> = arrays.collect();
     if let Some(space) = space {
         let predictor = published::predictor(&arrays, &origin, &space, resolutions)?;
-        saved::save(&predictor, out)?;
+        saved::save(&predictor, &space, out)?;
         Ok(predictor.resolutions().to_vec())
     } else {
         let predictor = published::resnet50(&arrays, &origin, resolutions.unwrap_or_default())?;

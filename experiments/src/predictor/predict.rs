@@ -17,7 +17,9 @@ use crate::folders::spaces;
 /// As [`load`]; the file's content; a resolution that the predictor does not know.
 pub fn predict(name_or_path: &str, space: Option<&str>, subnets: &Path) -> Result<Vec<Prediction>> {
     let path = Path::new(name_or_path);
-    if path.is_file() && saved::space_of(path)? == resnet50::SPACE && space.is_none_or(|space| space == resnet50::SPACE)
+    if path.is_file()
+        && saved::space_of(path)?.0 == resnet50::SPACE
+        && space.is_none_or(|space| space == resnet50::SPACE)
     {
         let predictor = saved::load_resnet50(path)?;
         let text = spaces::read_text(subnets)?;

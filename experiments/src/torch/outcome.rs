@@ -101,6 +101,8 @@ pub struct Imported {
     pub parameters: u64,
     /// Name of its space.
     pub space: String,
+    /// What was taken for granted.
+    pub notes: Vec<String>,
 }
 
 /// Calibration images that a bundle was given.

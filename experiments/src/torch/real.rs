@@ -12,7 +12,8 @@ use tch::Device;
 
 use super::outcome::{CalibrationMade, Collected, Comparison, Evaluation, Imported, MeasuredTarget, Progress, Trained};
 use super::request::{
-    BatchNormSource, BundleUse, CalibrationSource, CollectRequest, MeasureRequest, Part, SubnetChoice, TrainRequest,
+    BatchNormSource, BundleUse, CalibrationSource, CollectRequest, ImportRequest, MeasureRequest, Part, SubnetChoice,
+    TrainRequest,
 };
 use crate::error::{Error, Result};
 pub(crate) use crate::export::deploy::deploy;
@@ -114,17 +115,17 @@ pub fn export(on: &BundleUse<'_>, subnet: &Path, torchscript: bool, folder: &Pat
     deploy(&bundle, arch, torchscript, folder)
 }
 
-/// Makes the published `checkpoint` a bundle of `space` in the folder `out`.
+/// Makes a published checkpoint a bundle.
 ///
 /// # Errors
-/// An unknown space, a damaged checkpoint, weights of another space, a folder that cannot be written.
-pub fn import(checkpoint: &Path, space: &str, out: &Path) -> Result<Imported> {
-    let space = spaces::find(space)?;
-    if !checkpoint.exists() {
-        return Err(Error::NotFound { path: checkpoint.to_path_buf() });
+/// An unknown space, a damaged checkpoint, weights of another space, names of another number of classes, constants out
+/// of range, a folder that cannot be written.
+pub fn import(request: &ImportRequest) -> Result<Imported> {
+    let space = spaces::find(&request.space)?;
+    if !request.checkpoint.exists() {
+        return Err(Error::NotFound { path: request.checkpoint.clone() });
     }
-    let supernet = training::import::import(checkpoint, &space, out)?;
-    Ok(Imported { parameters: supernet.parameter_count() as u64, space: space.id().to_string() })
+    training::import::import(request, &space)
 }
 
 /// Distils calibration images and puts them into the bundle; `progress` hears of each update and its mismatch.

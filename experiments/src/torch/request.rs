@@ -131,6 +131,25 @@ pub struct CollectRequest<'a> {
     pub out: PathBuf,
 }
 
+/// `ofa import`.
+#[derive(Clone, Debug)]
+pub struct ImportRequest {
+    /// The published checkpoint.
+    pub checkpoint: PathBuf,
+    /// The space of its weights.
+    pub space: String,
+    /// Folder of the bundle.
+    pub out: PathBuf,
+    /// Height and width that images are brought to; the space's largest resolution if none.
+    pub image_size: Option<usize>,
+    /// Mean of R, G and B in 0…1; ImageNet's if none.
+    pub mean: Option<[f64; 3]>,
+    /// Standard deviation of R, G and B; ImageNet's if none.
+    pub std: Option<[f64; 3]>,
+    /// A file with one name of a class per line, in the order of the outputs; their numbers if none.
+    pub class_names: Option<PathBuf>,
+}
+
 /// `ofa target measure`.
 #[derive(Clone, Debug)]
 pub struct MeasureRequest<'a> {

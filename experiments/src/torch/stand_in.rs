@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use super::outcome::{CalibrationMade, Collected, Comparison, Evaluation, Imported, MeasuredTarget, Progress, Trained};
 use super::request::{
-    BatchNormSource, BundleUse, CalibrationSource, CollectRequest, MeasureRequest, Part, SubnetChoice, TrainRequest,
+    BatchNormSource, BundleUse, CalibrationSource, CollectRequest, ImportRequest, MeasureRequest, Part, SubnetChoice,
+    TrainRequest,
 };
 use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
@@ -25,6 +26,12 @@ pub const IS_THERE: bool = false;
 /// A source of images, which nobody will read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataSource(String);
+
+impl std::fmt::Display for DataSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl FromStr for DataSource {
     type Err = Error;
@@ -149,7 +156,7 @@ pub fn export(_: &BundleUse<'_>, _: &Path, _: bool, _: &Path) -> Result<Vec<Path
 ///
 /// # Errors
 /// [`Error::NoTorch`], always.
-pub fn import(_: &Path, _: &str, _: &Path) -> Result<Imported> {
+pub fn import(_: &ImportRequest) -> Result<Imported> {
     missing("importing weights")
 }
 

@@ -3,22 +3,110 @@
 use std::path::Path;
 
 use search::space::SearchSpace;
+use supernet::data::Preprocessing;
 use supernet::import::ofa_mbv3::import_ofa_mbv3;
 use supernet::supernet::Supernet;
 use supernet::tensors::to_tensor;
 use tch::Device;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::folders::names;
+use crate::folders::spaces::read_text;
 use crate::folders::supernet_file::{StoredAs, save_supernet};
+use crate::torch::{ImportRequest, Imported};
 
-/// Reads `checkpoint` (tensors only) as weights of `space` and writes the bundle folder `out`.
+/// Reads the checkpoint (tensors only) as weights of `space` and writes the bundle, with how images become its input.
 ///
 /// # Errors
-/// A damaged checkpoint, weights of another space, or a folder that cannot be written.
-pub(crate) fn import(checkpoint: &Path, space: &SearchSpace, out: &Path) -> Result<Supernet> {
+/// A damaged checkpoint, weights of another space, names of another number of classes, constants out of range, or a
+/// folder that cannot be written.
+pub(crate) fn import(request: &ImportRequest, space: &SearchSpace) -> Result<Imported> {
+    let ImportRequest { checkpoint, out, .. } = request;
+    let (preprocessing, class_names, notes) = described(request, space)?;
     let arrays = import_ofa_mbv3(checkpoint, space)?;
     let tensors = arrays.iter().map(|(name, array)| (name.clone(), to_tensor(array))).collect();
     let supernet = Supernet::from_tensors(space, tensors, Device::Cpu)?;
     save_supernet(out, &supernet, StoredAs::Fp32)?;
-    Ok(supernet)
+    preprocessing.describe(None, &class_names, None).write(&out.join(names::PREPROCESSING))?;
+    Ok(Imported { parameters: supernet.parameter_count() as u64, space: space.id().to_string(), notes })
+}
+
+/// How images become inputs, the names of the classes, and what of it nobody said.
+fn described(request: &ImportRequest, space: &SearchSpace) -> Result<(Preprocessing, Vec<String>, Vec<String>)> {
+    let largest = space.resolutions()[space.resolutions().len() - 1] as usize;
+    let usual = Preprocessing::imagenet(request.image_size.unwrap_or(largest));
+    let (mean, std) = (request.mean.unwrap_or(usual.mean), request.std.unwrap_or(usual.std));
+    let preprocessing = Preprocessing { mean, std, ..usual };
+    preprocessing.check().map_err(|reason| Error::Preprocessing { reason })?;
+    let mut notes = Vec::new();
+    if request.mean.is_none() || request.std.is_none() {
+        notes.push("pixels are normalised by the constants of ImageNet, as the published networks were trained".into());
+    }
+    if request.image_size.is_none() {
+        notes.push(format!(
+            "images are brought to {largest} px, the largest resolution, and then to the subnet's; published accuracies \
+             crop an eighth away at the subnet's own resolution, and differ by some tenths of a point"
+        ));
+    }
+    let class_names = match &request.class_names {
+        Some(path) => read_names(path, space.classes() as usize)?,
+        None => {
+            notes.push(format!("classes are named by their numbers, 0 to {}", space.classes() - 1));
+            (0..space.classes()).map(|class| class.to_string()).collect()
+        }
+    };
+    Ok((preprocessing, class_names, notes))
+}
+
+/// One name per line, as many as there are outputs.
+fn read_names(path: &Path, outputs: usize) -> Result<Vec<String>> {
+    let text = read_text(path)?;
+    let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
+    let wrong = |reason: String| Err(Error::FileInFolder { path: path.to_path_buf(), reason });
+    if names.len() != outputs {
+        return wrong(format!("holds {} names of classes, but the network has {outputs} outputs", names.len()));
+    }
+    let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
+    twice.map_or(Ok(names.clone()), |(_, name)| wrong(format!("names the class `{name}` twice")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(class_names: Option<&Path>) -> ImportRequest {
+        ImportRequest {
+            checkpoint: "none".into(),
+            space: "mbv3-w1.0".into(),
+            out: "none".into(),
+            image_size: None,
+            mean: None,
+            std: None,
+            class_names: class_names.map(Path::to_path_buf),
+        }
+    }
+
+    #[test]
+    fn what_nobody_said_is_imagenets_and_said() {
+        let space = SearchSpace::builtin("mbv3-w1.0").unwrap();
+        let (preprocessing, names, notes) = described(&request(None), &space).unwrap();
+        assert_eq!((preprocessing.native_size, preprocessing.mean), (224, [0.485, 0.456, 0.406]));
+        assert_eq!((names.len(), &*names[999], notes.len()), (1000, "999", 3));
+        let given = ImportRequest { image_size: Some(256), mean: Some([0.5; 3]), std: Some([0.5; 3]), ..request(None) };
+        assert_eq!(described(&given, &space).unwrap().2.len(), 1);
+        let bytes = ImportRequest { std: Some([58.0; 3]), ..request(None) };
+        assert!(matches!(described(&bytes, &space), Err(Error::Preprocessing { .. })));
+    }
+
+    #[test]
+    fn names_are_as_many_as_outputs_and_different() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            read_names(file.path(), 2)
+        };
+        assert_eq!(read("cat\r\n dog \n\n").unwrap(), ["cat", "dog"]);
+        assert!(read("cat\n").unwrap_err().to_string().contains("1 names of classes, but the network has 2"));
+        assert!(read("cat\ncat\n").unwrap_err().to_string().contains("`cat` twice"));
+    }
 }

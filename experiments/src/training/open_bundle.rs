@@ -3,7 +3,7 @@
 use std::cell::{OnceCell, RefCell};
 
 use search::space::SearchSpace;
-use supernet::data::{DataSource, Divided, ImageSet, LoadOptions};
+use supernet::data::{DataSource, Divided, Division, ImageSet, LoadOptions, Loaded};
 use supernet::supernet::Supernet;
 use tch::Device;
 
@@ -98,8 +98,20 @@ impl OpenBundle {
         once(&self.training, || {
             let settings = self.settings()?;
             let options = self.options()?;
-            let (divided, notes) = self.source()?.divided(&options, &settings.division())?;
+            let Loaded { images, notes } = self.source()?.train(&options)?;
             self.notes.borrow_mut().extend(notes);
+            let division = settings.division();
+            // So few cannot be those that the recipe divided.
+            let are_others = division.held_out.is_some_and(|held_out| 2 * held_out > images.len());
+            if !are_others {
+                return Ok(division.divide(images)?);
+            }
+            let divided = Division { held_out: None, splits_test: false, ..division }.divide(images)?;
+            self.notes.borrow_mut().push(format!(
+                "these are not the images that the recipe divided: {} of them are held out here, by seed {}",
+                divided.held_out.len(),
+                division.seed
+            ));
             Ok(divided)
         })
     }

@@ -97,9 +97,9 @@ impl Observer for Log<'_> {
             return Ok(());
         }
         let largest = space.largest(resolutions[resolutions.len() - 1]).expect("its own resolution");
-        let largest = measure(supernet, &largest, &self.calibration, &self.exam);
+        let largest = measure(supernet, &largest, &self.calibration, &self.exam)?;
         let smallest = space.smallest(resolutions[0]).expect("its own resolution");
-        let smallest = measure(supernet, &smallest, &self.calibration, &self.exam);
+        let smallest = measure(supernet, &smallest, &self.calibration, &self.exam)?;
         let (energy_j, energy_method) = self.energy.end_evaluation(epoch)?;
         self.metrics.add(&json!({
             "global_step": epoch.position.global_step,
@@ -142,11 +142,13 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
     let meter = Meter::start(job.device, &job.energy);
     let TrainJob { recipe, space, .. } = job;
     let options = LoadOptions {
-        classes: Some(space.classes() as usize),
+        // Weights that exist have their outputs; otherwise the space's follow the images.
+        classes: recipe.weights.as_ref().map(|_| space.classes() as usize),
         class_names: recipe.class_names.clone(),
         image_size: recipe.image_size,
     };
     let Images { train: train_set, held_out, test, test_part, trained_on } = images(job, &options, progress)?;
+    let space = &following(space, &train_set, progress);
     let recipe = &Recipe { held_out: Some(held_out.len()), ..recipe.clone() };
     let preprocessing = plan::preprocessing(recipe, &train_set);
     let train_set = Arc::new(train_set);
@@ -239,8 +241,13 @@ fn images(job: &TrainJob, options: &LoadOptions, progress: &mut dyn Progress) ->
     let Loaded { images: all, notes } = data.train(options)?;
     notes.iter().for_each(|note| progress.note(note));
     let (splits_test, count, seed) = (!data.has_test_part()?, all.len(), recipe.seed);
-    let trained_on = TrainedOn { images: all.digest().to_string(), splits_test, seed };
+    let trained_on = TrainedOn::new(&all, splits_test, seed);
     let Divided { train, held_out, test } = Division { held_out: recipe.held_out, seed, splits_test }.divide(all)?;
+    let counts = train.histogram();
+    let mut seen = train.class_names().iter().zip(&counts).filter(|(_, count)| **count > 0);
+    if let (Some((class, _)), None) = (seen.next(), seen.next()) {
+        return Err(Error::OneClass { data: data.to_string(), class: class.clone() });
+    }
     if let Some(note) = untrained(&train) {
         progress.note(&note);
     }
@@ -259,6 +266,16 @@ fn images(job: &TrainJob, options: &LoadOptions, progress: &mut dyn Progress) ->
         }
     };
     Ok(Images { train, held_out, test, test_part, trained_on })
+}
+
+/// `space` with as many classes as there are images of.
+fn following(space: &SearchSpace, images: &ImageSet, progress: &mut dyn Progress) -> SearchSpace {
+    let (own, classes) = (space.classes(), images.class_names().len() as u32);
+    if own != classes {
+        let name = space.id();
+        progress.note(&format!("space {name} has {own} classes; here it has the {classes} of the images"));
+    }
+    space.with_classes(classes)
 }
 
 /// Which outputs no image trains, in words.
@@ -320,7 +337,7 @@ fn final_report(
     let mut rows = Vec::new();
     for (index, arch) in ends.iter().chain(&random).enumerate() {
         let kind = ["largest", "smallest"].get(index).copied().unwrap_or("random");
-        let accuracy = measure(supernet, arch, calibration, exam);
+        let accuracy = measure(supernet, arch, calibration, exam)?;
         let macs = space.lower(arch).macs().0;
         progress.epoch(&format!(
             "{} set, {kind}: top-1 {:.2} % at {:.2} M MACs",

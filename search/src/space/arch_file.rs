@@ -109,6 +109,16 @@ impl ArchFile {
         Ok(ArchFile { object, form })
     }
 
+    /// Keys that mean nothing here, in the order of the file.
+    pub fn unread_keys(&self) -> Vec<&str> {
+        let known: &[&str] = match self.form {
+            ArchForm::Stages => &["schema", "space", "resolution", "stages"],
+            ArchForm::Genome => &["ks", "e", "d", "r", "image_size", "space", "w", "wid", "width_mult"],
+            ArchForm::Operators => &["ops", "r", "image_size", "space", "resolution", "w", "wid", "width_mult"],
+        };
+        self.object.keys().map(String::as_str).filter(|key| !known.contains(key)).collect()
+    }
+
     /// The space it names, if it does.
     pub fn space(&self) -> Option<&str> {
         self.object.get("space").and_then(Value::as_str)
@@ -451,6 +461,17 @@ mod tests {
     }
 
     const GENOME: &str = r#"{"ks":[3,0,5,3,null,3,3,-1,3,"x"],"e":[2,9,4,3,9,2,2,9,3,9],"d":[1,2,2,1],"r":[28]}"#;
+
+    #[test]
+    fn keys_without_a_meaning_are_known() {
+        let keys = |text: &str| {
+            let file = ArchFile::from_json(text).unwrap();
+            file.unread_keys().into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(GENOME), Vec::<String>::new());
+        assert_eq!(keys(&GENOME.replacen('{', "{\"wid\":null,\"stem\":24,", 1)), ["stem"]);
+        assert_eq!(keys(&mcu().to_subnet_json(&mcu().largest(32).unwrap()).to_string()), Vec::<String>::new());
+    }
 
     #[test]
     fn inactive_genes_are_ignored_and_written_as_the_smallest() {

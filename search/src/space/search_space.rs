@@ -168,6 +168,34 @@ impl SearchSpace {
             later => self.stages[later - 1].width,
         }
     }
+    /// This space with another number of classes.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn with_classes(&self, classes: u32) -> SearchSpace {
+        assert!(classes > 0, "a classifier has outputs");
+        SearchSpace { classes, ..self.clone() }
+    }
+
+    /// Where the definitions of two spaces part, in words, whatever their names; `None` if every subnet of one that the
+    /// other has is the same network. Offered resolutions and dropout make no difference to a network.
+    pub fn difference(&self, other: &SearchSpace) -> Option<String> {
+        let stage = self.stages.iter().zip(&other.stages).position(|(one, other)| one != other);
+        let parts = [
+            (self.classes != other.classes, format!("{} classes instead of {}", other.classes, self.classes)),
+            (self.stem != other.stem, "another stem".to_owned()),
+            (self.first_block != other.first_block, "another first block".to_owned()),
+            (
+                self.stages.len() != other.stages.len(),
+                format!("{} stages instead of {}", other.stages.len(), self.stages.len()),
+            ),
+            (stage.is_some(), format!("another stage {}", stage.unwrap_or(0) + 1)),
+            (self.head != other.head, "another head".to_owned()),
+            (self.batch_norm != other.batch_norm, "other batch norms".to_owned()),
+        ];
+        parts.into_iter().find(|(differs, _)| *differs).map(|(_, what)| what)
+    }
+
     /// This space with only the `kernels`, `depths` and `expands` largest choices of each kind in every stage (at
     /// least one each): what a phase of progressive shrinking trains. Its members are members of this space.
     pub fn largest_choices(&self, kernels: usize, depths: usize, expands: usize) -> SearchSpace {
@@ -181,5 +209,26 @@ impl SearchSpace {
             keep(&mut stage.expands, expands);
         }
         space
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spaces_differ_by_what_their_networks_are() {
+        let space = SearchSpace::builtin("mcu-cifar").unwrap();
+        let with = |change: fn(&mut SearchSpace)| {
+            let mut other = space.clone();
+            change(&mut other);
+            space.difference(&other)
+        };
+        assert_eq!(with(|other| other.id = SpaceId("mine".into())), None);
+        assert_eq!(with(|other| other.resolutions.truncate(1)), None);
+        assert_eq!(with(|other| other.classes = 3).unwrap(), "3 classes instead of 10");
+        assert_eq!(with(|other| other.stem.stride = 2).unwrap(), "another stem");
+        assert_eq!(with(|other| other.stages[1].activation = Activation::HSwish).unwrap(), "another stage 2");
+        assert_eq!(with(|other| other.batch_norm.eps = 0.1).unwrap(), "other batch norms");
     }
 }

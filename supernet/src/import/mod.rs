@@ -9,7 +9,36 @@ mod pickle;
 mod pth;
 
 pub use pth::read_pth;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
 pub use storage::arrays::{DType, HostArray, TensorFileError};
+
+/// What training loops put their weights under.
+const STATE_DICT: &str = "state_dict.";
+/// What data-parallel wrappers put in front of every name.
+const WRAPPER: &str = "module.";
+
+/// Every tensor of the checkpoint at `path` under the name that its network gives it, as [`read_pth`] reads them.
+///
+/// Only what is under `state_dict` counts, where there is such a key; `module.` in front is left off.
+///
+/// # Errors
+/// As [`read_pth`].
+pub fn read_state_dict(path: &Path) -> Result<Vec<(String, HostArray)>, TensorFileError> {
+    Ok(state_dict(read_pth(path)?).into_iter().map(|(name, _, array)| (name, array)).collect())
+}
+
+/// Tensors by the names that their network gives them, with their names in the file.
+pub(crate) fn state_dict(tensors: BTreeMap<String, HostArray>) -> Vec<(String, String, HostArray)> {
+    let is_nested = tensors.keys().any(|key| key.starts_with(STATE_DICT));
+    let inner = |(key, array): (String, HostArray)| {
+        let name = if is_nested { key.strip_prefix(STATE_DICT)? } else { &key };
+        Some((name.strip_prefix(WRAPPER).unwrap_or(name).to_owned(), key, array))
+    };
+    tensors.into_iter().filter_map(inner).collect()
+}
 
 /// A golden file by its path, or `None` (said so) where this machine does not have it.
 #[cfg(test)]
@@ -22,6 +51,21 @@ mod tests {
     use storage::arrays::npz::read_npz;
 
     use super::*;
+
+    #[test]
+    fn wrappers_around_weights_are_taken_off() {
+        let of = |names: &[&str]| {
+            let array = || HostArray::from_f32(&[1], &[0.0]);
+            let tensors = names.iter().map(|name| ((*name).to_owned(), array())).collect();
+            state_dict(tensors).into_iter().map(|(name, key, _)| (name, key)).collect::<Vec<_>>()
+        };
+        let pair = |name: &str, key: &str| (name.to_owned(), key.to_owned());
+        assert_eq!(of(&["0.weight"]), [pair("0.weight", "0.weight")]);
+        assert_eq!(
+            of(&["optimizer.x", "state_dict.module.0.weight"]),
+            [pair("0.weight", "state_dict.module.0.weight")]
+        );
+    }
 
     #[test]
     fn golden_inputs_and_logits() {

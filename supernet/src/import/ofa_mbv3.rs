@@ -15,7 +15,7 @@ use storage::arrays::{DType, HostArray, TensorFileError};
 use storage::failure::{Failure, FailureKind, Setting};
 use thiserror::Error;
 
-use super::read_pth;
+use super::{read_pth, state_dict};
 
 /// A published checkpoint that does not become weights of the space.
 #[derive(Debug, Error)]
@@ -156,17 +156,11 @@ pub(crate) fn rename_published(
     let (path, space_name) = (path.to_path_buf(), space.id().to_string());
     let layout = published_layout(space)?;
     let mut by_name: BTreeMap<String, (String, HostArray)> = BTreeMap::new();
-    let nested = tensors.keys().any(|key| key.starts_with(STATE_DICT));
-    for (key, tensor) in tensors {
-        let inner = match key.strip_prefix(STATE_DICT) {
-            Some(inner) => inner,
-            None if nested => continue,
-            None => &key[..],
-        };
+    for (inner, key, tensor) in state_dict(tensors) {
         if inner.ends_with("num_batches_tracked") {
             continue;
         }
-        let name = shortest_spelling(inner);
+        let name = shortest_spelling(&inner);
         if let Some((first, _)) = by_name.get(&name) {
             return Err(ImportError::Twice { path, first: first.clone(), second: key });
         }
@@ -279,8 +273,6 @@ pub(crate) fn published_layout(space: &SearchSpace) -> Result<Vec<PublishedParam
     Ok(layout.parameters)
 }
 
-const STATE_DICT: &str = "state_dict.";
-
 #[derive(Default)]
 struct Layout {
     parameters: Vec<PublishedParameter>,
@@ -307,8 +299,7 @@ impl Layout {
 /// The name as a static network of today writes it.
 fn shortest_spelling(key: &str) -> String {
     let mut levels: Vec<&str> = Vec::new();
-    // `module.` is what data-parallel wrappers put in front.
-    for level in key.strip_prefix("module.").unwrap_or(key).split('.') {
+    for level in key.split('.') {
         let level = if level == "mobile_inverted_conv" { "conv" } else { level };
         let doubled = matches!(level, "bn" | "conv" | "linear") && levels.last() == Some(&level);
         if !doubled {

@@ -35,6 +35,8 @@ pub(crate) fn run(args: CollectArgs, output: &mut Output) -> Result<()> {
     if output.is_json() {
         return output.json(&json!({"pairs": pairs.len(), "out": request.out, "top1_min": low, "top1_max": high}));
     }
-    let out = request.out.display();
-    output.line(format!("{} pairs in {out}, top-1 from {:.2} % to {:.2} %", pairs.len(), 100.0 * low, 100.0 * high))
+    let out = request.out.display().to_string();
+    output.line(format!("{} pairs in {out}, top-1 from {:.2} % to {:.2} %", pairs.len(), 100.0 * low, 100.0 * high))?;
+    let predictor = request.out.with_file_name("predictor.safetensors").display().to_string();
+    output.next(&["predictor", "fit", "--pairs", &out, "--out", &predictor])
 }

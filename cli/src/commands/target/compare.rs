@@ -7,20 +7,29 @@ use experiments::target::agreement::{self, Affine, Agreement, CheckedNetworks, V
 use hw_targets::diff::Difference;
 use hw_targets::manifest::Correction;
 use hw_targets::networks::Networks;
-use hw_targets::own::Existing;
 use hw_targets::target::Target;
 use network::units::Measured;
 use search::space::SearchSpace;
 use serde_json::{Value, json};
 
+use super::Replacement;
 use crate::output::{Output, percent};
+
+/// How a corrected target is kept.
+pub(crate) struct Keep<'a> {
+    /// Under which name.
+    pub(super) name: &'a str,
+    pub(super) replacement: Replacement,
+    /// Whether corrections that nobody would expect are wanted.
+    pub(super) implausible: bool,
+}
 
 pub(crate) fn validate(
     target: &Target,
     networks: &Networks,
     space: Option<&SearchSpace>,
     correct: bool,
-    keep: Option<(&str, Existing)>,
+    keep: Option<Keep<'_>>,
     output: &mut Output,
 ) -> Result<()> {
     networks.notes().iter().for_each(|note| output.say(format!("note: {note}")));
@@ -30,7 +39,7 @@ pub(crate) fn validate(
     networks.warnings().iter().for_each(|warning| output.say(format!("warning: {warning}")));
     let validations = agreement::validate(target, &networks, correct)?;
     // Kept before anything is printed, so that a refused name leaves no half result.
-    let kept = keep.map(|(name, existing)| keep_corrected(target, name, &validations, existing)).transpose()?;
+    let kept = keep.map(|keep| keep_corrected(target, keep, &validations, output)).transpose()?;
     for validation in &validations {
         if output.is_json() {
             output.json(&validation_json(target, validation))?;
@@ -55,18 +64,20 @@ pub(crate) fn validate(
 
 fn keep_corrected(
     target: &Target,
-    name: &str,
+    Keep { name, replacement, implausible }: Keep<'_>,
     validations: &[Validation],
-    existing: Existing,
+    output: &Output,
 ) -> Result<Target, Error> {
-    if let Some(problem) = validations.iter().find_map(Validation::objection) {
+    if let Some(problem) = validations.iter().find_map(Validation::objection).filter(|_| !implausible) {
         return Err(Error::NotKept { problem });
     }
     let corrections: Vec<(Measured, Correction)> = validations.iter().filter_map(stored).collect();
     if corrections.is_empty() {
         return Err(Error::NoCorrection);
     }
-    targets::keep::keep_corrected(target, name, &corrections, existing)
+    let kept = targets::keep::keep_corrected(target, name, &corrections, replacement.existing)?;
+    replacement.say(output);
+    Ok(kept)
 }
 
 fn stored(validation: &Validation) -> Option<(Measured, Correction)> {

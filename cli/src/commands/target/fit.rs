@@ -33,9 +33,10 @@ fn operators(args: &TargetFitArgs, target: &Target, space: Option<&SearchSpace>,
     let wishes = FitWishes { space, transfer: transfer.as_ref(), extrapolation: args.extrapolation };
     let fits = target_fit::fit_operators(target, wishes)?;
     // Kept before anything is printed, so that a refused name leaves no half result.
-    let existing = super::existing(args.replace, args.keep.as_deref(), output);
-    let kept =
-        args.keep.as_deref().map(|name| target_fit::keep_operators(target, name, &fits, existing)).transpose()?;
+    let replacement = super::Replacement::new(args.replace, args.keep.as_deref());
+    let keep = |name| target_fit::keep_operators(target, name, &fits, replacement.existing);
+    let kept = args.keep.as_deref().map(keep).transpose()?;
+    replacement.say(output);
     for fit in &fits {
         if output.is_json() {
             output.json(&operators_json(target, fit, space, kept.as_ref()))?;
@@ -153,9 +154,10 @@ fn whole(args: &TargetFitArgs, networks: &Networks, space: Option<&SearchSpace>,
     let checked = CheckedNetworks::new(networks, space)?;
     checked.warnings().iter().for_each(|warning| output.say(format!("warning: {warning}")));
     let fits = target_fit::fit_networks(&checked, args.extrapolation)?;
-    let existing = super::existing(args.replace, args.keep.as_deref(), output);
-    let kept =
-        args.keep.as_deref().map(|name| target_fit::keep_networks(networks, name, &fits, existing)).transpose()?;
+    let replacement = super::Replacement::new(args.replace, args.keep.as_deref());
+    let keep = |name| target_fit::keep_networks(networks, name, &fits, replacement.existing);
+    let kept = args.keep.as_deref().map(keep).transpose()?;
+    replacement.say(output);
     for fit in &fits {
         if output.is_json() {
             output.json(&whole_json(networks, fit, kept.as_ref()))?;

@@ -12,7 +12,8 @@ use crate::output::Output;
 
 pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<()> {
     let space = spaces::find(&args.space)?;
-    targets::keep::check_free(&args.name, super::existing(args.replace, Some(&args.name), output))?;
+    let replacement = super::Replacement::new(args.replace, Some(&args.name));
+    targets::keep::check_free(&args.name, replacement.existing)?;
     let threads = args.threads as usize;
     experiments::threads::set(threads);
     let request = MeasureRequest {
@@ -32,6 +33,7 @@ pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<()> {
         bar.set_message(visits.to_string());
     })?;
     bar.finish_and_clear();
+    replacement.say(output);
     if measured.unsettled > 0 {
         output.say(format!(
             "note: {} times are less certain than asked for: the machine was busy, or its clock is not steady",
@@ -52,5 +54,6 @@ pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<()> {
         }
         None if output.is_json() => output.json(&json!({"target": args.name, "operators": measured.operators})),
         None => Ok(()),
-    }
+    }?;
+    output.next(&["search", "--target", &args.name, "--latency", "BUDGET", "--out", "FOLDER"])
 }

@@ -98,36 +98,93 @@ fn images_that_were_trained_on_are_never_called_test() {
 }
 
 #[test]
-fn more_classes_than_outputs_are_refused() {
+fn a_space_follows_the_classes_of_the_images_and_weights_keep_theirs() {
     let sandbox = Sandbox::new();
     let recipe = recipe(&sandbox);
-    let images = sandbox.path("three");
-    write_part(&images, "train", 60, 3);
-    let data = format!("idx:{}", images.display());
-    let out = sandbox.path("run");
-    let train = ["train", &recipe, "--data", &data, "--out", text(&out), "--device", "cpu"];
-    sandbox.refused(&train, 3, &["3 classes (0, 1, 2)", "2 outputs", "`classes: 3`"]);
-    let synthetic = ["train", &recipe, "--data", "synthetic:60", "--out", text(&out), "--device", "cpu"];
-    sandbox.refused(&synthetic, 3, &["10 classes (texture 0, texture 1", "2 outputs"]);
-    assert!(!out.exists());
+    let source = |name: &str, classes: usize| {
+        write_part(&sandbox.path(name), "train", 60, classes);
+        format!("idx:{}", sandbox.path(name).display())
+    };
+    let (one, two, three) = (source("one", 1), source("two", 2), source("three", 3));
+    let (run, next) = (sandbox.path("run"), sandbox.path("next"));
+    let train = |data: &str| {
+        let args = ["train", &recipe, "--data", data, "--out", text(&run), "--device", "cpu", "--threads", "1"];
+        args.map(str::to_owned)
+    };
+    let said = sandbox.ok(&train(&three).each_ref().map(String::as_str)).stderr;
+    assert!(said.contains("space mcu-cifar has 2 classes; here it has the 3 of the images"), "{said}");
+    let space = fs::read_to_string(run.join("bundle/space.yaml")).unwrap();
+    assert!(space.contains("classes: 3"), "{space}");
+    sandbox.refused(&train(&one).each_ref().map(String::as_str), 3, &["all training images are of one class, `0`"]);
+    // From here on there are outputs; the folder of the run stands for its bundle.
+    let eval = |data: &str| ["eval", "--supernet", text(&run), "--largest", "--data", data].map(str::to_owned);
+    sandbox.ok(&eval(&two).each_ref().map(String::as_str));
+    let four = source("four", 4);
+    sandbox.refused(&eval(&four).each_ref().map(String::as_str), 3, &["4 classes (0, 1, 2, 3)", "3 outputs"]);
+    let (weights, space) = (format!("weights={}", text(&run)), format!("space={}", text(&run.join("space.yaml"))));
+    let go_on = ["train", &recipe, "--data", &four, "--out", text(&next), "--set", &weights, "--set", &space];
+    sandbox.refused(&go_on, 3, &["4 classes (0, 1, 2, 3)", "3 outputs", "`classes: 4`"]);
+    assert!(!next.exists());
+}
+
+#[test]
+fn every_verb_names_the_next_one_as_it_can_be_run() {
+    let sandbox = Sandbox::new();
+    let recipe = recipe(&sandbox);
+    write_part(&sandbox.path("images"), "train", 90, 2);
+    let (data, run) = (format!("idx:{}", sandbox.path("images").display()), sandbox.path("a run"));
+    let next = |args: &[&str]| -> Vec<String> {
+        let said = sandbox.ok(args).stdout;
+        let last = said.lines().last().unwrap_or_default().to_owned();
+        let line = last.strip_prefix("next: ofa ").unwrap_or_else(|| panic!("{args:?}: {said}"));
+        // Only the folder's name needs quotes here.
+        line.split('\'')
+            .enumerate()
+            .flat_map(|(at, part)| match at % 2 {
+                0 => part.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
+                _ => vec![part.to_owned()],
+            })
+            .collect()
+    };
+    let with = |words: &[String], more: &[&str]| -> Vec<String> {
+        let filled = words.iter().map(|word| match word.as_str() {
+            "TARGET" => "pixel3".to_owned(),
+            "BUDGET" => "5mJ".to_owned(),
+            "FOLDER" => text(&sandbox.path("found")).to_owned(),
+            other => other.to_owned(),
+        });
+        filled.chain(more.iter().map(|word| (*word).to_owned())).collect()
+    };
+    let follow = |words: &[String]| next(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    // All kernels, so that there is something to choose.
+    let space = SearchSpace::builtin("mcu-cifar").unwrap().to_yaml();
+    let space = format!("space={}", sandbox.file("all.yaml", &space));
+    let train = ["train", &recipe, "--data", &data, "--out", text(&run), "--device", "cpu", "--set", &space];
+    let collect = next(&train);
+    assert_eq!(collect[..2], ["predictor", "collect"]);
+    let fit = follow(&with(&collect, &["-n", "30", "--device", "cpu"]));
+    let search = follow(&with(&fit, &["--members", "0"]));
+    assert_eq!(search[..3], ["search", "--supernet", text(&run.join("bundle"))]);
+    let eval = follow(&with(&search, &["--data", &data, "--device", "cpu", "--evaluations", "200"]));
+    assert_eq!(eval[..2], ["eval", "--network"]);
+    sandbox.ok(&eval.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 #[test]
 fn names_in_a_recipe_choose_the_order_and_every_output_has_one() {
     let sandbox = Sandbox::new();
     let recipe = recipe(&sandbox);
-    let train = |more: &[&str], space: &str| {
-        let (out, space) = (sandbox.path(&format!("run-{}", space.len())), format!("space={space}"));
+    let train = |more: &[&str], out: &str| {
+        let out = sandbox.path(out);
         let data = "synthetic:60,classes=2";
-        let args = ["train", &recipe, "--data", data, "--out", text(&out), "--device", "cpu", "--set", &space];
+        let args = ["train", &recipe, "--data", data, "--out", text(&out), "--device", "cpu"];
         let said = sandbox.ok(&[&args[..], more].concat()).stderr;
         let described = fs::read_to_string(out.join("bundle/preprocessing.json")).unwrap();
         (said, serde_json::from_str::<Value>(&described).unwrap()["class_names"].clone())
     };
-    let two = sandbox.path("two.yaml");
-    let (_, names) = train(&["--set", "class_names=[texture 1, texture 0]"], text(&two));
+    let (_, names) = train(&["--set", "class_names=[texture 1, texture 0]"], "other-order");
     assert_eq!(names, serde_json::json!(["texture 1", "texture 0"]));
-    let (said, names) = train(&[], "mcu-cifar");
-    assert_eq!(names.as_array().unwrap().len(), 10);
-    assert!(said.contains("8 of the 10 outputs have no training image"), "{said}");
+    let (said, names) = train(&["--set", "class_names=[texture 1, texture 0, texture 7]"], "one-more");
+    assert_eq!(names.as_array().unwrap().len(), 3);
+    assert!(said.contains("1 of the 3 outputs have no training image and stay untrained: texture 7"), "{said}");
 }
