@@ -167,7 +167,3 @@ fn not_monotone(table: &OpTable, quantity: Measured) -> Option<String> {
         "{quantity} falls where an operator grows, in {pairs} pairs that differ in one size; most in {example}"
     ))
 }
-
-#[cfg(test)]
-#[path = "defects_tests.rs"]
-mod tests;

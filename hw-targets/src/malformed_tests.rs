@@ -3,7 +3,6 @@
 //! Inputs are random bytes and mutations of small valid files, from a seed, so that a failure can be repeated. The
 //! variable `OFA_MALFORMED_INPUTS` sets how many each reader gets: with 100000, they get 1.5 million together.
 
-use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -202,20 +201,5 @@ fn damaged_text_files_are_read_or_refused() {
             accepted += usize::from(survives(name, &bytes, || read(path, &text)));
         }
         println!("{name}: {inputs} inputs, {accepted} readable");
-    }
-}
-
-/// Files, because Parquet is read from them: a tenth as many.
-#[test]
-fn damaged_parquet_files_are_read_or_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("table.parquet");
-    crate::table_file::tests::parquet_table(&path, &[0.5, 0.75]);
-    let valid = fs::read(&path).unwrap();
-    let mut picker = Picker(8);
-    for _ in 0..inputs() / 10 {
-        let bytes = damaged(&mut picker, &valid);
-        fs::write(&path, &bytes).unwrap();
-        survives("parquet", &bytes, || OpTable::read(&path).map(|_| ()));
     }
 }

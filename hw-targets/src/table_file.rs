@@ -308,7 +308,3 @@ pub(crate) fn from_cells(path: &Path, table: &Cells) -> Result<OpTable, HwError>
     }
     Ok(OpTable::from_rows(path, rows)?.with_notes(notes).with_conditions(warnings, batch))
 }
-
-#[cfg(test)]
-#[path = "table_file_tests.rs"]
-pub(crate) mod tests;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use experiments::error::Result;
 use experiments::search::algorithm::{Algorithm, objective};
 use experiments::search::confidence::Confidence;
@@ -22,7 +23,7 @@ pub(crate) struct SearchArgs {
     #[arg(long, short)]
     pub(crate) target: Option<String>,
     /// Several targets, one search for each, as a table; --out gets a folder for each
-    #[arg(long, value_name = "T,…", value_delimiter = ',', conflicts_with = "target")]
+    #[arg(long, value_name = "T,…", value_delimiter = ',', conflicts_with = "target", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) targets: Vec<String>,
     /// Let a target's fitted models answer however far outside of what they were fitted to
     #[arg(long)]
@@ -82,7 +83,7 @@ pub(crate) struct SearchArgs {
 
 fn parse_time(text: &str) -> Result<Duration, String> {
     let seconds: Seconds = text.parse().map_err(|error: UnitError| error.to_string())?;
-    Duration::try_from_secs_f64(seconds.0).map_err(|error| error.to_string())
+    Duration::try_from_secs_f64(seconds.0).map_err(|_| format!("{text} is longer than any search"))
 }
 
 fn parse_algorithm(name: &str) -> Result<Algorithm, String> {

@@ -50,6 +50,12 @@ impl Pairs {
             measured.extend(more);
         }
         notes.extend(contradictions(&archs, &measured));
+        if measured.len() > 1 && measured.iter().all(|pair| pair.top1 == measured[0].top1) {
+            notes.push(format!(
+                "all pairs have a top-1 of {:.2} %: nothing tells subnets apart",
+                100.0 * measured[0].top1
+            ));
+        }
         Ok(Pairs { space, measured, archs, notes })
     }
 }

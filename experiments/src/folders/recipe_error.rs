@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use storage::failure::{Failure, FailureKind, Located, Setting};
+use storage::file::FileError;
 use supernet::train::PlanError;
 
 /// What is wrong with a recipe.
@@ -11,8 +12,8 @@ use supernet::train::PlanError;
 pub enum RecipeError {
     #[error("{path}: {reason}", path = path.display())]
     Unreadable { path: PathBuf, reason: String },
-    #[error("{path}: {reason}", path = path.display())]
-    Syntax { path: PathBuf, reason: String },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("recipe field `{field}` is {value}, {reason}")]
     Value { field: String, value: String, reason: &'static str },
     #[error("{problem}")]
@@ -28,13 +29,15 @@ impl Failure for RecipeError {
         match self {
             Self::Within { problem, .. } => problem.kind(),
             Self::Unreadable { .. } | Self::Override { .. } => FailureKind::Usage,
-            Self::Syntax { .. } | Self::Value { .. } | Self::Normalisation { .. } => FailureKind::Content,
+            Self::File(error) => error.kind(),
+            Self::Value { .. } | Self::Normalisation { .. } => FailureKind::Content,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             Self::Within { problem, .. } => problem.hint(),
+            Self::File(error) => error.hint(),
             Self::Unreadable { .. } => Some("recipes shipped with the project are in experiments/recipes".into()),
             Self::Override { .. } => {
                 let set = Setting("set");
@@ -49,6 +52,7 @@ impl Failure for RecipeError {
             Self::Within { path, problem } => {
                 Some(Located { place: path.display().to_string(), message: problem.to_string() })
             }
+            Self::File(error) => error.place(),
             _ => None,
         }
     }

@@ -271,11 +271,9 @@ impl Recipe {
             FileError::NotFound { path } => {
                 RecipeError::Unreadable { path, reason: "there is no such file".to_owned() }
             }
-            FileError::Io { path, source } => RecipeError::Unreadable { path, reason: source.to_string() },
-            other => RecipeError::Syntax { path: path.to_path_buf(), reason: other.to_string() },
+            other => RecipeError::File(other),
         })?;
-        let syntax =
-            |error: serde_yaml::Error| RecipeError::Syntax { path: path.to_path_buf(), reason: error.to_string() };
+        let syntax = |error: serde_yaml::Error| FileError::malformed(path, "YAML", error.to_string());
         // Straight from the text first: the parser then knows line and column of a mistake.
         let mut recipe: Recipe = serde_yaml::from_str(&text).map_err(syntax)?;
         if !overrides.is_empty() {

@@ -73,6 +73,3 @@ pub fn estimate_network(layers: &[Layer], accelerator: &Accelerator) -> Result<N
     let layers = layers.iter().map(|layer| estimate(layer, accelerator)).collect::<Result<_, _>>()?;
     Ok(NetworkEnergy { layers })
 }
-
-#[cfg(test)]
-mod published_tests;

@@ -132,5 +132,16 @@ fn op_of(key: &LayerKey) -> Result<TableOp, Unmapped> {
 }
 
 #[cfg(test)]
-#[path = "ofa_yaml_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_not_taken_for_a_width() {
+        let op = |key: &str| op_of(&LayerKey::new(key));
+        let refused =
+            op("expanded_conv-input:112x112x32-output:112x112x16-expand:1-kernel:3-stride:1-idskip:0").unwrap_err();
+        assert!(matches!(&refused, Unmapped::OtherFormat(reason) if reason.contains("ratio")), "{refused:?}");
+        let odd = "expanded_conv-input:4x5x6-output:1x1x1-expand:6-kernel:3-stride:1-idskip:0-se:0-hs:0";
+        assert!(matches!(op(odd), Err(Unmapped::Unknown(_))));
+    }
+}

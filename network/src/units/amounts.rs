@@ -317,7 +317,9 @@ fn print(f: &mut fmt::Formatter<'_>, value: f64, base: &str, steps: &[(f64, &str
     // The largest step not above the value as printed, so that 999.9 mJ is 1 J and not 1000 mJ.
     let size = value.abs() * (1.0 + 0.5e-3);
     let &(step, prefix) = steps.iter().rev().find(|(step, _)| size >= *step).unwrap_or(&steps[0]);
-    let text = format!("{} {prefix}{base}", three_digits(value / step));
+    let scaled = value / step;
+    let digits = if scaled.abs() < 1e9 { three_digits(scaled) } else { format!("{scaled:.2e}") };
+    let text = format!("{digits} {prefix}{base}");
     f.pad(text.trim_end())
 }
 

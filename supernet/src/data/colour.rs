@@ -37,7 +37,7 @@ impl ColourJitter {
             None => Ok(()),
             Some((setting, value, most)) => Err(DataError::Setting {
                 setting,
-                value: value.to_string(),
+                value: format!("{value:?}"),
                 reason: format!("but must be 0 to {most}"),
             }),
         }

@@ -24,6 +24,8 @@ pub enum DataError {
     Read { path: PathBuf, source: io::Error },
     #[error("{place}: {what}")]
     Content { place: Place, what: String },
+    #[error("{path}: the training images have no class `{class}`; they have {}", list(known), path = path.display())]
+    NotTrained { path: PathBuf, class: String, known: Vec<String> },
     #[error("{path} holds no {part} images (looked for {looked_for})", path = path.display())]
     NoPart { path: PathBuf, part: &'static str, looked_for: String },
     #[error("{place}: the image is {width}×{height}, but the first one is {expected}×{expected}")]
@@ -51,6 +53,7 @@ impl Failure for DataError {
             Self::Read { source, .. } => FailureKind::of(source),
             Self::Setting { .. }
             | Self::Content { .. }
+            | Self::NotTrained { .. }
             | Self::NoPart { .. }
             | Self::Sizes { .. }
             | Self::NotSquare { .. }
@@ -66,7 +69,12 @@ impl Failure for DataError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("check the path; relative paths start at the current folder".into())
             }
+            // What the project writes itself is written and read by hand as well, and the message says what is wrong.
+            Self::Content { place, .. } if place.path.extension().is_some_and(|end| end == "json") => None,
             Self::Content { .. } => Some("fetch or convert the file again".into()),
+            Self::NotTrained { .. } => {
+                Some("give the class training images, or take its folder out of the test part".into())
+            }
             Self::Sizes { .. } | Self::NotSquare { .. } => Some(
                 "set `image_size` in the recipe: every image is then resized and centre-cropped to that square".into(),
             ),

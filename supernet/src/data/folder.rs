@@ -162,8 +162,8 @@ impl Listing {
         let mut files: Vec<(&Path, i64)> = Vec::new();
         for (class, paths) in &self.classes {
             let Some(label) = classes.iter().position(|known| known == class) else {
-                let what = format!("the training images have no class `{class}`; they have {}", classes.join(", "));
-                return Err(DataError::content(folder.join(class).as_path(), what));
+                let (path, class, known) = (folder.join(class), class.clone(), classes.to_vec());
+                return Err(DataError::NotTrained { path, class, known });
             };
             files.extend(paths.iter().map(|path| (path.as_path(), label as i64)));
         }

@@ -82,7 +82,7 @@ impl Mixing {
 
     pub(super) fn check(&self) -> Result<(), DataError> {
         let wrong = |setting, value: f64, reason: &str| {
-            Err(DataError::Setting { setting, value: value.to_string(), reason: reason.to_string() })
+            Err(DataError::Setting { setting, value: format!("{value:?}"), reason: reason.to_string() })
         };
         for (mix, [alpha, share]) in [
             (self.mixup, ["augmentation.mixup.alpha", "augmentation.mixup.share"]),

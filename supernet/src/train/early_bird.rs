@@ -46,7 +46,7 @@ impl EarlyBird {
         let EarlyBird { pruned, distance, masks } = *self;
         require(pruned > 0.0 && pruned < 1.0, "early_bird.pruned", pruned, "but must be between 0 and 1")?;
         require((0.0..=1.0).contains(&distance), "early_bird.distance", distance, "but must be 0 to 1")?;
-        require(masks >= 2, "early_bird.masks", masks, "but must be at least 2")
+        require((2..=1000).contains(&masks), "early_bird.masks", masks, "but must be 2 to 1000")
     }
 }
 

@@ -1,4 +1,7 @@
+//! Tables as CSV and Parquet files: read cell by cell, refused with their line, written and read again.
+
 use std::fs::{self, File};
+use std::path::Path;
 use std::sync::Arc;
 use storage::failure::Failure;
 
@@ -7,7 +10,10 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use proptest::prelude::*;
 
-use super::*;
+use hw_targets::error::HwError;
+use hw_targets::table::OpTable;
+use hw_targets::table_op::TableOp;
+use storage::file::Place;
 
 const HEADER: &str = "op_type,in_h,in_w,in_c,out_h,out_w,out_c,kernel,stride,groups,mid_c,se,se_mid_c,activation,residual,latency_ms,latency_ms_std,energy_mJ";
 const STEM: &str = "conv,32,32,3,32,32,16,3,1,1,,,,relu6,,0.5,0.01,2";
@@ -89,7 +95,7 @@ fn written_tables_read_back() {
 }
 
 /// A Parquet file with the columns of [`HEADER`] that a stem needs.
-pub(crate) fn parquet_table(path: &Path, latencies: &[f64]) {
+fn parquet_table(path: &Path, latencies: &[f64]) {
     let whole = [
         "in_h", "in_w", "in_c", "out_h", "out_w", "out_c", "kernel", "stride", "groups", "mid_c", "se", "se_mid_c",
         "residual",
@@ -176,6 +182,37 @@ proptest! {
         fs::write(&path, text).unwrap();
         if let Err(error) = OpTable::read(&path) {
             prop_assert_eq!(error.kind().exit_code(), 3);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever happens to its bytes, a Parquet file is read or refused.
+    #[test]
+    fn damaged_parquet_files_are_read_or_refused(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 1..5),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.parquet");
+        parquet_table(&path, &[0.5, 0.75]);
+        let mut bytes = fs::read(&path).unwrap();
+        for (place, byte, kind) in damage {
+            let at = place.index(bytes.len());
+            match kind {
+                0 => bytes[at] = byte,
+                1 => bytes.truncate(at + 1),
+                2 => bytes.insert(at, byte),
+                _ => drop(bytes.drain(at.saturating_sub(8)..at)),
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        fs::write(&path, &bytes).unwrap();
+        if let Err(error) = OpTable::read(&path) {
+            prop_assert_eq!(error.kind().exit_code(), 3, "{}", error);
         }
     }
 }

@@ -1,7 +1,17 @@
+//! Latency tables of the published once-for-all implementation.
+
 use std::fs;
 use storage::failure::Failure;
 
-use super::*;
+use std::path::Path;
+
+use hw_targets::error::HwError;
+use hw_targets::import::{Imported, ofa_yaml};
+
+fn read(path: &Path) -> Result<Imported, HwError> {
+    ofa_yaml::read(path)
+}
+
 #[test]
 fn one_file_is_a_table_too() {
     let folder = tempfile::tempdir().unwrap();
@@ -49,14 +59,4 @@ fn what_is_wrong_in_a_file_is_said() {
     check("- a list", "ofa-yaml");
     check("Swirl: {mean: 1}", "no operator");
     assert_eq!(read(Path::new("/no/such/folder")).unwrap_err().kind().exit_code(), 2);
-}
-
-#[test]
-fn a_ratio_is_not_taken_for_a_width() {
-    let op = |key: &str| op_of(&LayerKey::new(key));
-    let refused =
-        op("expanded_conv-input:112x112x32-output:112x112x16-expand:1-kernel:3-stride:1-idskip:0").unwrap_err();
-    assert!(matches!(&refused, Unmapped::OtherFormat(reason) if reason.contains("ratio")), "{refused:?}");
-    let odd = "expanded_conv-input:4x5x6-output:1x1x1-expand:6-kernel:3-stride:1-idskip:0-se:0-hs:0";
-    assert!(matches!(op(odd), Err(Unmapped::Unknown(_))));
 }

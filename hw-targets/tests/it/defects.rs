@@ -1,10 +1,14 @@
-use super::*;
-use crate::cost::Method;
-use crate::import::hw_nas_bench::{self, Device};
-use crate::import::testing::refused;
-use crate::table_file::from_cells;
-use crate::testing::shared;
-use storage::table::Cells;
+//! What published tables have been seen to have wrong, looked for in any table.
+
+use std::path::Path;
+
+use hw_targets::cost::Method;
+use hw_targets::defects::check;
+use hw_targets::error::HwError;
+use hw_targets::import::hw_nas_bench::{self, Device};
+use hw_targets::import::{netadapt, ofa_yaml, proxyless_yaml, single_path_nas};
+use hw_targets::table::OpTable;
+use storage::failure::Failure;
 
 const HEADER: &str = "op_type,in_h,in_w,in_c,out_h,out_w,out_c,kernel,stride,groups,mid_c,se,se_mid_c,activation,\
                       residual,latency_ms,latency_ms_std,energy_mJ,energy_method,energy_scope";
@@ -43,7 +47,10 @@ fn table(change: impl Fn(usize, &str) -> Option<String>) -> OpTable {
             .collect();
         text += &format!("{}\n", row.join(","));
     }
-    from_cells(Path::new("t.csv"), &Cells::from_csv(Path::new("t.csv"), text.as_bytes()).unwrap()).unwrap()
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.csv");
+    std::fs::write(&path, text).unwrap();
+    OpTable::read(&path).unwrap()
 }
 
 fn one(at: usize, column: &'static str, cell: &'static str) -> OpTable {
@@ -52,6 +59,14 @@ fn one(at: usize, column: &'static str, cell: &'static str) -> OpTable {
 
 fn checked(table: &OpTable) -> Result<Vec<String>, HwError> {
     check(table, Path::new("t.csv"))
+}
+
+fn refused(result: Result<Vec<String>, HwError>, words: &[&str]) {
+    let error = result.unwrap_err();
+    assert_eq!(error.kind().exit_code(), 3, "{error}");
+    for word in words {
+        assert!(error.to_string().contains(word), "{word:?} is not in: {error}");
+    }
 }
 
 fn warned(table: &OpTable, word: &str) {
@@ -66,7 +81,7 @@ fn a_sound_table_is_not_warned_about() {
 
 #[test]
 fn unusable_values_are_errors_with_their_row() {
-    let spoilt = |table: OpTable, words: &[&str]| refused(checked(&table).map(|_| ()), words);
+    let spoilt = |table: OpTable, words: &[&str]| refused(checked(&table), words);
     spoilt(one(3, "mid_c", "6"), &["line 5", "expand ratio", "144"]);
     spoilt(one(2, "energy_mJ", "1.01234"), &["line 4", "copy"]);
     spoilt(one(4, "latency_ms", "0.0015"), &["line 6", "slip of unit", "smaller"]);
@@ -112,8 +127,8 @@ fn stated_derivations_pass() {
 /// The defects of the published file: left out with a note, or known for what they are.
 #[test]
 fn published_tables() {
-    let Some(shared) = shared() else { return };
-    let lut = shared.join("data/hw/hw-nas-bench-fbnet/fbnet_cached_metrics.json");
+    let Some(data) = shared_data::file("data/hw") else { return };
+    let lut = data.join("hw-nas-bench-fbnet/fbnet_cached_metrics.json");
     let read = |device| hw_nas_bench::read(&lut, device).unwrap().table;
     let said = |table: &OpTable, words: &str| table.notes().iter().filter(|note| note.contains(words)).count();
     for (_, device) in Device::ALL {
@@ -126,10 +141,10 @@ fn published_tables() {
     assert_eq!(said(&read(Device::JetsonTx2), "no measurement"), 12);
     assert!(read(Device::Zc706).rows().iter().all(|row| row.energy_method == Some(Method::DerivedPower)));
     for imported in [
-        crate::import::ofa_yaml::read(&shared.join("data/hw/ofa-note10")),
-        crate::import::proxyless_yaml::read(&shared.join("data/hw/proxylessnas-pixel1")),
-        crate::import::single_path_nas::read(&shared.join("data/hw/single-path-nas-pixel1")),
-        crate::import::netadapt::read(&shared.join("data/systems/netadapt/v100_luts")),
+        ofa_yaml::read(&data.join("ofa-note10")),
+        proxyless_yaml::read(&data.join("proxylessnas-pixel1")),
+        single_path_nas::read(&data.join("single-path-nas-pixel1")),
+        netadapt::read(&data.join("../systems/netadapt/v100_luts")),
     ] {
         println!("{:#?}", checked(&imported.unwrap().table).unwrap());
     }

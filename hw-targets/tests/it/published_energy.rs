@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{Accelerator, Layer, LayerEnergy, NetworkEnergy, estimate_network};
+use hw_targets::accelerator::{Accelerator, Layer, LayerEnergy, NetworkEnergy, estimate_network};
 
 /// Input with padding, filter, stride, output; channels and filters of a group; groups.
 type Conv = [u64; 7];
