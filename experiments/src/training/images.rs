@@ -1,6 +1,7 @@
-//! Images in memory at each resolution that is asked for: to calibrate a subnet with, and to measure its accuracy on.
+//! Images as batches at each resolution that is asked for: to calibrate a subnet with, and to measure its accuracy on.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use supernet::calibrate::calibrate;
 use supernet::data::{self, ImageSet, Preprocessing};
@@ -16,9 +17,80 @@ use crate::folders::image_settings::ImageSettings;
 /// Images per batch of an evaluation.
 const BATCH: usize = 250;
 
-/// Labelled images in memory at each resolution that is asked for.
+/// Most bytes of batches that are kept for the next subnet; beyond it they are made anew, batch by batch. Spaces for large
+/// images offer many resolutions, which together would fill any memory.
+const MOST_KEPT: usize = 1 << 31;
+
+/// Images and labels.
+type Batch = (Tensor, Tensor);
+
+/// A set of images as batches, normalised, on one device.
+struct Batches {
+    set: ImageSet,
+    preprocessing: Preprocessing,
+    size: usize,
+    device: Device,
+    most_kept: usize,
+    kept: Mutex<Kept>,
+}
+
+/// Batches by resolution, and how many bytes they are.
+#[derive(Default)]
+struct Kept {
+    bytes: usize,
+    batches: BTreeMap<u32, Vec<Batch>>,
+}
+
+impl Batches {
+    /// `set` in batches of `size`; those of `resolutions` can be asked for.
+    fn new(
+        set: ImageSet,
+        preprocessing: &Preprocessing,
+        size: usize,
+        resolutions: &[u32],
+        device: Device,
+    ) -> Result<Batches, SupernetError> {
+        for resolution in resolutions {
+            // Lazy, but for its checks.
+            data::eval_batches(&set, preprocessing, size, i64::from(*resolution), device)?;
+        }
+        let (preprocessing, kept) = (preprocessing.clone(), Mutex::default());
+        Ok(Batches { set, preprocessing, size, device, most_kept: MOST_KEPT, kept })
+    }
+
+    /// What `use_them` makes of all batches at `resolution`, in order.
+    fn at<T>(&self, resolution: u32, use_them: impl FnOnce(&mut dyn Iterator<Item = Batch>) -> T) -> T {
+        let bytes = self.set.len() * 3 * 4 * (resolution as usize).pow(2);
+        let fits = {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(batches) = kept.batches.get(&resolution) {
+                let handles: Vec<Batch> =
+                    batches.iter().map(|(images, labels)| (images.shallow_clone(), labels.shallow_clone())).collect();
+                drop(kept);
+                return use_them(&mut handles.into_iter());
+            }
+            let fits = kept.bytes + bytes <= self.most_kept;
+            kept.bytes += if fits { bytes } else { 0 };
+            fits
+        };
+        let made = data::eval_batches(&self.set, &self.preprocessing, self.size, i64::from(resolution), self.device)
+            .expect("checked when the set was taken")
+            .map(|batch| (batch.images, batch.labels));
+        if !fits {
+            let mut made = made;
+            return use_them(&mut made);
+        }
+        let made: Vec<Batch> = made.collect();
+        let handles: Vec<Batch> =
+            made.iter().map(|(images, labels)| (images.shallow_clone(), labels.shallow_clone())).collect();
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).batches.insert(resolution, made);
+        use_them(&mut handles.into_iter())
+    }
+}
+
+/// Labelled images at each resolution that is asked for.
 pub(crate) struct EvalImages {
-    batches: BTreeMap<u32, Vec<(Tensor, Tensor)>>,
+    batches: Arc<Batches>,
 }
 
 impl EvalImages {
@@ -32,18 +104,13 @@ impl EvalImages {
         resolutions: &[u32],
         device: Device,
     ) -> Result<Self, SupernetError> {
-        let at = |resolution: u32| -> Result<_, SupernetError> {
-            let batches = data::eval_batches(set, preprocessing, BATCH, i64::from(resolution), device)?;
-            Ok((resolution, batches.map(|batch| (batch.images, batch.labels)).collect()))
-        };
-        Ok(Self { batches: resolutions.iter().map(|resolution| at(*resolution)).collect::<Result<_, _>>()? })
+        let batches = Batches::new(set.clone(), preprocessing, BATCH, resolutions, device)?;
+        Ok(Self { batches: Arc::new(batches) })
     }
 
     /// Handles to the images for another thread; nothing is copied.
     pub(crate) fn share(&self) -> Self {
-        let handle = |(images, labels): &(Tensor, Tensor)| (images.shallow_clone(), labels.shallow_clone());
-        let share = |(resolution, batches): (&u32, &Vec<_>)| (*resolution, batches.iter().map(handle).collect());
-        Self { batches: self.batches.iter().map(share).collect() }
+        Self { batches: Arc::clone(&self.batches) }
     }
 
     /// Runs a network of any shape over all images.
@@ -51,8 +118,7 @@ impl EvalImages {
     /// # Errors
     /// Outputs that are not finite.
     pub(crate) fn evaluate_network(&self, network: &Network) -> Result<Accuracy, SupernetError> {
-        let batches = self.batches[&network.input().size].iter();
-        evaluate_with(|images| network.forward(images), batches.map(|(images, labels)| (images, labels)))
+        self.batches.at(network.input().size, |batches| evaluate_with(|images| network.forward(images), batches))
     }
 
     /// Runs a calibrated subnet over all images.
@@ -60,20 +126,27 @@ impl EvalImages {
     /// # Errors
     /// Outputs that are not finite.
     pub(crate) fn evaluate(&self, subnet: &Subnet, statistics: &BnStatistics) -> Result<Accuracy, SupernetError> {
-        let batches = self.batches[&subnet.config().resolution].iter();
-        evaluate(subnet, statistics, batches.map(|(images, labels)| (images, labels)))
+        self.batches.at(subnet.config().resolution, |batches| evaluate(subnet, statistics, batches))
     }
 }
 
 /// Images for batch-norm calibration at each resolution.
-pub(crate) struct CalibrationImages {
-    batches: BTreeMap<u32, Vec<Tensor>>,
+#[derive(Clone)]
+pub(crate) struct CalibrationImages(Origin);
+
+/// Where they come from.
+#[derive(Clone)]
+enum Origin {
+    /// Of a set.
+    Drawn(Arc<Batches>),
+    /// Batches that exist already, by resolution.
+    Made(Arc<Mutex<BTreeMap<u32, Vec<Tensor>>>>),
 }
 
 impl CalibrationImages {
     /// Batches that exist already, by resolution.
     pub(crate) fn new(batches: BTreeMap<u32, Vec<Tensor>>) -> Self {
-        Self { batches }
+        Self(Origin::Made(Arc::new(Mutex::new(batches))))
     }
 
     /// `(batches, images in each)` drawn from `set` by `seed`, the same images at every resolution.
@@ -88,12 +161,8 @@ impl CalibrationImages {
         seed: u64,
         device: Device,
     ) -> Result<Self, SupernetError> {
-        let at = |resolution: u32| -> Result<_, SupernetError> {
-            let pixels = i64::from(resolution);
-            let batches = data::calibration_batches(set, preprocessing, count, size, pixels, seed, device)?;
-            Ok((resolution, batches.map(|batch| batch.images).collect()))
-        };
-        Ok(Self { batches: resolutions.iter().map(|resolution| at(*resolution)).collect::<Result<_, _>>()? })
+        let drawn = data::calibration_set(set, count * size, seed);
+        Ok(Self(Origin::Drawn(Arc::new(Batches::new(drawn, preprocessing, size, resolutions, device)?))))
     }
 
     /// Images of the training set `train`, as many as the bundle of `settings` calibrates with.
@@ -112,14 +181,50 @@ impl CalibrationImages {
 
     /// Handles to the images for another thread; nothing is copied.
     pub(crate) fn share(&self) -> Self {
-        let share = |(resolution, batches): (&u32, &Vec<Tensor>)| {
-            (*resolution, batches.iter().map(Tensor::shallow_clone).collect())
-        };
-        Self { batches: self.batches.iter().map(share).collect() }
+        self.clone()
     }
 
     /// Statistics of `subnet` at its own resolution.
     pub(crate) fn calibrate(&self, subnet: &Subnet) -> BnStatistics {
-        calibrate(subnet, &self.batches[&subnet.config().resolution])
+        let resolution = subnet.config().resolution;
+        match &self.0 {
+            Origin::Drawn(batches) => {
+                batches.at(resolution, |batches| calibrate(subnet, batches.map(|(images, _)| images)))
+            }
+            Origin::Made(batches) => {
+                let batches = batches.lock().unwrap_or_else(PoisonError::into_inner);
+                let handles: Vec<Tensor> = batches[&resolution].iter().map(Tensor::shallow_clone).collect();
+                drop(batches);
+                calibrate(subnet, handles)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_the_same_whether_kept_or_made_anew() {
+        let pixels: Vec<u8> = (0..7 * 3 * 64).map(|at| (at * 37 % 251) as u8).collect();
+        let set = ImageSet::new(pixels, vec![0, 1, 0, 1, 0, 1, 0], 8, vec!["a".into(), "b".into()]).unwrap();
+        let preprocessing = Preprocessing::measured(&set);
+        let made = |most_kept| {
+            let batches = Batches::new(set.clone(), &preprocessing, 3, &[8, 12], Device::Cpu).unwrap();
+            Batches { most_kept, ..batches }
+        };
+        let (all, some, none) = (made(1 << 20), made(7 * 12 * 64), made(0));
+        let read =
+            |batches: &Batches, resolution| -> Vec<Batch> { batches.at(resolution, |batches| batches.collect()) };
+        for resolution in [8, 12, 8, 12] {
+            for (one, others) in
+                read(&all, resolution).iter().zip(read(&some, resolution).iter().zip(read(&none, resolution)))
+            {
+                assert!(one.0 == others.0.0 && one.0 == others.1.0 && one.1 == others.1.1);
+            }
+        }
+        let kept = |batches: &Batches| batches.kept.lock().unwrap().batches.keys().copied().collect::<Vec<_>>();
+        assert_eq!((kept(&all), kept(&some), kept(&none)), (vec![8, 12], vec![8], vec![]));
     }
 }

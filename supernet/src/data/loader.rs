@@ -235,17 +235,31 @@ pub fn calibration_batches<'a>(
     seed: u64,
     device: Device,
 ) -> Result<EvalBatches<'a>, DataError> {
-    let mut indices: Vec<u32> = Vec::with_capacity(count * batch_size);
+    let indices = drawn(set, count * batch_size, seed);
+    EvalBatches::new(set, indices, preprocessing, batch_size, resolution, device)
+}
+
+/// The images of [`calibration_batches`], as a set of their own that [`eval_batches`] makes the same batches of.
+///
+/// # Panics
+/// If `count` is 0.
+pub fn calibration_set(set: &ImageSet, count: usize, seed: u64) -> ImageSet {
+    set.select(&drawn(set, count, seed).into_iter().map(|index| index as usize).collect::<Vec<_>>())
+}
+
+/// Places of `count` images drawn without replacement, anew once all were drawn.
+fn drawn(set: &ImageSet, count: usize, seed: u64) -> Vec<u32> {
+    let mut indices: Vec<u32> = Vec::with_capacity(count);
     for round in 0.. {
-        if indices.len() >= count * batch_size {
+        if indices.len() >= count {
             break;
         }
         let mut order: Vec<u32> = (0..set.len() as u32).collect();
         order.shuffle(&mut generator(seed, Purpose::Calibration, round, 0));
         indices.extend(order);
     }
-    indices.truncate(count * batch_size);
-    EvalBatches::new(set, indices, preprocessing, batch_size, resolution, device)
+    indices.truncate(count);
+    indices
 }
 
 /// Unaugmented batches of a list of images.

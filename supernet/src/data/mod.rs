@@ -32,7 +32,9 @@ pub use colour::ColourJitter;
 pub use division::{Divided, Division};
 pub use error::{DataError, Place};
 pub use image_set::ImageSet;
-pub use loader::{Batch, EvalBatches, Position, TrainBatches, TrainLoader, calibration_batches, eval_batches};
+pub use loader::{
+    Batch, EvalBatches, Position, TrainBatches, TrainLoader, calibration_batches, calibration_set, eval_batches,
+};
 pub use mix::{Mix, Partners};
 pub use preprocess::{
     Interpolation, MAX_SIZE, Preprocessing, PreprocessingFile, channels_last, check_normalisation, resize,

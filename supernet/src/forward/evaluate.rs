@@ -38,10 +38,10 @@ impl Accuracy {
 ///
 /// # Errors
 /// [`SupernetError::OutputsNotFinite`].
-pub fn evaluate<'t>(
+pub fn evaluate(
     subnet: &Subnet,
     statistics: &BnStatistics,
-    batches: impl IntoIterator<Item = (&'t Tensor, &'t Tensor)>,
+    batches: impl IntoIterator<Item = (Tensor, Tensor)>,
 ) -> Result<Accuracy, SupernetError> {
     evaluate_with(|images| subnet.forward(images, Mode::Eval(statistics)), batches)
 }
@@ -50,14 +50,14 @@ pub fn evaluate<'t>(
 ///
 /// # Errors
 /// [`SupernetError::OutputsNotFinite`].
-pub fn evaluate_with<'t>(
+pub fn evaluate_with(
     forward: impl Fn(&Tensor) -> Tensor,
-    batches: impl IntoIterator<Item = (&'t Tensor, &'t Tensor)>,
+    batches: impl IntoIterator<Item = (Tensor, Tensor)>,
 ) -> Result<Accuracy, SupernetError> {
     let mut seen = Sums::default();
     tch::no_grad(|| {
         for (images, labels) in batches {
-            seen.add(&forward(images), labels);
+            seen.add(&forward(&images), &labels);
         }
     });
     seen.accuracy()
