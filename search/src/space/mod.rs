@@ -12,6 +12,7 @@ mod members;
 
 pub mod arch_file;
 pub(crate) mod genome;
+mod genome_file;
 
 mod count;
 mod sample;
