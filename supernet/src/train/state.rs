@@ -63,6 +63,8 @@ const PREFIX: &str = "checkpoint-";
 
 /// What is saved.
 pub(crate) struct State {
+    /// Where it was read from; nowhere before it is saved.
+    pub(crate) folder: PathBuf,
     pub(crate) position: Position,
     pub(crate) epoch_loss: EpochLoss,
     pub(crate) weights: BTreeMap<String, Tensor>,
@@ -77,6 +79,11 @@ fn refused(path: &Path, reason: impl Into<String>) -> SupernetError {
 }
 
 impl State {
+    /// Says of which checkpoint an error is that came up while its tensors were put to use.
+    pub(crate) fn within<T>(folder: &Path, result: Result<T, SupernetError>) -> Result<T, SupernetError> {
+        result.map_err(|error| refused(folder, error.to_string()))
+    }
+
     /// Writes the checkpoint of this position into `folder` and removes all but the last two.
     pub(crate) fn save(&self, folder: &Path, plan: &str) -> Result<(), SupernetError> {
         let name = format!("{PREFIX}{:010}", self.position.global_step);
@@ -140,6 +147,7 @@ impl State {
         let optional = |name: &str| path.join(name).exists().then(|| read(name)).transpose();
         let (sum, steps) = state.epoch_loss;
         Ok(State {
+            folder: path.to_path_buf(),
             position: state.position,
             epoch_loss: EpochLoss { sum: f64::from_bits(sum), steps },
             weights: read(crate::WEIGHTS_FILE)?,
@@ -219,7 +227,16 @@ mod tests {
         let position = Position { phase: 0, step, global_step: step };
         let mut epoch_loss = EpochLoss::default();
         epoch_loss.add(0.1 + 0.2);
-        State { position, epoch_loss, momentum: BTreeMap::new(), weights, teacher: None, average: None, masks: None }
+        State {
+            folder: PathBuf::new(),
+            position,
+            epoch_loss,
+            momentum: BTreeMap::new(),
+            weights,
+            teacher: None,
+            average: None,
+            masks: None,
+        }
     }
 
     #[test]
@@ -245,6 +262,9 @@ mod tests {
         assert_eq!(names(), ["checkpoint-0000000002", "checkpoint-0000000004"]);
         let newest = State::load_newest(folder.path(), "plan").unwrap().unwrap();
         assert_eq!(newest.epoch_loss, state(4).epoch_loss);
+        let damaged = Err::<(), _>(SupernetError::WeightNotFinite { name: "w".into() });
+        let error = State::within(Path::new("run/checkpoint-0000000004"), damaged).unwrap_err().to_string();
+        assert_eq!(error, "run/checkpoint-0000000004: weight `w` holds a NaN or an infinity");
         // Something else's file is left alone.
         fs::write(folder.path().join("notes.tmp"), "").unwrap();
         state(5).save(folder.path(), "plan").unwrap();

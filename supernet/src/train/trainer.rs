@@ -1,7 +1,7 @@
 //! The training loop.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -134,7 +134,7 @@ impl Trainer {
         let supernet_of = |weights| Supernet::from_tensors(space, weights, device);
         let mut saved = saved;
         let supernet = match (&mut saved, start) {
-            (Some(state), _) => supernet_of(std::mem::take(&mut state.weights))?,
+            (Some(state), _) => State::within(&state.folder, supernet_of(std::mem::take(&mut state.weights)))?,
             (None, Start::From(weights)) => *weights,
             (None, Start::Fresh(_)) => {
                 let fresh = Supernet::new(space, settings.seed, device);
@@ -152,13 +152,14 @@ impl Trainer {
         let (mut teacher, mut position, mut masks) = (None, Position::default(), MaskQueue::default());
         let mut epoch_loss = EpochLoss::default();
         if let Some(state) = saved {
-            sgd.restore(state.momentum)?;
-            teacher = state.teacher.map(supernet_of).transpose()?;
+            let folder = &state.folder;
+            State::within(folder, sgd.restore(state.momentum))?;
+            teacher = State::within(folder, state.teacher.map(supernet_of).transpose())?;
             (position, epoch_loss) = (state.position, state.epoch_loss);
             masks =
                 state.masks.and_then(|tensors| tensors.get("masks").map(MaskQueue::from_tensor)).unwrap_or_default();
             if let (Some(kept), Some(tensors)) = (settings.average, state.average) {
-                average = Some(WeightAverage::restore(kept, &supernet, tensors)?);
+                average = Some(State::within(folder, WeightAverage::restore(kept, &supernet, tensors))?);
             }
         }
         let mut trainer = Self {
@@ -431,6 +432,7 @@ impl Trainer {
     fn save(&self, checkpoints: &Path, observer: &mut dyn Observer) -> Result<(), SupernetError> {
         self.check_weights()?;
         let state = State {
+            folder: PathBuf::new(),
             position: self.position,
             epoch_loss: self.epoch_loss,
             weights: self.supernet.tensors(),
