@@ -117,7 +117,8 @@ fn print(message: &str, place: Option<&str>, hint: Option<&str>) {
 /// On one line, without the call stack that LibTorch adds to its messages.
 fn one_paragraph(text: &str) -> String {
     let said = text.lines().take_while(|line| !line.starts_with("Exception raised from"));
-    shortened(said.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" "))
+    // Cut after what steers the terminal is spelled out, which makes it longer.
+    shortened(harmless(&said.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")).into_owned())
 }
 
 /// Letters of a message that anybody reads: a file may hold words of megabytes, which errors repeat.

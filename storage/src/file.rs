@@ -48,7 +48,7 @@ pub enum FileError {
         path: PathBuf,
     },
     /// The operating system refused.
-    #[error("{path}: {source}")]
+    #[error("{}", said_of(path, source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -89,6 +89,12 @@ pub enum FileError {
         /// What is wrong.
         problem: String,
     },
+}
+
+/// What the operating system said of the file at `path`, which whoever writes whole files has named already.
+pub(crate) fn said_of(path: &Path, source: &io::Error) -> String {
+    let (path, said) = (path.display().to_string(), source.to_string());
+    if said.starts_with(&path) { said } else { format!("{path}: {said}") }
 }
 
 impl FileError {
@@ -214,6 +220,14 @@ mod tests {
         let path = Path::new("t.csv");
         assert_eq!((Place::Line(3).to_string(), Place::Line(3).within(path)), ("line 3".into(), "t.csv:3".into()));
         assert_eq!((Place::Row(3).to_string(), Place::Row(3).within(path)), ("row 3".into(), "t.csv: row 3".into()));
+    }
+
+    #[test]
+    fn a_path_is_named_once() {
+        let path = Path::new("a/t.csv");
+        let full = |words: &str| FileError::io(path, io::Error::other(words.to_string())).to_string();
+        assert_eq!(full("No space left on device"), "a/t.csv: No space left on device");
+        assert_eq!(full("a/t.csv: No space left on device"), "a/t.csv: No space left on device");
     }
 
     #[cfg(unix)]

@@ -78,6 +78,9 @@ impl Failure for SupernetError {
                 Some("lower `learning_rate` in the recipe, or lengthen its warm-up".into())
             }
             Self::Interrupted => Some(format!("run the same command with {}", Setting("resume"))),
+            Self::Io(source) if source.kind() == std::io::ErrorKind::StorageFull => {
+                Some("free some space on that disk".into())
+            }
             Self::Data(error) => error.hint(),
             Self::TensorFile(error) => error.hint(),
             _ => None,

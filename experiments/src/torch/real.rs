@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use predictors::pairs::AccuracyPair;
+use supernet::data::DataError;
 pub use supernet::data::DataSource;
 pub use supernet::device::DeviceChoice;
+use supernet::error::SupernetError;
 pub use supernet::evaluate::Accuracy;
 use tch::Device;
 
@@ -58,7 +60,13 @@ pub fn train(request: &TrainRequest, stop: Arc<AtomicBool>, progress: &mut dyn P
         energy: request.energy.clone(),
         revision: request.revision,
     };
-    training::train::train(&job, stop, progress)
+    training::train::train(&job, stop, progress).map_err(|error| match error {
+        // What the images do not allow is in the recipe.
+        Error::Data(DataError::Setting { .. }) | Error::Supernet(SupernetError::Data(DataError::Setting { .. })) => {
+            error.within(format!("recipe {}", request.recipe.display()))
+        }
+        other => other,
+    })
 }
 
 /// Measures subnets of a bundle, each calibrated first.

@@ -166,6 +166,8 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
         }
         None => None,
     };
+    // Before there is a folder that a refused run would leave behind.
+    recipe.augmentation.check(train_set.size())?;
     let run = RunDir::open(&job.out).within(|| format!("run folder {}", job.out.display()))?;
     let was_begun = run.is_begun();
     if was_begun && !job.resume {

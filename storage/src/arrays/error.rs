@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::failure::{Failure, FailureKind};
+use crate::file::said_of;
 
 /// A file of tensors that cannot be read or written.
 #[derive(Debug, Error)]
 pub enum TensorFileError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}", said_of(path, source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -53,6 +54,9 @@ impl Failure for TensorFileError {
         match self {
             TensorFileError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("check the path".to_owned())
+            }
+            TensorFileError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("free some space on that disk".to_owned())
             }
             TensorFileError::Io { .. } => None,
             TensorFileError::Content { found, .. } if found.starts_with(END) => {
