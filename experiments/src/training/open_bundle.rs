@@ -101,8 +101,20 @@ impl OpenBundle {
             let Loaded { images, notes } = self.source()?.train(&options)?;
             self.notes.borrow_mut().extend(notes);
             let division = settings.division();
-            // So few cannot be those that the recipe divided.
-            let are_others = division.held_out.is_some_and(|held_out| 2 * held_out > images.len());
+            let trained_on = settings.trained_on.as_ref();
+            let are_others = match trained_on {
+                Some(trained_on) => !trained_on.are(&images),
+                // Older bundles do not say; so few cannot be those that the recipe divided.
+                None => division.held_out.is_some_and(|held_out| 2 * held_out > images.len()),
+            };
+            let share = trained_on.filter(|_| are_others).and_then(|trained_on| trained_on.share_of(&images));
+            if let Some(share) = share.filter(|share| *share > 0.0) {
+                self.notes.borrow_mut().push(format!(
+                    "about {:.0} % of these images are among those that the weights were trained on, though in another \
+                     source: what is measured on them as held out is too good",
+                    (100.0 * share).max(1.0)
+                ));
+            }
             if !are_others {
                 return Ok(division.divide(images)?);
             }

@@ -53,7 +53,13 @@ pub(crate) fn test_part(data: &DataSource, options: &LoadOptions, trained_on: Op
             Ok(TestPart { images, part: MeasuredPart::All, notes })
         }
         trained_on => {
-            let share = trained_on.and_then(|trained_on| trained_on.share_of(&images)).unwrap_or(0.0);
+            let known = trained_on.and_then(|trained_on| trained_on.share_of(&images));
+            if trained_on.is_some_and(|trained_on| !trained_on.sketch.is_empty()) && known.is_none() {
+                notes
+                    .push(format!("{data} has too few images to tell whether the weights were trained on any of them"));
+                return Ok(TestPart { images, part: MeasuredPart::All, notes });
+            }
+            let share = known.unwrap_or(0.0);
             if share > 0.0 {
                 notes.push(format!(
                     "about {:.0} % of the images of {data} are among those that the weights were trained on",
