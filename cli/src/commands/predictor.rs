@@ -156,7 +156,12 @@ fn fit(args: FitArgs, output: &mut Output) -> Result<()> {
         Some(bundle) => ["--supernet", bundle],
         None => ["--predictor", predictor],
     };
-    output.next(&["search", with[0], with[1], "--target", "TARGET", "--energy", "BUDGET", "--out", "FOLDER"])
+    let mut words = vec!["search", with[0], with[1], "--target", "TARGET", "--energy", "BUDGET", "--out", "FOLDER"];
+    if bundle.is_some() {
+        // A bundle that was just trained has no images of its own to calibrate with.
+        words.extend(["--data", "DATA"]);
+    }
+    output.next(&words)
 }
 
 /// The ways to fit that the command line asks for.

@@ -151,6 +151,7 @@ fn every_verb_names_the_next_one_as_it_can_be_run() {
             "TARGET" => "pixel3".to_owned(),
             "BUDGET" => "5mJ".to_owned(),
             "FOLDER" => text(&sandbox.path("found")).to_owned(),
+            "DATA" => data.clone(),
             other => other.to_owned(),
         });
         filled.chain(more.iter().map(|word| (*word).to_owned())).collect()
@@ -165,7 +166,7 @@ fn every_verb_names_the_next_one_as_it_can_be_run() {
     let fit = follow(&with(&collect, &["-n", "30", "--device", "cpu"]));
     let search = follow(&with(&fit, &["--members", "0"]));
     assert_eq!(search[..3], ["search", "--supernet", text(&run.join("bundle"))]);
-    let eval = follow(&with(&search, &["--data", &data, "--device", "cpu", "--evaluations", "200"]));
+    let eval = follow(&with(&search, &["--device", "cpu", "--evaluations", "200"]));
     assert_eq!(eval[..2], ["eval", "--network"]);
     sandbox.ok(&eval.iter().map(String::as_str).collect::<Vec<_>>());
 }
