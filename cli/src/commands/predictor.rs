@@ -151,10 +151,11 @@ fn fit(args: FitArgs, output: &mut Output) -> Result<()> {
         rows.push(row("closed form", format!("Kendall tau-b with {}", curve.collect::<Vec<_>>().join(", "))));
     }
     output.rows(&rows)?;
-    let (predictor, bundle) = (&rows[0].1, chosen.bundle.as_ref().map(|bundle| bundle.display().to_string()));
+    let predictor = job.out.display().to_string();
+    let bundle = chosen.bundle.as_ref().map(|bundle| bundle.display().to_string());
     let with = match &bundle {
         Some(bundle) => ["--supernet", bundle],
-        None => ["--predictor", predictor],
+        None => ["--predictor", &predictor],
     };
     let mut words = vec!["search", with[0], with[1], "--target", "TARGET", "--energy", "BUDGET", "--out", "FOLDER"];
     if bundle.is_some() {

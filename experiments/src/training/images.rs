@@ -64,8 +64,7 @@ impl Batches {
         let fits = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(batches) = kept.batches.get(&resolution) {
-                let handles: Vec<Batch> =
-                    batches.iter().map(|(images, labels)| (images.shallow_clone(), labels.shallow_clone())).collect();
+                let handles = handles(batches);
                 drop(kept);
                 return use_them(&mut handles.into_iter());
             }
@@ -81,11 +80,20 @@ impl Batches {
             return use_them(&mut made);
         }
         let made: Vec<Batch> = made.collect();
-        let handles: Vec<Batch> =
-            made.iter().map(|(images, labels)| (images.shallow_clone(), labels.shallow_clone())).collect();
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).batches.insert(resolution, made);
+        let handles = handles(&made);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.batches.insert(resolution, made).is_some() {
+            // Another thread made the same meanwhile, and both counted them.
+            kept.bytes -= bytes;
+        }
+        drop(kept);
         use_them(&mut handles.into_iter())
     }
+}
+
+/// The same batches once more; nothing is copied.
+fn handles(batches: &[Batch]) -> Vec<Batch> {
+    batches.iter().map(|(images, labels)| (images.shallow_clone(), labels.shallow_clone())).collect()
 }
 
 /// Labelled images at each resolution that is asked for.
