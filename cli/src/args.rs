@@ -33,7 +33,7 @@ pub(crate) struct Common {
     /// How results are printed; json is one object, or one per line for lists
     #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
-    /// No talk and no progress on stderr
+    /// No talk and no progress on stderr, but warnings and errors
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
 }

@@ -92,6 +92,11 @@ impl Output {
         }
     }
 
+    /// What may make results wrong: said to whoever asked to be quiet, too.
+    pub(crate) fn warn(&self, text: impl AsRef<str>) {
+        let _ = writeln!(io::stderr(), "warning: {}", harmless(text.as_ref()));
+    }
+
     /// A bar for `length` steps on stderr, seen only on a terminal.
     pub(crate) fn progress(&self, length: u64, template: &str) -> ProgressBar {
         let shown = self.shows_progress();

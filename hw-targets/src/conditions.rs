@@ -24,6 +24,14 @@ const CONDITIONS: [&str; 11] = [
 ];
 /// What a column begins with that holds a measurement.
 const MEASURES: [&str; 4] = ["latency", "energy", "time", "power"];
+/// What a column has among its words that holds a measurement, with what it is of.
+const UNITS: [(&str, &[&str]); 3] = [
+    ("latency_ms", &["ms", "us", "ns", "msec", "usec", "sec", "secs", "millis", "seconds", "milliseconds", "runtime"]),
+    ("energy_mJ", &["mj", "uj", "nj", "joule", "joules", "millijoules", "mwh", "wh"]),
+    ("power_mode", &["mw", "watt", "watts", "milliwatts"]),
+];
+/// Other names of the batch size, which no distance finds.
+const BATCHES: [&str; 6] = ["bs", "batchsize", "nbatch", "batches", "images", "imgs"];
 /// Different cells up to which a column looks like a condition.
 const FEW: usize = 8;
 /// Letters from which on a name that is one letter off is a slip.
@@ -95,13 +103,16 @@ fn slip(column: &str, known: &[&str]) -> Option<String> {
         mine == theirs || theirs.len() >= LONG && edits(&mine, &theirs) <= 1
     };
     let is_measure = MEASURES.iter().any(|start| mine.starts_with(start)) && !mine.starts_with("timestamp");
+    let words: Vec<String> = column.split(|c: char| !c.is_ascii_alphanumeric()).map(str::to_ascii_lowercase).collect();
+    let of_unit = UNITS.iter().find(|(_, units)| words.iter().any(|word| units.contains(&word.as_str())));
     let all = || known.iter().chain(&CONDITIONS);
     let nearest = match (all().find(is_slip), is_measure) {
         (Some(nearest), _) => *nearest,
         (None, true) if mine.starts_with("energy") => "energy_mJ",
         (None, true) if mine.starts_with("power") => "power_mode",
         (None, true) => "latency_ms",
-        (None, false) => return None,
+        (None, false) if BATCHES.contains(&mine.as_str()) => "batch",
+        (None, false) => of_unit?.0,
     };
     let unit = match nearest {
         "latency_ms" | "latency_ms_std" => " (milliseconds)",
@@ -155,6 +166,11 @@ mod tests {
             ("Device", "device"),
             ("power_W", "power_mode"),
             ("precison", "precision"),
+            ("avg_ms", "latency_ms (milliseconds)"),
+            ("mean us", "latency_ms (milliseconds)"),
+            ("Joules", "energy_mJ (millijoules)"),
+            ("bs", "batch"),
+            ("Batch-Size", "batch"),
         ] {
             let error = read(column, &["1", "2"]).unwrap_err();
             assert!(error.contains(&format!("did you mean {meant}")), "{error}");

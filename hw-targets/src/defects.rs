@@ -35,6 +35,7 @@ pub fn check(table: &OpTable, path: &Path) -> Result<Vec<String>, HwError> {
         for kind in [TableKind::Conv, TableKind::MbConv, TableKind::AvgPool, TableKind::Linear] {
             samples::unit_slips(&samples(&|other| other == kind), path, quantity)?;
         }
+        samples::equal_values(&all, path, quantity)?;
         warnings.extend(spreads(table, quantity));
         warnings.extend(dear_pooling(table, quantity));
         warnings.extend(not_monotone(table, quantity));

@@ -17,8 +17,14 @@ const UNIT_SLIP: f64 = 200.0;
 const NEIGHBOURS: usize = 4;
 /// Rows below which nothing can be said about a whole column.
 const MIN_ROWS: usize = 5;
-/// Mean powers in watts that devices have, from a sleeping microcontroller to a rack.
-const POWERS: std::ops::RangeInclusive<f64> = 1e-4..=1e4;
+/// Mean powers in watts that devices have, from a small microcontroller to the largest accelerator.
+const POWERS: std::ops::RangeInclusive<f64> = 3e-3..=1.5e3;
+/// Joules per MAC that networks take, from fixed-function accelerators (1 pJ) to 8-bit microcontrollers (some 10 nJ).
+const PER_MAC: std::ops::RangeInclusive<f64> = 5e-13..=1e-7;
+/// How much rounding may blur a power, relative to it, where a power that never changes is still proof.
+const SHARP: f64 = 0.005;
+/// How much larger than the smallest the largest piece of work is where costs cannot all be equal.
+const UNEQUAL: f64 = 2.0;
 
 /// One measured row: an operator or a network.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,11 +67,33 @@ impl Sample {
 pub fn check_networks(networks: &[Sample], path: &Path) -> Result<Vec<String>, HwError> {
     let mut warnings = Vec::new();
     copies(networks, path, &mut warnings)?;
+    // Files of networks hold what was measured, and nothing says otherwise in them.
+    if let Some((row, watts)) = constant_power(networks).filter(|found| found.is_sharp).map(|found| found.at()) {
+        let problem = format!(
+            "every energy is its latency × {watts:.6} W, so it was not measured: take the column out, and state the \
+             power in the target's manifest if it is known"
+        );
+        return Err(row.defect(path, problem));
+    }
     powers(networks, path, &mut warnings)?;
     for quantity in [Measured::Latency, Measured::Energy] {
+        equal_values(networks, path, quantity)?;
         unit_slips(networks, path, quantity)?;
     }
     Ok(warnings)
+}
+
+/// Different pieces of work that all cost the same were not measured one by one.
+pub(crate) fn equal_values(samples: &[Sample], path: &Path, quantity: Measured) -> Result<(), HwError> {
+    let rows: Vec<(&Sample, f64)> = samples.iter().filter_map(|row| Some((row, row.value(quantity)?))).collect();
+    let Some((first, value)) = rows.first() else { return Ok(()) };
+    let works = || rows.iter().map(|(row, _)| row.work);
+    let (least, most) = (works().fold(f64::INFINITY, f64::min), works().fold(0.0, f64::max));
+    if rows.len() < MIN_ROWS || most < UNEQUAL * least || rows.iter().any(|(_, other)| !same(*value, *other)) {
+        return Ok(());
+    }
+    let problem = format!("every {quantity} is {}, whatever the size: nothing was measured", quantity.format(*value));
+    Err(first.defect(path, problem))
 }
 
 /// Those that have both quantities.
@@ -78,7 +106,7 @@ pub(crate) fn copies(samples: &[Sample], path: &Path, warnings: &mut Vec<String>
     let comparable: Vec<_> = both(samples).filter(|(row, ..)| !row.is_derived()).collect();
     let equal: Vec<_> = comparable.iter().filter(|(_, latency, energy)| same(*latency, *energy)).collect();
     let Some((first, value, _)) = equal.first() else { return Ok(()) };
-    let long = equal.iter().find(|(_, latency, _)| digits(latency * 1e3) >= 4);
+    let long = equal.iter().find(|(_, latency, _)| mantissa(latency * 1e3).1 >= 4);
     if let Some((row, value, _)) = long {
         let problem = format!("its energy and its latency are the same number, {}: one is a copy", value * 1e3);
         return Err(row.defect(path, problem));
@@ -95,26 +123,66 @@ fn same(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-12 * a.abs()
 }
 
-/// Significant decimal digits of a number as it was written, before scaling left its last bits.
-fn digits(value: f64) -> usize {
+/// The number from 1 to 10 that a value begins with, and its significant decimal digits, as it was written before
+/// scaling left its last bits.
+fn mantissa(value: f64) -> (f64, i32) {
     let text = format!("{value:.11e}");
-    let mantissa = text.split('e').next().unwrap_or_default().replace('.', "");
-    mantissa.trim_end_matches('0').len()
+    let mantissa = text.split('e').next().unwrap_or_default();
+    let digits = mantissa.trim_end_matches('0').bytes().filter(u8::is_ascii_digit).count();
+    (mantissa.parse().unwrap_or(1.0), i32::try_from(digits).unwrap_or(0))
 }
 
-/// Energy over latency is a power: one that never changes was assumed, one that no device has is a wrong unit.
+/// One power that explains every row that has both quantities.
+struct ConstantPower<'a> {
+    first: &'a Sample,
+    watts: f64,
+    /// Whether enough rows have so many digits that measured powers would differ in them.
+    is_sharp: bool,
+}
+
+impl<'a> ConstantPower<'a> {
+    fn at(self) -> (&'a Sample, f64) {
+        (self.first, self.watts)
+    }
+}
+
+/// The power that is every energy over its latency within the rounding of both, if there is one.
+fn constant_power(samples: &[Sample]) -> Option<ConstantPower<'_>> {
+    let (mut low, mut high, mut sharp) = (0.0_f64, f64::INFINITY, 0);
+    for (_, latency, energy) in both(samples) {
+        // Half a unit of the last digit of each.
+        let blur = |value: f64| {
+            let (mantissa, digits) = mantissa(value);
+            (0.5 * 10_f64.powi(1 - digits) / mantissa).max(1e-9)
+        };
+        let (watts, blur) = (energy / latency, blur(latency) + blur(energy));
+        low = low.max(watts * (1.0 - blur));
+        high = high.min(watts * (1.0 + blur));
+        sharp += usize::from(blur <= SHARP);
+    }
+    let (first, ..) = both(samples).next()?;
+    let rows = both(samples).count();
+    (rows >= MIN_ROWS && low <= high).then(|| ConstantPower {
+        first,
+        watts: f64::midpoint(low, high),
+        is_sharp: sharp >= MIN_ROWS,
+    })
+}
+
+/// Energy over latency is a power: one that never changes was assumed, one that no device has is a wrong unit. So is an
+/// energy per MAC that none has.
 pub(crate) fn powers(samples: &[Sample], path: &Path, warnings: &mut Vec<String>) -> Result<(), HwError> {
     let mut watts: Vec<f64> = both(samples).map(|(_, latency, energy)| energy / latency).collect();
     watts.sort_by(f64::total_cmp);
     if watts.len() < MIN_ROWS {
         return Ok(());
     }
-    let (low, median, high) = (watts[0], watts[watts.len() / 2], watts[watts.len() - 1]);
-    if high - low <= 1e-6 * median {
+    let median = watts[watts.len() / 2];
+    if let Some(ConstantPower { watts: median, is_sharp, .. }) = constant_power(samples) {
         let measured = [Method::Measured, Method::MeasuredRail, Method::MeasuredWall, Method::MeasuredBattery];
         let claimed =
             both(samples).find(|(row, ..)| row.energy_method.is_some_and(|method| measured.contains(&method)));
-        if let Some((row, ..)) = claimed {
+        if let Some((row, ..)) = claimed.filter(|_| is_sharp) {
             let problem = format!(
                 "every energy is its latency × {median:.6} W, so it was not measured: write derived_power as its method"
             );
@@ -128,6 +196,12 @@ pub(crate) fn powers(samples: &[Sample], path: &Path, warnings: &mut Vec<String>
     }
     if !POWERS.contains(&median) {
         warnings.push(format!("energy over latency is {median:.3e} W in the median row: is a column in another unit?"));
+    }
+    let mut joules: Vec<f64> = samples.iter().filter_map(|row| Some(row.energy? / row.work)).collect();
+    joules.sort_by(f64::total_cmp);
+    let median = joules[joules.len() / 2];
+    if !PER_MAC.contains(&median) {
+        warnings.push(format!("energy over MACs is {median:.3e} J in the median row: is it in another unit?"));
     }
     Ok(())
 }
@@ -195,7 +269,42 @@ mod tests {
             checked(|at, values| values[0] /= if at == 4 { 1e3 } else { 1.0 }).map(|_| ()),
             &["line 6", "slip of unit"],
         );
-        let warnings = checked(|_, values| values[1] = 2.0 * values[0]).unwrap();
-        assert!(warnings.len() == 1 && warnings[0].contains("derived"), "{warnings:?}");
+        refused(checked(|_, values| values[0] = 3.5).map(|_| ()), &["every latency", "3.5", "nothing was measured"]);
+    }
+
+    #[test]
+    fn a_power_that_never_changes_shows_through_rounding() {
+        let derived = |digits: usize, factor: f64| {
+            checked(|_, values| {
+                let round = |value: f64| format!("{value:.*e}", digits - 1).parse::<f64>().unwrap();
+                *values = [round(values[0]), round(values[0] * factor)];
+            })
+        };
+        for digits in [4, 6, 16] {
+            for factor in [1.3, 2.0, 1e-2, 1e3] {
+                refused(derived(digits, factor).map(|_| ()), &["line 2", "was not measured"]);
+            }
+        }
+        // Two digits could be like that by chance.
+        let warnings = derived(2, 1.3).unwrap();
+        assert!(warnings.iter().any(|warning| warning.contains("derived")), "{warnings:?}");
+    }
+
+    #[test]
+    fn powers_and_energies_per_mac_that_no_device_has_are_named() {
+        let scaled = |latency: f64, energy: f64| {
+            checked(|at, values| {
+                let spread = 1.0 + 0.05 * (at % 3) as f64;
+                *values = [latency * (at + 5) as f64 * spread, energy * (at + 5) as f64];
+            })
+            .unwrap()
+        };
+        // 1 ms and 2 mJ per 10 MMACs is a telephone, 20 ms and 1 mJ per MMAC a microcontroller.
+        for (latency, energy) in [(0.1, 0.2), (20.0, 1.0)] {
+            assert!(scaled(latency, energy).is_empty());
+            for (latency, energy) in [(latency, energy * 1e3), (latency * 1e3, energy), (latency, energy / 1e3)] {
+                assert!(!scaled(latency, energy).is_empty(), "{latency} ms {energy} mJ");
+            }
+        }
     }
 }

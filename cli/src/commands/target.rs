@@ -176,7 +176,7 @@ fn say_fitted(costs: &[NetworkCost], output: &Output) {
 /// What reading the target's files had to say.
 fn remarks(target: &Target, output: &Output) {
     target.notes().iter().for_each(|note| output.say(format!("note: {note}")));
-    target.warnings().iter().for_each(|warning| output.say(format!("warning: {warning}")));
+    target.warnings().iter().for_each(|warning| output.warn(warning));
 }
 
 fn kept(target: &Target, output: &mut Output) -> Result<()> {
@@ -191,7 +191,7 @@ fn kept(target: &Target, output: &mut Output) -> Result<()> {
 
 fn kept_networks(name: &str, file: &Path, networks: &Networks, output: &mut Output) -> Result<()> {
     networks.notes().iter().for_each(|note| output.say(format!("note: {note}")));
-    networks.warnings().iter().for_each(|warning| output.say(format!("warning: {warning}")));
+    networks.warnings().iter().for_each(|warning| output.warn(warning));
     let count = networks.rows().len();
     if output.is_json() {
         let path = file.display().to_string();

@@ -164,13 +164,16 @@ fn networks_measured_whole_become_a_target() {
     let sample = sandbox.ok(&["space", "sample", "mcu-cifar", "-n", "60"]).stdout;
     let subnets = sandbox.file("subnets.jsonl", &sample);
     let args = ["space", "cost", "mcu-cifar", "--subnets", &subnets, "--format", "json"];
-    // A device that takes 1 ms for a batch of 4, 1 ms more for every million MACs and 0.1 ms for every block; at 3 W.
+    // A device that takes 1 ms for a batch of 4, 1 ms more for every million MACs and 0.1 ms for every block; at about 3 W.
     let macs = sandbox.ok(&args).json().into_iter().map(|cost| number(&cost, "macs") / 1e6);
     let blocks = sample.lines().map(|subnet| subnet.matches("kernel").count() as f64);
     let milliseconds: Vec<f64> = macs.zip(blocks).map(|(macs, blocks)| 1.0 + macs + 0.1 * blocks).collect();
     let file = |name: &str, count: usize| {
-        let row = |(subnet, ms): (&str, &f64)| format!("\"{}\",4,{ms},{}\n", subnet.replace('"', "\"\""), 3.0 * ms);
-        let rows: String = sample.lines().zip(&milliseconds).take(count).map(row).collect();
+        let row = |(at, (subnet, ms)): (usize, (&str, &f64))| {
+            let watts = 3.0 + 0.01 * (at % 3) as f64;
+            format!("\"{}\",4,{ms},{}\n", subnet.replace('"', "\"\""), watts * ms)
+        };
+        let rows: String = sample.lines().zip(&milliseconds).take(count).enumerate().map(row).collect();
         sandbox.file(name, &format!("subnet,batch,latency_ms,energy_mJ\n{rows}"))
     };
     let networks = file("networks.csv", 60);
@@ -203,6 +206,56 @@ fn networks_measured_whole_become_a_target() {
     let refused = sandbox.ofa(&["target", "fit", "--networks", &few]);
     assert!(!refused.stderr.contains("template"), "{}", refused.stderr);
     sandbox.refused(&["target", "fit", "--networks", "absent.csv"], 2, &["absent.csv"]);
+}
+
+/// Rows that cannot all be of one device, or not of these networks.
+#[test]
+fn networks_that_do_not_fit_together_are_not_kept() {
+    let sandbox = Sandbox::new();
+    let sample = sandbox.ok(&["space", "sample", "mcu-cifar", "-n", "40"]).stdout;
+    let subnets = sandbox.file("subnets.jsonl", &sample);
+    let args = ["space", "cost", "mcu-cifar", "--subnets", &subnets, "--format", "json"];
+    let macs: Vec<f64> = sandbox.ok(&args).json().iter().map(|cost| number(cost, "macs") / 1e6).collect();
+    let honest: Vec<f64> = macs.iter().enumerate().map(|(at, macs)| macs * (1.0 + 0.01 * (at % 5) as f64)).collect();
+    let fit = |header: &str, cells: &dyn Fn(usize) -> String| {
+        let row = |(at, subnet): (usize, &str)| format!("\"{}\",{}\n", subnet.replace('"', "\"\""), cells(at));
+        let rows: String = sample.lines().enumerate().map(row).collect();
+        let file = sandbox.file("networks.csv", &format!("subnet,{header}\n{rows}"));
+        sandbox.ofa(&["-q", "target", "fit", "--networks", &file, "--keep", "board", "--replace"])
+    };
+    let refused = |header: &str, cells: &dyn Fn(usize) -> String, words: &[&str]| {
+        let run = fit(header, cells);
+        assert_eq!(run.code, 3, "{words:?}: {}{}", run.stdout, run.stderr);
+        words.iter().for_each(|word| assert!(run.stderr.contains(word), "{word}: {}", run.stderr));
+    };
+    assert_eq!(fit("latency_ms", &|at| honest[at].to_string()).code, 0);
+    let mut sorted = honest.clone();
+    sorted.sort_by(f64::total_cmp);
+    let of_others = |at: usize| sorted[(at * 17 + 5) % sorted.len()].to_string();
+    refused("latency_ms", &of_others, &["one number for all networks", "do the rows belong to these networks"]);
+    let two_modes = |at: usize| (honest[at] * if at % 2 == 0 { 8.0 } else { 1.0 }).to_string();
+    refused("latency_ms", &two_modes, &["off in the mean", "power mode"]);
+    refused("latency_ms", &|_| "2.5".into(), &["every latency is 2.5 ms", "nothing was measured"]);
+    let derived = |at: usize| format!("{:.4},{:.4}", honest[at], 1.3 * honest[at]);
+    refused("latency_ms,energy_mJ", &derived, &["networks.csv:2", "was not measured"]);
+    refused("latency_ms,bs", &|at| format!("{},8", honest[at]), &["\"bs\"", "did you mean batch?"]);
+    let comma = |at: usize| format!("\"{}\"", honest[at].to_string().replace('.', ","));
+    refused("latency_ms", &comma, &["write a point"]);
+    // A network that was measured again, and took half of the time or less.
+    let (first, rest) = sample.split_once('\n').unwrap();
+    let row = |subnet: &str, ms: f64| format!("\"{}\",{ms}\n", subnet.replace('"', "\"\""));
+    let file = |again: f64| {
+        let rows: String = rest.lines().zip(&honest[1..]).map(|(subnet, ms)| row(subnet, *ms)).collect();
+        let text = format!("subnet,latency_ms\n{}{}{rows}", row(first, honest[0]), row(first, again * honest[0]));
+        sandbox.file("networks.csv", &text)
+    };
+    sandbox.refused(
+        &["target", "fit", "--networks", &file(2.5)],
+        3,
+        &["networks.csv:3", "in line 2", "one device in one state"],
+    );
+    let warned = sandbox.ok(&["-q", "target", "fit", "--networks", &file(1.3)]);
+    assert!(warned.stderr.contains("warning: the latency of 1 networks differs between rows"), "{}", warned.stderr);
 }
 
 /// From 180 networks on the error is that of tenths held out, and from more on coefficients may depend on the input

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use hw_targets::error::HwError;
 use hw_targets::networks::{MeasuredNetwork, Networks};
 use hw_targets::samples::{Sample, check_networks};
 use hw_targets::target::Target;
@@ -12,6 +13,7 @@ use predictors::rank::{kendall_tau_b, spearman};
 use search::arch_file::ArchFile;
 use search::error::SearchError;
 use search::space::SearchSpace;
+use storage::file::Place;
 
 use crate::error::{Error, Result};
 use crate::folders::spaces;
@@ -66,6 +68,40 @@ pub struct Validation {
     pub corrected: Option<(Affine, Agreement)>,
     /// Measured over computed in the middle network.
     pub ratio: f64,
+    /// Mean absolute relative error of the one number that fits all networks best.
+    pub one_number: f64,
+}
+
+/// Mean error from which on it matters whether an answer tells networks apart; below it they may be nearly equal.
+const TELLING: f64 = 0.1;
+/// Part of the error of one number for all networks, that an answer which tells them apart stays under.
+const PART_LEFT: f64 = 0.9;
+
+/// What is wrong with answers that are `error` off in the mean where one number for all is `one_number` off.
+pub(crate) fn uninformative(error: f64, one_number: f64) -> Option<String> {
+    (error > TELLING && error > PART_LEFT * one_number).then(|| {
+        format!(
+            "is {:.0} % off in the mean, and one number for all networks {:.0} %: do the rows belong to these networks, \
+             and to one device?",
+            100.0 * error,
+            100.0 * one_number
+        )
+    })
+}
+
+/// Mean absolute relative error of the number that fits all of `values` best.
+pub(crate) fn one_number_error(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    // The median weighted by 1/value minimises relative errors.
+    let half = sorted.iter().map(|value| 1.0 / value).sum::<f64>() / 2.0;
+    let mut weight = 0.0;
+    let best = sorted.iter().find(|value| {
+        weight += 1.0 / **value;
+        weight >= half
+    });
+    let Some(best) = best else { return 0.0 };
+    sorted.iter().map(|value| (best - value).abs() / value).sum::<f64>() / sorted.len() as f64
 }
 
 impl Validation {
@@ -74,7 +110,7 @@ impl Validation {
         let (line, judged) = self.corrected?;
         let far = [line.scale, self.ratio].into_iter().find(|factor| factor.max(1.0 / factor) > Affine::MAX_SCALE);
         if let Some(factor) = far {
-            let unit = self.quantity.json_key();
+            let unit = self.quantity.column();
             let words = "more than a correction is for: is it another device, or is";
             return Some(format!(
                 "measured {} is {factor:.5} × computed, {words} {unit} in another unit?",
@@ -82,8 +118,10 @@ impl Validation {
             ));
         }
         let error = judged.mape;
-        (error > Affine::MAX_ERROR)
-            .then(|| format!("corrected {} is still {:.0} % off in the mean", self.quantity, 100.0 * error))
+        if error > Affine::MAX_ERROR {
+            return Some(format!("corrected {} is still {:.0} % off in the mean", self.quantity, 100.0 * error));
+        }
+        uninformative(error, self.one_number).map(|words| format!("corrected {} {words}", self.quantity))
     }
 }
 
@@ -104,8 +142,12 @@ impl<'a> CheckedNetworks<'a> {
     pub fn new(file: &'a Networks, space: Option<&SearchSpace>) -> Result<Self> {
         let workloads = workloads(file, space)?;
         let samples: Vec<Sample> = workloads.iter().zip(file.rows()).map(sample).collect();
-        let warnings = [check_networks(&samples, file.path())?, file.warnings().to_vec()].concat();
-        Ok(Self { file, distinct: distinct(file, workloads), warnings })
+        let mut warnings = [check_networks(&samples, file.path())?, file.warnings().to_vec()].concat();
+        let distinct = distinct(file, workloads);
+        for quantity in Measured::ALL {
+            warnings.extend(repeats(&distinct, file, quantity)?);
+        }
+        Ok(Self { file, distinct, warnings })
     }
 
     /// The file they were read from.
@@ -134,6 +176,43 @@ fn sample((workload, row): (&Workload, &MeasuredNetwork)) -> Sample {
         energy: value(Measured::Energy),
         energy_method: None,
     }
+}
+
+/// Factor between two measurements of one network beyond which they are not of one device under one set of conditions.
+const REPEATS_APART: f64 = 2.0;
+/// Difference between them that is worth a word.
+const REPEATS_DIFFER: f64 = 0.1;
+
+/// A sentence about networks that were measured several times, if their values differ.
+///
+/// # Errors
+/// [`HwError::Defect`] for values too far apart.
+fn repeats(distinct: &[DistinctNetwork], file: &Networks, quantity: Measured) -> Result<Option<String>> {
+    let (mut differ, mut worst): (usize, Option<(f64, String)>) = (0, None);
+    for network in distinct {
+        let mut values = network.measured[quantity].clone();
+        values.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let [(least, here), .., (most, there)] = values.as_slice() else { continue };
+        let factor = most / least;
+        if factor <= 1.0 + REPEATS_DIFFER {
+            continue;
+        }
+        let (least, most) = (quantity.format(*least), quantity.format(*most));
+        let words = format!("{least} in {here} and {most} in {there}");
+        if factor > REPEATS_APART {
+            let problem = format!("the {quantity} of one network is {words}: that is not one device in one state");
+            let path = file.path().to_path_buf();
+            let op = format!("a network of {} MACs", network.workload.macs().0);
+            return Err(HwError::Defect { path, place: *there, op, problem }.into());
+        }
+        differ += 1;
+        if worst.as_ref().is_none_or(|(largest, _)| factor > *largest) {
+            worst = Some((factor, words));
+        }
+    }
+    Ok(worst.map(|(_, words)| {
+        format!("the {quantity} of {differ} networks differs between rows, whose mean counts: {words}")
+    }))
 }
 
 /// Refuses networks measured in batches of another size than `target` answers for.
@@ -173,6 +252,7 @@ pub fn validate(target: &Target, networks: &CheckedNetworks, correct: bool) -> R
             as_is: Agreement::of(&computed, &measured),
             corrected,
             ratio: middle_ratio(&computed, &measured),
+            one_number: one_number_error(&measured),
         });
     }
     if validations.is_empty() {
@@ -186,15 +266,15 @@ pub fn validate(target: &Target, networks: &CheckedNetworks, correct: bool) -> R
 pub struct DistinctNetwork {
     /// The network as operators.
     pub workload: Workload,
-    /// Everything that was measured, in seconds and joules.
-    measured: PerMeasured<Vec<f64>>,
+    /// Everything that was measured, in seconds and joules, with where it stands.
+    measured: PerMeasured<Vec<(f64, Place)>>,
 }
 
 impl DistinctNetwork {
     /// Mean of what was measured in `quantity`, in SI units.
     pub fn measured(&self, quantity: Measured) -> Option<f64> {
         let values = &self.measured[quantity];
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        (!values.is_empty()).then(|| values.iter().map(|(value, _)| value).sum::<f64>() / values.len() as f64)
     }
 }
 
@@ -210,7 +290,8 @@ fn distinct(networks: &Networks, workloads: Vec<Workload>) -> Vec<DistinctNetwor
             distinct.len() - 1
         });
         for quantity in Measured::ALL {
-            distinct[place].measured[quantity].extend(row.measurement(quantity).map(|measured| measured.value));
+            distinct[place].measured[quantity]
+                .extend(row.measurement(quantity).map(|measured| (measured.value, row.place)));
         }
     }
     distinct
@@ -351,11 +432,34 @@ mod tests {
         let validation = |scale: f64, ratio: f64, mape: f64| {
             let agreement = Agreement { mape, ..Agreement::of(&[1.0, 2.0], &[1.0, 2.0]) };
             let corrected = Some((Affine { scale, offset: 0.0 }, agreement));
-            Validation { quantity: Measured::Latency, networks: 30, as_is: agreement, corrected, ratio }.objection()
+            Validation {
+                quantity: Measured::Latency,
+                networks: 30,
+                as_is: agreement,
+                corrected,
+                ratio,
+                one_number: 0.3,
+            }
+            .objection()
         };
         assert_eq!(validation(0.2, 0.2, 0.05), None);
         assert!(validation(1.1e-3, 1.1e-3, 0.01).unwrap().contains("another unit"));
         assert!(validation(1.0, 1e3, 0.01).unwrap().contains("another unit"), "an offset hides the factor");
         assert!(validation(1.0, 1.0, 10.38).unwrap().contains("1038 %"));
+        assert!(validation(1.0, 1.0, 0.28).unwrap().contains("one number for all networks 30 %"));
+        assert_eq!(validation(1.0, 1.0, 0.2), None);
+    }
+
+    #[test]
+    fn one_number_is_the_best_that_does_not_look_at_the_network() {
+        let values = [1.0, 8.0, 1.1, 8.8, 1.2];
+        let error = one_number_error(&values);
+        let tried = (5..100).map(|tenths| {
+            let number = f64::from(tenths) / 10.0;
+            values.iter().map(|value: &f64| (number - value).abs() / value).sum::<f64>() / 5.0
+        });
+        assert!((tried.fold(f64::INFINITY, f64::min) - error).abs() < 1e-9, "{error}");
+        assert_eq!((one_number_error(&[2.0; 4]), one_number_error(&[])), (0.0, 0.0));
+        assert_eq!(uninformative(0.05, 0.01), None, "networks that cost nearly the same");
     }
 }

@@ -20,7 +20,7 @@ use rand_chacha::ChaCha8Rng;
 use search::space::SearchSpace;
 
 use crate::error::{Error, Result, Within};
-use crate::target::agreement::CheckedNetworks;
+use crate::target::agreement::{CheckedNetworks, one_number_error, uninformative};
 use crate::target::keep::library_for;
 use crate::target::work_list::operators;
 
@@ -190,6 +190,18 @@ pub struct WholeFit {
     pub constant: f64,
     /// The model as a target's file holds it.
     pub entry: NetworkFitEntry,
+    one_number: f64,
+}
+
+impl WholeFit {
+    /// Why it is none to be kept, if it is none.
+    pub fn objection(&self) -> Option<String> {
+        let (quantity, error) = (self.quantity, self.entry.loo_mape);
+        if error.is_nan() || error > MAX_ERROR {
+            return Some(format!("the fitted {quantity} is {:.0} % off in the mean", 100.0 * error));
+        }
+        uninformative(error, self.one_number).map(|words| format!("the fitted {quantity} {words}"))
+    }
 }
 
 /// Mean error of a network, at most, where a fit is kept: beyond it the answers say nothing.
@@ -213,7 +225,8 @@ pub fn fit_networks(networks: &CheckedNetworks, extrapolation: Option<f64>) -> R
         let model = NetworkFit::fit(&measured, COMMON_REL)
             .within(|| format!("the {quantity} of {}", networks.file().path().display()))?;
         let entry = NetworkFitEntry { extrapolation, ..NetworkFitEntry::of(&model) };
-        fits.push(WholeFit { quantity, constant: model.constant, entry });
+        let values: Vec<f64> = measured.iter().map(|(_, value)| *value).collect();
+        fits.push(WholeFit { quantity, constant: model.constant, entry, one_number: one_number_error(&values) });
     }
     Ok(fits)
 }
@@ -221,11 +234,10 @@ pub fn fit_networks(networks: &CheckedNetworks, extrapolation: Option<f64>) -> R
 /// Makes the user's own target `name` of models fitted to whole networks; its batch is theirs.
 ///
 /// # Errors
-/// As [`keep_operators`]; [`Error::NotKept`] for a fit that is off by more than half in the mean.
+/// As [`keep_operators`]; [`Error::NotKept`] for a fit that is off by more than half in the mean, or by as much as one number for all networks.
 pub fn keep_networks(networks: &Networks, name: &str, fits: &[WholeFit], existing: Existing) -> Result<Target> {
-    if let Some(fit) = fits.iter().find(|fit| fit.entry.loo_mape.is_nan() || fit.entry.loo_mape > MAX_ERROR) {
-        let off = format!("the fitted {} is {:.0} % off in the mean", fit.quantity, 100.0 * fit.entry.loo_mape);
-        return Err(Error::NotKept { problem: off });
+    if let Some(problem) = fits.iter().find_map(WholeFit::objection) {
+        return Err(Error::NotKept { problem });
     }
     let of = |quantity: Measured| fits.iter().find(move |fit| fit.quantity == quantity);
     let constant = |quantity| of(quantity).map(|fit| fit.constant * quantity.json_scale());

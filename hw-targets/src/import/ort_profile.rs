@@ -186,15 +186,17 @@ mod tests {
 
     /// Made up in the format of the runtime: two nodes and three runs.
     pub(crate) fn profile() -> String {
-        let session =
-            r#"{"cat" : "Session","pid" :1,"tid" :1,"dur" :3000,"ts" :1,"ph" : "X","name" :"model_run","args" : {}}"#;
+        let session = |took: u32| {
+            let session = r#"{"cat" : "Session","pid" :1,"tid" :1,"dur" :3000,"ts" :1,"ph" : "X","name" :"model_run"}"#;
+            session.replace("3000", &took.to_string())
+        };
         let run = |durations: [u32; 3]| {
             [
                 event("stem", "Conv", durations[0], ["[1,3,32,32]", "[8,3,3,3]", "[1,8,16,16]"]),
                 event("dw", "FusedConv", durations[1], ["[1,8,16,16]", "[8,1,5,5]", "[1,8,8,8]"]),
                 event("act", "HardSwish", 10, ["[1,8,8,8]", "[1]", "[1,8,8,8]"]),
                 event("fc", "Gemm", durations[2], ["[1,8]", "[10,8]", "[1,10]"]),
-                session.to_string(),
+                session(60 + durations.iter().sum::<u32>()),
             ]
             .join(",")
         };
@@ -234,6 +236,7 @@ mod tests {
         }
         check("[1,3,32,32]", "[1,3,64,64]", &["different shapes"]);
         check("[1,3,32,32]", "[1,3,-32,32]", &["ort-profile"]);
+        check("\"dur\" :230", "\"dur\" :23000", &["% of the time of a run"]);
         refused(parsed("[]").map(|_| ()), &["kernel_time"]);
         refused(parsed("{}").map(|_| ()), &["ort-profile"]);
     }

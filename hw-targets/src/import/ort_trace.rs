@@ -27,6 +27,8 @@ const WITHOUT_KERNEL: [&str; 8] =
 const SUM_TOLERANCE: f64 = 0.02;
 /// Share of the run below which the nodes are said to be only a part of it.
 const MOST: f64 = 0.9;
+/// Part of a run that nodes are at least, where their sum says anything about it.
+const LEAST: f64 = 0.1;
 
 /// Versions add fields, so unknown ones are ignored; metadata has no category.
 #[derive(Deserialize)]
@@ -201,6 +203,13 @@ impl Profile {
                 let problem = format!("run {}: its nodes add up to {sum:.3} ms, and model_run to {took:.3} ms", at + 1);
                 return Err(malformed(path, problem));
             }
+        }
+        if let Some(share) = self.share().filter(|share| *share < LEAST) {
+            let problem = format!(
+                "its nodes are {:.1} % of the time of a run: what takes the time is not in the profile",
+                100.0 * share
+            );
+            return Err(malformed(path, problem));
         }
         Ok(())
     }

@@ -53,6 +53,14 @@ impl Measured {
         self.quantity().json_key()
     }
 
+    /// Column of the measured value in files of operators and of networks: `energy_mJ`, `latency_ms`.
+    pub fn column(self) -> &'static str {
+        match self {
+            Measured::Energy => "energy_mJ",
+            Measured::Latency => "latency_ms",
+        }
+    }
+
     /// How many of the unit of [`Measured::json_key`] make one SI unit.
     pub fn json_scale(self) -> f64 {
         self.quantity().json_scale()

@@ -115,7 +115,10 @@ impl<'a> Line<'a> {
         if text.is_empty() {
             return Ok(None);
         }
-        let value: f64 = text.parse().map_err(|_| self.bad(column, "is not a number"))?;
+        let value: f64 = text.parse().map_err(|_| match text.replacen(',', ".", 1).parse::<f64>() {
+            Ok(_) => self.bad(column, "is not a number: write a point, not a comma, before decimals"),
+            Err(_) => self.bad(column, "is not a number"),
+        })?;
         if value.is_nan() {
             return Err(self.bad(column, "is not a number"));
         }

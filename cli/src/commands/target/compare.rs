@@ -36,7 +36,7 @@ pub(crate) fn validate(
     // Whatever their rows hold.
     agreement::same_batch(target, networks)?;
     let networks = CheckedNetworks::new(networks, space)?;
-    networks.warnings().iter().for_each(|warning| output.say(format!("warning: {warning}")));
+    networks.warnings().iter().for_each(|warning| output.warn(warning));
     let validations = agreement::validate(target, &networks, correct)?;
     // Kept before anything is printed, so that a refused name leaves no half result.
     let kept = keep.map(|keep| keep_corrected(target, keep, &validations, output)).transpose()?;
@@ -48,7 +48,7 @@ pub(crate) fn validate(
         }
     }
     for objection in validations.iter().filter_map(Validation::objection) {
-        output.say(format!("warning: {objection}"));
+        output.warn(objection);
     }
     for validation in validations.iter().filter(|validation| correct && validation.corrected.is_none()) {
         output.say(format!(

@@ -152,7 +152,7 @@ fn operators_json(target: &Target, fit: &OperatorFit, space: Option<&SearchSpace
 fn whole(args: &TargetFitArgs, networks: &Networks, space: Option<&SearchSpace>, output: &mut Output) -> Result<()> {
     networks.notes().iter().for_each(|note| output.say(format!("note: {note}")));
     let checked = CheckedNetworks::new(networks, space)?;
-    checked.warnings().iter().for_each(|warning| output.say(format!("warning: {warning}")));
+    checked.warnings().iter().for_each(|warning| output.warn(warning));
     let fits = target_fit::fit_networks(&checked, args.extrapolation)?;
     let replacement = super::Replacement::new(args.replace, args.keep.as_deref());
     let keep = |name| target_fit::keep_networks(networks, name, &fits, replacement.existing);
@@ -164,6 +164,9 @@ fn whole(args: &TargetFitArgs, networks: &Networks, space: Option<&SearchSpace>,
         } else {
             output.rows(&whole_rows(networks, fit))?;
         }
+    }
+    for objection in fits.iter().filter_map(WholeFit::objection) {
+        output.warn(objection);
     }
     say_kept(kept.as_ref(), "every answer of it is fitted", output);
     Ok(())
