@@ -48,8 +48,15 @@ impl ImageSettings {
 
     /// How its training images were divided.
     pub(crate) fn division(&self) -> Division {
-        let splits_test = self.trained_on.as_ref().is_some_and(|images| images.splits_test);
-        Division { held_out: self.held_out, seed: self.seed, splits_test }
+        match &self.trained_on {
+            // A recipe may have been changed since.
+            Some(images) => Division {
+                held_out: images.held_out.or(self.held_out),
+                seed: images.seed,
+                splits_test: images.splits_test,
+            },
+            None => Division { held_out: self.held_out, seed: self.seed, splits_test: false },
+        }
     }
 
     /// What to load images with.

@@ -107,7 +107,10 @@ impl OpenBundle {
                 // Older bundles do not say; so few cannot be those that the recipe divided.
                 None => division.held_out.is_some_and(|held_out| 2 * held_out > images.len()),
             };
-            let share = trained_on.filter(|_| are_others).and_then(|trained_on| trained_on.share_of(&images));
+            let share = trained_on.filter(|_| are_others).map(|trained_on| {
+                let alike = || trained_on.share_alike(&images);
+                trained_on.share_of(&images).filter(|share| *share > 0.0).unwrap_or_else(alike)
+            });
             if let Some(share) = share.filter(|share| *share > 0.0) {
                 self.notes.borrow_mut().push(format!(
                     "about {:.0} % of these images are among those that the weights were trained on, though in another \

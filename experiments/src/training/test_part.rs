@@ -59,12 +59,21 @@ pub(crate) fn test_part(data: &DataSource, options: &LoadOptions, trained_on: Op
                     .push(format!("{data} has too few images to tell whether the weights were trained on any of them"));
                 return Ok(TestPart { images, part: MeasuredPart::All, notes });
             }
-            let share = known.unwrap_or(0.0);
+            let mut share = known.unwrap_or(0.0);
             if share > 0.0 {
                 notes.push(format!(
                     "about {:.0} % of the images of {data} are among those that the weights were trained on",
                     (100.0 * share).max(1.0)
                 ));
+            }
+            let alike = trained_on.filter(|_| share < STRAY).map_or(0.0, |trained_on| trained_on.share_alike(&images));
+            if alike >= STRAY {
+                notes.push(format!(
+                    "about {:.0} % of the images of {data} look like some that the weights were trained on, encoded anew or \
+                     resized",
+                    100.0 * alike
+                ));
+                share = alike;
             }
             let part = match share {
                 MOSTLY.. => MeasuredPart::Training,

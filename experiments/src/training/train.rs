@@ -267,6 +267,7 @@ fn images(job: &TrainJob, options: &LoadOptions, progress: &mut dyn Progress) ->
             (images, part)
         }
     };
+    let trained_on = TrainedOn { held_out: Some(held_out.len()), ..trained_on };
     Ok(Images { train, held_out, test, test_part, trained_on })
 }
 

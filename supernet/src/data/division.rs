@@ -4,6 +4,8 @@
 //! left alone. A source without one is divided in three, so that there are images to report on that no weight has seen.
 //! Both divisions are functions of the images and a seed, so that whoever has these finds the same parts again.
 
+use std::collections::HashSet;
+
 use super::error::DataError;
 use super::image_set::ImageSet;
 use crate::random::Purpose;
@@ -50,13 +52,22 @@ impl Division {
         Ok(Divided { train, held_out, test })
     }
 
-    /// `(the rest, a tenth for testing)` of the images of a source without a test part.
+    /// `(the rest, a tenth for testing)` of the images of a source without a test part; images that stand in the rest, too,
+    /// pixel for pixel, are no test and left out of both.
     ///
     /// # Errors
-    /// [`DataError::Setting`] if there are too few images.
+    /// [`DataError::Setting`] if there are too few images, or too few different ones.
     pub fn split_test(images: ImageSet, seed: u64) -> Result<(ImageSet, ImageSet), DataError> {
         let count = (images.len() / 10).max(1);
-        images.part_off("the number of test images", count, seed, Purpose::SplitTest)
+        let (rest, test) = images.part_off("the number of test images", count, seed, Purpose::SplitTest)?;
+        let seen: HashSet<&[u8]> = (0..rest.len()).map(|at| rest.image(at)).collect();
+        let new: Vec<usize> = (0..test.len()).filter(|at| !seen.contains(test.image(*at))).collect();
+        if new.is_empty() {
+            let reason = "for all of those chosen are among the others as well, pixel for pixel".to_string();
+            return Err(DataError::Setting { setting: "the number of test images", value: count.to_string(), reason });
+        }
+        let test = if new.len() == test.len() { test } else { test.select(&new) };
+        Ok((rest, test))
     }
 }
 
@@ -85,6 +96,19 @@ mod tests {
         let other = Division { held_out: Some(20), ..division }.divide(numbered(100)).unwrap();
         assert_eq!((other.held_out.len(), other.test), (20, Some(test.clone())));
         assert_ne!(Division { seed: 4, ..division }.divide(numbered(100)).unwrap().test, Some(test));
+    }
+
+    #[test]
+    fn a_copy_of_a_training_image_is_no_test_image() {
+        let twice = |distinct: usize| {
+            let images = (0..100).flat_map(|index| [(index % distinct) as u8, 0, 255]).collect();
+            ImageSet::new(images, vec![0; 100], 1, vec!["one".into()]).unwrap()
+        };
+        let (rest, test) = Division::split_test(twice(80), 3).unwrap();
+        assert!(rest.len() == 90 && (1..10).contains(&test.len()), "{}", test.len());
+        assert!((0..test.len()).all(|at| rest.images().chunks(3).all(|image| image != test.image(at))));
+        let error = Division::split_test(twice(3), 3).unwrap_err().to_string();
+        assert!(error.contains("pixel for pixel"), "{error}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod synthetic;
 mod test_images;
 #[cfg(test)]
 mod tests;
+mod thumbnail;
 mod trained_on;
 
 pub use augment::{Augmentation, Border, Crop};

@@ -151,6 +151,7 @@ impl DataSource {
         };
         let size = images.size();
         let pixels = images.into_images()?;
+        let is_named = names.is_some();
         let names = classes::settle(self.path(), &mut labels, names, options.class_names.as_deref(), options.classes)?;
         let images = ImageSet::new(pixels, labels, size, names)?;
         let classes = images.histogram().iter().filter(|count| **count > 0).count();
@@ -161,6 +162,16 @@ impl DataSource {
         } else {
             "test "
         };
+        if !is_named
+            && classes < images.classes()
+            && options.class_names.as_ref().is_some_and(|names| !names.is_empty())
+        {
+            let names = images.class_names();
+            notes.push(format!(
+                "labels are numbers here, fewer than there are classes, and taken by their places: 0 for {}, 1 for {}, …",
+                names[0], names[1]
+            ));
+        }
         notes.insert(0, format!("{self}: {} {what}images of {classes} classes", images.len()));
         Ok(Loaded { images, notes })
     }

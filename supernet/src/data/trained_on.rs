@@ -5,10 +5,15 @@ use serde::{Deserialize, Serialize};
 use storage::digest::Digester;
 
 use super::image_set::ImageSet;
+use super::thumbnail::{self, Thumbnail};
 
 /// Images whose fingerprints are kept: few enough to travel with every network, and of a thousand images out of fifty
 /// thousand some five are among them.
 const KEPT: usize = 256;
+/// Of those, images whose thumbnails are kept as well.
+const THUMBNAILS: usize = 128;
+/// Of those, how many at least must be found before that is no chance.
+const FOUND: usize = 3;
 /// Bytes of a fingerprint: two of a million images agree by chance with a probability of 0.2 %.
 const BYTES: usize = 6;
 
@@ -22,20 +27,43 @@ pub struct TrainedOn {
     pub splits_test: bool,
     /// Seed of the division.
     pub seed: u64,
+    /// How many were held out; earlier versions did not say, their recipe does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<usize>,
     /// The smallest 256 fingerprints of single images, ascending, six bytes each in hexadecimal (bottom-k sketch, Broder
     /// 1997); earlier versions wrote none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sketch: String,
+    /// Different images among them, where [`TrainedOn::thumbnails`] are written.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub different: u64,
+    /// The images of the 128 smallest fingerprints at 8×8 px in 64 shades of grey, 64 characters each, by which they are
+    /// known after they were encoded anew or resized; earlier versions wrote none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub thumbnails: String,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl TrainedOn {
     /// Of all training images of a source.
     pub fn new(images: &ImageSet, splits_test: bool, seed: u64) -> TrainedOn {
-        let mut all = fingerprints(images);
+        let mut all: Vec<([u8; BYTES], usize)> = fingerprints(images).into_iter().zip(0..).collect();
         all.sort_unstable();
-        all.dedup();
-        let sketch = all.iter().take(KEPT).flatten().map(|byte| format!("{byte:02x}")).collect();
-        TrainedOn { images: images.digest().to_string(), splits_test, seed, sketch }
+        all.dedup_by_key(|(fingerprint, _)| *fingerprint);
+        let sketch = all.iter().take(KEPT).flat_map(|(one, _)| one).map(|byte| format!("{byte:02x}")).collect();
+        let kept = all.iter().take(THUMBNAILS).filter_map(|(_, at)| Thumbnail::of(images.image(*at), images.size()));
+        TrainedOn {
+            images: images.digest().to_string(),
+            splits_test,
+            seed,
+            held_out: None,
+            sketch,
+            different: all.len() as u64,
+            thumbnails: kept.map(|thumbnail| thumbnail.to_text()).collect(),
+        }
     }
 
     /// Whether `images` are all of those trained on, in the same order.
@@ -53,6 +81,20 @@ impl TrainedOn {
         let comparable = own.iter().filter(|one| is_whole || **one <= largest).count();
         let hits = own.iter().filter(|one| seen.binary_search(one).is_ok()).count();
         (comparable > 0).then(|| hits as f64 / comparable as f64)
+    }
+
+    /// Estimated share of `images` that look like some that were trained on: the same, encoded anew, resized or mirrored.
+    pub fn share_alike(&self, images: &ImageSet) -> f64 {
+        let (kept, _) = self.thumbnails.as_bytes().as_chunks::<{ thumbnail::LENGTH }>();
+        let kept: Vec<Thumbnail> = kept.iter().filter_map(Thumbnail::from_text).collect();
+        let own: Vec<Thumbnail> =
+            (0..images.len()).filter_map(|at| Thumbnail::of(images.image(at), images.size())).collect();
+        let found = kept.iter().filter(|one| own.iter().any(|other| one.is_like(other))).count();
+        if found < FOUND.min(kept.len().div_ceil(2)).max(1) {
+            return 0.0;
+        }
+        let seen = found as f64 / kept.len() as f64 * self.different as f64;
+        (seen / images.len() as f64).min(1.0)
     }
 }
 
