@@ -75,6 +75,11 @@ pub enum Error {
     OtherPairs { path: PathBuf },
     #[error("{path} was measured with {what}", path = path.display())]
     OtherOrigin { path: PathBuf, what: &'static str },
+    #[error(
+        "{path}: the pairs that it is fitted to were measured with other weights than those of bundle {bundle}",
+        path = path.display(), bundle = bundle.display()
+    )]
+    OtherWeights { path: PathBuf, bundle: PathBuf },
     #[error("{data} has no images to test with: the weights were trained on all of them")]
     TrainedOn { data: String },
     #[error("{path} was begun for other measurements", path = path.display())]
@@ -211,6 +216,7 @@ impl Failure for Error {
             | Self::NoTorch { .. } => FailureKind::Usage,
             Self::OtherPairs { .. }
             | Self::OtherOrigin { .. }
+            | Self::OtherWeights { .. }
             | Self::TrainedOn { .. }
             | Self::OtherMeasurements { .. }
             | Self::FileInFolder { .. }
@@ -346,6 +352,11 @@ impl Error {
             Self::OtherOrigin { .. } => {
                 format!("give the weights and images it was begun with, or another file with {}", Setting("out"))
             }
+            Self::OtherWeights { .. } => format!(
+                "measure pairs of this bundle with `{}` and fit to them with `{}`",
+                Setting("predictor collect"),
+                Setting("predictor fit")
+            ),
             Self::TrainedOn { .. } => format!(
                 "give images that it has not seen, or measure a bundle on the part it kept apart with {} held-out",
                 Setting("part")

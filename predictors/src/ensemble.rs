@@ -13,6 +13,7 @@ use search::arch::ArchSpec;
 use search::dense::CostTables;
 use search::error::{ForeignError, SearchError};
 use search::objective::Evaluator;
+use storage::digest::Digest;
 use storage::failure::Failure;
 
 use crate::encode::{ActiveRows, ArchEncoder};
@@ -20,6 +21,9 @@ use crate::error::Result;
 use crate::interactions::Interactions;
 use crate::mlp::Mlp;
 use crate::ridge::AdditiveModel;
+
+/// Key of [`AccuracyPredictor::weights`] in the provenance.
+const WEIGHTS: &str = "weights";
 
 /// Centre and scale of the labels that the parts were fitted to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -134,6 +138,17 @@ impl AccuracyPredictor {
     ) -> AccuracyPredictor {
         self.model.provenance = provenance;
         self
+    }
+
+    /// This predictor with the digest of the weights that its pairs were measured with.
+    pub fn measured_with(mut self, weights: Digest) -> AccuracyPredictor {
+        self.model.provenance.insert(WEIGHTS.to_owned(), weights.to_string().into());
+        self
+    }
+
+    /// Digest of the weights that its pairs were measured with, where that is known.
+    pub fn weights(&self) -> Option<Digest> {
+        self.provenance().get(WEIGHTS)?.as_str()?.parse().ok()
     }
 
     /// The features it reads.

@@ -170,7 +170,14 @@ pub fn open(path: &Path) -> Result<File, FileError> {
 /// # Errors
 /// What the operating system says.
 pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+    let mut bytes = Vec::new();
+    open_file(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The file at `path`, open: neither a folder nor a device.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
     let kind = file.metadata()?;
     if kind.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
@@ -178,9 +185,7 @@ pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     if is_device(kind.file_type()) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a device, not a file"));
     }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Ok(file)
 }
 
 #[cfg(unix)]

@@ -22,6 +22,8 @@ pub enum SupernetError {
     UnusedWeights { first: String, count: usize },
     #[error("{path}: {reason}", path = path.display())]
     Checkpoint { path: PathBuf, reason: String },
+    #[error("{path}: the run was started with another recipe, data set or space", path = path.display())]
+    OtherRun { path: PathBuf },
     #[error("the loss became {loss} in phase `{phase}`, step {step}")]
     Diverged { phase: String, step: u64, loss: f64 },
     #[error("the norm of the gradient became {norm} in phase `{phase}`, step {step}")]
@@ -53,6 +55,7 @@ impl Failure for SupernetError {
             | Self::OutputsNotFinite
             | Self::UnusedWeights { .. }
             | Self::Checkpoint { .. }
+            | Self::OtherRun { .. }
             | Self::Plan(_) => FailureKind::Content,
             Self::Data(error) => error.kind(),
             Self::TensorFile(error) => error.kind(),
@@ -74,6 +77,9 @@ impl Failure for SupernetError {
                 Some("the weights are damaged, or of a training that diverged: fetch them again, or train again".into())
             }
             Self::Checkpoint { .. } => Some("restore the file, or start the run again in a new folder".into()),
+            Self::OtherRun { .. } => {
+                Some(format!("give those it was started with, or another folder with {}", Setting("out")))
+            }
             Self::Diverged { .. } | Self::GradientDiverged { .. } | Self::WeightDiverged { .. } => {
                 Some("lower `learning_rate` in the recipe, or lengthen its warm-up".into())
             }

@@ -68,6 +68,7 @@ pub(crate) fn run(command: NetworkCommand, output: &mut Output) -> Result<()> {
         }
         NetworkCommand::Check { network } => {
             let folder = NetworkFolder::read(&network)?;
+            folder.notes.iter().for_each(|note| output.say(format!("note: {note}")));
             let tensors = folder.weights.arrays().len();
             if output.is_json() {
                 return output.json(&json!({"layers": folder.shape.layers().len(), "tensors": tensors}));

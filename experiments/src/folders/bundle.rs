@@ -21,6 +21,8 @@ use hw_targets::library::default_home;
 use predictors::ensemble::AccuracyPredictor;
 use predictors::saved;
 use search::space::SearchSpace;
+use storage::arrays::safetensors::load_metadata;
+use storage::digest::Digest;
 
 use crate::error::{Error, Result};
 use crate::folders::{names, spaces};
@@ -96,6 +98,31 @@ impl Bundle {
     pub fn predictor(&self, space: &SearchSpace) -> Result<AccuracyPredictor> {
         let path = self.require(names::PREDICTOR)?;
         Ok(saved::load(&path, space)?)
+    }
+
+    /// The digest that its weights state of themselves; none in files of earlier versions, nor where there are none.
+    ///
+    /// # Errors
+    /// A damaged file.
+    pub(crate) fn stated_weights(&self) -> Result<Option<Digest>> {
+        let path = self.folder.join(names::SUPERNET);
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(load_metadata(&path)?.get(names::WEIGHTS_DIGEST).and_then(|digest| digest.parse().ok()))
+    }
+
+    /// Refuses a predictor whose pairs were measured with others than `weights`, those of this bundle.
+    ///
+    /// # Errors
+    /// [`Error::OtherWeights`].
+    pub(crate) fn check_predictor(&self, predictor: &AccuracyPredictor, weights: Option<Digest>) -> Result<(), Error> {
+        match predictor.weights().zip(weights) {
+            Some((measured, own)) if measured != own => {
+                Err(Error::OtherWeights { path: self.folder.join(names::PREDICTOR), bundle: self.folder.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The weights of all subnets.

@@ -11,7 +11,7 @@ use supernet::tensors::Metadata;
 use supernet::torchscript::save_torchscript;
 
 use crate::error::Result;
-use crate::folders::network_folder::write_shape;
+use crate::folders::network_folder::{LAYERS, digest_of, write_shape};
 use crate::folders::supernet_file::{save, write_text};
 use crate::folders::{names, output};
 
@@ -42,12 +42,13 @@ impl Deployment<'_> {
     /// # Errors
     /// A file cannot be written.
     pub(crate) fn write(&self, folder: &Path) -> Result<Vec<PathBuf>> {
-        let subnet = self.space.to_subnet_json(self.arch);
+        let (subnet, shape) = (self.space.to_subnet_json(self.arch), self.space.network(self.arch));
         let metadata = Metadata::from([
             ("schema".into(), "ofa.extracted/1".into()),
             ("space".into(), self.space.id().to_string()),
             ("subnet".into(), subnet.to_string()),
             ("calibrated_with".into(), self.calibrated_with.into()),
+            (LAYERS.into(), digest_of(&shape).to_string()),
         ]);
         output::clear(folder, &output::DEPLOYMENT)?;
         let mut files = vec![names::WEIGHTS, names::SUBNET, names::SPACE, names::PREPROCESSING, names::NETWORK];
@@ -62,7 +63,7 @@ impl Deployment<'_> {
             files.push(names::TORCHSCRIPT);
         }
         let origin = json!({"space": self.space.id().to_string(), "subnet": subnet});
-        write_shape(folder, &self.space.network(self.arch), &origin)?;
+        write_shape(folder, &shape, &origin)?;
         Ok(files.into_iter().map(|file| folder.join(file)).collect())
     }
 }

@@ -5,6 +5,8 @@
 pub const SPACE: &str = "space.yaml";
 /// The weights of all subnets.
 pub(crate) const SUPERNET: &str = supernet::WEIGHTS_FILE;
+/// Key of the weights' own digest in the metadata of that file.
+pub(crate) const WEIGHTS_DIGEST: &str = "weights_digest";
 /// The predictor.
 pub(crate) const PREDICTOR: &str = "predictor.safetensors";
 /// Normalisation, resize rule and class names.

@@ -15,6 +15,7 @@ use serde_json::Value;
 use storage::arrays::HostArray;
 use storage::arrays::safetensors::{Metadata, load_arrays, save_arrays};
 use storage::atomic::write_atomically;
+use storage::digest::{Digest, Digester};
 
 use crate::error::{Error, Result};
 use crate::folders::names;
@@ -27,6 +28,8 @@ pub struct NetworkFolder {
     pub shape: NetworkShape,
     /// Their tensors.
     pub weights: Weights,
+    /// What a user should know about the folder.
+    pub notes: Vec<String>,
 }
 
 impl NetworkFolder {
@@ -36,6 +39,7 @@ impl NetworkFolder {
     /// A missing or damaged file, layers that do not meet, weights of another network.
     pub fn read(path: &Path) -> Result<Self> {
         let shape = read_shape(path)?;
+        let mut notes = changed(path);
         let file = path.join(names::WEIGHTS);
         let (arrays, metadata) = load_arrays(&file)?;
         let wrong = |reason: String| Error::FileInFolder { path: file.clone(), reason };
@@ -48,7 +52,14 @@ impl NetworkFolder {
             floats.insert(name, Array { shape: array.shape().to_vec(), values });
         }
         let weights = Weights::new(&shape, floats).map_err(|error| wrong(error.to_string()))?;
-        Ok(Self { shape, weights })
+        if metadata.get(LAYERS).is_some_and(|layers| *layers != digest_of(&shape).to_string()) {
+            notes.push(format!(
+                "{} has changed since {} was written: what follows is of the changed network",
+                names::NETWORK,
+                names::WEIGHTS
+            ));
+        }
+        Ok(Self { shape, weights, notes })
     }
 
     /// Writes `network.json` and `weights.safetensors` into the folder at `path`; `origin` says where the network comes
@@ -60,7 +71,10 @@ impl NetworkFolder {
         let arrays = self.weights.arrays().iter();
         let arrays =
             arrays.map(|(name, array)| (name.clone(), HostArray::from_f32(&array.shape, &array.values))).collect();
-        let metadata = Metadata::from([("schema".into(), shape_file::SCHEMA.into())]);
+        let metadata = Metadata::from([
+            ("schema".into(), shape_file::SCHEMA.into()),
+            (LAYERS.into(), digest_of(&self.shape).to_string()),
+        ]);
         let files = [names::WEIGHTS, names::NETWORK].map(|name| path.join(name));
         save_arrays(&files[0], &arrays, &metadata)?;
         write_shape(path, &self.shape, origin)?;
@@ -68,12 +82,47 @@ impl NetworkFolder {
     }
 }
 
-/// Writes `network.json` into the folder at `path`.
+/// Key of [`digest_of`] in the metadata of weights.
+pub(crate) const LAYERS: &str = "layers";
+/// Key of the digests of the folder's other files in the origin of `network.json`.
+const FILES: &str = "files";
+
+/// Of all layers, whatever the network's origin.
+pub(crate) fn digest_of(shape: &NetworkShape) -> Digest {
+    Digester::new("network").text(&shape_file::to_json(shape, None).to_string()).finish()
+}
+
+/// A sentence for every file that is not the one that `network.json` was written with, where it says so.
+fn changed(folder: &Path) -> Vec<String> {
+    let origin = std::fs::read_to_string(folder.join(names::NETWORK)).ok();
+    let Some(mut file) = origin.and_then(|text| serde_json::from_str::<Value>(&text).ok()) else { return Vec::new() };
+    let files = file.get_mut("origin").and_then(|origin| origin.get_mut(FILES)).map(Value::take);
+    let Some(Value::Object(files)) = files else { return Vec::new() };
+    let differs = |name: &str, digest: &Value| {
+        let bytes = storage::file::read_bytes(&folder.join(name)).ok();
+        bytes.is_some_and(|bytes| Digester::new(FILES).bytes(&bytes).finish().to_string() != *digest)
+    };
+    let known = [names::WEIGHTS, names::TORCHSCRIPT];
+    let others = files.iter().filter(|(name, digest)| known.contains(&name.as_str()) && differs(name, digest));
+    others
+        .map(|(name, _)| {
+            format!("{name} is not the file that {} was written with, but another network's", names::NETWORK)
+        })
+        .collect()
+}
+
+/// Writes `network.json` into the folder at `path`, with digests of the weights that are there.
 ///
 /// # Errors
 /// The file cannot be written.
 pub(crate) fn write_shape(path: &Path, shape: &NetworkShape, origin: &Value) -> Result<()> {
-    let text = format!("{:#}\n", shape_file::to_json(shape, Some(origin)));
+    let mut origin = origin.clone();
+    for name in [names::WEIGHTS, names::TORCHSCRIPT] {
+        if let Ok(bytes) = storage::file::read_bytes(&path.join(name)) {
+            origin[FILES][name] = Digester::new(FILES).bytes(&bytes).finish().to_string().into();
+        }
+    }
+    let text = format!("{:#}\n", shape_file::to_json(shape, Some(&origin)));
     write_atomically(&path.join(names::NETWORK), |file| std::io::Write::write_all(file, text.as_bytes()))
         .map_err(|source| Error::Write { source })
 }

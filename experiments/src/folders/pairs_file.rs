@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use predictors::pairs::{self, AccuracyPair, Origin};
 use search::arch::ArchSpec;
 use search::space::SearchSpace;
+use storage::digest::Digest;
 
 use crate::error::{Error, Result};
 use crate::folders::spaces;
@@ -19,6 +20,8 @@ pub(crate) struct Pairs {
     pub measured: Vec<AccuracyPair>,
     /// Of which subnets, in the same order.
     pub archs: Vec<ArchSpec>,
+    /// Of the weights that they were measured with, where all files name the same.
+    pub weights: Option<Digest>,
     /// What a reader of a fit to them should know.
     pub notes: Vec<String>,
 }
@@ -44,6 +47,10 @@ impl Pairs {
             None => named_space(paths, &origins)?,
         };
         let mut notes = differences(&origins);
+        let weights = origins
+            .first()
+            .map(|(_, origin)| origin.weights)
+            .filter(|first| origins.len() == paths.len() && origins.iter().all(|(_, origin)| origin.weights == *first));
         let (mut measured, mut archs) = (Vec::new(), Vec::new());
         for (path, more, _) in files {
             archs.extend(pairs::architectures(&more, &space, path)?);
@@ -56,7 +63,7 @@ impl Pairs {
                 100.0 * measured[0].top1
             ));
         }
-        Ok(Pairs { space, measured, archs, notes })
+        Ok(Pairs { space, measured, archs, weights, notes })
     }
 }
 

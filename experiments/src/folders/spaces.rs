@@ -64,6 +64,15 @@ fn read_files(path: &Path) -> Result<Vec<(String, ArchFile)>> {
     Ok(files)
 }
 
+/// The space that the file at `from` names: built in, or a path, looked for beside that file first.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_beside(from: &Path, name: &str) -> Result<SearchSpace> {
+    let beside = from.parent().map(|folder| folder.join(name)).filter(|path| path.is_file());
+    beside.map_or_else(|| find(name), |path| read(&path))
+}
+
 /// The subnets of a file as operators, at any resolution of at least 16: for questions of cost. FBNet operator lists
 /// are read too.
 ///

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use search::space::SearchSpace;
 use serde::{Deserialize, Serialize};
+use storage::digest::{Digest, Digester};
 use supernet::supernet::Supernet;
 use supernet::tensors::{Metadata, load_safetensors, save_safetensors};
 use supernet::weights::{NamedWeight, Role};
@@ -36,6 +37,21 @@ pub(crate) fn load_supernet(folder: &Path, space: &SearchSpace, device: Device) 
     Supernet::from_tensors(space, tensors, device).within(|| path.display().to_string())
 }
 
+/// Names, shapes and bits of all weights, as float32.
+pub(crate) fn digest_of(tensors: &BTreeMap<String, Tensor>) -> Digest {
+    let mut digester = Digester::new("weights");
+    for (name, tensor) in tensors {
+        digester = digester.text(name);
+        for size in tensor.size() {
+            digester = digester.number(size.cast_unsigned());
+        }
+        let values = tensor.to_device(Device::Cpu).to_kind(Kind::Float).flatten(0, -1);
+        let values = Vec::<f32>::try_from(values).expect("float32 values");
+        digester = digester.bytes(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
+    }
+    digester.finish()
+}
+
 /// Number format of weights in a file; whoever reads them computes in float32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -63,16 +79,18 @@ pub(crate) fn round_to(supernet: &Supernet, stored: StoredAs) {
 /// # Errors
 /// A file cannot be written.
 pub(crate) fn save_supernet(folder: &Path, supernet: &Supernet, stored: StoredAs) -> Result<()> {
-    let metadata = Metadata::from([
-        ("schema".into(), "ofa.supernet/1".into()),
-        ("space".into(), supernet.space().id().to_string()),
-        (DEFINITION.into(), supernet.space().to_yaml()),
-    ]);
     let as_stored = |weight: &NamedWeight| match (stored, weight.role) {
         (StoredAs::Fp16, Role::Decayed) => weight.tensor.detach().to_kind(Kind::Half),
         _ => weight.tensor.detach(),
     };
-    let tensors = supernet.weights().iter().map(|weight| (weight.name.clone(), as_stored(weight))).collect();
+    let tensors: BTreeMap<String, Tensor> =
+        supernet.weights().iter().map(|weight| (weight.name.clone(), as_stored(weight))).collect();
+    let metadata = Metadata::from([
+        ("schema".into(), "ofa.supernet/1".into()),
+        ("space".into(), supernet.space().id().to_string()),
+        (DEFINITION.into(), supernet.space().to_yaml()),
+        (names::WEIGHTS_DIGEST.into(), digest_of(&tensors).to_string()),
+    ]);
     save(&folder.join(names::SUPERNET), &tensors, &metadata)?;
     write_text(&folder.join(names::SPACE), &supernet.space().to_yaml())
 }
@@ -97,7 +115,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let space = SearchSpace::builtin("mcu-cifar").unwrap();
         save_supernet(folder.path(), &Supernet::new(&space, 1, Device::Cpu), StoredAs::Fp16).unwrap();
-        load_supernet(folder.path(), &space, Device::Cpu).unwrap();
+        let loaded = load_supernet(folder.path(), &space, Device::Cpu).unwrap();
+        let (_, metadata) = load_safetensors(&folder.path().join(names::SUPERNET)).unwrap();
+        assert_eq!(metadata[names::WEIGHTS_DIGEST], digest_of(&loaded.tensors()).to_string());
         let swish =
             SearchSpace::from_yaml(&space.to_yaml().replace("activation: relu6", "activation: hswish")).unwrap();
         let error = load_supernet(folder.path(), &swish, Device::Cpu).unwrap_err();

@@ -3,13 +3,16 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use predictors::ensemble::AccuracyPredictor;
 use predictors::fit::{Fitted, fit as fit_pairs};
 use predictors::report::FitReport;
 use predictors::saved;
 use predictors::settings::FitSettings;
+use search::space::SearchSpace;
 use storage::atomic::write_atomically;
 
 use crate::error::{Error, Result};
+use crate::folders::bundle::Bundle;
 use crate::folders::names;
 use crate::folders::pairs_file::Pairs;
 
@@ -65,7 +68,7 @@ impl Chosen {
 /// # Panics
 /// If no model is named.
 pub fn fit(job: &FitJob, progress: &mut dyn FnMut(usize, usize)) -> Result<Chosen> {
-    let Pairs { space, measured, archs, notes } = Pairs::read(&job.pairs, job.space.as_deref())?;
+    let Pairs { space, measured, archs, mut notes, weights } = Pairs::read(&job.pairs, job.space.as_deref())?;
     let test_pairs = job.test_pairs.unwrap_or((measured.len() / 5).min(MOST_TEST_PAIRS));
     let mut candidates = Vec::new();
     let mut best: Option<(&'static str, Fitted)> = None;
@@ -80,11 +83,52 @@ pub fn fit(job: &FitJob, progress: &mut dyn FnMut(usize, usize)) -> Result<Chose
         }
     }
     let (model, fitted) = best.expect("at least one model");
-    saved::save(&fitted.predictor, &space, &job.out)?;
+    let predictor = match weights {
+        Some(weights) => fitted.predictor.measured_with(weights),
+        None => fitted.predictor,
+    };
     let bundle = job.out.parent().filter(|folder| folder.join(names::SUPERNET).is_file()).map(Path::to_path_buf);
+    if let Some(folder) = &bundle {
+        belongs_to(&predictor, &space, &job.out, folder)?;
+    }
+    saved::save(&predictor, &space, &job.out)?;
+    notes.extend(says_little(&fitted.report));
     let chosen = Chosen { model, report: fitted.report, candidates, notes, bundle };
     let report = chosen.to_json();
     write_atomically(&job.out.with_extension("report.json"), |file| writeln!(file, "{report:#}"))
         .map_err(|source| Error::Write { source })?;
     Ok(chosen)
+}
+
+/// Rank correlation below which an order is next to chance.
+const CHANCE: f64 = 0.2;
+
+/// Why a fit with this report tells subnets apart hardly or not at all, if so.
+fn says_little(report: &FitReport) -> Option<String> {
+    let kendall = report.scores.kendall.unwrap_or(0.0);
+    if let Some(ceiling) = report.ceiling.filter(|ceiling| ceiling.noise >= report.test_labels.1) {
+        return Some(format!(
+            "the pairs differ by {:.2} points, and by as much from one half of the images to the other ({:.2}): what is \
+             fitted to them is chance; measure on more images, or subnets that differ more",
+            100.0 * report.test_labels.1,
+            100.0 * ceiling.noise
+        ));
+    }
+    (kendall < CHANCE).then(|| {
+        format!("unseen subnets are ranked hardly better than by chance (Kendall {kendall:.2}): measure more pairs")
+    })
+}
+
+/// Refuses to complete the bundle in `folder` with a predictor for another space, or of other weights.
+fn belongs_to(predictor: &AccuracyPredictor, space: &SearchSpace, out: &Path, folder: &Path) -> Result<()> {
+    let bundle = Bundle::find(&folder.to_string_lossy())?;
+    let own = bundle.space()?;
+    if own.id() != space.id() {
+        let (made_for, asked) = (space.id().to_string(), own.id().to_string());
+        return Err(Error::OtherSpace { path: out.to_path_buf(), made_for, asked });
+    }
+    if let Some(what) = own.difference(space) {
+        return Err(Error::OtherDefinition { path: out.to_path_buf(), name: space.id().to_string(), what });
+    }
+    bundle.check_predictor(predictor, bundle.stated_weights()?)
 }

@@ -108,6 +108,14 @@ impl SearchPlan {
             None => Vec::new(),
         };
         let weights = open_weights(request, &inputs)?;
+        if let Some(bundle) = &inputs.bundle {
+            // Weights that will be needed are read now, once; the others' header will do.
+            let digest = match &weights {
+                Some(open) => torch::weights_digest(open).map(Some)?,
+                None => bundle.stated_weights()?,
+            };
+            bundle.check_predictor(&inputs.predictor, digest)?;
+        }
         check_device_costs(target.as_ref(), &budget, request.objectives)?;
         let several = request.objectives.len() > 1;
         let algorithm = request.algorithm.unwrap_or(if several { Algorithm::Nsga2 } else { Algorithm::Evolution });

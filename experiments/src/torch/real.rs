@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use predictors::pairs::AccuracyPair;
+use storage::digest::Digest;
 use supernet::data::DataError;
 pub use supernet::data::DataSource;
 pub use supernet::device::DeviceChoice;
@@ -19,6 +20,7 @@ use super::request::{
 };
 use crate::error::{Error, Result};
 pub(crate) use crate::export::deploy::deploy;
+use crate::folders::supernet_file::digest_of;
 use crate::folders::{output, spaces};
 pub(crate) use crate::search::verify::verify;
 pub use crate::training::energy::EnergyReport;
@@ -42,7 +44,7 @@ pub(crate) fn place(device: DeviceChoice, _data: Option<&DataSource>) -> Result<
 /// Images or recipe that do not fit, a folder that holds another run, a stop on request (state saved).
 pub fn train(request: &TrainRequest, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Trained> {
     let recipe = training::plan::load(&request.recipe, &request.overrides)?;
-    let space = spaces::find(&recipe.space)?;
+    let space = spaces::find_beside(&request.recipe, &recipe.space)?;
     let data = match (&request.data, &recipe.data) {
         (Some(data), _) => data.clone(),
         (None, Some(words)) => words.parse()?,
@@ -184,6 +186,14 @@ pub fn measure_target(
     progress: &mut dyn FnMut(usize, usize, usize),
 ) -> Result<MeasuredTarget> {
     target::measure::measure_target(request, request.device.resolve()?, stop, progress)
+}
+
+/// Digest of all weights of `bundle`.
+///
+/// # Errors
+/// A damaged file, or weights of another space.
+pub(crate) fn weights_digest(bundle: &OpenBundle) -> Result<Digest> {
+    Ok(digest_of(&bundle.supernet()?.tensors()))
 }
 
 fn open(on: &BundleUse<'_>) -> Result<OpenBundle> {

@@ -3,10 +3,9 @@
 use predictors::pairs::Origin;
 use storage::digest::{Digest, Digester};
 use supernet::data::{ImageSet, Preprocessing};
-use supernet::supernet::Supernet;
-use tch::Device;
 
 use crate::error::Result;
+use crate::folders::supernet_file::digest_of;
 use crate::training::open_bundle::OpenBundle;
 
 /// What accuracies on the held-out images of `bundle`'s source depend on.
@@ -23,24 +22,10 @@ pub(crate) fn of_held_out(bundle: &OpenBundle) -> Result<Origin> {
         .number(settings.seed);
     Ok(Origin {
         space: bundle.space().to_yaml(),
-        weights: of_weights(bundle.supernet()?),
+        weights: digest_of(&bundle.supernet()?.tensors()),
         images: of_images(&images.held_out, &settings.preprocessing),
         calibration: calibration.finish(),
     })
-}
-
-/// Names, shapes and bits of all weights.
-pub(crate) fn of_weights(supernet: &Supernet) -> Digest {
-    let mut digester = Digester::new("weights");
-    for (name, tensor) in supernet.tensors() {
-        digester = digester.text(&name);
-        for size in tensor.size() {
-            digester = digester.number(size.cast_unsigned());
-        }
-        let values = Vec::<f32>::try_from(tensor.to_device(Device::Cpu).flatten(0, -1)).expect("float32 values");
-        digester = digester.bytes(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
-    }
-    digester.finish()
 }
 
 /// Pixels, labels, and how pixels become a network's input.

@@ -4,7 +4,7 @@
 //! map, whose random order would make equal files differ.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::array::{DType, HostArray, byte_len};
 use super::error::{Fault, TensorFileError};
 use crate::atomic::write_atomically;
-use crate::file::read_bytes;
+use crate::file::{open_file, read_bytes};
 
 /// Free-form text in the header of a safetensors file.
 pub type Metadata = BTreeMap<String, String>;
@@ -43,6 +43,39 @@ pub fn load_arrays(path: &Path) -> Result<(BTreeMap<String, HostArray>, Metadata
         parse(&bytes)
     };
     read().map_err(|fault| fault.at(path))
+}
+
+/// The metadata of the file at `path`, whose tensors are not read.
+///
+/// # Errors
+/// As [`load_arrays`], for the header.
+pub fn load_metadata(path: &Path) -> Result<Metadata, TensorFileError> {
+    let read = || {
+        let mut file = open_file(path).map_err(Fault::Io)?;
+        let mut length = [0; 8];
+        file.read_exact(&mut length).map_err(cut)?;
+        let length = u64::from_le_bytes(length);
+        if length > MOST {
+            return Err(damaged(format!("a header of {length} bytes")));
+        }
+        let mut header = Vec::new();
+        file.take(length).read_to_end(&mut header).map_err(Fault::Io)?;
+        let mut header: Map<String, Value> = serde_json::from_slice(&header).map_err(damaged)?;
+        let metadata = header.remove("__metadata__").unwrap_or(Value::Object(Map::new()));
+        serde_json::from_value(metadata).map_err(damaged)
+    };
+    read().map_err(|fault: Fault| fault.at(path))
+}
+
+/// Bytes of a header at most, a limit of the format's own.
+const MOST: u64 = 100_000_000;
+
+fn cut(source: io::Error) -> Fault {
+    if source.kind() == io::ErrorKind::UnexpectedEof { damaged(source) } else { Fault::Io(source) }
+}
+
+fn damaged(error: impl std::fmt::Display) -> Fault {
+    Fault::content("safetensors header", "a whole safetensors file", error)
 }
 
 /// Writes the entries (name, type, shape, source) atomically, asking for the bytes of one source at a time.
@@ -96,7 +129,6 @@ const SPELLING: [(DType, Dtype, &str); 10] = [
 ];
 
 fn parse(bytes: &[u8]) -> Result<(BTreeMap<String, HostArray>, Metadata), Fault> {
-    let damaged = |error| Fault::content("safetensors header", "a whole safetensors file", error);
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let mut arrays = BTreeMap::new();
@@ -147,6 +179,8 @@ mod tests {
         ];
         assert_eq!(std::fs::read(&path).unwrap(), safetensors::serialize(views, None).unwrap());
         assert_eq!(load_arrays(&path).unwrap().0, arrays);
+        save_arrays(&path, &arrays, &metadata()).unwrap();
+        assert_eq!(load_metadata(&path).unwrap(), metadata());
     }
 
     #[test]
@@ -162,6 +196,10 @@ mod tests {
             let error = load_arrays(&path).unwrap_err();
             assert_eq!(error.kind(), FailureKind::Content);
             assert!(error.to_string().contains("x.safetensors"), "{error}");
+            // The header may be whole; if not, that is said alike.
+            if let Err(error) = load_metadata(&path) {
+                assert_eq!(error.kind(), FailureKind::Content);
+            }
         }
         std::fs::write(&path, b"\x80\x02}q\x00.a pickle, not a header").unwrap();
         assert_eq!(load_arrays(&path).unwrap_err().kind(), FailureKind::Content);

@@ -140,8 +140,7 @@ impl State {
             return Err(refused(&file, format!("schema `{}` instead of `{SCHEMA}`", state.schema)).into());
         }
         if state.plan != plan {
-            let reason = "the run was started with another recipe, data set or space";
-            return Err(LoadError::OtherRun(refused(&file, reason)));
+            return Err(LoadError::OtherRun(SupernetError::OtherRun { path: file }));
         }
         let read = |name: &str| -> Result<_, SupernetError> { Ok(load_safetensors(&path.join(name))?.0) };
         let optional = |name: &str| path.join(name).exists().then(|| read(name)).transpose();

@@ -234,9 +234,64 @@ fn pairs_of_other_weights_and_weights_of_another_subnet_are_refused() {
     let export = ["export", "--supernet", &one, "--data", DATA, "--out", text(&found), "--device", "cpu"];
     sandbox.ok(&[&export[..], &["--subnet", &small, "--to", "torchscript"]].concat());
     assert!(found.join("module.pt").exists());
+    let eval = ["eval", "--network", text(&found), "--data", DATA, "--device", "cpu"];
+    assert!(!sandbox.ok(&eval).stderr.contains("another network's"));
+    let changed = |name: &str, from: &str, to: &str| {
+        let file = found.join(name);
+        let before = fs::read(&file).unwrap();
+        let text = String::from_utf8_lossy(&before).replacen(from, to, 1);
+        fs::write(&file, text).unwrap();
+        let said = sandbox.ok(&eval).stderr;
+        fs::write(&file, before).unwrap();
+        said
+    };
+    assert!(
+        changed("module.pt", "PK", "KP").contains("note: module.pt is not the file that network.json was written with")
+    );
+    assert!(
+        changed("network.json", "relu6", "relu").contains("note: network.json has changed since weights.safetensors")
+    );
     sandbox.ok(&[&export[..], &["--subnet", &large]].concat());
     assert!(!found.join("module.pt").exists());
     fs::copy(&small, found.join("subnet.json")).unwrap();
-    let eval = ["eval", "--network", text(&found), "--data", DATA, "--device", "cpu"];
     sandbox.refused(&eval, 3, &["weights.safetensors", "another subnet than subnet.json describes"]);
+}
+
+#[test]
+fn a_predictor_of_other_weights_is_not_believed() {
+    let sandbox = Sandbox::new();
+    let recipe = recipe(&sandbox, 0);
+    let bundle = |seed: &str| {
+        let out = sandbox.path(seed);
+        let set = format!("seed={seed}");
+        let args = ["train", &recipe, "--data", DATA, "--out", text(&out), "--device", "cpu", "--threads", "1"];
+        sandbox.ok(&[&args[..], &["--set", &set]].concat());
+        text(&out.join("bundle")).to_owned()
+    };
+    let (one, other) = (bundle("3"), bundle("4"));
+    let pairs = text(&sandbox.path("pairs.parquet")).to_owned();
+    let collect = ["predictor", "collect", "--supernet", &one, "--data", DATA, "-n", "40", "--out", &pairs];
+    sandbox.ok(&collect);
+    let predictor = |bundle: &str| format!("{bundle}/predictor.safetensors");
+    let fit = |out: &str| sandbox.ofa(&["predictor", "fit", "--pairs", &pairs, "--out", out, "--model", "additive"]);
+    let made = fit(&predictor(&one));
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let search = |bundle: &str, more: &[&str]| {
+        let search = ["search", "--supernet", bundle, "--macs", "5M", "--evaluations", "300"];
+        sandbox.ofa(&[&search[..], more].concat())
+    };
+    assert_eq!(search(&one, &[]).code, 0);
+    let refused = |run: Run| {
+        assert_eq!(run.code, 3, "{}", run.stderr);
+        for words in ["predictor.safetensors", "measured with other weights than those of bundle", "predictor collect"]
+        {
+            assert!(run.stderr.contains(words), "{words}: {}", run.stderr);
+        }
+    };
+    refused(fit(&predictor(&other)));
+    fs::copy(predictor(&one), predictor(&other)).unwrap();
+    refused(search(&other, &[]));
+    let found = sandbox.path("found");
+    refused(search(&other, &["--out", text(&found), "--data", DATA]));
+    assert!(!found.join("weights.safetensors").exists());
 }
