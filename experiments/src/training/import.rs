@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use search::space::SearchSpace;
+use serde_json::Value;
 use supernet::data::Preprocessing;
 use supernet::import::ofa_mbv3::import_ofa_mbv3;
 use supernet::supernet::Supernet;
@@ -58,16 +59,56 @@ fn described(request: &ImportRequest, space: &SearchSpace) -> Result<(Preprocess
     Ok((preprocessing, class_names, notes))
 }
 
-/// One name per line, as many as there are outputs.
+/// One name per line, with or without its number before it; or JSON, a list of names or an object of numbers and names.
+/// As many as there are outputs.
 fn read_names(path: &Path, outputs: usize) -> Result<Vec<String>> {
     let text = read_text(path)?;
-    let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
     let wrong = |reason: String| Err(Error::FileInFolder { path: path.to_path_buf(), reason });
+    let names = if text.trim_start().starts_with(['{', '[']) {
+        match serde_json::from_str(&text).map_err(|error| error.to_string()).and_then(|value| names_of_json(&value)) {
+            Ok(names) => names,
+            Err(problem) => {
+                return wrong(format!(
+                    "looks like JSON, and is none with names of classes ({problem}): write a name a line"
+                ));
+            }
+        }
+    } else {
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        without_numbers(&lines).into_iter().map(str::to_owned).collect()
+    };
     if names.len() != outputs {
         return wrong(format!("holds {} names of classes, but the network has {outputs} outputs", names.len()));
     }
     let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
     twice.map_or(Ok(names.clone()), |(_, name)| wrong(format!("names the class `{name}` twice")))
+}
+
+/// `["cat", …]`, `{"0": "cat", …}`, or `{"0": ["n02123045", "tabby"], …}`, whose last words are names that people read.
+fn names_of_json(value: &Value) -> Result<Vec<String>, String> {
+    let name = |value: &Value| {
+        let last = value.as_array().map_or(Some(value), |words| words.last());
+        let name = last.and_then(Value::as_str).map(str::trim).filter(|name| !name.is_empty());
+        name.map(str::to_owned).ok_or_else(|| format!("{value} is no name"))
+    };
+    match value {
+        Value::Array(values) => values.iter().map(name).collect(),
+        Value::Object(entries) => (0..entries.len())
+            .map(|class| name(entries.get(&class.to_string()).ok_or_else(|| format!("there is no number {class}"))?))
+            .collect(),
+        _ => Err("neither a list nor an object".to_owned()),
+    }
+}
+
+/// The lines without their numbers, where every line begins with its own, from 0, and something between that and a name.
+fn without_numbers<'a>(lines: &[&'a str]) -> Vec<&'a str> {
+    let rest = |(class, line): (usize, &&'a str)| {
+        let rest = line.strip_prefix(&class.to_string())?;
+        let name = rest.trim_start_matches([':', ',', ';', '.', ')', ' ', '\t']);
+        (name.len() < rest.len() && !name.is_empty()).then_some(name)
+    };
+    let stripped: Option<Vec<&str>> = lines.iter().enumerate().map(rest).collect();
+    stripped.unwrap_or_else(|| lines.to_vec())
 }
 
 #[cfg(test)]
@@ -106,6 +147,15 @@ mod tests {
             read_names(file.path(), 2)
         };
         assert_eq!(read("cat\r\n dog \n\n").unwrap(), ["cat", "dog"]);
+        for text in ["0: cat\n1: dog\n", "0,cat\n1,dog", "[\"cat\", \"dog\"]", "{\"0\": \"cat\",\n\"1\": \"dog\"}"] {
+            assert_eq!(read(text).unwrap(), ["cat", "dog"], "{text}");
+        }
+        assert_eq!(read(r#"{"1": ["n2", "dog"], "0": ["n1", "cat"]}"#).unwrap(), ["cat", "dog"]);
+        assert_eq!(read("0\n1\n").unwrap(), ["0", "1"], "numbers may be all the names there are");
+        assert_eq!(read("3 cats\n2 dogs\n").unwrap(), ["3 cats", "2 dogs"]);
+        for text in ["{0: 'cat', 1: 'dog'}", "{\"1\": \"cat\", \"2\": \"dog\"}", "[1, 2]"] {
+            assert!(read(text).unwrap_err().to_string().contains("write a name a line"), "{text}");
+        }
         assert!(read("cat\n").unwrap_err().to_string().contains("1 names of classes, but the network has 2"));
         assert!(read("cat\ncat\n").unwrap_err().to_string().contains("`cat` twice"));
     }
