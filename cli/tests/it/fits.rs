@@ -233,7 +233,7 @@ fn networks_that_do_not_fit_together_are_not_kept() {
     sorted.sort_by(f64::total_cmp);
     let of_others = |at: usize| sorted[(at * 17 + 5) % sorted.len()].to_string();
     refused("latency_ms", &of_others, &["one number for all networks", "do the rows belong to these networks"]);
-    let two_modes = |at: usize| (honest[at] * if at % 2 == 0 { 8.0 } else { 1.0 }).to_string();
+    let two_modes = |at: usize| (honest[at] * if at.is_multiple_of(2) { 8.0 } else { 1.0 }).to_string();
     refused("latency_ms", &two_modes, &["off in the mean", "power mode"]);
     refused("latency_ms", &|_| "2.5".into(), &["every latency is 2.5 ms", "nothing was measured"]);
     let derived = |at: usize| format!("{:.4},{:.4}", honest[at], 1.3 * honest[at]);
