@@ -28,10 +28,27 @@ const MEASURES: [&str; 4] = ["latency", "energy", "time", "power"];
 const UNITS: [(&str, &[&str]); 3] = [
     ("latency_ms", &["ms", "us", "ns", "msec", "usec", "sec", "secs", "millis", "seconds", "milliseconds", "runtime"]),
     ("energy_mJ", &["mj", "uj", "nj", "joule", "joules", "millijoules", "mwh", "wh"]),
-    ("power_mode", &["mw", "watt", "watts", "milliwatts"]),
+    ("power", &["w", "mw", "watt", "watts", "milliwatts"]),
 ];
 /// Other names of the batch size, which no distance finds.
-const BATCHES: [&str; 6] = ["bs", "batchsize", "nbatch", "batches", "images", "imgs"];
+const BATCHES: [&str; 12] = [
+    "bs",
+    "bsz",
+    "batchsize",
+    "minibatch",
+    "nbatch",
+    "batches",
+    "images",
+    "imgs",
+    "imagesperrun",
+    "imagesperbatch",
+    "n",
+    "b",
+];
+/// What to do with a column of powers.
+const NO_POWER: &str = "no column holds a power: write energy_mJ (millijoules), or state it in the manifest";
+/// Names of a statistic without a word on what it is of: a measurement all the same.
+const STATISTICS: [&str; 7] = ["mean", "avg", "average", "median", "p50", "p90", "p99"];
 /// Different cells up to which a column looks like a condition.
 const FEW: usize = 8;
 /// Letters from which on a name that is one letter off is a slip.
@@ -100,18 +117,27 @@ fn slip(column: &str, known: &[&str]) -> Option<String> {
     let mine = bare(column);
     let is_slip = |name: &&&str| {
         let theirs = bare(name);
-        mine == theirs || theirs.len() >= LONG && edits(&mine, &theirs) <= 1
+        // `energy` is no slip for `energy_n`.
+        let is_measure = MEASURES.contains(&mine.as_str());
+        mine == theirs || theirs.len() >= LONG && !is_measure && edits(&mine, &theirs) <= 1
     };
-    let is_measure = MEASURES.iter().any(|start| mine.starts_with(start)) && !mine.starts_with("timestamp");
     let words: Vec<String> = column.split(|c: char| !c.is_ascii_alphanumeric()).map(str::to_ascii_lowercase).collect();
+    let has = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str()));
+    let is_measure = MEASURES.iter().any(|start| mine.starts_with(start)) && !mine.starts_with("timestamp")
+        || has(&MEASURES)
+        || STATISTICS.contains(&mine.as_str());
     let of_unit = UNITS.iter().find(|(_, units)| words.iter().any(|word| units.contains(&word.as_str())));
     let all = || known.iter().chain(&CONDITIONS);
     let nearest = match (all().find(is_slip), is_measure) {
         (Some(nearest), _) => *nearest,
-        (None, true) if mine.starts_with("energy") => "energy_mJ",
+        (None, true) if has(&["energy"]) || mine.starts_with("energy") => "energy_mJ",
+        (None, true) if mine.starts_with("power") && of_unit.is_some() => {
+            return Some(format!("column {column:?} is not read: {NO_POWER}"));
+        }
         (None, true) if mine.starts_with("power") => "power_mode",
         (None, true) => "latency_ms",
         (None, false) if BATCHES.contains(&mine.as_str()) => "batch",
+        (None, false) if of_unit?.0 == "power" => return Some(format!("column {column:?} is not read: {NO_POWER}")),
         (None, false) => of_unit?.0,
     };
     let unit = match nearest {
@@ -164,17 +190,23 @@ mod tests {
             ("latency_us", "latency_ms (milliseconds)"),
             ("latency_ms_p50", "latency_ms (milliseconds)"),
             ("Device", "device"),
-            ("power_W", "power_mode"),
             ("precison", "precision"),
             ("avg_ms", "latency_ms (milliseconds)"),
             ("mean us", "latency_ms (milliseconds)"),
             ("Joules", "energy_mJ (millijoules)"),
             ("bs", "batch"),
+            ("N", "batch"),
+            ("energy", "energy_mJ (millijoules)"),
+            ("latency", "latency_ms (milliseconds)"),
+            ("total_energy", "energy_mJ (millijoules)"),
+            ("inference_time", "latency_ms (milliseconds)"),
+            ("p50", "latency_ms (milliseconds)"),
             ("Batch-Size", "batch"),
         ] {
             let error = read(column, &["1", "2"]).unwrap_err();
             assert!(error.contains(&format!("did you mean {meant}")), "{error}");
         }
+        assert!(read("power_mW", &["1", "2"]).unwrap_err().contains("no column holds a power"));
         for column in ["index", "name", "note", "timestamp", "stage"] {
             assert!(read(column, &["1", "2", "3"]).unwrap().warnings.is_empty());
         }

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use crate::cost::Method;
 use crate::error::HwError;
 use crate::samples::{self, Sample};
 use crate::table::{Measurement, OpTable, Row};
@@ -31,16 +32,23 @@ pub fn check(table: &OpTable, path: &Path) -> Result<Vec<String>, HwError> {
     samples::copies(&all, path, &mut warnings)?;
     scopes(table, path, &mut warnings)?;
     samples::powers(&all, path, &mut warnings)?;
+    samples::per_mac(&all, &mut warnings);
     for quantity in [Measured::Latency, Measured::Energy] {
         for kind in [TableKind::Conv, TableKind::MbConv, TableKind::AvgPool, TableKind::Linear] {
-            samples::unit_slips(&samples(&|other| other == kind), path, quantity)?;
+            samples::unit_slips(&samples(&|other| other == kind), path, quantity, samples::UNIT_SLIP)?;
         }
-        samples::equal_values(&all, path, quantity)?;
+        warnings.extend(samples::equal_values(&all, path, quantity)?);
         warnings.extend(spreads(table, quantity));
         warnings.extend(dear_pooling(table, quantity));
         warnings.extend(not_monotone(table, quantity));
     }
     Ok(warnings)
+}
+
+/// `table`, its energies marked as derived where they are nothing but latencies times a power and nothing says otherwise.
+pub(crate) fn with_methods(table: OpTable) -> OpTable {
+    let all: Vec<Sample> = table.rows().iter().map(sample).collect();
+    if samples::are_derived(&all) { table.with_energy_method(Method::DerivedPower) } else { table }
 }
 
 fn sample(row: &Row) -> Sample {

@@ -299,6 +299,7 @@ impl TargetLibrary {
     fn keep(&self, name: &str, header: Manifest, table: OpTable, path: &Path) -> Result<Target, HwError> {
         let folder = self.target_folder(name).ok_or(HwError::NoHome)?;
         let warnings = [table.warnings().to_vec(), defects::check(&table, path)?].concat();
+        let table = defects::with_methods(table);
         let manifest = Manifest {
             schema: TARGET_SCHEMA.to_string(),
             name: Some(name.to_string()),

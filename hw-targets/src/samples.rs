@@ -10,17 +10,26 @@ use crate::error::HwError;
 use network::units::Measured;
 use storage::file::Place;
 
-/// How far off its neighbours a value must be to be one of another unit: a fifth of 1000 leaves room for their own
-/// spread.
-const UNIT_SLIP: f64 = 200.0;
+/// How far off its neighbours an operator's value must be to be one of another unit: a fifth of 1000 leaves room for
+/// their own spread.
+pub(crate) const UNIT_SLIP: f64 = 200.0;
+/// The same of a whole network, whose neighbours are alike, and how many times the usual distance from them that is.
+const NETWORK_SLIP: f64 = 5.0;
+const TIMES_USUAL: f64 = 8.0;
 /// Neighbours on each side, in order of work, that a value is compared with.
 const NEIGHBOURS: usize = 4;
 /// Rows below which nothing can be said about a whole column.
 const MIN_ROWS: usize = 5;
 /// Mean powers in watts that devices have, from a small microcontroller to the largest accelerator.
-const POWERS: std::ops::RangeInclusive<f64> = 3e-3..=1.5e3;
+const POWERS: std::ops::RangeInclusive<f64> = 3e-3..=1e3;
 /// Joules per MAC that networks take, from fixed-function accelerators (1 pJ) to 8-bit microcontrollers (some 10 nJ).
 const PER_MAC: std::ops::RangeInclusive<f64> = 5e-13..=1e-7;
+/// Multiply-accumulates in a second that one image keeps a device busy with, from 8-bit microcontrollers to the largest
+/// accelerator.
+const SPEEDS: std::ops::RangeInclusive<f64> = 1e4..=3e12;
+/// Spread from which on values are not nearly the same, and the share of rows that are taken to be all.
+const NEARLY: f64 = 0.01;
+const ALL: f64 = 0.9;
 /// How much rounding may blur a power, relative to it, where a power that never changes is still proof.
 const SHARP: f64 = 0.005;
 /// How much larger than the smallest the largest piece of work is where costs cannot all be equal.
@@ -76,21 +85,32 @@ pub fn check_networks(networks: &[Sample], path: &Path) -> Result<Vec<String>, H
         return Err(row.defect(path, problem));
     }
     powers(networks, path, &mut warnings)?;
+    per_mac(networks, &mut warnings);
     for quantity in [Measured::Latency, Measured::Energy] {
-        equal_values(networks, path, quantity)?;
-        unit_slips(networks, path, quantity)?;
+        warnings.extend(equal_values(networks, path, quantity)?);
+        unit_slips(networks, path, quantity, NETWORK_SLIP)?;
     }
     Ok(warnings)
 }
 
-/// Different pieces of work that all cost the same were not measured one by one.
-pub(crate) fn equal_values(samples: &[Sample], path: &Path, quantity: Measured) -> Result<(), HwError> {
+/// Different pieces of work that all cost the same were not measured one by one; a sentence where they nearly do.
+pub(crate) fn equal_values(samples: &[Sample], path: &Path, quantity: Measured) -> Result<Option<String>, HwError> {
     let rows: Vec<(&Sample, f64)> = samples.iter().filter_map(|row| Some((row, row.value(quantity)?))).collect();
-    let Some((first, value)) = rows.first() else { return Ok(()) };
+    let Some((first, value)) = rows.first() else { return Ok(None) };
     let works = || rows.iter().map(|(row, _)| row.work);
     let (least, most) = (works().fold(f64::INFINITY, f64::min), works().fold(0.0, f64::max));
-    if rows.len() < MIN_ROWS || most < UNEQUAL * least || rows.iter().any(|(_, other)| !same(*value, *other)) {
-        return Ok(());
+    if rows.len() < MIN_ROWS || most < UNEQUAL * least {
+        return Ok(None);
+    }
+    if rows.iter().any(|(_, other)| !same(*value, *other)) {
+        let mut values: Vec<f64> = rows.iter().map(|(_, value)| *value).collect();
+        values.sort_by(f64::total_cmp);
+        let median = values[values.len() / 2];
+        let near = values.iter().filter(|value| (*value - median).abs() <= NEARLY * median).count();
+        return Ok((near as f64 >= ALL * values.len() as f64).then(|| {
+            let (value, all) = (quantity.format(median), values.len());
+            format!("the {quantity} of {near} of {all} rows is {value} within 1 %, whatever the size: was it measured?")
+        }));
     }
     let problem = format!("every {quantity} is {}, whatever the size: nothing was measured", quantity.format(*value));
     Err(first.defect(path, problem))
@@ -146,6 +166,12 @@ impl<'a> ConstantPower<'a> {
     }
 }
 
+/// Whether the energies, of which nothing says how they came about, are nothing but latencies times a power.
+pub(crate) fn are_derived(samples: &[Sample]) -> bool {
+    both(samples).all(|(row, ..)| row.energy_method.is_none())
+        && constant_power(samples).is_some_and(|found| found.is_sharp)
+}
+
 /// The power that is every energy over its latency within the rounding of both, if there is one.
 fn constant_power(samples: &[Sample]) -> Option<ConstantPower<'_>> {
     let (mut low, mut high, mut sharp) = (0.0_f64, f64::INFINITY, 0);
@@ -190,31 +216,41 @@ pub(crate) fn powers(samples: &[Sample], path: &Path, warnings: &mut Vec<String>
         }
         if both(samples).any(|(row, ..)| !row.is_derived()) {
             warnings.push(format!(
-                "every energy is its latency × {median:.6} W: it was derived, not measured: its method is derived_power"
+                "every energy is its latency × {median:.6} W: if it was derived, not measured, its method is derived_power"
             ));
         }
     }
     if !POWERS.contains(&median) {
         warnings.push(format!("energy over latency is {median:.3e} W in the median row: is a column in another unit?"));
     }
-    let mut joules: Vec<f64> = samples.iter().filter_map(|row| Some(row.energy? / row.work)).collect();
-    joules.sort_by(f64::total_cmp);
-    let median = joules[joules.len() / 2];
-    if !PER_MAC.contains(&median) {
-        warnings.push(format!("energy over MACs is {median:.3e} J in the median row: is it in another unit?"));
-    }
     Ok(())
 }
 
-/// A value of another unit, or of another power of ten, stands out among others of about the same work.
-pub(crate) fn unit_slips(samples: &[Sample], path: &Path, quantity: Measured) -> Result<(), HwError> {
+/// Speeds and energies per multiply-accumulate that no device has: a column in another unit.
+pub(crate) fn per_mac(samples: &[Sample], warnings: &mut Vec<String>) {
+    let mut speeds: Vec<f64> = samples.iter().filter_map(|row| Some(row.work / row.latency?)).collect();
+    speeds.sort_by(f64::total_cmp);
+    if let Some(median) = speeds.get(speeds.len() / 2).filter(|median| !SPEEDS.contains(median)) {
+        warnings.push(format!("{median:.3e} MACs a second in the median row: is the latency in another unit?"));
+    }
+    let mut joules: Vec<f64> = samples.iter().filter_map(|row| Some(row.energy? / row.work)).collect();
+    joules.sort_by(f64::total_cmp);
+    if let Some(median) = joules.get(joules.len() / 2).filter(|median| !PER_MAC.contains(median)) {
+        warnings.push(format!("energy over MACs is {median:.3e} J in the median row: is it in another unit?"));
+    }
+}
+
+/// A value of another unit, or of another power of ten, stands out among others of about the same work: it is at least
+/// `slip` times theirs, and far more than others usually are.
+pub(crate) fn unit_slips(samples: &[Sample], path: &Path, quantity: Measured, slip: f64) -> Result<(), HwError> {
     let mut rows: Vec<(f64, f64, &Sample)> =
         samples.iter().filter_map(|row| Some((row.work, row.value(quantity)?, row))).collect();
     if rows.len() < MIN_ROWS {
         return Ok(());
     }
     rows.sort_by(|a, b| a.0.total_cmp(&b.0));
-    for (at, (work, value, row)) in rows.iter().enumerate() {
+    let mut factors = Vec::with_capacity(rows.len());
+    for (at, (work, value, _)) in rows.iter().enumerate() {
         let near = at.saturating_sub(NEIGHBOURS)..(at + NEIGHBOURS + 1).min(rows.len());
         // A floor of launch times leaves small operators equal; otherwise cost follows work. Either may explain it.
         let ratios = |scale: fn(f64, f64) -> f64| {
@@ -223,11 +259,17 @@ pub(crate) fn unit_slips(samples: &[Sample], path: &Path, quantity: Measured) ->
             ratios.sort_by(f64::total_cmp);
             ratios[ratios.len() / 2]
         };
-        let factor = [ratios(|_, _| 1.0), ratios(|theirs, mine| theirs / mine)];
-        let far = |factor: f64| factor.max(1.0 / factor) >= UNIT_SLIP;
-        if factor.into_iter().all(far) && (factor[0] > 1.0) == (factor[1] > 1.0) {
+        factors.push([ratios(|_, _| 1.0), ratios(|theirs, mine| theirs / mine)]);
+    }
+    let distance = |factor: f64| factor.ln().abs();
+    let nearer = |factor: &[f64; 2]| distance(factor[0]).min(distance(factor[1]));
+    let mut usual: Vec<f64> = factors.iter().map(nearer).collect();
+    usual.sort_by(f64::total_cmp);
+    let least = slip.ln().max(TIMES_USUAL * usual[usual.len() / 2]);
+    for (factor, (_, value, row)) in factors.iter().zip(&rows) {
+        if nearer(factor) >= least && (factor[0] > 1.0) == (factor[1] > 1.0) {
             let problem = format!(
-                "its {quantity} of {} is {:.0} times {} than that of others of about its size: a slip of unit",
+                "its {quantity} of {} is {:.0} times {} than that of others of about its size: a slip of unit, or of the point",
                 quantity.format(*value),
                 factor[0].max(1.0 / factor[0]),
                 if factor[0] > 1.0 { "larger" } else { "smaller" },
@@ -269,6 +311,9 @@ mod tests {
             checked(|at, values| values[0] /= if at == 4 { 1e3 } else { 1.0 }).map(|_| ()),
             &["line 6", "slip of unit"],
         );
+        refused(checked(|at, values| values[1] *= if at == 7 { 10.0 } else { 1.0 }).map(|_| ()), &["line 9", "slip"]);
+        let warnings = checked(|at, values| values[0] = 3.5 + 1e-3 * at as f64).unwrap();
+        assert!(warnings.iter().any(|warning| warning.contains("whatever the size")), "{warnings:?}");
         refused(checked(|_, values| values[0] = 3.5).map(|_| ()), &["every latency", "3.5", "nothing was measured"]);
     }
 

@@ -164,6 +164,14 @@ impl OpTable {
         (!sizes.is_empty()).then(|| sizes.into_iter().collect())
     }
 
+    /// This table with `method` for all its energies.
+    pub(crate) fn with_energy_method(mut self, method: Method) -> Self {
+        for row in self.rows.iter_mut().filter(|row| row.energy.is_some()) {
+            row.energy_method = Some(method);
+        }
+        self
+    }
+
     /// The method that all energies share, if they do.
     pub fn energy_method(&self) -> Option<Method> {
         self.common(|row| row.energy_method)

@@ -234,13 +234,13 @@ fn networks_that_do_not_fit_together_are_not_kept() {
     let of_others = |at: usize| sorted[(at * 17 + 5) % sorted.len()].to_string();
     refused("latency_ms", &of_others, &["one number for all networks", "do the rows belong to these networks"]);
     let two_modes = |at: usize| (honest[at] * if at.is_multiple_of(2) { 8.0 } else { 1.0 }).to_string();
-    refused("latency_ms", &two_modes, &["off in the mean", "power mode"]);
+    refused("latency_ms", &two_modes, &["a slip of unit, or of the point"]);
     refused("latency_ms", &|_| "2.5".into(), &["every latency is 2.5 ms", "nothing was measured"]);
     let derived = |at: usize| format!("{:.4},{:.4}", honest[at], 1.3 * honest[at]);
     refused("latency_ms,energy_mJ", &derived, &["networks.csv:2", "was not measured"]);
     refused("latency_ms,bs", &|at| format!("{},8", honest[at]), &["\"bs\"", "did you mean batch?"]);
     let comma = |at: usize| format!("\"{}\"", honest[at].to_string().replace('.', ","));
-    refused("latency_ms", &comma, &["write a point"]);
+    refused("latency_ms", &comma, &["write a point before decimals"]);
     // A network that was measured again, and took half of the time or less.
     let (first, rest) = sample.split_once('\n').unwrap();
     let row = |subnet: &str, ms: f64| format!("\"{}\",{ms}\n", subnet.replace('"', "\"\""));

@@ -73,7 +73,7 @@ pub struct Validation {
 }
 
 /// Mean error from which on it matters whether an answer tells networks apart; below it they may be nearly equal.
-const TELLING: f64 = 0.1;
+const TELLING: f64 = 0.02;
 /// Part of the error of one number for all networks, that an answer which tells them apart stays under.
 const PART_LEFT: f64 = 0.9;
 
@@ -460,6 +460,6 @@ mod tests {
         });
         assert!((tried.fold(f64::INFINITY, f64::min) - error).abs() < 1e-9, "{error}");
         assert_eq!((one_number_error(&[2.0; 4]), one_number_error(&[])), (0.0, 0.0));
-        assert_eq!(uninformative(0.05, 0.01), None, "networks that cost nearly the same");
+        assert_eq!(uninformative(0.015, 0.01), None, "networks that cost nearly the same");
     }
 }

@@ -191,6 +191,8 @@ pub struct WholeFit {
     /// The model as a target's file holds it.
     pub entry: NetworkFitEntry,
     one_number: f64,
+    /// The least that a network cost, in SI units.
+    least: f64,
 }
 
 impl WholeFit {
@@ -200,12 +202,20 @@ impl WholeFit {
         if error.is_nan() || error > MAX_ERROR {
             return Some(format!("the fitted {quantity} is {:.0} % off in the mean", 100.0 * error));
         }
+        if self.constant > ONLY_CONSTANT * self.least {
+            return Some(format!(
+                "the fitted {quantity} is {} for every network, next to nothing for its operators: it does not grow with them",
+                quantity.format(self.constant)
+            ));
+        }
         uninformative(error, self.one_number).map(|words| format!("the fitted {quantity} {words}"))
     }
 }
 
 /// Mean error of a network, at most, where a fit is kept: beyond it the answers say nothing.
 const MAX_ERROR: f64 = 0.5;
+/// Part of what the cheapest network costs, up to which a constant leaves something to its operators.
+const ONLY_CONSTANT: f64 = 0.98;
 
 /// Fits every quantity that the networks have.
 ///
@@ -226,7 +236,13 @@ pub fn fit_networks(networks: &CheckedNetworks, extrapolation: Option<f64>) -> R
             .within(|| format!("the {quantity} of {}", networks.file().path().display()))?;
         let entry = NetworkFitEntry { extrapolation, ..NetworkFitEntry::of(&model) };
         let values: Vec<f64> = measured.iter().map(|(_, value)| *value).collect();
-        fits.push(WholeFit { quantity, constant: model.constant, entry, one_number: one_number_error(&values) });
+        fits.push(WholeFit {
+            quantity,
+            constant: model.constant,
+            entry,
+            one_number: one_number_error(&values),
+            least: values.iter().copied().fold(f64::INFINITY, f64::min),
+        });
     }
     Ok(fits)
 }

@@ -116,7 +116,7 @@ impl<'a> Line<'a> {
             return Ok(None);
         }
         let value: f64 = text.parse().map_err(|_| match text.replacen(',', ".", 1).parse::<f64>() {
-            Ok(_) => self.bad(column, "is not a number: write a point, not a comma, before decimals"),
+            Ok(_) => self.bad(column, "is not a number: write a point before decimals, and nothing between thousands"),
             Err(_) => self.bad(column, "is not a number"),
         })?;
         if value.is_nan() {
