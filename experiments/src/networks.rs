@@ -38,7 +38,7 @@ pub fn from_published(name: &str, classes: Option<u32>, seed: u64, out: &Path) -
             return Err(Error::FileInFolder { path: out.to_path_buf(), reason });
         }
     }
-    let folder = NetworkFolder { weights: Weights::random(&shape, seed), shape, notes: Vec::new() };
+    let folder = NetworkFolder { weights: Weights::random(&shape, seed), shape, mixed: Vec::new() };
     let mut files = folder.write(out, &json!({"published": name, "random_weights": seed}))?;
     let size = folder.shape.input().size;
     let described = json!({

@@ -33,7 +33,8 @@ pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
         (None, Some(folder), Some(data)) => torch::evaluate_network(folder, data, device)?,
         _ => unreachable!("clap asks for a network and for images"),
     };
-    let Evaluation { part, accuracies, notes } = evaluation;
+    let Evaluation { part, accuracies, notes, warnings } = evaluation;
+    warnings.iter().for_each(|warning| output.warn(warning));
     notes.iter().for_each(|note| output.say(format!("note: {note}")));
     if output.is_json() {
         return accuracies.iter().try_for_each(|accuracy| {

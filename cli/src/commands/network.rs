@@ -1,6 +1,7 @@
 //! `ofa network`: networks with absolute shapes, with or without a search space.
 
 use anyhow::Result;
+use experiments::error::Error;
 use experiments::folders::network_folder::{self, NetworkFolder};
 use experiments::{networks, target};
 use hw_targets::cost::NetworkCost;
@@ -68,7 +69,9 @@ pub(crate) fn run(command: NetworkCommand, output: &mut Output) -> Result<()> {
         }
         NetworkCommand::Check { network } => {
             let folder = NetworkFolder::read(&network)?;
-            folder.notes.iter().for_each(|note| output.say(format!("note: {note}")));
+            if let Some(reason) = folder.mixed.first() {
+                return Err(Error::FileInFolder { path: network, reason: reason.clone() }.into());
+            }
             let tensors = folder.weights.arrays().len();
             if output.is_json() {
                 return output.json(&json!({"layers": folder.shape.layers().len(), "tensors": tensors}));

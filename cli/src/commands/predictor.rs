@@ -112,7 +112,7 @@ fn fit(args: FitArgs, output: &mut Output) -> Result<()> {
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
-    chosen.notes.iter().for_each(|note| output.say(format!("note: {note}")));
+    chosen.notes.iter().for_each(|note| output.warn(note));
     if output.is_json() {
         return output.json(&chosen.to_json());
     }

@@ -43,6 +43,8 @@ impl ImageSettings {
         };
         let preprocessing = file.preprocessing();
         let PreprocessingFile { class_names, trained_on, .. } = file;
+        // A recipe may have been changed since.
+        let seed = trained_on.as_ref().map_or(seed, |images| images.seed);
         Ok(Self { preprocessing, class_names, trained_on, held_out, seed, calibration })
     }
 

@@ -28,8 +28,8 @@ pub struct NetworkFolder {
     pub shape: NetworkShape,
     /// Their tensors.
     pub weights: Weights,
-    /// What a user should know about the folder.
-    pub notes: Vec<String>,
+    /// What in the folder is not what was written together, one sentence each.
+    pub mixed: Vec<String>,
 }
 
 impl NetworkFolder {
@@ -39,7 +39,7 @@ impl NetworkFolder {
     /// A missing or damaged file, layers that do not meet, weights of another network.
     pub fn read(path: &Path) -> Result<Self> {
         let shape = read_shape(path)?;
-        let mut notes = changed(path);
+        let mut mixed = changed(path);
         let file = path.join(names::WEIGHTS);
         let (arrays, metadata) = load_arrays(&file)?;
         let wrong = |reason: String| Error::FileInFolder { path: file.clone(), reason };
@@ -53,13 +53,13 @@ impl NetworkFolder {
         }
         let weights = Weights::new(&shape, floats).map_err(|error| wrong(error.to_string()))?;
         if metadata.get(LAYERS).is_some_and(|layers| *layers != digest_of(&shape).to_string()) {
-            notes.push(format!(
+            mixed.push(format!(
                 "{} has changed since {} was written: what follows is of the changed network",
                 names::NETWORK,
                 names::WEIGHTS
             ));
         }
-        Ok(Self { shape, weights, notes })
+        Ok(Self { shape, weights, mixed })
     }
 
     /// Writes `network.json` and `weights.safetensors` into the folder at `path`; `origin` says where the network comes
@@ -86,6 +86,8 @@ impl NetworkFolder {
 pub(crate) const LAYERS: &str = "layers";
 /// Key of the digests of the folder's other files in the origin of `network.json`.
 const FILES: &str = "files";
+/// Those files.
+const TOGETHER: [&str; 5] = [names::WEIGHTS, names::TORCHSCRIPT, names::PREPROCESSING, names::SUBNET, names::SPACE];
 
 /// Of all layers, whatever the network's origin.
 pub(crate) fn digest_of(shape: &NetworkShape) -> Digest {
@@ -102,22 +104,24 @@ fn changed(folder: &Path) -> Vec<String> {
         let bytes = storage::file::read_bytes(&folder.join(name)).ok();
         bytes.is_some_and(|bytes| Digester::new(FILES).bytes(&bytes).finish().to_string() != *digest)
     };
-    let known = [names::WEIGHTS, names::TORCHSCRIPT];
-    let others = files.iter().filter(|(name, digest)| known.contains(&name.as_str()) && differs(name, digest));
+    let others = files.iter().filter(|(name, digest)| TOGETHER.contains(&name.as_str()) && differs(name, digest));
     others
         .map(|(name, _)| {
-            format!("{name} is not the file that {} was written with, but another network's", names::NETWORK)
+            format!(
+                "{name} is not the file that {} was written with: changed since, or another network's",
+                names::NETWORK
+            )
         })
         .collect()
 }
 
-/// Writes `network.json` into the folder at `path`, with digests of the weights that are there.
+/// Writes `network.json` into the folder at `path`, with digests of the files beside it.
 ///
 /// # Errors
 /// The file cannot be written.
 pub(crate) fn write_shape(path: &Path, shape: &NetworkShape, origin: &Value) -> Result<()> {
     let mut origin = origin.clone();
-    for name in [names::WEIGHTS, names::TORCHSCRIPT] {
+    for name in TOGETHER {
         if let Ok(bytes) = storage::file::read_bytes(&path.join(name)) {
             origin[FILES][name] = Digester::new(FILES).bytes(&bytes).finish().to_string().into();
         }

@@ -1,6 +1,6 @@
 //! Files of measured pairs, with the architectures that they are of and the space that they name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use predictors::pairs::{self, AccuracyPair, Origin};
@@ -20,8 +20,10 @@ pub(crate) struct Pairs {
     pub measured: Vec<AccuracyPair>,
     /// Of which subnets, in the same order.
     pub archs: Vec<ArchSpec>,
-    /// Of the weights that they were measured with, where all files name the same.
-    pub weights: Option<Digest>,
+    /// Of the weights that they were measured with, as far as the files name them.
+    pub weights: BTreeSet<Digest>,
+    /// Whether every file names its weights.
+    pub are_all_known: bool,
     /// What a reader of a fit to them should know.
     pub notes: Vec<String>,
 }
@@ -47,10 +49,8 @@ impl Pairs {
             None => named_space(paths, &origins)?,
         };
         let mut notes = differences(&origins);
-        let weights = origins
-            .first()
-            .map(|(_, origin)| origin.weights)
-            .filter(|first| origins.len() == paths.len() && origins.iter().all(|(_, origin)| origin.weights == *first));
+        let weights = origins.iter().map(|(_, origin)| origin.weights).collect();
+        let are_all_known = origins.len() == paths.len();
         let (mut measured, mut archs) = (Vec::new(), Vec::new());
         for (path, more, _) in files {
             archs.extend(pairs::architectures(&more, &space, path)?);
@@ -63,7 +63,7 @@ impl Pairs {
                 100.0 * measured[0].top1
             ));
         }
-        Ok(Pairs { space, measured, archs, weights, notes })
+        Ok(Pairs { space, measured, archs, weights, are_all_known, notes })
     }
 }
 

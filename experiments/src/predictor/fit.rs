@@ -1,15 +1,16 @@
 //! `ofa predictor fit`: one or several models fitted to measured pairs; the best is kept, with its report beside it.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use predictors::ensemble::AccuracyPredictor;
 use predictors::fit::{Fitted, fit as fit_pairs};
 use predictors::report::FitReport;
 use predictors::saved;
 use predictors::settings::FitSettings;
 use search::space::SearchSpace;
 use storage::atomic::write_atomically;
+use storage::digest::Digest;
 
 use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
@@ -68,7 +69,8 @@ impl Chosen {
 /// # Panics
 /// If no model is named.
 pub fn fit(job: &FitJob, progress: &mut dyn FnMut(usize, usize)) -> Result<Chosen> {
-    let Pairs { space, measured, archs, mut notes, weights } = Pairs::read(&job.pairs, job.space.as_deref())?;
+    let Pairs { space, measured, archs, mut notes, weights, are_all_known } =
+        Pairs::read(&job.pairs, job.space.as_deref())?;
     let test_pairs = job.test_pairs.unwrap_or((measured.len() / 5).min(MOST_TEST_PAIRS));
     let mut candidates = Vec::new();
     let mut best: Option<(&'static str, Fitted)> = None;
@@ -83,13 +85,14 @@ pub fn fit(job: &FitJob, progress: &mut dyn FnMut(usize, usize)) -> Result<Chose
         }
     }
     let (model, fitted) = best.expect("at least one model");
-    let predictor = match weights {
-        Some(weights) => fitted.predictor.measured_with(weights),
+    let only = weights.first().filter(|_| are_all_known && weights.len() == 1);
+    let predictor = match only {
+        Some(weights) => fitted.predictor.measured_with(*weights),
         None => fitted.predictor,
     };
     let bundle = job.out.parent().filter(|folder| folder.join(names::SUPERNET).is_file()).map(Path::to_path_buf);
     if let Some(folder) = &bundle {
-        belongs_to(&predictor, &space, &job.out, folder)?;
+        belongs_to(&weights, &space, &job.out, folder)?;
     }
     saved::save(&predictor, &space, &job.out)?;
     notes.extend(says_little(&fitted.report));
@@ -120,7 +123,7 @@ fn says_little(report: &FitReport) -> Option<String> {
 }
 
 /// Refuses to complete the bundle in `folder` with a predictor for another space, or of other weights.
-fn belongs_to(predictor: &AccuracyPredictor, space: &SearchSpace, out: &Path, folder: &Path) -> Result<()> {
+fn belongs_to(weights: &BTreeSet<Digest>, space: &SearchSpace, out: &Path, folder: &Path) -> Result<()> {
     let bundle = Bundle::find(&folder.to_string_lossy())?;
     let own = bundle.space()?;
     if own.id() != space.id() {
@@ -130,5 +133,9 @@ fn belongs_to(predictor: &AccuracyPredictor, space: &SearchSpace, out: &Path, fo
     if let Some(what) = own.difference(space) {
         return Err(Error::OtherDefinition { path: out.to_path_buf(), name: space.id().to_string(), what });
     }
-    bundle.check_predictor(predictor, bundle.stated_weights()?)
+    let stated = bundle.stated_weights()?;
+    match weights.iter().find(|measured| stated.is_some_and(|own| own != **measured)) {
+        Some(_) => Err(Error::OtherWeights { path: out.to_path_buf(), bundle: folder.to_path_buf() }),
+        None => Ok(()),
+    }
 }

@@ -83,6 +83,8 @@ pub struct Evaluation {
     pub accuracies: Vec<Accuracy>,
     /// What a reader should know about the images.
     pub notes: Vec<String>,
+    /// What may make the numbers wrong, one sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// What `ofa predictor collect` ends with.

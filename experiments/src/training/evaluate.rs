@@ -47,7 +47,7 @@ pub(crate) fn evaluate(
         accuracies.push(measured.accuracy);
         true
     })?;
-    Ok(Evaluation { part, accuracies, notes })
+    Ok(Evaluation { part, accuracies, notes, warnings: Vec::new() })
 }
 
 /// Measures the network in `folder` with the statistics that it carries: a subnet taken out of a supernet, or any other.
@@ -55,7 +55,7 @@ pub(crate) fn evaluate(
 /// # Errors
 /// A damaged folder or images that cannot be read.
 pub(crate) fn evaluate_network(folder: &Path, data: &DataSource, device: Device) -> Result<Evaluation> {
-    let NetworkFolder { shape, weights, notes: own_notes } = NetworkFolder::read(folder)?;
+    let NetworkFolder { shape, weights, mixed } = NetworkFolder::read(folder)?;
     let file = |name: &str, reason: String| Error::FileInFolder { path: folder.join(name), reason };
     if !folder.join(names::PREPROCESSING).exists() {
         let reason = "is missing, so nothing says how images become this network's input";
@@ -72,5 +72,5 @@ pub(crate) fn evaluate_network(folder: &Path, data: &DataSource, device: Device)
     let TestPart { images, part, notes } = test_part(data, &options, described.trained_on.as_ref())?;
     let network = Network::from_weights(&shape, &weights, device)?;
     let images = EvalImages::new(&images, &preprocessing, &[input.size], device)?;
-    Ok(Evaluation { part, accuracies: vec![images.evaluate_network(&network)?], notes: [own_notes, notes].concat() })
+    Ok(Evaluation { part, accuracies: vec![images.evaluate_network(&network)?], notes, warnings: mixed })
 }

@@ -50,7 +50,12 @@ fn described(request: &ImportRequest, space: &SearchSpace) -> Result<(Preprocess
         ));
     }
     let class_names = match &request.class_names {
-        Some(path) => read_names(path, space.classes() as usize)?,
+        Some(path) => {
+            let names = read_names(path, space.classes() as usize)?;
+            let (first, last) = (&names[0], &names[names.len() - 1]);
+            notes.push(format!("classes are named by {}: 0 is {first}, {} is {last}", path.display(), names.len() - 1));
+            names
+        }
         None => {
             notes.push(format!("classes are named by their numbers, 0 to {}", space.classes() - 1));
             (0..space.classes()).map(|class| class.to_string()).collect()
@@ -80,6 +85,9 @@ fn read_names(path: &Path, outputs: usize) -> Result<Vec<String>> {
     if names.len() != outputs {
         return wrong(format!("holds {} names of classes, but the network has {outputs} outputs", names.len()));
     }
+    if let Some(problem) = suspicious(&names) {
+        return wrong(format!("{problem}: write a name a line, in the order of the outputs"));
+    }
     let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
     twice.map_or(Ok(names.clone()), |(_, name)| wrong(format!("names the class `{name}` twice")))
 }
@@ -92,6 +100,12 @@ fn names_of_json(value: &Value) -> Result<Vec<String>, String> {
         name.map(str::to_owned).ok_or_else(|| format!("{value} is no name"))
     };
     match value {
+        // Pairs of number and name, in any order.
+        Value::Array(values) if values.iter().any(|value| value[0].is_number()) => {
+            let entries = values.iter().map(|value| Some((value[0].as_u64()?.to_string(), value.clone())));
+            let entries: Option<serde_json::Map<String, Value>> = entries.collect();
+            names_of_json(&entries.ok_or("some are pairs of number and name")?.into())
+        }
         Value::Array(values) => values.iter().map(name).collect(),
         Value::Object(entries) => (0..entries.len())
             .map(|class| name(entries.get(&class.to_string()).ok_or_else(|| format!("there is no number {class}"))?))
@@ -109,6 +123,22 @@ fn without_numbers<'a>(lines: &[&'a str]) -> Vec<&'a str> {
     };
     let stripped: Option<Vec<&str>> = lines.iter().enumerate().map(rest).collect();
     stripped.unwrap_or_else(|| lines.to_vec())
+}
+
+/// What is wrong with names taken from a file, if anything: numbers that say another order, or what no name holds.
+fn suspicious(names: &[String]) -> Option<String> {
+    let number = |name: &str| {
+        let digits = name.bytes().take_while(u8::is_ascii_digit).count();
+        let rest = name[digits..].trim_start_matches([':', ',', ';', '.', ')', ' ', '\t']);
+        (digits > 0 && rest.len() < name.len() - digits && !rest.is_empty()).then_some(())
+    };
+    let numbered = names.iter().filter(|name| number(name).is_some()).count();
+    // Some names begin with a number of their own.
+    if 2 * numbered > names.len() {
+        return Some("its lines begin with numbers that are not 0, 1, 2 and so on".to_owned());
+    }
+    let odd = names.iter().find(|name| name.is_empty() || name.chars().any(char::is_control))?;
+    Some(format!("{odd:?} is no name of a class"))
 }
 
 #[cfg(test)]
@@ -150,9 +180,12 @@ mod tests {
         for text in ["0: cat\n1: dog\n", "0,cat\n1,dog", "[\"cat\", \"dog\"]", "{\"0\": \"cat\",\n\"1\": \"dog\"}"] {
             assert_eq!(read(text).unwrap(), ["cat", "dog"], "{text}");
         }
+        assert_eq!(read(r#"[[1, "dog"], [0, "cat"]]"#).unwrap(), ["cat", "dog"]);
+        for text in ["1: cat\n0: dog", "1: cat\n2: dog", "000 cat\n001 dog"] {
+            assert!(read(text).unwrap_err().to_string().contains("numbers that are not 0, 1, 2"), "{text}");
+        }
         assert_eq!(read(r#"{"1": ["n2", "dog"], "0": ["n1", "cat"]}"#).unwrap(), ["cat", "dog"]);
         assert_eq!(read("0\n1\n").unwrap(), ["0", "1"], "numbers may be all the names there are");
-        assert_eq!(read("3 cats\n2 dogs\n").unwrap(), ["3 cats", "2 dogs"]);
         for text in ["{0: 'cat', 1: 'dog'}", "{\"1\": \"cat\", \"2\": \"dog\"}", "[1, 2]"] {
             assert!(read(text).unwrap_err().to_string().contains("write a name a line"), "{text}");
         }

@@ -235,22 +235,29 @@ fn pairs_of_other_weights_and_weights_of_another_subnet_are_refused() {
     sandbox.ok(&[&export[..], &["--subnet", &small, "--to", "torchscript"]].concat());
     assert!(found.join("module.pt").exists());
     let eval = ["eval", "--network", text(&found), "--data", DATA, "--device", "cpu"];
+    let check = ["network", "check", text(&found)];
     assert!(!sandbox.ok(&eval).stderr.contains("another network's"));
+    sandbox.ok(&check);
     let changed = |name: &str, from: &str, to: &str| {
         let file = found.join(name);
         let before = fs::read(&file).unwrap();
         let text = String::from_utf8_lossy(&before).replacen(from, to, 1);
         fs::write(&file, text).unwrap();
-        let said = sandbox.ok(&eval).stderr;
+        let said = sandbox.ok(&[&["-q"], &eval[..]].concat()).stderr;
+        sandbox.refused(&check, 3, &[name]);
         fs::write(&file, before).unwrap();
         said
     };
     assert!(
-        changed("module.pt", "PK", "KP").contains("note: module.pt is not the file that network.json was written with")
+        changed("module.pt", "PK", "KP")
+            .contains("warning: module.pt is not the file that network.json was written with")
     );
     assert!(
-        changed("network.json", "relu6", "relu").contains("note: network.json has changed since weights.safetensors")
+        changed("network.json", "relu6", "relu")
+            .contains("warning: network.json has changed since weights.safetensors")
     );
+    let swapped = changed("preprocessing.json", "\n", "\n\n");
+    assert!(swapped.contains("warning: preprocessing.json is not the file"), "{swapped}");
     sandbox.ok(&[&export[..], &["--subnet", &large]].concat());
     assert!(!found.join("module.pt").exists());
     fs::copy(&small, found.join("subnet.json")).unwrap();
