@@ -27,3 +27,4 @@ pub mod shape;
 pub mod shape_file;
 pub mod units;
 pub mod weights;
+pub mod widths;

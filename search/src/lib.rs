@@ -22,7 +22,7 @@
 //! ```
 //!
 //! Read [`space`] first: what can be chosen, and a choice with every shape. Then [`cost`]: what it costs, and what fits a
-//! budget. Then [`algorithms`]: how the best of that is found.
+//! budget. Then [`algorithms`]: how the best of that is found. [`refine`] goes on from there, between the points of the grid.
 
 pub mod error;
 pub mod space;
@@ -30,6 +30,8 @@ pub mod space;
 pub mod cost;
 
 pub mod algorithms;
+
+pub mod refine;
 
 pub use algorithms::{additive, evolution, exact, history, nsga2, objective, outcome, pareto, random};
 pub use cost::dense;
