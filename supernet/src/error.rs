@@ -31,6 +31,9 @@ pub enum SupernetError {
     /// Found when the state was to be saved; `steps` are those of the whole run so far.
     #[error("weight `{name}` became NaN or infinite in phase `{phase}`, before step {steps} of the run")]
     WeightDiverged { name: String, phase: String, steps: u64 },
+    /// Among the layers that are to stay as they are.
+    #[error("there is no layer `{name}` to freeze")]
+    UnknownLayer { name: String, nearest: Vec<String> },
     #[error("training stopped on request; the state is saved")]
     Interrupted,
     #[error("the training plan's {0}")]
@@ -56,6 +59,7 @@ impl Failure for SupernetError {
             | Self::UnusedWeights { .. }
             | Self::Checkpoint { .. }
             | Self::OtherRun { .. }
+            | Self::UnknownLayer { .. }
             | Self::Plan(_) => FailureKind::Content,
             Self::Data(error) => error.kind(),
             Self::TensorFile(error) => error.kind(),
@@ -77,6 +81,10 @@ impl Failure for SupernetError {
                 Some("the weights are damaged, or of a training that diverged: fetch them again, or train again".into())
             }
             Self::Checkpoint { .. } => Some("restore the file, or start the run again in a new folder".into()),
+            Self::UnknownLayer { nearest, .. } => match nearest.as_slice() {
+                [] => Some(format!("`{}` prints the layers", Setting("network show"))),
+                near => Some(format!("did you mean {}?", near.join(" or "))),
+            },
             Self::OtherRun { .. } => {
                 Some(format!("give those it was started with, or another folder with {}", Setting("out")))
             }

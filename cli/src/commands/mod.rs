@@ -4,6 +4,7 @@ mod calibration;
 mod doctor;
 mod eval;
 mod export;
+mod finetune;
 mod import;
 mod network;
 mod predictor;
@@ -26,6 +27,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<()> {
         Command::Predictor(command) => predictor::run(command, output),
         Command::Search(args) => search::run(&args, output),
         Command::Train(args) => train::run(args, output),
+        Command::Finetune(args) => finetune::run(args, output),
         Command::Calibration(command) => calibration::run(command, output),
         Command::Eval(args) => eval::run(&args, output),
         Command::Network(command) => network::run(command, output),

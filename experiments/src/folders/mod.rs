@@ -7,6 +7,8 @@ pub(crate) mod calibration_file;
 pub(crate) mod deployment;
 #[cfg(feature = "torch")]
 pub(crate) mod digest;
+#[cfg(feature = "torch")]
+pub(crate) mod finetune_recipe;
 pub(crate) mod history_file;
 #[cfg(feature = "torch")]
 pub(crate) mod image_settings;

@@ -43,6 +43,8 @@ pub(crate) const TOP: &str = "top.jsonl";
 pub(crate) const HISTORY: &str = "history.parquet";
 /// What a search under way has evaluated; gone when it has ended.
 pub(crate) const SEARCH_JOURNAL: &str = "search.journal";
+/// The folder of the network that a fine-tuning ends with.
+pub const NETWORK_FOLDER: &str = "network";
 /// The layers of a network, which needs no search space.
 pub(crate) const NETWORK: &str = "network.json";
 /// The weights of a network.

@@ -277,14 +277,7 @@ impl Recipe {
         // Straight from the text first: the parser then knows line and column of a mistake.
         let mut recipe: Recipe = serde_yaml::from_str(&text).map_err(syntax)?;
         if !overrides.is_empty() {
-            let mut value: Value = serde_yaml::from_str(&text).map_err(syntax)?;
-            for given in overrides {
-                apply(&mut value, given)?;
-            }
-            recipe = serde_yaml::from_value(value).map_err(|error| RecipeError::Override {
-                given: overrides.join(&format!(" {} ", Setting("set"))),
-                reason: format!("does not give a recipe: {error}"),
-            })?;
+            recipe = replaced(&text, overrides, syntax)?;
         }
         recipe.check().map_err(|error| error.within(path))?;
         Ok(recipe)
@@ -387,6 +380,22 @@ impl PhaseRecipe {
         let reason = "but sort_channels would part the smallest subnet from what it trained";
         require(!(self.grow && self.sort_channels), "grow", "true", reason)
     }
+}
+
+/// What the YAML `text` holds, after replacing what `overrides` (`key=value`) names.
+pub(crate) fn replaced<T: serde::de::DeserializeOwned>(
+    text: &str,
+    overrides: &[String],
+    syntax: impl Fn(serde_yaml::Error) -> FileError,
+) -> Result<T, RecipeError> {
+    let mut value: Value = serde_yaml::from_str(text).map_err(syntax)?;
+    for given in overrides {
+        apply(&mut value, given)?;
+    }
+    serde_yaml::from_value(value).map_err(|error| RecipeError::Override {
+        given: overrides.join(&format!(" {} ", Setting("set"))),
+        reason: format!("does not give a recipe: {error}"),
+    })
 }
 
 /// Replaces one value of the tree.

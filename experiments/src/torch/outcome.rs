@@ -49,6 +49,21 @@ pub struct Trained {
     pub energy: EnergyReport,
 }
 
+/// What comes out of a fine-tuning.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FineTuned {
+    /// The folder of the network.
+    pub folder: PathBuf,
+    /// On held-out images, as it was.
+    pub before: Accuracy,
+    /// On the same images, as it is.
+    pub held_out: Accuracy,
+    /// On the images that decided nothing.
+    pub tested: Accuracy,
+    /// What those may be called.
+    pub part: MeasuredPart,
+}
+
 /// Which images a number was measured on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MeasuredPart {

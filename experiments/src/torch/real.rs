@@ -13,10 +13,12 @@ use supernet::error::SupernetError;
 pub use supernet::evaluate::Accuracy;
 use tch::Device;
 
-use super::outcome::{CalibrationMade, Collected, Comparison, Evaluation, Imported, MeasuredTarget, Progress, Trained};
+use super::outcome::{
+    CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, Progress, Trained,
+};
 use super::request::{
-    BatchNormSource, BundleUse, CalibrationSource, CollectRequest, ImportRequest, MeasureRequest, Part, SubnetChoice,
-    TrainRequest,
+    BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FineTuneRequest, ImportRequest, MeasureRequest,
+    Part, SubnetChoice, TrainRequest,
 };
 use crate::error::{Error, Result};
 pub(crate) use crate::export::deploy::deploy;
@@ -69,6 +71,14 @@ pub fn train(request: &TrainRequest, stop: Arc<AtomicBool>, progress: &mut dyn P
         }
         other => other,
     })
+}
+
+/// Trains a network on until done, or until `stop` is set.
+///
+/// # Errors
+/// A damaged folder, images or settings that do not fit, a folder that holds another run, a stop on request (state saved).
+pub fn finetune(request: &FineTuneRequest, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<FineTuned> {
+    training::finetune::finetune(request, request.device.resolve()?, stop, progress)
 }
 
 /// Measures subnets of a bundle, each calibrated first.

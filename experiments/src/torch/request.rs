@@ -105,6 +105,31 @@ pub struct TrainRequest {
     pub device: DeviceChoice,
 }
 
+/// `ofa finetune`.
+#[derive(Clone, Debug)]
+pub struct FineTuneRequest {
+    /// The folder of the network.
+    pub network: PathBuf,
+    /// Images.
+    pub data: DataSource,
+    /// A recipe's file; without one everything is as usual.
+    pub recipe: Option<PathBuf>,
+    /// Values that replace some of the recipe's: `key=value`.
+    pub overrides: Vec<String>,
+    /// A bundle whose largest network teaches.
+    pub teacher: Option<String>,
+    /// Run folder.
+    pub out: PathBuf,
+    /// Whether to go on from the newest checkpoint there.
+    pub resume: bool,
+    /// Longest time between two checkpoints.
+    pub save_every: Duration,
+    /// Epochs between two measurements on held-out images.
+    pub measure_every: u64,
+    /// Where to compute.
+    pub device: DeviceChoice,
+}
+
 /// A bundle, by name or path, with the images and the device it is used with.
 #[derive(Clone, Debug)]
 pub struct BundleUse<'a> {

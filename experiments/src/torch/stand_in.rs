@@ -12,10 +12,12 @@ use search::space::SearchSpace;
 use serde::Serialize;
 use storage::digest::Digest;
 
-use super::outcome::{CalibrationMade, Collected, Comparison, Evaluation, Imported, MeasuredTarget, Progress, Trained};
+use super::outcome::{
+    CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, Progress, Trained,
+};
 use super::request::{
-    BatchNormSource, BundleUse, CalibrationSource, CollectRequest, ImportRequest, MeasureRequest, Part, SubnetChoice,
-    TrainRequest,
+    BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FineTuneRequest, ImportRequest, MeasureRequest,
+    Part, SubnetChoice, TrainRequest,
 };
 use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
@@ -123,6 +125,14 @@ pub(crate) fn deploy(bundle: &OpenBundle, _: &ArchSpec, _: bool, _: &Path) -> Re
 /// # Errors
 /// [`Error::NoTorch`], always.
 pub fn train(_: &TrainRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -> Result<Trained> {
+    missing("training")
+}
+
+/// Trains a network on.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn finetune(_: &FineTuneRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -> Result<FineTuned> {
     missing("training")
 }
 

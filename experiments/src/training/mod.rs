@@ -8,6 +8,8 @@ pub mod energy;
 #[cfg(feature = "torch")]
 pub(crate) mod evaluate;
 #[cfg(feature = "torch")]
+pub(crate) mod finetune;
+#[cfg(feature = "torch")]
 pub(crate) mod identity;
 #[cfg(feature = "torch")]
 pub(crate) mod images;

@@ -1,19 +1,21 @@
 //! Networks of any shape in LibTorch, layer by layer: those that no search space offers, and operators to be timed as a
 //! deployed network runs them.
 //!
-//! A subnet of a supernet runs by [`crate::forward::subnet::Subnet`], which trains; this one only runs.
+//! A subnet of a supernet runs by [`crate::forward::subnet::Subnet`]. A network can be trained on by itself, too
+//! ([`Network::to_train`]).
 
 use std::collections::BTreeMap;
 
 use network::layers::{Layer, LayerKind, Read, Window, chain};
 use network::op::{Activation, Map, Op, PoolKind};
-use network::shape::NetworkShape;
+use network::shape::{NamedLayer, NetworkShape};
 use network::weights::{Weights, tensors_of};
+use storage::names::nearest;
 use tch::{Device, Kind, Tensor};
 
 use crate::data::channels_last;
 use crate::error::SupernetError;
-use crate::weights::{Init, Role, WeightBuilder};
+use crate::weights::{Init, NamedWeight, Role, WeightBuilder};
 
 /// A network ready to run.
 #[derive(Debug)]
@@ -21,6 +23,19 @@ pub struct Network {
     input: Map,
     steps: Vec<Step>,
     eps: f64,
+    weights: Vec<NamedWeight>,
+}
+
+/// What a running mean keeps of a batch in training.
+const MOMENTUM: f64 = 0.1;
+
+/// How a pass treats batch norm and memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// With the statistics that are there; results are overwritten where nobody reads them afterwards.
+    Run,
+    /// With those of the batch, which the running ones follow; everything is kept for the gradients.
+    Train,
 }
 
 #[derive(Debug)]
@@ -30,6 +45,8 @@ struct Step {
     tensors: Vec<Tensor>,
     /// Which of what it reads nobody reads afterwards.
     is_last_reader: Vec<bool>,
+    /// Whether training leaves it as it is.
+    frozen: bool,
 }
 
 impl Network {
@@ -42,21 +59,67 @@ impl Network {
         tensors: BTreeMap<String, Tensor>,
         device: Device,
     ) -> Result<Self, SupernetError> {
+        let layers = shape.layers();
         let mut builder = WeightBuilder::from_tensors(tensors, device);
         let mut all = Vec::new();
-        let layers = shape.layers();
         for named in &layers {
-            let mut of_layer = Vec::new();
-            for (name, size) in tensors_of(&named.name, &named.layer) {
-                let size: Vec<i64> = size.into_iter().map(|length| length as i64).collect();
-                let tensor = builder.weight(&name, &size, Init::Constant(0.0), Role::Statistic)?;
-                of_layer.push(if size.len() == 4 { channels_last(&tensor) } else { tensor });
-            }
-            all.push(of_layer);
+            let tensors = tensors_with(&mut builder, named, |_| Role::Statistic)?;
+            let as_run = |tensor: Tensor| if tensor.dim() == 4 { channels_last(&tensor) } else { tensor };
+            all.push(tensors.into_iter().map(as_run).collect());
         }
         builder.finish()?;
         let layers = layers.into_iter().map(|named| named.layer).collect();
         Ok(Self::new(shape.input(), layers, all, shape.batch_norm_eps()))
+    }
+
+    /// A network with these weights whose weights can be trained but for those of the layers `frozen`: layers of these
+    /// names, and those whose names begin so before a dot.
+    ///
+    /// # Errors
+    /// As [`Network::from_tensors`]; [`SupernetError::UnknownLayer`].
+    pub fn to_train(
+        shape: &NetworkShape,
+        tensors: BTreeMap<String, Tensor>,
+        device: Device,
+        frozen: &[String],
+    ) -> Result<Self, SupernetError> {
+        let layers = shape.layers();
+        let is_in = |layer: &str, name: &str| {
+            layer.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if let Some(name) = frozen.iter().find(|name| !layers.iter().any(|layer| is_in(&layer.name, name))) {
+            let known = shape.nodes().iter().map(|node| node.name.as_str());
+            let nearest = nearest(name, known.chain(layers.iter().map(|layer| layer.name.as_str())));
+            return Err(SupernetError::UnknownLayer { name: name.clone(), nearest });
+        }
+        let mut builder = WeightBuilder::from_tensors(tensors, device);
+        let (mut all, mut stays) = (Vec::new(), Vec::new());
+        for named in &layers {
+            let is_frozen = frozen.iter().any(|name| is_in(&named.name, name));
+            let role = |tensor: &str| match tensor.rsplit('.').next() {
+                _ if is_frozen => Role::Statistic,
+                Some("running_mean" | "running_var") => Role::Statistic,
+                Some("weight") if named.layer.is_weighted() => Role::Decayed,
+                _ => Role::NotDecayed,
+            };
+            all.push(tensors_with(&mut builder, named, role)?);
+            stays.push(is_frozen);
+        }
+        let weights = builder.finish()?;
+        let layers = layers.into_iter().map(|named| named.layer).collect();
+        let mut network = Self { weights, ..Self::new(shape.input(), layers, all, shape.batch_norm_eps()) };
+        network.steps.iter_mut().zip(stays).for_each(|(step, frozen)| step.frozen = frozen);
+        Ok(network)
+    }
+
+    /// The weights, where the network was made to be trained.
+    pub(crate) fn weights(&self) -> &[NamedWeight] {
+        &self.weights
+    }
+
+    /// All tensors by name, where the network was made to be trained.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.weights.iter().map(|weight| (weight.name.clone(), weight.tensor.detach())).collect()
     }
 
     /// A network with weights of the host.
@@ -128,10 +191,10 @@ impl Network {
             // The image belongs to the caller.
             let is_last = |read: &Read| place(*read) > 0 && last[&place(*read)] == at;
             let is_last_reader = layer.reads.iter().map(is_last).collect();
-            Step { layer, tensors, is_last_reader }
+            Step { layer, tensors, is_last_reader, frozen: false }
         };
         let steps = layers.into_iter().zip(tensors).enumerate().map(step).collect();
-        Self { input, steps, eps }
+        Self { input, steps, eps, weights: Vec::new() }
     }
 
     /// Size and channels of the images.
@@ -150,6 +213,15 @@ impl Network {
     /// Runs it: `images` is `[N, C, S, S]`; the result is `[N, outputs]` for a classifier, else a feature map.
     pub fn forward(&self, images: &Tensor) -> Tensor {
         let _guard = tch::no_grad_guard();
+        self.pass(images, Pass::Run)
+    }
+
+    /// The same in training: batch norm by the batch, whose statistics the running ones follow.
+    pub(crate) fn forward_to_train(&self, images: &Tensor) -> Tensor {
+        self.pass(images, Pass::Train)
+    }
+
+    fn pass(&self, images: &Tensor, pass: Pass) -> Tensor {
         let image = channels_last(images);
         let mut made: Vec<Option<Tensor>> = vec![Some(image)];
         for step in &self.steps {
@@ -160,7 +232,7 @@ impl Network {
             };
             let reads = step.layer.reads.iter().zip(&step.is_last_reader);
             let inputs: Vec<Tensor> = reads.map(|read| take(read, &mut made)).collect();
-            made.push(Some(step.run(inputs, self.eps)));
+            made.push(Some(step.run(inputs, self.eps, pass)));
         }
         let output = made.pop().flatten().expect("a network has a last layer");
         match self.steps.last() {
@@ -178,6 +250,19 @@ impl Network {
     }
 }
 
+/// The tensors of a layer, in the order of [`tensors_of`].
+fn tensors_with(
+    builder: &mut WeightBuilder,
+    named: &NamedLayer,
+    role: impl Fn(&str) -> Role,
+) -> Result<Vec<Tensor>, SupernetError> {
+    let tensor = |(name, size): (String, Vec<usize>)| {
+        let size: Vec<i64> = size.into_iter().map(|length| length as i64).collect();
+        builder.weight(&name, &size, Init::Constant(0.0), role(&name))
+    };
+    tensors_of(&named.name, &named.layer).into_iter().map(tensor).collect()
+}
+
 /// The image first, then the layers.
 fn place(read: Read) -> usize {
     match read {
@@ -187,9 +272,10 @@ fn place(read: Read) -> usize {
 }
 
 impl Step {
-    fn run(&self, mut inputs: Vec<Tensor>, eps: f64) -> Tensor {
+    fn run(&self, mut inputs: Vec<Tensor>, eps: f64, pass: Pass) -> Tensor {
         let layer = &self.layer;
-        let owned = self.is_last_reader.first().copied().unwrap_or(false);
+        let trains = pass == Pass::Train;
+        let owned = !trains && self.is_last_reader.first().copied().unwrap_or(false);
         match layer.kind {
             LayerKind::Conv(window, weights) => self.convolve(&inputs[0], window, weights.groups),
             LayerKind::Depthwise(window, _) => self.convolve(&inputs[0], window, layer.input.channels),
@@ -208,7 +294,8 @@ impl Step {
             LayerKind::Activation(activation) => activate(inputs.swap_remove(0), activation, owned),
             LayerKind::BatchNorm => {
                 let [weight, bias, mean, var] = &self.tensors[..] else { panic!("a batch norm has four tensors") };
-                inputs[0].batch_norm(Some(weight), Some(bias), Some(mean), Some(var), false, 0.0, eps, false)
+                let trains = trains && !self.frozen;
+                inputs[0].batch_norm(Some(weight), Some(bias), Some(mean), Some(var), trains, MOMENTUM, eps, false)
             }
             LayerKind::LocalResponse { window, scale, power, bias } => {
                 let (before, x) = (i64::from(window) / 2, &inputs[0]);

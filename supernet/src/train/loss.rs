@@ -59,7 +59,7 @@ impl<'s> StepLoss<'s> {
 
 /// A scalar whose gradient moves `logits` `[N, C]` towards `log_teacher` `[N, C]` (log-probabilities, detached), the mean
 /// over images. For [`Divergence::Alpha`] only the gradient, not the value, is that of the divergence.
-fn distillation_loss(logits: &Tensor, log_teacher: &Tensor, divergence: Divergence) -> Tensor {
+pub(super) fn distillation_loss(logits: &Tensor, log_teacher: &Tensor, divergence: Divergence) -> Tensor {
     let log_student = logits.log_softmax(1, Kind::Float);
     let per_class = match divergence {
         Divergence::Kl => -(log_teacher.exp() * log_student),

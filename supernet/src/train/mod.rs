@@ -19,6 +19,7 @@
 mod average;
 mod channel_sort;
 mod early_bird;
+mod finetune;
 mod grow;
 mod label_loss;
 mod loss;
@@ -33,6 +34,7 @@ mod trainer;
 mod divergence_tests;
 
 pub use early_bird::EarlyBird;
+pub use finetune::{FineTuneObserver, FineTuneSettings, FineTuner, TeacherLogits};
 pub use label_loss::label_loss;
 pub use phase::{
     Attentive, Choices, Distillation, Divergence, Keep, LearningRate, Preparation, RandomSubnets, Sampling,

@@ -302,3 +302,44 @@ fn a_predictor_of_other_weights_is_not_believed() {
     refused(search(&other, &["--out", text(&found), "--data", DATA]));
     assert!(!found.join("weights.safetensors").exists());
 }
+
+#[test]
+fn a_network_is_trained_on_and_what_is_wrong_is_refused() {
+    let sandbox = Sandbox::new();
+    let network = sandbox.path("resnet8");
+    sandbox.ok(&["network", "from", "resnet8", "--out", text(&network), "--classes", "4"]);
+    let data = "synthetic:400,size=32,classes=4";
+    let out = sandbox.path("tuned");
+    let tune = ["finetune", "--network", text(&network), "--data", data, "--out", text(&out), "--device", "cpu"];
+    let settings = ["--set", "batch_size=40", "--set", "learning_rate=0.05", "--epochs", "6", "--measure-every", "3"];
+    let run = sandbox.ok(&[&tune[..], &settings, &["--threads", "1", "--freeze", "blocks.0"]].concat());
+    assert!(run.stderr.contains("0/6: held-out") && run.stderr.contains("3/6: loss"), "{}", run.stderr);
+    assert!(
+        run.stdout.contains("held-out, after") && run.stdout.contains("next: ofa eval --network"),
+        "{}",
+        run.stdout
+    );
+    let tuned = out.join("network");
+    sandbox.ok(&["network", "check", text(&tuned)]);
+    let report: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(out.join("report.json")).unwrap()).unwrap();
+    let number = |key: &str| report[key].as_f64().unwrap();
+    assert!(number("held_out_top1") > number("held_out_top1_before") + 0.2, "{report}");
+    let eval = ["eval", "--network", text(&tuned), "--data", data, "--device", "cpu", "--format", "json"];
+    let measured = sandbox.ok(&eval).json().remove(0);
+    assert_eq!((&measured["top1"], &measured["part"]), (&report["top1"], &report["part"]));
+    assert_eq!(report["part"], "test");
+
+    sandbox.refused(&[&tune[..], &settings].concat(), 2, &["already holds a run", "--resume"]);
+    let other = [&tune[..], &["--epochs", "2", "--resume"]].concat();
+    sandbox.refused(&other, 3, &["another recipe, data set or space"]);
+    let elsewhere = sandbox.path("elsewhere");
+    let tune = ["finetune", "--network", text(&network), "--data", data, "--out", text(&elsewhere)];
+    let refused = |more: &[&str], code, words: &[&str]| sandbox.refused(&[&tune[..], more].concat(), code, words);
+    refused(&["--freeze", "block.0"], 3, &["no layer `block.0`", "blocks.0"]);
+    refused(&["--set", "epoch=3"], 2, &["epoch"]);
+    refused(&["--set", "learning_rate=0"], 3, &["learning_rate"]);
+    refused(&["--teacher", "mcu-cifar"], 3, &["10 outputs", "4"]);
+    refused(&["--set", "batch_size=100000"], 3, &["batch_size"]);
+    assert!(!elsewhere.join("recipe.yaml").exists());
+}

@@ -1,0 +1,371 @@
+//! A network of any shape trained on: the same loader, optimiser, schedule and exactness as a supernet's training, for
+//! weights that are there already.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use network::shape::NetworkShape;
+use tch::{Device, Kind, Tensor};
+
+use super::label_loss::label_loss;
+use super::loss::distillation_loss;
+use super::phase::Divergence;
+use super::plan::cosine_rate;
+use super::state::{EpochLoss, Position, State};
+use super::trainer::Step;
+use crate::data::{self, Augmentation, ImageSet, Preprocessing, TrainBatches, TrainLoader};
+use crate::error::SupernetError;
+use crate::network::Network;
+use crate::optim::{GradientNotFinite, Sgd, SgdSettings};
+use crate::tensors::is_finite;
+
+/// What stands in for a phase's name in messages.
+const PHASE: &str = "fine-tuning";
+
+/// How to train on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FineTuneSettings {
+    /// Passes over the images.
+    pub epochs: u64,
+    /// Images of a step.
+    pub batch_size: usize,
+    /// Learning rate at its highest; half a cosine takes it to zero.
+    pub learning_rate: f64,
+    /// Epochs in which it rises to that.
+    pub warm_up_epochs: f64,
+    /// Of the optimiser.
+    pub sgd: SgdSettings,
+    /// ε of label smoothing.
+    pub label_smoothing: f64,
+    /// What is done to images.
+    pub augmentation: Augmentation,
+    /// What an average of the weights keeps of itself at each step; none for no average.
+    pub average: Option<f64>,
+    /// Layers whose weights and statistics stay: those of these names, and those whose names begin so before a dot.
+    pub frozen: Vec<String>,
+    /// Weight of the loss against the labels, and of that against a teacher, where there is one.
+    pub losses: (f64, f64),
+    /// Everything random follows from it.
+    pub seed: u64,
+}
+
+/// Hears of progress; `false` from [`FineTuneObserver::step`] saves and stops.
+pub trait FineTuneObserver {
+    /// After every step.
+    fn step(&mut self, step: &Step) -> bool;
+    /// After every epoch, counted from 1: its mean loss, and the network as it is then.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being measured.
+    fn epoch(&mut self, epoch: u64, position: Position, mean_loss: f64, network: &Network)
+    -> Result<(), SupernetError>;
+}
+
+/// Logits of a network that teaches.
+pub type TeacherLogits<'t> = Box<dyn Fn(&Tensor) -> Tensor + 't>;
+
+/// A network being trained on.
+pub struct FineTuner<'t> {
+    settings: FineTuneSettings,
+    identity: String,
+    network: Network,
+    average: Option<Network>,
+    sgd: Sgd,
+    teacher: Option<TeacherLogits<'t>>,
+    position: Position,
+    epoch_loss: EpochLoss,
+    batches: TrainBatches,
+    steps_per_epoch: u64,
+    device: Device,
+}
+
+impl<'t> FineTuner<'t> {
+    /// Begins with `tensors`, or goes on from the newest checkpoint in `checkpoints` where `resume` is set and there is
+    /// one; `identity` says of which settings and images a checkpoint is.
+    ///
+    /// # Errors
+    /// Tensors of another network, settings that the images do not allow, a damaged or foreign checkpoint.
+    #[allow(clippy::too_many_arguments, reason = "one call site; each is a different kind of thing")]
+    pub fn new(
+        shape: &NetworkShape,
+        tensors: BTreeMap<String, Tensor>,
+        settings: FineTuneSettings,
+        identity: String,
+        images: Arc<ImageSet>,
+        preprocessing: &Preprocessing,
+        teacher: Option<TeacherLogits<'t>>,
+        device: Device,
+        checkpoints: &Path,
+        resume: bool,
+    ) -> Result<Self, SupernetError> {
+        let saved = if resume { State::load_newest(checkpoints, &identity)? } else { None };
+        let loader =
+            TrainLoader::new(images, preprocessing, settings.augmentation.clone(), settings.batch_size, settings.seed)?;
+        let steps_per_epoch = loader.steps_per_epoch() as u64;
+        let trained = |tensors| Network::to_train(shape, tensors, device, &settings.frozen);
+        let (network, sgd, average, position, epoch_loss) = match saved {
+            None => {
+                let average = settings.average.map(|_| trained(copies(&tensors))).transpose()?;
+                let network = trained(tensors)?;
+                let sgd = Sgd::new(network.weights(), settings.sgd);
+                (network, sgd, average, Position::default(), EpochLoss::default())
+            }
+            Some(State { folder, position, epoch_loss, weights, momentum, average, .. }) => {
+                let network = State::within(&folder, trained(weights))?;
+                let mut sgd = Sgd::new(network.weights(), settings.sgd);
+                State::within(&folder, sgd.restore(momentum))?;
+                let average = State::within(&folder, average.map(trained).transpose())?;
+                (network, sgd, average, position, epoch_loss)
+            }
+        };
+        let batches = loader.batches_from(data::Position {
+            epoch: position.global_step / steps_per_epoch,
+            step: (position.global_step % steps_per_epoch) as usize,
+        });
+        Ok(Self {
+            settings,
+            identity,
+            network,
+            average,
+            sgd,
+            teacher,
+            position,
+            epoch_loss,
+            batches,
+            steps_per_epoch,
+            device,
+        })
+    }
+
+    /// The network that it is about: the average, where there is one.
+    pub fn network(&self) -> &Network {
+        self.average.as_ref().unwrap_or(&self.network)
+    }
+
+    /// Where it stands.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Steps in all.
+    pub fn steps(&self) -> u64 {
+        self.settings.epochs * self.steps_per_epoch
+    }
+
+    /// Runs all that is left, saving into `checkpoints` at least every `save_every` and at the end.
+    ///
+    /// # Errors
+    /// [`SupernetError::Interrupted`] when the observer asks to stop (the state is saved); a loss, gradient or weight that
+    /// is not finite; a file that cannot be written.
+    pub fn run(
+        &mut self,
+        checkpoints: &Path,
+        save_every: Duration,
+        observer: &mut dyn FineTuneObserver,
+    ) -> Result<(), SupernetError> {
+        let mut saved_at = Instant::now();
+        while self.position.global_step < self.steps() {
+            let step = self.step()?;
+            self.epoch_loss.add(step.loss);
+            let goes_on = observer.step(&step);
+            if self.position.global_step.is_multiple_of(self.steps_per_epoch) {
+                let epoch = self.position.global_step / self.steps_per_epoch;
+                observer.epoch(epoch, self.position, self.epoch_loss.mean(), self.network())?;
+                self.epoch_loss = EpochLoss::default();
+            }
+            if !goes_on {
+                self.save(checkpoints)?;
+                return Err(SupernetError::Interrupted);
+            }
+            if saved_at.elapsed() >= save_every {
+                self.save(checkpoints)?;
+                saved_at = Instant::now();
+            }
+        }
+        self.save(checkpoints)
+    }
+
+    fn step(&mut self) -> Result<Step, SupernetError> {
+        let started = Instant::now();
+        let (settings, position) = (&self.settings, self.position);
+        let (_, batch) = self.batches.next().expect("batches without end");
+        let batch = batch.to_device(self.device);
+        let size = self.network.input().size;
+        let images = data::resize(&batch.images, i64::from(size));
+        tch::manual_seed((settings.seed ^ (position.global_step << 20)) as i64);
+        let logits = self.network.forward_to_train(&images);
+        let (of_labels, of_teacher) = settings.losses;
+        let mut loss = label_loss(&logits, &batch, settings.label_smoothing) * of_labels;
+        if let Some(teacher) = &self.teacher {
+            let said = tch::no_grad(|| teacher(&images).log_softmax(1, Kind::Float));
+            loss += distillation_loss(&logits, &said, Divergence::Kl) * of_teacher;
+        }
+        loss.backward();
+        let loss = loss.double_value(&[]);
+        let step = position.global_step;
+        if !loss.is_finite() {
+            return Err(SupernetError::Diverged { phase: PHASE.into(), step, loss });
+        }
+        let warm_up = (settings.warm_up_epochs * self.steps_per_epoch as f64).round() as u64;
+        let rate = cosine_rate(settings.learning_rate, step, self.steps(), warm_up);
+        self.sgd.step(rate).map_err(|GradientNotFinite { norm }| SupernetError::GradientDiverged {
+            phase: PHASE.into(),
+            step,
+            norm,
+        })?;
+        if let (Some(average), Some(kept)) = (&self.average, settings.average) {
+            // Early averages forget faster, as those of a supernet.
+            let kept = kept.min((1.0 + step as f64) / (10.0 + step as f64));
+            tch::no_grad(|| {
+                for (average, weight) in average.weights().iter().zip(self.network.weights()) {
+                    let _ = average.tensor.shallow_clone().lerp_(&weight.tensor, 1.0 - kept);
+                }
+            });
+        }
+        self.position = Position { step: step + 1, global_step: step + 1, ..position };
+        Ok(Step {
+            position,
+            phase_steps: self.steps(),
+            loss,
+            rate,
+            resolution: size,
+            images: images.size()[0] as usize,
+            seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn save(&self, checkpoints: &Path) -> Result<(), SupernetError> {
+        if let Some(weight) = self.network.weights().iter().find(|weight| !is_finite(&weight.tensor)) {
+            let (name, steps) = (weight.name.clone(), self.position.global_step);
+            return Err(SupernetError::WeightDiverged { name, phase: PHASE.into(), steps });
+        }
+        let state = State {
+            folder: PathBuf::new(),
+            position: self.position,
+            epoch_loss: self.epoch_loss,
+            weights: self.network.tensors(),
+            momentum: self.sgd.state(),
+            teacher: None,
+            average: self.average.as_ref().map(Network::tensors),
+            masks: None,
+        };
+        state.save(checkpoints, &self.identity)
+    }
+}
+
+fn copies(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+    tensors.iter().map(|(name, tensor)| (name.clone(), tensor.copy())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use network::published;
+    use network::weights::Weights;
+
+    use super::*;
+    use crate::data::DataSource;
+    use crate::tensors::to_tensor;
+
+    struct Watch {
+        until: u64,
+        losses: Vec<f64>,
+    }
+
+    impl FineTuneObserver for Watch {
+        fn step(&mut self, step: &Step) -> bool {
+            self.losses.push(step.loss);
+            step.position.global_step + 1 != self.until
+        }
+
+        fn epoch(&mut self, _: u64, _: Position, _: f64, _: &Network) -> Result<(), SupernetError> {
+            Ok(())
+        }
+    }
+
+    fn settings(frozen: &[&str]) -> FineTuneSettings {
+        FineTuneSettings {
+            epochs: 4,
+            batch_size: 50,
+            learning_rate: 0.05,
+            warm_up_epochs: 0.5,
+            sgd: SgdSettings { momentum: 0.9, weight_decay: 1e-4, clip_gradient: Some(5.0) },
+            label_smoothing: 0.0,
+            augmentation: Augmentation::default(),
+            average: Some(0.9),
+            frozen: frozen.iter().map(|name| (*name).to_owned()).collect(),
+            losses: (1.0, 0.5),
+            seed: 3,
+        }
+    }
+
+    /// Fine-tunes ResNet-8 on made-up textures, interrupted after the steps of `stops`.
+    fn tuned(stops: &[u64], frozen: &[&str]) -> (BTreeMap<String, Tensor>, BTreeMap<String, Tensor>, Vec<f64>) {
+        let folder = tempfile::tempdir().unwrap();
+        let shape = published::resnet8(4);
+        let weights = Weights::random(&shape, 1);
+        let tensors = || {
+            let array = |array: &network::weights::Array| {
+                let host = storage::arrays::HostArray::from_f32(&array.shape, &array.values);
+                to_tensor(&host)
+            };
+            weights.arrays().iter().map(|(name, values)| (name.clone(), array(values))).collect::<BTreeMap<_, _>>()
+        };
+        let data: DataSource = "synthetic:200,size=32,classes=4".parse().unwrap();
+        let images = Arc::new(data.train(&Default::default()).unwrap().images);
+        let preprocessing = Preprocessing::measured(&images);
+        let mut losses = Vec::new();
+        for until in stops.iter().copied().chain([u64::MAX]) {
+            let teacher: TeacherLogits =
+                Box::new(|images| Tensor::zeros([images.size()[0], 4], (Kind::Float, Device::Cpu)));
+            let mut tuner = FineTuner::new(
+                &shape,
+                tensors(),
+                settings(frozen),
+                "it".into(),
+                images.clone(),
+                &preprocessing,
+                Some(teacher),
+                Device::Cpu,
+                folder.path(),
+                true,
+            )
+            .unwrap();
+            let mut watch = Watch { until, losses: Vec::new() };
+            let ended = tuner.run(folder.path(), Duration::from_secs(3600), &mut watch);
+            losses.extend(watch.losses);
+            assert_eq!(ended.is_err(), until != u64::MAX);
+            if ended.is_ok() {
+                return (tensors(), tuner.network().tensors(), losses);
+            }
+        }
+        unreachable!("the last run ends")
+    }
+
+    fn differ(some: &BTreeMap<String, Tensor>, others: &BTreeMap<String, Tensor>) -> Vec<String> {
+        some.iter().filter(|(name, tensor)| !tensor.equal(&others[*name])).map(|(name, _)| name.clone()).collect()
+    }
+
+    #[test]
+    fn a_network_learns_and_an_interrupted_run_ends_in_the_same_bits() {
+        let (before, after, losses) = tuned(&[], &[]);
+        assert_eq!(differ(&before, &after).len(), before.len(), "everything is trained, statistics included");
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        let steps = losses.len() / 4;
+        assert!(mean(&losses[3 * steps..]) < 0.8 * mean(&losses[..steps]), "{losses:?}");
+        let (_, again, resumed) = tuned(&[1, 7], &[]);
+        assert_eq!((differ(&after, &again), resumed), (Vec::new(), losses));
+    }
+
+    #[test]
+    fn frozen_layers_keep_their_weights_and_statistics() {
+        let (before, after, _) = tuned(&[], &["stem", "blocks.1.branch.0"]);
+        let changed = differ(&before, &after);
+        assert!(!changed.is_empty());
+        let frozen = |name: &String| name.starts_with("stem.") || name.starts_with("blocks.1.branch.0.");
+        assert!(before.keys().any(frozen), "{:?}", before.keys());
+        assert!(!changed.iter().any(frozen), "{changed:?}");
+        assert_eq!(changed.len(), before.keys().filter(|name| !frozen(name)).count());
+    }
+}
