@@ -1,6 +1,7 @@
 //! The command line.
 
 mod predictor;
+mod refine;
 mod search;
 mod target;
 mod training_energy;
@@ -13,6 +14,7 @@ use experiments::error::Error;
 use experiments::torch::{BatchNormSource, DataSource, DeviceChoice};
 
 pub(crate) use self::predictor::{CollectArgs, FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
+pub(crate) use self::refine::{FinetuneArgs, RefineArgs, WinnerArg};
 pub(crate) use self::search::SearchArgs;
 pub(crate) use self::target::{EnergyArgs, MeasureArgs, SchemaOf, TargetCommand, TargetFitArgs};
 pub(crate) use self::training_energy::TrainingEnergyArgs;
@@ -92,6 +94,8 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Train a network on, with the weights it has; a stopped run goes on with --resume
     Finetune(FinetuneArgs),
+    /// Make a network fit a budget step by step (NetAdapt), narrower where that costs least; goes on with --resume
+    Refine(RefineArgs),
     /// True accuracy of subnets on real images
     Eval(EvalArgs),
     /// Accuracy predictors: measure pairs, fit, judge, ask
@@ -190,46 +194,6 @@ pub(crate) struct TrainArgs {
     pub(crate) measure_every: u64,
     #[command(flatten)]
     pub(crate) energy: TrainingEnergyArgs,
-    #[command(flatten)]
-    pub(crate) compute: Compute,
-}
-
-/// `ofa finetune`.
-#[derive(Debug, Args)]
-pub(crate) struct FinetuneArgs {
-    /// The folder of a network: written by `ofa search --out`, `ofa export` or `ofa network from`
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) network: PathBuf,
-    /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
-    #[arg(long, value_parser = parse::<DataSource>)]
-    pub(crate) data: DataSource,
-    /// Run folder; the network is in its folder `network` at the end
-    #[arg(long, value_name = "RUN")]
-    pub(crate) out: PathBuf,
-    /// Passes over the training images; replaces the recipe's
-    #[arg(long)]
-    pub(crate) epochs: Option<u64>,
-    /// Layers that stay as they are, by name or by what stands before a dot in their names; may be given again
-    #[arg(long, value_name = "LAYER")]
-    pub(crate) freeze: Vec<String>,
-    /// A bundle whose largest network teaches
-    #[arg(long, value_name = "BUNDLE")]
-    pub(crate) teacher: Option<String>,
-    /// How to train (YAML, `schema: ofa.finetune/1`)
-    #[arg(long, value_name = "F.yaml")]
-    pub(crate) recipe: Option<PathBuf>,
-    /// Replace a value of the recipe: learning_rate=0.02, augmentation.flip=false
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub(crate) overrides: Vec<String>,
-    /// Go on from the newest checkpoint in the run folder
-    #[arg(long)]
-    pub(crate) resume: bool,
-    /// Longest time between two checkpoints, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    pub(crate) save_every: u64,
-    /// Epochs between two measurements on held-out images
-    #[arg(long, value_name = "EPOCHS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) measure_every: u64,
     #[command(flatten)]
     pub(crate) compute: Compute,
 }

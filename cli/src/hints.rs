@@ -3,7 +3,7 @@
 use storage::failure::Setting;
 
 /// What a [`Setting`] is called here.
-const WORDS: [(&str, &str); 41] = [
+const WORDS: [(&str, &str); 44] = [
     ("accelerator", "--accelerator"),
     ("algorithm", "--algorithm"),
     ("calibration make", "ofa calibration make"),
@@ -16,11 +16,14 @@ const WORDS: [(&str, &str); 41] = [
     ("extrapolate", "--extrapolate"),
     ("flash", "--flash"),
     ("from", "--from"),
+    ("initial-reduction", "--initial-reduction"),
+    ("iterations", "--iterations"),
     ("keep", "--keep"),
     ("latency", "--latency"),
     ("macs", "--macs"),
     ("model", "--model"),
     ("name", "--name"),
+    ("network show", "ofa network show"),
     ("networks", "--networks"),
     ("out", "--out"),
     ("params", "--params"),

@@ -63,6 +63,11 @@ pub enum Error {
     Import(#[from] ImportError),
     #[error(transparent)]
     Io(#[from] io::Error),
+    #[error(
+        "the budget was not reached: {reached} after {steps} steps{}",
+        if *spent { ", which are all there may be" } else { ", and no width can give anything more" }
+    )]
+    NotReached { steps: usize, reached: String, spent: bool },
     #[error("{path} already holds a run", path = path.display())]
     RunExists { path: PathBuf },
     #[error("{path} holds a bundle or a training ({found})", path = path.display(), found = found.display())]
@@ -231,6 +236,7 @@ impl Failure for Error {
             | Self::NoCorrection
             | Self::NotKept { .. }
             | Self::BundleLacks { .. } => FailureKind::Content,
+            Self::NotReached { .. } => FailureKind::Infeasible,
             Self::InFile { problem, .. } => problem.kind(),
             Self::Read { source, .. } => FailureKind::of(source),
             Self::Io(_) | Self::Write { .. } | Self::Interrupted => FailureKind::Io,
@@ -342,6 +348,16 @@ impl Error {
             Self::Import(error) => return error.hint(),
             Self::RunExists { .. } => {
                 format!("add {} to go on with it, or name another folder with {}", Setting("resume"), Setting("out"))
+            }
+            Self::NotReached { spent: true, .. } => {
+                format!(
+                    "allow more with {}, or larger steps with {}",
+                    Setting("iterations"),
+                    Setting("initial-reduction")
+                )
+            }
+            Self::NotReached { .. } => {
+                "give a larger budget; the network of every step is in the folder's `steps`".into()
             }
             Self::UnknownSpace { .. } => format!("name it with {}", Setting("space")),
             Self::SameTarget { .. } => "name each target once; one given by a path is named in its file".into(),

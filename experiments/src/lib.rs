@@ -32,6 +32,9 @@ pub(crate) mod instruments;
 #[cfg(feature = "torch")]
 pub mod export;
 
+#[cfg(feature = "torch")]
+pub(crate) mod refine;
+
 pub mod networks;
 
 pub mod doctor;

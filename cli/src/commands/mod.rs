@@ -8,6 +8,7 @@ mod finetune;
 mod import;
 mod network;
 mod predictor;
+mod refine;
 mod search;
 mod space;
 mod target;
@@ -28,6 +29,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<()> {
         Command::Search(args) => search::run(&args, output),
         Command::Train(args) => train::run(args, output),
         Command::Finetune(args) => finetune::run(args, output),
+        Command::Refine(args) => refine::run(args, output),
         Command::Calibration(command) => calibration::run(command, output),
         Command::Eval(args) => eval::run(&args, output),
         Command::Network(command) => network::run(command, output),

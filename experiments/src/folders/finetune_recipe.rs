@@ -125,6 +125,7 @@ impl FineTuneRecipe {
         let (momentum, weight_decay, clip_gradient) = (self.momentum, self.weight_decay, self.clip_gradient);
         FineTuneSettings {
             epochs: self.epochs,
+            steps: None,
             batch_size: self.batch_size,
             learning_rate: self.learning_rate,
             warm_up_epochs: self.warm_up_epochs,

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use hw_targets::networks::Networks;
 use hw_targets::target::Target;
+use network::units::Quantity;
 use predictors::pairs::AccuracyPair;
 use search::arch::ArchSpec;
+use serde_json::{Map, Value, json};
 
 use super::{Accuracy, EnergyReport};
 
@@ -62,6 +64,46 @@ pub struct FineTuned {
     pub tested: Accuracy,
     /// What those may be called.
     pub part: MeasuredPart,
+}
+
+/// What comes out of a refinement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refined {
+    /// The folder of the network.
+    pub folder: PathBuf,
+    /// Steps that it took.
+    pub steps: usize,
+    /// What it cost before and costs now, in SI units or as a count.
+    pub costs: Vec<(Quantity, f64, f64)>,
+    /// Top-1 on held-out images, as it was.
+    pub before: f64,
+    /// On the same images, as it is.
+    pub held_out: Accuracy,
+    /// On the images that decided nothing.
+    pub tested: Accuracy,
+    /// What those may be called.
+    pub part: MeasuredPart,
+}
+
+impl Refined {
+    /// As a JSON object.
+    pub fn to_json(&self) -> Value {
+        let costs = self.costs.iter().map(|(quantity, before, after)| {
+            let scale = quantity.json_scale();
+            (quantity.json_key().to_owned(), json!({"before": before * scale, "after": after * scale}))
+        });
+        json!({
+            "network": self.folder,
+            "steps": self.steps,
+            "costs": costs.collect::<Map<String, Value>>(),
+            "held_out_top1_before": self.before,
+            "held_out_top1": self.held_out.top1,
+            "held_out_images": self.held_out.images,
+            "part": self.part.name(),
+            "top1": self.tested.top1,
+            "images": self.tested.images,
+        })
+    }
 }
 
 /// Which images a number was measured on.

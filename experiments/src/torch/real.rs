@@ -14,11 +14,11 @@ pub use supernet::evaluate::Accuracy;
 use tch::Device;
 
 use super::outcome::{
-    CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, Progress, Trained,
+    CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, Progress, Refined, Trained,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FineTuneRequest, ImportRequest, MeasureRequest,
-    Part, SubnetChoice, TrainRequest,
+    Part, RefineRequest, SubnetChoice, TrainRequest,
 };
 use crate::error::{Error, Result};
 pub(crate) use crate::export::deploy::deploy;
@@ -79,6 +79,15 @@ pub fn train(request: &TrainRequest, stop: Arc<AtomicBool>, progress: &mut dyn P
 /// A damaged folder, images or settings that do not fit, a folder that holds another run, a stop on request (state saved).
 pub fn finetune(request: &FineTuneRequest, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<FineTuned> {
     training::finetune::finetune(request, request.device.resolve()?, stop, progress)
+}
+
+/// Makes a network fit a budget, step by step.
+///
+/// # Errors
+/// A damaged folder, images or settings that do not fit, an operator that the target does not cover, a folder that holds
+/// another run, a stop on request (all steps are saved); [`Error::NotReached`].
+pub fn refine(request: &RefineRequest, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Refined> {
+    crate::refine::adapt::refine(request, request.device.resolve()?, stop, progress)
 }
 
 /// Measures subnets of a bundle, each calibrated first.

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hw_targets::budget::Budget;
 use search::arch::ArchSpec;
+use search::refine::adapt::Winner;
 use search::space::SearchSpace;
 
 use super::{DataSource, DeviceChoice};
@@ -126,6 +128,47 @@ pub struct FineTuneRequest {
     pub save_every: Duration,
     /// Epochs between two measurements on held-out images.
     pub measure_every: u64,
+    /// Where to compute.
+    pub device: DeviceChoice,
+}
+
+/// `ofa refine`.
+#[derive(Clone, Debug)]
+pub struct RefineRequest {
+    /// The folder of the network.
+    pub network: PathBuf,
+    /// A target's name or path.
+    pub target: Option<String>,
+    /// Whether fitted models answer however far outside of what they were fitted to.
+    pub extrapolate: bool,
+    /// Ceilings.
+    pub budget: Budget,
+    /// Images.
+    pub data: DataSource,
+    /// How proposals and the result are trained on; without one everything is as usual.
+    pub recipe: Option<PathBuf>,
+    /// Values that replace some of the recipe's: `key=value`.
+    pub overrides: Vec<String>,
+    /// What the first step lowers each cost by, as a part of it.
+    pub initial_reduction: f64,
+    /// Factor from one step to the next.
+    pub decay: f64,
+    /// Steps at most.
+    pub iterations: usize,
+    /// Widths are multiples of it.
+    pub step: u32,
+    /// Which proposal is kept.
+    pub winner: Winner,
+    /// Batches that each proposal is trained with before it is judged.
+    pub short_steps: u64,
+    /// Passes over the images at the end.
+    pub epochs: u64,
+    /// Run folder.
+    pub out: PathBuf,
+    /// Whether to go on with the steps that are there.
+    pub resume: bool,
+    /// Longest time between two checkpoints.
+    pub save_every: Duration,
     /// Where to compute.
     pub device: DeviceChoice,
 }

@@ -13,11 +13,11 @@ use serde::Serialize;
 use storage::digest::Digest;
 
 use super::outcome::{
-    CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, Progress, Trained,
+    CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, Progress, Refined, Trained,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FineTuneRequest, ImportRequest, MeasureRequest,
-    Part, SubnetChoice, TrainRequest,
+    Part, RefineRequest, SubnetChoice, TrainRequest,
 };
 use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
@@ -133,6 +133,14 @@ pub fn train(_: &TrainRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -> Resu
 /// # Errors
 /// [`Error::NoTorch`], always.
 pub fn finetune(_: &FineTuneRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -> Result<FineTuned> {
+    missing("training")
+}
+
+/// Makes a network fit a budget.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn refine(_: &RefineRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -> Result<Refined> {
     missing("training")
 }
 

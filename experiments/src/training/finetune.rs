@@ -1,30 +1,24 @@
 //! `ofa finetune`: a network of any shape, with the weights that it has, trained on.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use network::shape_file;
-use network::weights::{Array, Weights};
-use serde_json::{Value, json};
-use storage::arrays::HostArray;
+use serde_json::json;
 use storage::digest::Digester;
 use supernet::calibrate::calibrate;
-use supernet::data::{self, Division, ImageSet, Loaded, PreprocessingFile, TrainedOn};
+use supernet::data::{self, ImageSet};
 use supernet::error::SupernetError;
 use supernet::evaluate::Accuracy;
 use supernet::extract::StaticSubnet;
 use supernet::network::Network;
-use supernet::tensors::{from_tensor, to_tensor};
 use supernet::train::{FineTuneObserver, FineTuner, Position, Step, TeacherLogits};
-use tch::{Device, Tensor};
+use tch::Device;
 
 use crate::error::{Error, Result, Within};
 use crate::folders::bundle::Bundle;
 use crate::folders::finetune_recipe::FineTuneRecipe;
-use crate::folders::image_settings::options;
 use crate::folders::names;
 use crate::folders::network_folder::NetworkFolder;
 use crate::folders::run_dir::{Metrics, RunDir};
@@ -32,7 +26,8 @@ use crate::folders::supernet_file::{digest_of, load_supernet};
 use crate::torch::{FineTuneRequest, FineTuned, Progress, StepReport};
 use crate::training::identity::of_images;
 use crate::training::images::EvalImages;
-use crate::training::test_part::{TestPart, test_part};
+use crate::training::network_data::{NetworkData, origin_of, tensors_of, weights_of};
+use crate::training::test_part::TestPart;
 
 struct Log<'p> {
     progress: &'p mut dyn Progress,
@@ -44,17 +39,38 @@ struct Log<'p> {
     measure_every: u64,
 }
 
+/// Shows steps and nothing else.
+pub(crate) struct Quiet<'p> {
+    pub(crate) progress: &'p mut dyn Progress,
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+impl FineTuneObserver for Quiet<'_> {
+    fn step(&mut self, step: &Step) -> bool {
+        self.progress.step(&report(step));
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    fn epoch(&mut self, _: u64, _: Position, _: f64, _: &Network) -> Result<(), SupernetError> {
+        Ok(())
+    }
+}
+
+fn report(step: &Step) -> StepReport {
+    StepReport {
+        phase: 0,
+        step: step.position.step,
+        phase_steps: step.phase_steps,
+        global_step: step.position.global_step,
+        images: step.images,
+        seconds: step.seconds,
+        loss: step.loss,
+    }
+}
+
 impl FineTuneObserver for Log<'_> {
     fn step(&mut self, step: &Step) -> bool {
-        self.progress.step(&StepReport {
-            phase: 0,
-            step: step.position.step,
-            phase_steps: step.phase_steps,
-            global_step: step.position.global_step,
-            images: step.images,
-            seconds: step.seconds,
-            loss: step.loss,
-        });
+        self.progress.step(&report(step));
         !self.stop.load(Ordering::Relaxed)
     }
 
@@ -87,54 +103,23 @@ pub(crate) fn finetune(
     progress: &mut dyn Progress,
 ) -> Result<FineTuned> {
     let recipe = FineTuneRecipe::load(request.recipe.as_deref(), &request.overrides)?;
-    let NetworkFolder { shape, weights, mixed } = NetworkFolder::read(&request.network)?;
-    mixed.iter().for_each(|warning| progress.note(warning));
-    let file = request.network.join(names::PREPROCESSING);
-    if !file.exists() {
-        let reason = "is missing, so nothing says how images become this network's input";
-        return Err(Error::FileInFolder { path: file, reason: reason.into() });
-    }
-    let described = PreprocessingFile::read(&file)?;
-    let preprocessing = described.preprocessing();
+    let NetworkData { shape, weights, preprocessing, class_names, train, held_out, test, trained_on } =
+        NetworkData::load(&request.network, &request.data, recipe.held_out, recipe.seed, progress)?;
     let outputs = shape.output().channels as usize;
-    let known = options(&preprocessing, &described.class_names, outputs);
-    let Loaded { images: all, notes } = request.data.train(&known)?;
-    notes.iter().for_each(|note| progress.note(note));
-    let class_names = all.class_names().to_vec();
-
-    // The parts are as they were where the weights know these images.
-    let before = described.trained_on.as_ref();
-    let division = match before.filter(|before| before.are(&all)) {
-        Some(TrainedOn { held_out, seed, splits_test, .. }) => {
-            Division { held_out: held_out.or(recipe.held_out), seed: *seed, splits_test: *splits_test }
-        }
-        None => {
-            let splits_test = !request.data.has_test_part()?;
-            Division { held_out: recipe.held_out, seed: recipe.seed, splits_test }
-        }
-    };
-    let trained_on = TrainedOn::new(&all, division.splits_test, division.seed);
-    let divided = division.divide(all)?;
-    let trained_on = TrainedOn { held_out: Some(divided.held_out.len()), ..trained_on };
-    let test = match divided.test {
-        Some(images) => TestPart { images, part: crate::torch::MeasuredPart::Test, notes: Vec::new() },
-        None => test_part(&request.data, &known, Some(&trained_on))?,
-    };
-    test.notes.iter().for_each(|note| progress.note(note));
 
     let tensors = tensors_of(&weights);
-    let teacher = request.teacher.as_deref().map(|name| Teaching::load(name, &divided.train, outputs, device));
+    let teacher = request.teacher.as_deref().map(|name| Teaching::load(name, &train, outputs, device));
     let teacher = teacher.transpose()?;
     let identity = Digester::new("finetune")
         .text(&serde_yaml::to_string(&recipe).expect("plain data"))
         .text(&shape_file::to_json(&shape, None).to_string())
         .digest(&digest_of(&tensors))
-        .digest(&of_images(&divided.train, &preprocessing))
+        .digest(&of_images(&train, &preprocessing))
         .text(&teacher.as_ref().map_or(String::new(), |teacher| teacher.digest.clone()))
         .finish();
 
     // Before there is a folder that a refused run would leave behind.
-    recipe.augmentation.check(divided.train.size())?;
+    recipe.augmentation.check(train.size())?;
     let run = RunDir::open(&request.out).within(|| format!("run folder {}", request.out.display()))?;
     if run.is_begun() && !request.resume {
         return Err(Error::RunExists { path: request.out.clone() });
@@ -146,7 +131,7 @@ pub(crate) fn finetune(
         tensors,
         recipe.settings(),
         identity.to_string(),
-        Arc::new(divided.train),
+        Arc::new(train),
         &preprocessing,
         logits,
         device,
@@ -155,7 +140,7 @@ pub(crate) fn finetune(
     )?;
     run.write(names::RECIPE, &serde_yaml::to_string(&recipe).expect("plain data"))?;
     let size = shape.input().size;
-    let exam = EvalImages::new(&divided.held_out, &preprocessing, &[size], device)?;
+    let exam = EvalImages::new(&held_out, &preprocessing, &[size], device)?;
     let untouched = Network::from_weights(&shape, &weights, device)?;
     let at_first = exam.evaluate_network(&untouched)?;
     progress.begin(&[("fine-tuning".to_owned(), tuner.steps())], tuner.position().global_step);
@@ -176,7 +161,7 @@ pub(crate) fn finetune(
     let tuned = weights_of(&shape, &tuner)?;
     // What is reported on is what was written.
     let network = Network::from_weights(&shape, &tuned, device)?;
-    let held_out = exam.evaluate_network(&network)?;
+    let decided = exam.evaluate_network(&network)?;
     let TestPart { images, part, .. } = test;
     let tested = EvalImages::new(&images, &preprocessing, &[size], device)?.evaluate_network(&network)?;
     let folder = request.out.join(names::NETWORK_FOLDER);
@@ -187,43 +172,14 @@ pub(crate) fn finetune(
     NetworkFolder { shape, weights: tuned, mixed: Vec::new() }.write(&folder, &origin)?;
     let report = json!({
         "held_out_top1_before": at_first.top1,
-        "held_out_top1": held_out.top1,
-        "held_out_images": held_out.images,
+        "held_out_top1": decided.top1,
+        "held_out_images": decided.images,
         "part": part.name(),
         "top1": tested.top1,
         "images": tested.images,
     });
     run.write(names::TEST_REPORT, &format!("{report:#}\n"))?;
-    Ok(FineTuned { folder, before: at_first, held_out, tested, part })
-}
-
-/// What the folder says of where its network comes from, but for digests of its files.
-fn origin_of(folder: &Path) -> Value {
-    let text = std::fs::read_to_string(folder.join(names::NETWORK)).ok();
-    let mut origin = text
-        .and_then(|text| serde_json::from_str::<Value>(&text).ok())
-        .and_then(|mut file| Some(file.get_mut("origin")?.take()))
-        .unwrap_or(Value::Null);
-    if let Some(origin) = origin.as_object_mut() {
-        origin.remove("files");
-    }
-    origin
-}
-
-fn tensors_of(weights: &Weights) -> BTreeMap<String, Tensor> {
-    let tensor = |array: &Array| to_tensor(&HostArray::from_f32(&array.shape, &array.values));
-    weights.arrays().iter().map(|(name, array)| (name.clone(), tensor(array))).collect()
-}
-
-fn weights_of(shape: &network::shape::NetworkShape, tuner: &FineTuner<'_>) -> Result<Weights> {
-    let array = |(name, tensor): (String, Tensor)| {
-        let host = from_tensor(&tensor);
-        let values = host.to_f32().expect("float32 weights");
-        (name, Array { shape: host.shape().to_vec(), values })
-    };
-    let arrays = tuner.network().tensors().into_iter().map(array).collect();
-    Weights::new(shape, arrays)
-        .map_err(|error| Error::FileInFolder { path: names::WEIGHTS.into(), reason: error.to_string() })
+    Ok(FineTuned { folder, before: at_first, held_out: decided, tested, part })
 }
 
 /// The largest network of a bundle, which knows better.

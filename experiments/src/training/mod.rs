@@ -22,6 +22,8 @@ pub(crate) mod make_calibration;
 #[cfg(feature = "torch")]
 pub(crate) mod measure_accuracy;
 #[cfg(feature = "torch")]
+pub(crate) mod network_data;
+#[cfg(feature = "torch")]
 pub(crate) mod open_bundle;
 #[cfg(feature = "torch")]
 pub(crate) mod plan;

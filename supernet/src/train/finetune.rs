@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use network::shape::NetworkShape;
@@ -29,6 +30,8 @@ const PHASE: &str = "fine-tuning";
 pub struct FineTuneSettings {
     /// Passes over the images.
     pub epochs: u64,
+    /// Steps in all, in place of the passes, where they are to be fewer or more.
+    pub steps: Option<u64>,
     /// Images of a step.
     pub batch_size: usize,
     /// Learning rate at its highest; half a cosine takes it to zero.
@@ -151,7 +154,7 @@ impl<'t> FineTuner<'t> {
 
     /// Steps in all.
     pub fn steps(&self) -> u64 {
-        self.settings.epochs * self.steps_per_epoch
+        self.settings.steps.unwrap_or(self.settings.epochs * self.steps_per_epoch)
     }
 
     /// Runs all that is left, saving into `checkpoints` at least every `save_every` and at the end.
@@ -185,6 +188,20 @@ impl<'t> FineTuner<'t> {
             }
         }
         self.save(checkpoints)
+    }
+
+    /// Runs all that is left without saving anything: for few steps, which are soon done again.
+    ///
+    /// # Errors
+    /// [`SupernetError::Interrupted`] once `stop` is set; a loss or gradient that is not finite.
+    pub fn run_unsaved(&mut self, stop: &AtomicBool) -> Result<(), SupernetError> {
+        while self.position.global_step < self.steps() {
+            if stop.load(Ordering::Relaxed) {
+                return Err(SupernetError::Interrupted);
+            }
+            self.step()?;
+        }
+        Ok(())
     }
 
     fn step(&mut self) -> Result<Step, SupernetError> {
@@ -287,6 +304,7 @@ mod tests {
     fn settings(frozen: &[&str]) -> FineTuneSettings {
         FineTuneSettings {
             epochs: 4,
+            steps: None,
             batch_size: 50,
             learning_rate: 0.05,
             warm_up_epochs: 0.5,

@@ -1,6 +1,7 @@
 //! What needs LibTorch.
 
 mod images;
+mod refine;
 mod timing;
 mod training;
 mod training_energy;

@@ -1,0 +1,314 @@
+//! `ofa refine --network`: NetAdapt on a network of any shape (Yang et al., ECCV 2018, arXiv:1804.03230). Every width
+//! proposes what alone pays for a step, keeping the filters with the largest norms; each proposal is trained on for a few
+//! steps and judged on held-out images; at the end the network is trained on for longer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hw_targets::budget::Budget;
+use hw_targets::cost::NetworkCost;
+use hw_targets::target::Target;
+use network::shape::NetworkShape;
+use network::shape_file;
+use network::units::Quantity;
+use network::weights::Weights;
+use network::widths::{Kept, Widths};
+use search::refine::adapt::{AdaptSettings, Adapter, Ceiling, End, Iteration, Proposal, adapt};
+use search::refine::propose::narrower;
+use serde_json::json;
+use storage::digest::Digester;
+use supernet::data::{ImageSet, Preprocessing};
+use supernet::error::SupernetError;
+use supernet::network::Network;
+use supernet::train::{FineTuneSettings, FineTuner};
+use tch::Device;
+
+use crate::error::{Error, Result};
+use crate::folders::finetune_recipe::FineTuneRecipe;
+use crate::folders::names;
+use crate::folders::network_folder::NetworkFolder;
+use crate::folders::supernet_file::digest_of;
+use crate::networks;
+use crate::refine::steps_folder::StepsFolder;
+use crate::target::cost::within_memory;
+use crate::target::list;
+use crate::torch::{Progress, RefineRequest, Refined, StepReport};
+use crate::training::identity::of_images;
+use crate::training::images::EvalImages;
+use crate::training::network_data::{NetworkData, origin_of, tensors_of, weights_of};
+use crate::training::test_part::TestPart;
+
+/// A network with its weights.
+pub(crate) type Adapted = Arc<(NetworkShape, Weights)>;
+
+/// Who proposes and judges networks.
+struct Judge<'j> {
+    target: Option<Target>,
+    quantities: Vec<Quantity>,
+    step: u32,
+    settings: FineTuneSettings,
+    images: Arc<ImageSet>,
+    preprocessing: &'j Preprocessing,
+    exam: EvalImages,
+    device: Device,
+    stop: Arc<AtomicBool>,
+    progress: &'j mut dyn Progress,
+}
+
+impl Judge<'_> {
+    /// One cost for each ceiling.
+    ///
+    /// # Errors
+    /// An operator that the target does not cover.
+    fn costs(&self, shape: &NetworkShape) -> Result<Vec<f64>> {
+        let cost = match &self.target {
+            Some(target) => networks::cost(target, shape)?,
+            None => {
+                NetworkCost { peak_memory: networks::arena(shape).total(), ..NetworkCost::exact(&shape.workload()) }
+            }
+        };
+        let value = |quantity: &Quantity| cost.value(*quantity).ok_or(Error::NeedsTarget { quantity: *quantity });
+        self.quantities.iter().map(value).collect()
+    }
+
+    /// `network` trained on for a few steps, and its accuracy on held-out images.
+    fn tuned(&self, (shape, weights): &(NetworkShape, Weights), seed: u64) -> Result<(Weights, f64)> {
+        let settings = FineTuneSettings { seed, ..self.settings.clone() };
+        let weights = match settings.steps {
+            Some(0) => weights.clone(),
+            _ => {
+                let mut tuner = FineTuner::new(
+                    shape,
+                    tensors_of(weights),
+                    settings,
+                    String::new(),
+                    Arc::clone(&self.images),
+                    self.preprocessing,
+                    None,
+                    self.device,
+                    std::path::Path::new(""),
+                    false,
+                )?;
+                tuner.run_unsaved(&self.stop)?;
+                weights_of(shape, &tuner)?
+            }
+        };
+        let network = Network::from_weights(shape, &weights, self.device)?;
+        Ok((weights, self.exam.evaluate_network(&network)?.top1))
+    }
+}
+
+impl Adapter for Judge<'_> {
+    type Network = Adapted;
+    type Error = Error;
+
+    fn propose(&mut self, network: &Adapted, targets: &[f64]) -> Result<Vec<Proposal<Adapted>>> {
+        let (shape, weights) = network.as_ref();
+        let widths = Widths::of(shape);
+        let mut proposals = Vec::new();
+        for width in widths.free() {
+            // A width that a table lacks is no proposal; the next smaller one may be.
+            let mut costs = |shape: &NetworkShape| self.costs(shape).ok();
+            let Some(found) = narrower(&widths, width, self.step, targets, &mut costs) else { continue };
+            let kept = Kept::from([(width, widths.largest(weights, width, found.channels as usize))]);
+            let narrowed = widths.narrowed(weights, &kept).expect("a width that was priced");
+            proposals.push(Proposal { block: width, network: Arc::new(narrowed), costs: found.costs });
+        }
+        Ok(proposals)
+    }
+
+    fn judge(&mut self, number: usize, proposals: &mut [Proposal<Adapted>]) -> Result<Vec<f64>> {
+        let all = proposals.len();
+        let mut accuracies = Vec::with_capacity(all);
+        for (at, proposal) in proposals.iter_mut().enumerate() {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(SupernetError::Interrupted.into());
+            }
+            let started = std::time::Instant::now();
+            // Every proposal sees the same images in the same order.
+            let seed = self.settings.seed ^ (number as u64) << 32;
+            let (weights, accuracy) = self.tuned(&proposal.network, seed)?;
+            proposal.network = Arc::new((proposal.network.0.clone(), weights));
+            accuracies.push(accuracy);
+            self.progress.step(&StepReport {
+                phase: 0,
+                step: at as u64,
+                phase_steps: all as u64,
+                global_step: number as u64 - 1,
+                images: self.settings.steps.unwrap_or(0) as usize * self.settings.batch_size,
+                seconds: started.elapsed().as_secs_f64(),
+                loss: f64::NAN,
+            });
+        }
+        Ok(accuracies)
+    }
+}
+
+/// Makes the network of `request` fit its budget.
+///
+/// # Errors
+/// A damaged folder, images or settings that do not fit, an operator that the target does not cover, a folder that holds
+/// another run, a stop on request (all steps are saved); [`Error::NotReached`].
+pub(crate) fn refine(
+    request: &RefineRequest,
+    device: Device,
+    stop: Arc<AtomicBool>,
+    progress: &mut dyn Progress,
+) -> Result<Refined> {
+    let recipe = FineTuneRecipe::load(request.recipe.as_deref(), &request.overrides)?;
+    let target = request.target.as_deref().map(|name| list::find_reaching(name, request.extrapolate)).transpose()?;
+    let budget = within(request.budget, target.as_ref(), progress)?;
+    let quantities: Vec<Quantity> = budget.limits().map(|(quantity, _)| quantity).collect();
+    if quantities.is_empty() {
+        return Err(Error::NothingToSearchFor);
+    }
+    let NetworkData { shape, weights, preprocessing, class_names, train, held_out, test, trained_on } =
+        NetworkData::load(&request.network, &request.data, recipe.held_out, recipe.seed, progress)?;
+    recipe.augmentation.check(train.size())?;
+    let widths: Vec<String> = Widths::of(&shape).all().iter().map(|width| width.name().to_owned()).collect();
+    let size = shape.input().size;
+    let exam = EvalImages::new(&held_out, &preprocessing, &[size], device)?;
+    let train = Arc::new(train);
+    let mut judge = Judge {
+        target,
+        quantities: quantities.clone(),
+        step: request.step,
+        settings: FineTuneSettings { steps: Some(request.short_steps), ..recipe.settings() },
+        images: Arc::clone(&train),
+        preprocessing: &preprocessing,
+        exam: exam.share(),
+        device,
+        stop: Arc::clone(&stop),
+        progress,
+    };
+    let at_first = judge.costs(&shape)?;
+    let limits: Vec<f64> = budget.limits().map(|(_, limit)| limit).collect();
+    let identity = Digester::new("adaptation")
+        .text(&serde_yaml::to_string(&recipe).expect("plain data"))
+        .text(&shape_file::to_json(&shape, None).to_string())
+        .digest(&digest_of(&tensors_of(&weights)))
+        .digest(&of_images(&train, &preprocessing))
+        .numbers(limits.iter().chain(&at_first).copied().collect::<Vec<f64>>().into_iter())
+        .text(&format!("{quantities:?} {:?} {} {}", request.winner, request.step, request.short_steps))
+        .numbers([request.initial_reduction, request.decay].into_iter())
+        .finish();
+    let folder = StepsFolder::open(&request.out, identity, request.resume, quantities.clone())?;
+    let from = origin_of(&request.network);
+    let mut history = folder.history()?;
+    if history.is_empty() {
+        let network = Network::from_weights(&shape, &weights, device)?;
+        let accuracy = exam.evaluate_network(&network)?.top1;
+        let start = Iteration {
+            block: None,
+            network: Arc::new((shape, weights)),
+            costs: at_first.clone(),
+            accuracy,
+            met: true,
+        };
+        folder.keep(0, &start, None, &from)?;
+        history.push(start);
+    }
+    judge.progress.begin(&[("steps".to_owned(), request.iterations as u64)], history.len() as u64 - 1);
+    let settings = AdaptSettings {
+        ceilings: at_first
+            .iter()
+            .zip(&limits)
+            .map(|(cost, budget)| Ceiling { budget: *budget, reduction: request.initial_reduction * cost })
+            .collect(),
+        decay: request.decay,
+        iterations: request.iterations,
+        winner: request.winner,
+    };
+    // One at a time, so that each is kept before the next begins.
+    let mut end = End::Stopped;
+    while end == End::Stopped {
+        let before = history.len();
+        end = adapt(&mut judge, &mut history, &settings, &mut |_| false)?;
+        if let Some(step) = history.get(before) {
+            let name = step.block.map(|width| widths[width].as_str());
+            folder.keep(before, step, name, &from)?;
+            judge.progress.epoch(&line(before, step, name, &quantities));
+        }
+    }
+    folder.write_history(&history, &widths)?;
+    let last = history.last().expect("the start at least");
+    if end != End::BudgetsKept {
+        let costs = quantities.iter().zip(&last.costs).map(|(quantity, cost)| quantity.format(*cost));
+        return Err(Error::NotReached {
+            steps: history.len() - 1,
+            reached: costs.collect::<Vec<_>>().join(", "),
+            spent: end == End::IterationsSpent,
+        });
+    }
+    let (shape, weights) = last.network.as_ref();
+    let mut tuner = FineTuner::new(
+        shape,
+        tensors_of(weights),
+        FineTuneSettings { epochs: request.epochs, ..recipe.settings() },
+        identity.to_string(),
+        train,
+        &preprocessing,
+        None,
+        device,
+        &request.out.join(names::CHECKPOINTS),
+        true,
+    )?;
+    if request.epochs > 0 {
+        judge.progress.begin(&[("fine-tuning".to_owned(), tuner.steps())], tuner.position().global_step);
+        let mut log = crate::training::finetune::Quiet { progress: &mut *judge.progress, stop };
+        tuner.run(&request.out.join(names::CHECKPOINTS), request.save_every, &mut log)?;
+    }
+    let tuned = weights_of(shape, &tuner)?;
+    let network = Network::from_weights(shape, &tuned, device)?;
+    let decided = exam.evaluate_network(&network)?;
+    let TestPart { images, part, .. } = test;
+    let tested = EvalImages::new(&images, &preprocessing, &[size], device)?.evaluate_network(&network)?;
+    let out = request.out.join(names::NETWORK_FOLDER);
+    std::fs::create_dir_all(&out)?;
+    preprocessing
+        .describe(Some(size as usize), &class_names, Some(&trained_on))
+        .write(&out.join(names::PREPROCESSING))?;
+    let origin = json!({"adapted": {"steps": history.len() - 1, "epochs": request.epochs, "from": from}});
+    NetworkFolder { shape: shape.clone(), weights: tuned, mixed: Vec::new() }.write(&out, &origin)?;
+    let refined = Refined {
+        folder: out,
+        steps: history.len() - 1,
+        costs: quantities.iter().zip(at_first.iter().zip(&last.costs)).map(|(q, (a, b))| (*q, *a, *b)).collect(),
+        before: history[0].accuracy,
+        held_out: decided,
+        tested,
+        part,
+    };
+    let report = format!("{:#}\n", refined.to_json());
+    storage::atomic::write_atomically(&request.out.join(names::TEST_REPORT), |file| {
+        std::io::Write::write_all(file, report.as_bytes())
+    })
+    .map_err(|source| Error::Write { source })?;
+    Ok(refined)
+}
+
+/// The budget with the target's memories.
+fn within(budget: Budget, target: Option<&Target>, progress: &mut dyn Progress) -> Result<Budget> {
+    let Some(target) = target else {
+        return match budget.limits().find(|(quantity, _)| !quantity.is_exact()) {
+            Some((quantity, _)) => Err(Error::NeedsTarget { quantity }),
+            None => Ok(budget),
+        };
+    };
+    budget.check_known(target)?;
+    if budget.is_empty() {
+        return Ok(budget);
+    }
+    let (budget, notes) = within_memory(budget, target)?;
+    notes.iter().for_each(|note| progress.note(note));
+    Ok(budget)
+}
+
+fn line(number: usize, step: &Iteration<Adapted>, name: Option<&str>, quantities: &[Quantity]) -> String {
+    let costs = quantities.iter().zip(&step.costs).map(|(quantity, cost)| quantity.format(*cost));
+    let costs: Vec<String> = costs.collect();
+    let name = name.unwrap_or("");
+    let top1 = 100.0 * step.accuracy;
+    let short = if step.met { "" } else { ", less than the step asked for" };
+    format!("step {number}: {name} narrower, {}, held-out top-1 {top1:.2} %{short}", costs.join(", "))
+}

@@ -1,0 +1,4 @@
+//! `ofa refine`: networks made to fit a budget step by step, between the points of any grid.
+
+pub(crate) mod adapt;
+pub(crate) mod steps_folder;
