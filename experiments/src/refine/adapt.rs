@@ -29,7 +29,7 @@ use crate::folders::names;
 use crate::folders::network_folder::NetworkFolder;
 use crate::folders::supernet_file::digest_of;
 use crate::networks;
-use crate::refine::steps_folder::StepsFolder;
+use crate::refine::steps_folder::{Adapted, StepsFolder};
 use crate::target::cost::within_memory;
 use crate::target::list;
 use crate::torch::{Progress, RefineRequest, Refined, StepReport};
@@ -37,9 +37,6 @@ use crate::training::identity::of_images;
 use crate::training::images::EvalImages;
 use crate::training::network_data::{NetworkData, origin_of, tensors_of, weights_of};
 use crate::training::test_part::TestPart;
-
-/// A network with its weights.
-pub(crate) type Adapted = Arc<(NetworkShape, Weights)>;
 
 /// Who proposes and judges networks.
 struct Judge<'j> {

@@ -6,7 +6,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use network::shape::NetworkShape;
 use network::units::Quantity;
+use network::weights::Weights;
 use parquet::basic::Compression;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::errors::ParquetError;
@@ -22,11 +24,13 @@ use storage::parquet_file::{self, column};
 use crate::error::{Error, Result};
 use crate::folders::names;
 use crate::folders::network_folder::NetworkFolder;
-use crate::refine::adapt::Adapted;
 
 const BEGUN: &str = "adaptation.json";
 const STEPS: &str = "steps";
 const HISTORY: &str = "history.parquet";
+
+/// A network with its weights.
+pub(crate) type Adapted = Arc<(NetworkShape, Weights)>;
 
 /// Where the steps of an adaptation are kept.
 pub(crate) struct StepsFolder {
