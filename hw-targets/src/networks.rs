@@ -227,39 +227,3 @@ fn operators(line: &Line) -> Result<String, FileError> {
     let resolution = line.whole("resolution", 1, None)?;
     Ok(serde_json::json!({"ops": numbers, "r": resolution}).to_string())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::import::testing::refused;
-
-    fn parsed(text: &str) -> Result<Networks, HwError> {
-        Networks::parse(Path::new("n.csv"), text)
-    }
-
-    #[test]
-    fn networks_are_read_in_both_forms() {
-        let text = "subnet,ops,resolution,latency_ms,energy_mJ,power_mode\n\
-                    \"{\"\"ks\"\":[3],\"\"r\"\":32}\",,,2.5,,MAXN\n,1 2 8,32,3,4,MAXN\n,1 2 7,32,,,MAXN\n";
-        let networks = parsed(text).unwrap();
-        assert_eq!(networks.rows().len(), 2);
-        assert_eq!(networks.rows()[1].subnet, "{\"ops\":[1,2,8],\"r\":32}");
-        assert_eq!(networks.rows()[1].energy.unwrap().value, 4e-3);
-        assert!(networks.notes().iter().any(|note| note.contains("1 rows have neither")), "{:?}", networks.notes());
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_with_its_line() {
-        let check = |text: &str, words: &[&str]| refused(parsed(text).map(|_| ()), words);
-        check("subnet,latency_ms\n[1],2\n", &["line 2", "subnet", "object"]);
-        check("subnet,latency_ms\n{,2\n", &["line 2", "JSON"]);
-        check("subnet,latency_ms\n{},0\n", &["no measurement"]);
-        check("subnet,latency_ms\n{},-1\n", &["negative"]);
-        check("subnet,latency_ms\n,1\n", &["subnet", "empty"]);
-        check("ops,latency_ms\n1,1\n", &["resolution"]);
-        check("subnet\n{}\n", &["latency_ms or energy_mJ"]);
-        check("subnet,latency_ms\n", &["no measured network"]);
-        check("subnet,latency_ms,batch\n{},1,1\n{},1,32\n", &["line 3", "batch"]);
-        check("subnet,energy_mJ,power_mode\n{},1,MAXN\n{},1,30W\n", &["line 3", "power_mode", "MAXN"]);
-    }
-}
