@@ -91,7 +91,7 @@ impl Batches {
     }
 }
 
-/// The same batches once more; nothing is copied.
+/// Handles to these batches; nothing is copied.
 fn handles(batches: &[Batch]) -> Vec<Batch> {
     batches.iter().map(|(images, labels)| (images.shallow_clone(), labels.shallow_clone())).collect()
 }
