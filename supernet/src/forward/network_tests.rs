@@ -1,0 +1,124 @@
+use network::execute;
+use network::published::{self, NETWORKS};
+use network::shape::Draft;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use search::space::SearchSpace;
+
+use super::*;
+
+fn image(input: Map, seed: i64) -> Tensor {
+    tch::manual_seed(seed);
+    let size = i64::from(input.size);
+    Tensor::randn([1, i64::from(input.channels), size, size], (Kind::Float, Device::Cpu))
+}
+
+/// The largest difference between LibTorch and the interpreter, as a fraction of the largest output.
+fn difference(shape: &NetworkShape, seed: u64) -> f64 {
+    let weights = Weights::random(shape, seed);
+    let image = image(shape.input(), seed as i64);
+    let numbers: Vec<f32> = Vec::try_from(image.flatten(0, -1)).unwrap();
+    let expected = execute::run(shape, &weights, &numbers);
+    let network = Network::from_weights(shape, &weights, Device::Cpu).unwrap();
+    let got: Vec<f32> = Vec::try_from(network.forward(&image).flatten(0, -1)).unwrap();
+    assert_eq!(got.len(), expected.len());
+    let largest = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
+    assert!(largest > 0.0 && largest.is_finite());
+    let apart = got.iter().zip(&expected).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+    f64::from(apart / largest)
+}
+
+#[test]
+fn published_networks_run_as_the_interpreter_runs_them() {
+    for (name, _) in NETWORKS {
+        // The large ones take the interpreter seconds.
+        let is_small = name == "resnet8";
+        if !is_small && std::env::var_os("OFA_SLOW_TESTS").is_none() {
+            continue;
+        }
+        let apart = difference(&published::network(name, Some(10)).unwrap(), 3);
+        assert!(apart <= 1e-5, "{name}: {apart:e}");
+    }
+}
+
+#[test]
+fn every_kind_of_layer_runs_as_the_interpreter_runs_it() {
+    use network::op::{Conv, Fire, Inception, Linear, LocalResponse, Pool, Real, Residual, Step};
+
+    let (map, narrow) = (Map::new(9, 6), Map::new(9, 4));
+    let conv = |input, output| Conv { bias: true, ..Conv::plain(input, output) };
+    let max = Pool { kind: PoolKind::Max, input: map, output: Map::new(5, 6), kernel: 3, stride: 2, padding: 1 };
+    let average = Pool { kind: PoolKind::Average, output: Map::new(9, 6), stride: 1, ..max };
+    let small = Map::new(5, 6);
+    let after = Map::new(5, 18);
+    let drafts = vec![
+        // Padding below only, as TensorFlow pads.
+        Draft::new("stem", Op::Conv(Conv { kernel: 3, stride: 2, batch_norm: true, ..conv(Map::new(18, 3), map) })),
+        Draft::new(
+            "norm",
+            Op::LocalResponse(LocalResponse { map, window: 4, scale: Real(0.5), power: Real(0.75), bias: Real(2.0) }),
+        ),
+        Draft::new(
+            "block",
+            Op::Residual(Residual {
+                branch: vec![
+                    Conv { kernel: 3, padding: 1, batch_norm: true, activation: Activation::Relu, ..conv(map, narrow) },
+                    Conv { kernel: 3, padding: 1, groups: 2, ..conv(narrow, map) },
+                ],
+                shortcut: None,
+                activation: Activation::HSwish,
+            }),
+        ),
+        Draft::new("average", Op::Pool(average)),
+        Draft::new("sum", Op::Add { map, inputs: 2, activation: Activation::Relu6 }).reading(&["average", "norm"]),
+        Draft::new(
+            "module",
+            Op::Inception(Inception {
+                branches: vec![
+                    vec![Step::Pool(max)],
+                    vec![Step::Conv(Conv { kernel: 5, stride: 2, padding: 2, ..conv(map, small) })],
+                    vec![Step::Conv(conv(map, map)), Step::Pool(Pool { padding: 1, ..max })],
+                ],
+            }),
+        ),
+        Draft::new(
+            "fire",
+            Op::Fire(Fire {
+                squeeze: conv(after, Map::new(5, 4)),
+                expand_1x1: conv(Map::new(5, 4), Map::new(5, 8)),
+                expand_3x3: Conv { kernel: 3, padding: 1, ..conv(Map::new(5, 4), Map::new(5, 8)) },
+            }),
+        ),
+        Draft::new("both", Op::Concat { inputs: vec![Map::new(5, 16), after] }).reading(&["fire", "module"]),
+        Draft::new(
+            "classifier",
+            Op::Linear(Linear { input: Map::new(5, 34), outputs: 7, bias: true, activation: Activation::None }),
+        ),
+    ];
+    let shape = NetworkShape::new(Map::new(18, 3), drafts, 1e-3).unwrap();
+    for seed in 1..4 {
+        let apart = difference(&shape, seed);
+        assert!(apart <= 1e-5, "{apart:e}");
+    }
+}
+
+#[test]
+fn networks_of_every_space_run_and_each_operator_has_the_shape_it_says() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for name in ["mcu-cifar", "fbnet-cifar", "mbv3-w1.0", "proxyless-w1.3"] {
+        let space = SearchSpace::builtin(name).unwrap();
+        let workload = space.lower(&space.sample_at(space.resolutions()[0], &mut rng));
+        let whole = Network::deployed(&workload.ops, Device::Cpu);
+        whole.run(&image(whole.input(), 1));
+        for op in &workload.ops {
+            let runnable = Network::deployed(std::slice::from_ref(op), Device::Cpu);
+            let output = runnable.forward(&image(op.input(), 1));
+            let Map { size, channels } = op.output();
+            let (size, channels) = (i64::from(size), i64::from(channels));
+            match size {
+                1 => assert_eq!(output.size(), [1, channels], "{op}"),
+                _ => assert_eq!(output.size(), [1, channels, size, size], "{op}"),
+            }
+        }
+    }
+}
