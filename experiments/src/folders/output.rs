@@ -44,6 +44,19 @@ pub(crate) fn check(folder: &Path) -> Result<()> {
     }
 }
 
+/// Refuses a folder for a run that holds a bundle or a network, whose files a run would replace.
+///
+/// # Errors
+/// [`Error::KeepsOthers`].
+#[cfg(feature = "torch")]
+pub(crate) fn check_run(folder: &Path) -> Result<()> {
+    let others = [names::SUPERNET, names::PREDICTOR, names::NETWORK];
+    match others.into_iter().map(|name| folder.join(name)).find(|path: &PathBuf| path.is_file()) {
+        Some(found) => Err(Error::KeepsOthers { path: folder.to_path_buf(), found }),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

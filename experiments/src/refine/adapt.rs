@@ -102,16 +102,20 @@ impl Adapter for Judge<'_> {
     fn propose(&mut self, network: &Adapted, targets: &[f64]) -> Result<Vec<Proposal<Adapted>>> {
         let (shape, weights) = network.as_ref();
         let widths = Widths::of(shape);
-        let mut proposals = Vec::new();
+        let (mut proposals, mut unpriced) = (Vec::new(), None);
         for width in widths.free() {
             // A width that a table lacks is no proposal; the next smaller one may be.
-            let mut costs = |shape: &NetworkShape| self.costs(shape).ok();
+            let mut costs = |shape: &NetworkShape| self.costs(shape).map_err(|error| unpriced = Some(error)).ok();
             let Some(found) = narrower(&widths, width, self.step, targets, &mut costs) else { continue };
             let kept = Kept::from([(width, widths.largest(weights, width, found.channels as usize))]);
             let narrowed = widths.narrowed(weights, &kept).expect("a width that was priced");
             proposals.push(Proposal { block: width, network: Arc::new(narrowed), costs: found.costs });
         }
-        Ok(proposals)
+        match unpriced {
+            // Nothing left to give, and nothing that the target knows, are two things.
+            Some(error) if proposals.is_empty() => Err(error),
+            _ => Ok(proposals),
+        }
     }
 
     fn judge(&mut self, number: usize, proposals: &mut [Proposal<Adapted>]) -> Result<Vec<f64>> {

@@ -21,7 +21,7 @@ use storage::atomic::write_atomically;
 use storage::digest::Digest;
 use storage::parquet_file::{self, column};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Within};
 use crate::folders::names;
 use crate::folders::network_folder::NetworkFolder;
 
@@ -50,14 +50,15 @@ impl StepsFolder {
             if !resume {
                 return Err(Error::RunExists { path: path.to_path_buf() });
             }
-            let begun: Value = serde_json::from_str(&text).unwrap_or_default();
+            let damaged = |error| Error::FileInFolder { path: file.clone(), reason: format!("is damaged: {error}") };
+            let begun: Value = serde_json::from_str(&text).map_err(damaged)?;
             if begun["identity"] != identity.to_string() {
                 let reason = "the adaptation was begun with another network, budget, target, images or settings";
                 return Err(Error::FileInFolder { path: file, reason: reason.into() });
             }
         } else {
             crate::folders::output::check(path)?;
-            fs::create_dir_all(path.join(STEPS))?;
+            fs::create_dir_all(path.join(STEPS)).within(|| format!("run folder {}", path.display()))?;
             let text = format!("{:#}\n", json!({"schema": "ofa.adaptation/1", "identity": identity.to_string()}));
             write_atomically(&file, |file| file.write_all(text.as_bytes()))
                 .map_err(|source| Error::Write { source })?;
@@ -76,24 +77,37 @@ impl StepsFolder {
             if !folder.exists() {
                 return Ok(history);
             }
-            let NetworkFolder { shape, weights, .. } = NetworkFolder::read(&folder)?;
-            let wrong = || Error::FileInFolder {
-                path: folder.join(names::NETWORK),
-                reason: "does not say what step of an adaptation it is".into(),
-            };
-            let text = fs::read_to_string(folder.join(names::NETWORK))?;
-            let file: Value = serde_json::from_str(&text).map_err(|_| wrong())?;
-            let said = &file["origin"]["adapted"];
-            let costs = said["cost_bits"].as_array().ok_or_else(wrong)?;
-            let costs: Option<Vec<f64>> = costs.iter().map(|bits| Some(f64::from_bits(bits.as_u64()?))).collect();
-            history.push(Iteration {
-                block: said["width"].as_u64().map(|width| width as usize),
-                network: Arc::new((shape, weights)),
-                costs: costs.filter(|costs| costs.len() == self.quantities.len()).ok_or_else(wrong)?,
-                accuracy: said["accuracy_bits"].as_u64().map(f64::from_bits).ok_or_else(wrong)?,
-                met: said["met"].as_bool().ok_or_else(wrong)?,
+            let number = history.len();
+            // Whatever comes after it was made of it.
+            let step = self.read(&folder).map_err(|error| match number {
+                0 => error,
+                _ => Error::FileInFolder {
+                    path: folder.clone(),
+                    reason: format!("{error}; remove this folder and those after it to go on from step {}", number - 1),
+                },
             });
+            history.push(step?);
         }
+    }
+
+    fn read(&self, folder: &Path) -> Result<Iteration<Adapted>> {
+        let NetworkFolder { shape, weights, .. } = NetworkFolder::read(folder)?;
+        let wrong = || Error::FileInFolder {
+            path: folder.join(names::NETWORK),
+            reason: "does not say what step of an adaptation it is".into(),
+        };
+        let text = fs::read_to_string(folder.join(names::NETWORK))?;
+        let file: Value = serde_json::from_str(&text).map_err(|_| wrong())?;
+        let said = &file["origin"]["adapted"];
+        let costs = said["cost_bits"].as_array().ok_or_else(wrong)?;
+        let costs: Option<Vec<f64>> = costs.iter().map(|bits| Some(f64::from_bits(bits.as_u64()?))).collect();
+        Ok(Iteration {
+            block: said["width"].as_u64().map(|width| width as usize),
+            network: Arc::new((shape, weights)),
+            costs: costs.filter(|costs| costs.len() == self.quantities.len()).ok_or_else(wrong)?,
+            accuracy: said["accuracy_bits"].as_u64().map(f64::from_bits).ok_or_else(wrong)?,
+            met: said["met"].as_bool().ok_or_else(wrong)?,
+        })
     }
 
     /// Keeps step `number`, whole or not at all; `name` is that of the width that changed.

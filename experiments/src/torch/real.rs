@@ -11,10 +11,12 @@ pub use supernet::data::DataSource;
 pub use supernet::device::DeviceChoice;
 use supernet::error::SupernetError;
 pub use supernet::evaluate::Accuracy;
+use supernet::train::Step;
 use tch::Device;
 
 use super::outcome::{
-    CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, Progress, Refined, Trained,
+    CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, Progress, Refined,
+    StepReport, Trained,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FineTuneRequest, ImportRequest, MeasureRequest,
@@ -205,6 +207,20 @@ pub fn measure_target(
     progress: &mut dyn FnMut(usize, usize, usize),
 ) -> Result<MeasuredTarget> {
     target::measure::measure_target(request, request.device.resolve()?, stop, progress)
+}
+
+impl From<&Step> for StepReport {
+    fn from(step: &Step) -> Self {
+        Self {
+            phase: step.position.phase,
+            step: step.position.step,
+            phase_steps: step.phase_steps,
+            global_step: step.position.global_step,
+            images: step.images,
+            seconds: step.seconds,
+            loss: step.loss,
+        }
+    }
 }
 
 /// Digest of all weights of `bundle`.

@@ -7,7 +7,6 @@ use std::time::Instant;
 use network::shape_file;
 use serde_json::json;
 use storage::digest::Digester;
-use supernet::calibrate::calibrate;
 use supernet::data::{self, ImageSet};
 use supernet::error::SupernetError;
 use supernet::evaluate::Accuracy;
@@ -17,16 +16,16 @@ use supernet::train::{FineTuneObserver, FineTuner, Position, Step, TeacherLogits
 use tch::Device;
 
 use crate::error::{Error, Result, Within};
-use crate::folders::bundle::Bundle;
 use crate::folders::finetune_recipe::FineTuneRecipe;
-use crate::folders::names;
 use crate::folders::network_folder::NetworkFolder;
 use crate::folders::run_dir::{Metrics, RunDir};
-use crate::folders::supernet_file::{digest_of, load_supernet};
-use crate::torch::{FineTuneRequest, FineTuned, Progress, StepReport};
+use crate::folders::supernet_file::digest_of;
+use crate::folders::{names, output};
+use crate::torch::{FineTuneRequest, FineTuned, Progress};
 use crate::training::identity::of_images;
-use crate::training::images::EvalImages;
+use crate::training::images::{CalibrationImages, EvalImages};
 use crate::training::network_data::{NetworkData, origin_of, tensors_of, weights_of};
+use crate::training::open_bundle::OpenBundle;
 use crate::training::test_part::TestPart;
 
 struct Log<'p> {
@@ -47,7 +46,7 @@ pub(crate) struct Quiet<'p> {
 
 impl FineTuneObserver for Quiet<'_> {
     fn step(&mut self, step: &Step) -> bool {
-        self.progress.step(&report(step));
+        self.progress.step(&step.into());
         !self.stop.load(Ordering::Relaxed)
     }
 
@@ -56,21 +55,9 @@ impl FineTuneObserver for Quiet<'_> {
     }
 }
 
-fn report(step: &Step) -> StepReport {
-    StepReport {
-        phase: 0,
-        step: step.position.step,
-        phase_steps: step.phase_steps,
-        global_step: step.position.global_step,
-        images: step.images,
-        seconds: step.seconds,
-        loss: step.loss,
-    }
-}
-
 impl FineTuneObserver for Log<'_> {
     fn step(&mut self, step: &Step) -> bool {
-        self.progress.step(&report(step));
+        self.progress.step(&step.into());
         !self.stop.load(Ordering::Relaxed)
     }
 
@@ -120,6 +107,7 @@ pub(crate) fn finetune(
 
     // Before there is a folder that a refused run would leave behind.
     recipe.augmentation.check(train.size())?;
+    output::check_run(&request.out)?;
     let run = RunDir::open(&request.out).within(|| format!("run folder {}", request.out.display()))?;
     if run.is_begun() && !request.resume {
         return Err(Error::RunExists { path: request.out.clone() });
@@ -192,29 +180,19 @@ struct Teaching {
 impl Teaching {
     /// That of the bundle `name`, calibrated with training images.
     fn load(name: &str, images: &ImageSet, outputs: usize, device: Device) -> Result<Self> {
-        let bundle = Bundle::find(name)?;
-        let space = bundle.space()?;
+        let bundle = OpenBundle::find(name, None, device)?;
+        let space = bundle.space();
         if space.classes() as usize != outputs {
             let reason = format!("its networks have {} outputs, and this one has {outputs}", space.classes());
-            return Err(Error::FileInFolder { path: bundle.folder().to_path_buf(), reason });
+            return Err(Error::FileInFolder { path: bundle.bundle().folder().to_path_buf(), reason });
         }
-        let supernet = load_supernet(bundle.folder(), &space, device)?;
-        let settings = crate::folders::image_settings::ImageSettings::of_bundle(bundle.folder())?;
         let resolution = space.resolutions()[space.resolutions().len() - 1];
+        let calibration = CalibrationImages::of_training(images, bundle.settings()?, &[resolution], device)?;
+        let supernet = bundle.supernet()?;
         let subnet = supernet.subnet(&space.resolve(&space.largest(resolution)?));
-        let (batches, size) = settings.calibration;
-        let batches = data::calibration_batches(
-            images,
-            &settings.preprocessing,
-            batches,
-            size.min(images.len()),
-            i64::from(resolution),
-            settings.seed,
-            device,
-        )?;
-        let statistics = calibrate(&subnet, batches.map(|batch| batch.images));
+        let network = StaticSubnet::extract(&subnet, &calibration.calibrate(&subnet));
         let digest = digest_of(&supernet.tensors()).to_string();
-        Ok(Self { network: StaticSubnet::extract(&subnet, &statistics), resolution: i64::from(resolution), digest })
+        Ok(Self { network, resolution: i64::from(resolution), digest })
     }
 
     fn into_logits<'t>(self) -> TeacherLogits<'t> {

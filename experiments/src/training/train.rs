@@ -25,7 +25,7 @@ use crate::folders::recipe_file::Recipe;
 use crate::folders::run_dir::{Metrics, RunDir};
 use crate::folders::run_file::{self, RunFacts};
 use crate::folders::supernet_file::{StoredAs, load_supernet, round_to, save_supernet};
-use crate::torch::{MeasuredPart, Progress, StepReport, Trained};
+use crate::torch::{MeasuredPart, Progress, Trained};
 use crate::training::energy::course::Course;
 use crate::training::energy::ledger::{Meter, TrainingEnergy};
 use crate::training::energy::settings::EnergySettings;
@@ -75,15 +75,7 @@ struct Log<'p> {
 impl Observer for Log<'_> {
     fn step(&mut self, step: &Step) -> bool {
         self.energy.step(step.position);
-        self.progress.step(&StepReport {
-            phase: step.position.phase,
-            step: step.position.step,
-            phase_steps: step.phase_steps,
-            global_step: step.position.global_step,
-            images: step.images,
-            seconds: step.seconds,
-            loss: step.loss,
-        });
+        self.progress.step(&step.into());
         !self.stop.load(Ordering::Relaxed)
     }
 

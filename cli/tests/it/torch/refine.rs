@@ -42,6 +42,8 @@ fn a_network_is_trained_on_and_what_is_wrong_is_refused() {
     let elsewhere = sandbox.path("elsewhere");
     let tune = ["finetune", "--network", text(&network), "--data", data, "--out", text(&elsewhere)];
     let refused = |more: &[&str], code, words: &[&str]| sandbox.refused(&[&tune[..], more].concat(), code, words);
+    let network = [&tune[..5], &["--out", text(&network)]].concat();
+    sandbox.refused(&network, 2, &["holds a bundle", "network.json", "--out"]);
     refused(&["--freeze", "block.0"], 3, &["no layer `block.0`", "blocks.0"]);
     refused(&["--set", "epoch=3"], 2, &["epoch"]);
     refused(&["--set", "learning_rate=0"], 3, &["learning_rate"]);
@@ -120,6 +122,9 @@ fn a_network_is_narrowed_to_a_budget_step_by_step() {
         assert_eq!(fs::read(out.join(file)).unwrap(), fs::read(again.join(file)).unwrap(), "{file}");
     }
 
+    fs::write(again.join("steps/002/weights.safetensors"), "torn").unwrap();
+    let torn = refine("again", &["--resume"]);
+    assert!(torn.code == 3 && torn.stderr.contains("to go on from step 1"), "{}", torn.stderr);
     let refused = |out: &str, more: &[&str], code: i32, words: &[&str]| {
         let run = refine(out, more);
         assert_eq!(run.code, code, "{more:?}: {}", run.stderr);
