@@ -8,6 +8,20 @@ use experiments::torch::DataSource;
 use super::search::BudgetArgs;
 use super::{Compute, parse};
 
+/// How weights are trained on.
+#[derive(Debug, Args)]
+pub(crate) struct TuningArgs {
+    /// How to train (YAML, `schema: ofa.finetune/1`)
+    #[arg(long, value_name = "F.yaml")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Replace a value of the recipe: learning_rate=0.02, augmentation.flip=false
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+    /// Longest time between two checkpoints, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) save_every: u64,
+}
+
 /// `ofa finetune`.
 #[derive(Debug, Args)]
 pub(crate) struct FinetuneArgs {
@@ -29,18 +43,11 @@ pub(crate) struct FinetuneArgs {
     /// A bundle whose largest network teaches
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) teacher: Option<String>,
-    /// How to train (YAML, `schema: ofa.finetune/1`)
-    #[arg(long, value_name = "F.yaml")]
-    pub(crate) recipe: Option<PathBuf>,
-    /// Replace a value of the recipe: learning_rate=0.02, augmentation.flip=false
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub(crate) overrides: Vec<String>,
+    #[command(flatten)]
+    pub(crate) tuning: TuningArgs,
     /// Go on from the newest checkpoint in the run folder
     #[arg(long)]
     pub(crate) resume: bool,
-    /// Longest time between two checkpoints, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    pub(crate) save_every: u64,
     /// Epochs between two measurements on held-out images
     #[arg(long, value_name = "EPOCHS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) measure_every: u64,
@@ -90,18 +97,11 @@ pub(crate) struct RefineArgs {
     /// Passes over the training images at the end
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=65_536))]
     pub(crate) epochs: u64,
-    /// How to train (YAML, `schema: ofa.finetune/1`)
-    #[arg(long, value_name = "F.yaml")]
-    pub(crate) recipe: Option<PathBuf>,
-    /// Replace a value of the recipe: learning_rate=0.02, augmentation.flip=false
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub(crate) overrides: Vec<String>,
+    #[command(flatten)]
+    pub(crate) tuning: TuningArgs,
     /// Go on with the steps that are in the run folder
     #[arg(long)]
     pub(crate) resume: bool,
-    /// Longest time between two checkpoints, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    pub(crate) save_every: u64,
     #[command(flatten)]
     pub(crate) compute: Compute,
 }

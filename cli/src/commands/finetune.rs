@@ -14,7 +14,7 @@ use crate::progress::TrainProgress;
 
 pub(crate) fn run(args: FinetuneArgs, output: &mut Output) -> Result<()> {
     set_threads(args.compute.threads);
-    let mut overrides = args.overrides;
+    let mut overrides = args.tuning.overrides;
     overrides.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
     if !args.freeze.is_empty() {
         overrides.push(format!("freeze={}", json!(args.freeze)));
@@ -22,12 +22,12 @@ pub(crate) fn run(args: FinetuneArgs, output: &mut Output) -> Result<()> {
     let request = FineTuneRequest {
         network: args.network,
         data: args.data,
-        recipe: args.recipe,
+        recipe: args.tuning.recipe,
         overrides,
         teacher: args.teacher,
         out: args.out,
         resume: args.resume,
-        save_every: Duration::from_secs(args.save_every),
+        save_every: Duration::from_secs(args.tuning.save_every),
         measure_every: args.measure_every,
         device: args.compute.device,
     };

@@ -20,8 +20,8 @@ pub(crate) fn run(args: RefineArgs, output: &mut Output) -> Result<()> {
         extrapolate: args.extrapolate,
         budget: args.budget.budget()?,
         data: args.data,
-        recipe: args.recipe,
-        overrides: args.overrides,
+        recipe: args.tuning.recipe,
+        overrides: args.tuning.overrides,
         initial_reduction: args.initial_reduction,
         decay: args.decay,
         iterations: usize::try_from(args.iterations).unwrap_or(usize::MAX),
@@ -34,7 +34,7 @@ pub(crate) fn run(args: RefineArgs, output: &mut Output) -> Result<()> {
         epochs: args.epochs,
         out: args.out,
         resume: args.resume,
-        save_every: Duration::from_secs(args.save_every),
+        save_every: Duration::from_secs(args.tuning.save_every),
         device: args.compute.device,
     };
     let mut progress = TrainProgress::new(output);

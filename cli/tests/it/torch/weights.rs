@@ -23,6 +23,14 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// A bundle of the weights that `seed` begins with.
+fn bundle(sandbox: &Sandbox, seed: &str) -> String {
+    let (recipe, out, set) = (recipe(sandbox, 0), sandbox.path(seed), format!("seed={seed}"));
+    let args = ["train", &recipe, "--data", DATA, "--out", text(&out), "--device", "cpu", "--threads", "1"];
+    sandbox.ok(&[&args[..], &["--set", &set]].concat());
+    text(&out.join("bundle")).to_owned()
+}
+
 #[test]
 fn kernels_that_do_not_exist_are_refused_before_anything_is_read() {
     let sandbox = Sandbox::new();
@@ -204,15 +212,7 @@ fn a_network_without_a_space_is_evaluated() {
 #[test]
 fn pairs_of_other_weights_and_weights_of_another_subnet_are_refused() {
     let sandbox = Sandbox::new();
-    let recipe = recipe(&sandbox, 0);
-    let bundle = |seed: &str| {
-        let out = sandbox.path(seed);
-        let set = format!("seed={seed}");
-        let args = ["train", &recipe, "--data", DATA, "--out", text(&out), "--device", "cpu", "--threads", "1"];
-        sandbox.ok(&[&args[..], &["--set", &set]].concat());
-        text(&out.join("bundle")).to_owned()
-    };
-    let (one, other) = (bundle("3"), bundle("4"));
+    let (one, other) = (bundle(&sandbox, "3"), bundle(&sandbox, "4"));
     let pairs = sandbox.path("pairs.parquet");
     let collect = |bundle: &str, count: &str| {
         sandbox.ofa(&["predictor", "collect", "--supernet", bundle, "--data", DATA, "-n", count, "--out", text(&pairs)])
@@ -267,15 +267,7 @@ fn pairs_of_other_weights_and_weights_of_another_subnet_are_refused() {
 #[test]
 fn a_predictor_of_other_weights_is_not_believed() {
     let sandbox = Sandbox::new();
-    let recipe = recipe(&sandbox, 0);
-    let bundle = |seed: &str| {
-        let out = sandbox.path(seed);
-        let set = format!("seed={seed}");
-        let args = ["train", &recipe, "--data", DATA, "--out", text(&out), "--device", "cpu", "--threads", "1"];
-        sandbox.ok(&[&args[..], &["--set", &set]].concat());
-        text(&out.join("bundle")).to_owned()
-    };
-    let (one, other) = (bundle("3"), bundle("4"));
+    let (one, other) = (bundle(&sandbox, "3"), bundle(&sandbox, "4"));
     let pairs = text(&sandbox.path("pairs.parquet")).to_owned();
     let collect = ["predictor", "collect", "--supernet", &one, "--data", DATA, "-n", "40", "--out", &pairs];
     sandbox.ok(&collect);
