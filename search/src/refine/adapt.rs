@@ -138,20 +138,83 @@ pub fn adapt<A: Adapter>(
         if proposals.is_empty() {
             return Ok(End::NothingLeft);
         }
-        let accuracies = adapter.judge(number, &mut proposals)?;
-        let meets: Vec<bool> = proposals
-            .iter()
-            .map(|proposal| proposal.costs.iter().zip(&targets).all(|(cost, target)| cost <= target))
-            .collect();
-        let best = winner(settings, current, &proposals, &accuracies, &meets);
-        let Proposal { block, network, costs } = proposals.swap_remove(best);
-        let next = Iteration { block: Some(block), network, costs, accuracy: accuracies[best], met: meets[best] };
+        let next = best_of(adapter, history, settings, proposals, &targets)?;
         let goes_on = watch(&next);
         history.push(next);
         if !goes_on {
             return Ok(End::Stopped);
         }
     }
+}
+
+/// Takes steps the other way from the last network of `history`, which keeps all budgets: in iteration i every cost may
+/// rise by `reduction · decay^(i−1)`, up to its budget, until there is no dearer network that a block proposes.
+///
+/// # Errors
+/// What the adapter says.
+///
+/// # Panics
+/// If `history` is empty, or costs are not as many as ceilings.
+pub fn spend<A: Adapter>(
+    adapter: &mut A,
+    history: &mut Vec<Iteration<A::Network>>,
+    settings: &AdaptSettings,
+    watch: &mut dyn FnMut(&Iteration<A::Network>) -> bool,
+) -> Result<End, A::Error> {
+    let budgets: Vec<f64> = settings.ceilings.iter().map(|ceiling| ceiling.budget).collect();
+    loop {
+        let current = history.last().expect("the network to start from");
+        assert_eq!(current.costs.len(), settings.ceilings.len(), "a cost for each ceiling");
+        let number = history.len();
+        if number > settings.iterations {
+            return Ok(End::IterationsSpent);
+        }
+        let step = settings.decay.powi(i32::try_from(number - 1).unwrap_or(i32::MAX));
+        let raised = current.costs.iter().zip(&settings.ceilings);
+        let raised: Vec<f64> =
+            raised.map(|(cost, ceiling)| (cost + ceiling.reduction * step).min(ceiling.budget)).collect();
+        let load = |costs: &[f64]| costs.iter().zip(&budgets).map(|(cost, budget)| cost / budget).sum::<f64>();
+        let used = load(&current.costs);
+        // A step may be too short for any change, which the rest of the budget is not.
+        let mut found = None;
+        for targets in [&raised, &budgets] {
+            let mut proposals = adapter.propose(&current.network, targets)?;
+            proposals.retain(|proposal| {
+                let keeps = proposal.costs.iter().zip(&budgets).all(|(cost, budget)| cost <= budget);
+                keeps && load(&proposal.costs) > used
+            });
+            if !proposals.is_empty() {
+                found = Some((proposals, targets));
+                break;
+            }
+        }
+        let Some((proposals, targets)) = found else { return Ok(End::BudgetsKept) };
+        let next = best_of(adapter, history, settings, proposals, targets)?;
+        let goes_on = watch(&next);
+        history.push(next);
+        if !goes_on {
+            return Ok(End::Stopped);
+        }
+    }
+}
+
+/// The best of the proposals for the step after `history`, as judged.
+fn best_of<A: Adapter>(
+    adapter: &mut A,
+    history: &[Iteration<A::Network>],
+    settings: &AdaptSettings,
+    mut proposals: Vec<Proposal<A::Network>>,
+    targets: &[f64],
+) -> Result<Iteration<A::Network>, A::Error> {
+    let accuracies = adapter.judge(history.len(), &mut proposals)?;
+    let meets: Vec<bool> = proposals
+        .iter()
+        .map(|proposal| proposal.costs.iter().zip(targets).all(|(cost, target)| cost <= target))
+        .collect();
+    let current = history.last().expect("the network to start from");
+    let best = winner(settings, current, &proposals, &accuracies, &meets);
+    let Proposal { block, network, costs } = proposals.swap_remove(best);
+    Ok(Iteration { block: Some(block), network, costs, accuracy: accuracies[best], met: meets[best] })
 }
 
 /// How much less a proposal costs, as a part of the current cost, summed over the ceilings that are not kept yet.
@@ -288,6 +351,42 @@ mod tests {
             compare(&history, &golden["tight"]);
             assert!(history[1..].iter().all(|one| !one.met));
         }
+    }
+
+    /// One number, which may grow by any of three lengths; accuracy is the number itself.
+    struct Growing;
+
+    impl Adapter for Growing {
+        type Network = f64;
+        type Error = Infallible;
+
+        fn propose(&mut self, network: &f64, targets: &[f64]) -> Result<Vec<Proposal<f64>>, Infallible> {
+            let longer = [1.0, 2.5, 4.0].map(|length| network + length).into_iter().enumerate();
+            let fitting = longer.filter(|(_, longer)| *longer <= targets[0]);
+            Ok(fitting.map(|(block, network)| Proposal { block, network, costs: vec![network] }).collect())
+        }
+
+        fn judge(&mut self, _: usize, proposals: &mut [Proposal<f64>]) -> Result<Vec<f64>, Infallible> {
+            Ok(proposals.iter().map(|proposal| proposal.network).collect())
+        }
+    }
+
+    #[test]
+    fn what_a_budget_leaves_is_spent_step_by_step() {
+        let start = || vec![Iteration { block: None, network: 1.0, costs: vec![1.0], accuracy: 1.0, met: true }];
+        let costs = |reduction: f64, budget: f64, iterations: usize| {
+            let mut history = start();
+            let settings = settings(reduction, budget, iterations, Winner::Accuracy);
+            let end = spend(&mut Growing, &mut history, &settings, &mut |_| true).unwrap();
+            let mut resumed = start();
+            while spend(&mut Growing, &mut resumed, &settings, &mut |_| false).unwrap() == End::Stopped {}
+            assert_eq!(resumed, history);
+            (history.iter().map(|one| one.costs[0]).collect::<Vec<_>>(), end)
+        };
+        assert_eq!(costs(3.0, 8.4, 10), (vec![1.0, 3.5, 6.0, 7.0, 8.0], End::BudgetsKept));
+        assert_eq!(costs(3.0, 8.4, 2), (vec![1.0, 3.5, 6.0], End::IterationsSpent));
+        assert_eq!(costs(0.5, 4.0, 10), (vec![1.0, 3.5], End::BudgetsKept), "a step too short for any change");
+        assert_eq!(costs(3.0, 1.5, 10), (vec![1.0], End::BudgetsKept));
     }
 
     #[test]

@@ -1,7 +1,10 @@
-//! Networks made smaller step by step between the points of a grid (NetAdapt: Yang et al., ECCV 2018, arXiv:1804.03230).
+//! Networks changed step by step between the points of a grid (NetAdapt: Yang et al., ECCV 2018, arXiv:1804.03230).
 //!
-//! [`propose`] says what a change must be to pay for a step alone, [`adapt`] takes the steps. Neither knows weights, images
-//! or devices: whoever has those judges.
+//! [`adapt`] takes the steps, down to budgets or up to them. What a step proposes is, for a network of any shape, one width
+//! less ([`propose`]), and for a member of a space ([`refined`]) whatever its supernet allows ([`moves`]). None knows
+//! weights, images or devices: whoever has those judges.
 
 pub mod adapt;
+pub mod moves;
 pub mod propose;
+pub mod refined;

@@ -36,7 +36,15 @@ impl SearchSpace {
     /// # Panics
     /// If `arch` belongs to another space.
     pub fn network(&self, arch: &ArchSpec) -> NetworkShape {
-        let Workload { resolution, ops } = self.lower(arch);
+        self.network_of(&self.resolve(arch))
+    }
+
+    /// The same of shapes that need not be those of a member.
+    ///
+    /// # Panics
+    /// If they are of another space.
+    pub fn network_of(&self, config: &SubnetConfig) -> NetworkShape {
+        let Workload { resolution, ops } = config.lower();
         let (mut blocks, mut heads) = (0, 0);
         let last = ops.len() - 1;
         let name = |(at, op): (usize, &Op)| match op {
