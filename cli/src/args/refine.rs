@@ -57,10 +57,18 @@ pub(crate) struct FinetuneArgs {
 
 /// `ofa refine`.
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("refined").args(["network", "supernet"]).required(true))]
 pub(crate) struct RefineArgs {
-    /// The folder of a network: written by `ofa search --out`, `ofa export` or `ofa network from`
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) network: PathBuf,
+    /// NetAdapt: the folder of a network, written by `ofa search --out`, `ofa export` or `ofa network from`; its layers get
+    /// narrower, and it is trained on
+    #[arg(long, value_name = "FOLDER", requires = "data")]
+    pub(crate) network: Option<PathBuf>,
+    /// Without training: the bundle of a subnet, which is moved between the points of its space's grid
+    #[arg(long, value_name = "BUNDLE", requires = "subnet")]
+    pub(crate) supernet: Option<String>,
+    /// The subnet, as JSON: the `subnet.json` that `ofa search --out` wrote, or a step of an earlier refinement
+    #[arg(long, value_name = "FILE", requires = "supernet")]
+    pub(crate) subnet: Option<PathBuf>,
     /// A target's name or path; may be left out when neither energy nor latency is limited
     #[arg(long, short)]
     pub(crate) target: Option<String>,
@@ -69,33 +77,37 @@ pub(crate) struct RefineArgs {
     pub(crate) extrapolate: bool,
     #[command(flatten)]
     pub(crate) budget: BudgetArgs,
-    /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
+    /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic; with --supernet they may be left out,
+    /// and the predictor alone judges
     #[arg(long, value_parser = parse::<DataSource>)]
-    pub(crate) data: DataSource,
+    pub(crate) data: Option<DataSource>,
     /// Run folder; the network is in its folder `network` at the end, that of each step in `steps`
     #[arg(long, value_name = "RUN")]
     pub(crate) out: PathBuf,
-    /// What the first step lowers each cost by, as a part of it
-    #[arg(long, value_name = "PART", default_value_t = 0.025, value_parser = parse_part)]
-    pub(crate) initial_reduction: f64,
-    /// Factor from one step to the next
-    #[arg(long, value_name = "FACTOR", default_value_t = 0.96, value_parser = parse_part)]
-    pub(crate) decay: f64,
+    /// What the first step changes each cost by, as a part of it: 0.025, with --supernet 0.05
+    #[arg(long, value_name = "PART", value_parser = parse_part)]
+    pub(crate) initial_reduction: Option<f64>,
+    /// Factor from one step to the next: 0.96, with --supernet 1
+    #[arg(long, value_name = "FACTOR", value_parser = parse_part)]
+    pub(crate) decay: Option<f64>,
     /// Steps at most
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=10_000))]
     pub(crate) iterations: u64,
-    /// Widths are multiples of this
+    /// Widths are multiples of this; with --supernet, those that are not of an expand ratio
     #[arg(long, value_name = "CHANNELS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) step: u32,
+    /// Proposals that are measured in each step, of those that the predictor likes best
+    #[arg(long, value_name = "N", default_value_t = 6, conflicts_with = "network", value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub(crate) shortlist: u64,
     /// Which proposal is kept: the most accurate of those that pay for the step (the paper's rule), or that with the least
     /// loss for what it saves (the published code's)
-    #[arg(long, value_enum, default_value_t = WinnerArg::Accuracy)]
+    #[arg(long, value_enum, conflicts_with = "supernet", default_value_t = WinnerArg::Accuracy)]
     pub(crate) winner: WinnerArg,
     /// Batches that each proposal is trained with before it is judged
-    #[arg(long, value_name = "BATCHES", default_value_t = 50, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
+    #[arg(long, value_name = "BATCHES", conflicts_with = "supernet", default_value_t = 50, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
     pub(crate) short_steps: u64,
     /// Passes over the training images at the end
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=65_536))]
+    #[arg(long, conflicts_with = "supernet", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=65_536))]
     pub(crate) epochs: u64,
     #[command(flatten)]
     pub(crate) tuning: TuningArgs,

@@ -1,9 +1,11 @@
 //! `ofa refine`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use experiments::torch::{self, RefineRequest};
+use experiments::torch::{self, DataSource, RefineRequest, RefineSubnetRequest};
+use network::units::Quantity;
 use search::refine::adapt::Winner;
 
 use super::set_threads;
@@ -12,18 +14,26 @@ use crate::interrupt::stop_flag;
 use crate::output::{Output, percent, share};
 use crate::progress::TrainProgress;
 
-pub(crate) fn run(args: RefineArgs, output: &mut Output) -> Result<()> {
+pub(crate) fn run(mut args: RefineArgs, output: &mut Output) -> Result<()> {
     set_threads(args.compute.threads);
+    match (args.network.take(), args.data.take(), args.supernet.take(), args.subnet.take()) {
+        (Some(network), Some(data), ..) => of_network(args, network, data, output),
+        (_, data, Some(supernet), Some(subnet)) => in_supernet(args, data, supernet, subnet, output),
+        _ => unreachable!("clap asks for one or the other"),
+    }
+}
+
+fn of_network(args: RefineArgs, network: PathBuf, data: DataSource, output: &mut Output) -> Result<()> {
     let request = RefineRequest {
-        network: args.network,
+        network,
         target: args.target,
         extrapolate: args.extrapolate,
         budget: args.budget.budget()?,
-        data: args.data,
+        data,
         recipe: args.tuning.recipe,
         overrides: args.tuning.overrides,
-        initial_reduction: args.initial_reduction,
-        decay: args.decay,
+        initial_reduction: args.initial_reduction.unwrap_or(0.025),
+        decay: args.decay.unwrap_or(0.96),
         iterations: usize::try_from(args.iterations).unwrap_or(usize::MAX),
         step: args.step,
         winner: match args.winner {
@@ -44,13 +54,68 @@ pub(crate) fn run(args: RefineArgs, output: &mut Output) -> Result<()> {
         return output.json(&refined.to_json());
     }
     let mut rows = vec![("steps".to_owned(), refined.steps.to_string())];
-    rows.extend(refined.costs.iter().map(|(quantity, before, after)| {
-        (quantity.name().to_owned(), format!("{} (was {})", quantity.format(*after), quantity.format(*before)))
-    }));
+    rows.extend(costs(&refined.costs));
     rows.push(("held-out, before".to_owned(), percent(refined.before)));
     rows.push(("held-out, after".to_owned(), share(refined.held_out.top1, refined.held_out.images)));
     rows.push((refined.part.name().to_owned(), share(refined.tested.top1, refined.tested.images)));
     output.rows(&rows)?;
     let (folder, data) = (refined.folder.display().to_string(), request.data.to_string());
     output.next(&["eval", "--network", &folder, "--data", &data])
+}
+
+fn in_supernet(
+    args: RefineArgs,
+    data: Option<DataSource>,
+    supernet: String,
+    subnet: PathBuf,
+    output: &mut Output,
+) -> Result<()> {
+    let request = RefineSubnetRequest {
+        supernet,
+        subnet,
+        target: args.target,
+        extrapolate: args.extrapolate,
+        budget: args.budget.budget()?,
+        data,
+        initial_reduction: args.initial_reduction.unwrap_or(0.05),
+        decay: args.decay.unwrap_or(1.0),
+        iterations: usize::try_from(args.iterations).unwrap_or(usize::MAX),
+        step: args.step,
+        shortlist: usize::try_from(args.shortlist).unwrap_or(usize::MAX),
+        out: args.out,
+        resume: args.resume,
+        device: args.compute.device,
+    };
+    let mut progress = TrainProgress::new(output);
+    let refined = torch::refine_subnet(&request, stop_flag(), &mut progress)?;
+    drop(progress);
+    if output.is_json() {
+        return output.json(&refined.to_json());
+    }
+    let steps = if refined.upwards { "steps, upwards" } else { "steps" };
+    let mut rows = vec![(steps.to_owned(), refined.steps.to_string())];
+    rows.extend(costs(&refined.costs));
+    if refined.interpolated > 0 {
+        let blocks = format!("{} of widths between those that the target knows: interpolated", refined.interpolated);
+        rows.push(("blocks".to_owned(), blocks));
+    }
+    let (before, after) = refined.predicted;
+    rows.push(("predicted".to_owned(), format!("{} (was {})", percent(after), percent(before))));
+    if let Some(measured) = &refined.tested {
+        rows.push(("held-out".to_owned(), share(measured.held_out.top1, measured.held_out.images)));
+        rows.push((measured.part.name().to_owned(), share(measured.tested.top1, measured.tested.images)));
+    }
+    output.rows(&rows)?;
+    let folder = refined.folder.display().to_string();
+    match &request.data {
+        Some(data) => output.next(&["eval", "--network", &folder, "--data", &data.to_string()]),
+        None => output.next(&["network", "show", &folder]),
+    }
+}
+
+/// What each limited quantity comes to.
+fn costs(costs: &[(Quantity, f64, f64)]) -> impl Iterator<Item = (String, String)> {
+    costs.iter().map(|(quantity, before, after)| {
+        (quantity.name().to_owned(), format!("{} (was {})", quantity.format(*after), quantity.format(*before)))
+    })
 }

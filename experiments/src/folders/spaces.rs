@@ -8,7 +8,11 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use search::arch::ArchSpec;
 use search::arch_file::ArchFile;
+#[cfg(feature = "torch")]
+use search::refine::refined::RefinedSubnet;
 use search::space::SearchSpace;
+#[cfg(feature = "torch")]
+use serde_json::Value;
 use storage::file::{self, FileError};
 
 use crate::error::{Error, Result};
@@ -51,6 +55,26 @@ pub(crate) fn read_subnets(path: &Path, space: &SearchSpace) -> Result<Vec<ArchS
         space.parse(&file).map_err(|problem| Error::in_file(path, problem.at(place)))
     };
     read_files(path)?.into_iter().map(subnet).collect()
+}
+
+/// The one subnet of a file, a member of `space` or one refined between its members.
+///
+/// # Errors
+/// As [`read_subnets`]; several subnets.
+#[cfg(feature = "torch")]
+pub(crate) fn read_refined(path: &Path, space: &SearchSpace) -> Result<RefinedSubnet> {
+    let text = read_text(path)?;
+    // As `ofa refine` reports it, or as its steps keep it.
+    if let Ok(value) = serde_json::from_str::<Value>(&text)
+        && let Some(refined) = value.get("refined").or(value.get("subnet")).filter(|one| one.get("channels").is_some())
+    {
+        return RefinedSubnet::from_json(space, refined).map_err(|problem| Error::in_file(path, problem));
+    }
+    let subnets = read_subnets(path, space)?;
+    let [arch] = subnets.as_slice() else {
+        return Err(Error::NotOneSubnet { path: path.to_path_buf(), got: subnets.len() });
+    };
+    Ok(RefinedSubnet::new(arch))
 }
 
 /// The subnets of a file, each with its line. What in them has no effect is said once.

@@ -102,7 +102,7 @@ pub(super) fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: &M
 }
 
 /// Writes a text file whole or not at all.
-pub(super) fn write_text(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<()> {
     Ok(storage::atomic::write_atomically(path, |file| std::io::Write::write_all(file, text.as_bytes()))?)
 }
 

@@ -2,20 +2,17 @@
 //! proposes what alone pays for a step, keeping the filters with the largest norms; each proposal is trained on for a few
 //! steps and judged on held-out images; at the end the network is trained on for longer.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hw_targets::budget::Budget;
-use hw_targets::cost::NetworkCost;
-use hw_targets::target::Target;
 use network::shape::NetworkShape;
 use network::shape_file;
-use network::units::Quantity;
 use network::weights::Weights;
 use network::widths::{Kept, Widths};
 use search::refine::adapt::{AdaptSettings, Adapter, Ceiling, End, Iteration, Proposal, adapt};
 use search::refine::propose::narrower;
-use serde_json::json;
+use serde_json::{Value, json};
 use storage::digest::Digester;
 use supernet::data::{ImageSet, Preprocessing};
 use supernet::error::SupernetError;
@@ -28,20 +25,46 @@ use crate::folders::finetune_recipe::FineTuneRecipe;
 use crate::folders::names;
 use crate::folders::network_folder::NetworkFolder;
 use crate::folders::supernet_file::digest_of;
-use crate::networks;
-use crate::refine::steps_folder::{Adapted, StepsFolder};
-use crate::target::cost::within_memory;
-use crate::target::list;
+use crate::refine::limits::Limits;
+use crate::refine::steps_folder::{StepForm, StepsFolder};
 use crate::torch::{Progress, RefineRequest, Refined, StepReport};
 use crate::training::identity::of_images;
 use crate::training::images::EvalImages;
 use crate::training::network_data::{NetworkData, origin_of, tensors_of, weights_of};
 use crate::training::test_part::TestPart;
 
+/// A network with its weights.
+type Adapted = Arc<(NetworkShape, Weights)>;
+
+/// Networks kept with their weights, as folders of their own.
+struct Weighted<'w> {
+    /// What the folder of the first network says that it is.
+    from: &'w Value,
+}
+
+impl StepForm for Weighted<'_> {
+    type Network = Adapted;
+
+    fn write(&self, network: &Adapted, folder: &Path) -> Result<()> {
+        let (shape, weights) = network.as_ref().clone();
+        let origin = json!({"adapted": {"from": self.from}});
+        NetworkFolder { shape, weights, mixed: Vec::new() }.write(folder, &origin)?;
+        Ok(())
+    }
+
+    fn read(&self, folder: &Path) -> Result<Adapted> {
+        let NetworkFolder { shape, weights, .. } = NetworkFolder::read(folder)?;
+        Ok(Arc::new((shape, weights)))
+    }
+
+    fn counts(&self, network: &Adapted) -> (u64, u64) {
+        (network.0.macs().0, network.0.params().0)
+    }
+}
+
 /// Who proposes and judges networks.
 struct Judge<'j> {
-    target: Option<Target>,
-    quantities: Vec<Quantity>,
+    limits: &'j Limits,
     step: u32,
     settings: FineTuneSettings,
     images: Arc<ImageSet>,
@@ -53,21 +76,6 @@ struct Judge<'j> {
 }
 
 impl Judge<'_> {
-    /// One cost for each ceiling.
-    ///
-    /// # Errors
-    /// An operator that the target does not cover.
-    fn costs(&self, shape: &NetworkShape) -> Result<Vec<f64>> {
-        let cost = match &self.target {
-            Some(target) => networks::cost(target, shape)?,
-            None => {
-                NetworkCost { peak_memory: networks::arena(shape).total(), ..NetworkCost::exact(&shape.workload()) }
-            }
-        };
-        let value = |quantity: &Quantity| cost.value(*quantity).ok_or(Error::NeedsTarget { quantity: *quantity });
-        self.quantities.iter().map(value).collect()
-    }
-
     /// `network` trained on for a few steps, and its accuracy on held-out images.
     fn tuned(&self, (shape, weights): &(NetworkShape, Weights), seed: u64) -> Result<(Weights, f64)> {
         let settings = FineTuneSettings { seed, ..self.settings.clone() };
@@ -83,7 +91,7 @@ impl Judge<'_> {
                     self.preprocessing,
                     None,
                     self.device,
-                    std::path::Path::new(""),
+                    Path::new(""),
                     false,
                 )?;
                 tuner.run_unsaved(&self.stop)?;
@@ -105,7 +113,8 @@ impl Adapter for Judge<'_> {
         let (mut proposals, mut unpriced) = (Vec::new(), None);
         for width in widths.free() {
             // A width that a table lacks is no proposal; the next smaller one may be.
-            let mut costs = |shape: &NetworkShape| self.costs(shape).map_err(|error| unpriced = Some(error)).ok();
+            let mut costs =
+                |shape: &NetworkShape| self.limits.costs(shape).map_err(|error| unpriced = Some(error)).ok();
             let Some(found) = narrower(&widths, width, self.step, targets, &mut costs) else { continue };
             let kept = Kept::from([(width, widths.largest(weights, width, found.channels as usize))]);
             let narrowed = widths.narrowed(weights, &kept).expect("a width that was priced");
@@ -157,12 +166,7 @@ pub(crate) fn refine(
     progress: &mut dyn Progress,
 ) -> Result<Refined> {
     let recipe = FineTuneRecipe::load(request.recipe.as_deref(), &request.overrides)?;
-    let target = request.target.as_deref().map(|name| list::find_reaching(name, request.extrapolate)).transpose()?;
-    let budget = within(request.budget, target.as_ref(), progress)?;
-    let quantities: Vec<Quantity> = budget.limits().map(|(quantity, _)| quantity).collect();
-    if quantities.is_empty() {
-        return Err(Error::NothingToSearchFor);
-    }
+    let limits = Limits::new(request.target.as_deref(), request.extrapolate, request.budget, progress)?;
     let NetworkData { shape, weights, preprocessing, class_names, train, held_out, test, trained_on } =
         NetworkData::load(&request.network, &request.data, recipe.held_out, recipe.seed, progress)?;
     recipe.augmentation.check(train.size())?;
@@ -171,8 +175,7 @@ pub(crate) fn refine(
     let exam = EvalImages::new(&held_out, &preprocessing, &[size], device)?;
     let train = Arc::new(train);
     let mut judge = Judge {
-        target,
-        quantities: quantities.clone(),
+        limits: &limits,
         step: request.step,
         settings: FineTuneSettings { steps: Some(request.short_steps), ..recipe.settings() },
         images: Arc::clone(&train),
@@ -182,19 +185,19 @@ pub(crate) fn refine(
         stop: Arc::clone(&stop),
         progress,
     };
-    let at_first = judge.costs(&shape)?;
-    let limits: Vec<f64> = budget.limits().map(|(_, limit)| limit).collect();
+    let at_first = limits.costs(&shape)?;
     let identity = Digester::new("adaptation")
         .text(&serde_yaml::to_string(&recipe).expect("plain data"))
         .text(&shape_file::to_json(&shape, None).to_string())
         .digest(&digest_of(&tensors_of(&weights)))
         .digest(&of_images(&train, &preprocessing))
-        .numbers(limits.iter().chain(&at_first).copied().collect::<Vec<f64>>().into_iter())
-        .text(&format!("{quantities:?} {:?} {} {}", request.winner, request.step, request.short_steps))
+        .numbers(limits.budgets.iter().chain(&at_first).copied().collect::<Vec<f64>>().into_iter())
+        .text(&format!("{:?} {:?} {} {}", limits.quantities, request.winner, request.step, request.short_steps))
         .numbers([request.initial_reduction, request.decay].into_iter())
         .finish();
-    let folder = StepsFolder::open(&request.out, identity, request.resume, quantities.clone())?;
     let from = origin_of(&request.network);
+    let form = Weighted { from: &from };
+    let folder = StepsFolder::open(&request.out, identity, request.resume, limits.quantities.clone(), form)?;
     let mut history = folder.history()?;
     if history.is_empty() {
         let network = Network::from_weights(&shape, &weights, device)?;
@@ -206,38 +209,38 @@ pub(crate) fn refine(
             accuracy,
             met: true,
         };
-        folder.keep(0, &start, None, &from)?;
+        folder.keep(0, &start, "")?;
         history.push(start);
     }
     judge.progress.begin(&[("steps".to_owned(), request.iterations as u64)], history.len() as u64 - 1);
     let settings = AdaptSettings {
         ceilings: at_first
             .iter()
-            .zip(&limits)
+            .zip(&limits.budgets)
             .map(|(cost, budget)| Ceiling { budget: *budget, reduction: request.initial_reduction * cost })
             .collect(),
         decay: request.decay,
         iterations: request.iterations,
         winner: request.winner,
     };
+    let change =
+        |step: &Iteration<Adapted>| step.block.map_or_else(String::new, |width| format!("{} narrower", widths[width]));
     // One at a time, so that each is kept before the next begins.
     let mut end = End::Stopped;
     while end == End::Stopped {
         let before = history.len();
         end = adapt(&mut judge, &mut history, &settings, &mut |_| false)?;
         if let Some(step) = history.get(before) {
-            let name = step.block.map(|width| widths[width].as_str());
-            folder.keep(before, step, name, &from)?;
-            judge.progress.epoch(&line(before, step, name, &quantities));
+            folder.keep(before, step, &change(step))?;
+            judge.progress.epoch(&line(before, step, &change(step), &limits));
         }
     }
-    folder.write_history(&history, &widths)?;
+    folder.write_history(&history, change)?;
     let last = history.last().expect("the start at least");
     if end != End::BudgetsKept {
-        let costs = quantities.iter().zip(&last.costs).map(|(quantity, cost)| quantity.format(*cost));
         return Err(Error::NotReached {
             steps: history.len() - 1,
-            reached: costs.collect::<Vec<_>>().join(", "),
+            reached: limits.words(&last.costs),
             spent: end == End::IterationsSpent,
         });
     }
@@ -274,7 +277,7 @@ pub(crate) fn refine(
     let refined = Refined {
         folder: out,
         steps: history.len() - 1,
-        costs: quantities.iter().zip(at_first.iter().zip(&last.costs)).map(|(q, (a, b))| (*q, *a, *b)).collect(),
+        costs: limits.quantities.iter().zip(at_first.iter().zip(&last.costs)).map(|(q, (a, b))| (*q, *a, *b)).collect(),
         before: history[0].accuracy,
         held_out: decided,
         tested,
@@ -288,28 +291,8 @@ pub(crate) fn refine(
     Ok(refined)
 }
 
-/// The budget with the target's memories.
-fn within(budget: Budget, target: Option<&Target>, progress: &mut dyn Progress) -> Result<Budget> {
-    let Some(target) = target else {
-        return match budget.limits().find(|(quantity, _)| !quantity.is_exact()) {
-            Some((quantity, _)) => Err(Error::NeedsTarget { quantity }),
-            None => Ok(budget),
-        };
-    };
-    budget.check_known(target)?;
-    if budget.is_empty() {
-        return Ok(budget);
-    }
-    let (budget, notes) = within_memory(budget, target)?;
-    notes.iter().for_each(|note| progress.note(note));
-    Ok(budget)
-}
-
-fn line(number: usize, step: &Iteration<Adapted>, name: Option<&str>, quantities: &[Quantity]) -> String {
-    let costs = quantities.iter().zip(&step.costs).map(|(quantity, cost)| quantity.format(*cost));
-    let costs: Vec<String> = costs.collect();
-    let name = name.unwrap_or("");
+fn line(number: usize, step: &Iteration<Adapted>, change: &str, limits: &Limits) -> String {
     let top1 = 100.0 * step.accuracy;
     let short = if step.met { "" } else { ", less than the step asked for" };
-    format!("step {number}: {name} narrower, {}, held-out top-1 {top1:.2} %{short}", costs.join(", "))
+    format!("step {number}: {change}, {}, held-out top-1 {top1:.2} %{short}", limits.words(&step.costs))
 }

@@ -1,14 +1,12 @@
-//! The folder of an adaptation: `adaptation.json` (what it was begun with), `steps/NNN/` (a network's folder for the start
-//! and each step kept), `history.parquet` and, at the end, `network/` and `report.json`.
+//! The folder of a refinement: `adaptation.json` (what it was begun with), `steps/NNN/` (for the start and each step kept,
+//! its network and `step.json`), `history.parquet` and, at the end, `network/` and `report.json`.
 
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use network::shape::NetworkShape;
 use network::units::Quantity;
-use network::weights::Weights;
 use parquet::basic::Compression;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::errors::ParquetError;
@@ -22,29 +20,54 @@ use storage::digest::Digest;
 use storage::parquet_file::{self, column};
 
 use crate::error::{Error, Result, Within};
-use crate::folders::names;
-use crate::folders::network_folder::NetworkFolder;
+use crate::folders::supernet_file::write_text;
 
 const BEGUN: &str = "adaptation.json";
 const STEPS: &str = "steps";
+const STEP: &str = "step.json";
 const HISTORY: &str = "history.parquet";
 
-/// A network with its weights.
-pub(crate) type Adapted = Arc<(NetworkShape, Weights)>;
+/// How the network of a step is kept.
+pub(crate) trait StepForm {
+    /// The network, with whatever belongs to it.
+    type Network;
 
-/// Where the steps of an adaptation are kept.
-pub(crate) struct StepsFolder {
-    path: PathBuf,
-    quantities: Vec<Quantity>,
+    /// Writes it into an empty folder.
+    ///
+    /// # Errors
+    /// Files that cannot be written.
+    fn write(&self, network: &Self::Network, folder: &Path) -> Result<()>;
+
+    /// Reads it back.
+    ///
+    /// # Errors
+    /// A damaged network.
+    fn read(&self, folder: &Path) -> Result<Self::Network>;
+
+    /// Its multiply-accumulates and parameters.
+    fn counts(&self, network: &Self::Network) -> (u64, u64);
 }
 
-impl StepsFolder {
+/// Where the steps of a refinement are kept.
+pub(crate) struct StepsFolder<F> {
+    path: PathBuf,
+    quantities: Vec<Quantity>,
+    form: F,
+}
+
+impl<F: StepForm> StepsFolder<F> {
     /// The folder at `path` for what `identity` stands for; what was done there before is gone on with where `resume` is
     /// set.
     ///
     /// # Errors
-    /// [`Error::RunExists`]; steps of another adaptation; a folder that cannot be made.
-    pub(crate) fn open(path: &Path, identity: Digest, resume: bool, quantities: Vec<Quantity>) -> Result<Self> {
+    /// [`Error::RunExists`]; steps of another refinement; a folder that cannot be made.
+    pub(crate) fn open(
+        path: &Path,
+        identity: Digest,
+        resume: bool,
+        quantities: Vec<Quantity>,
+        form: F,
+    ) -> Result<Self> {
         let file = path.join(BEGUN);
         if let Ok(text) = fs::read_to_string(&file) {
             if !resume {
@@ -53,7 +76,7 @@ impl StepsFolder {
             let damaged = |error| Error::FileInFolder { path: file.clone(), reason: format!("is damaged: {error}") };
             let begun: Value = serde_json::from_str(&text).map_err(damaged)?;
             if begun["identity"] != identity.to_string() {
-                let reason = "the adaptation was begun with another network, budget, target, images or settings";
+                let reason = "the refinement was begun with another network, budget, target, images or settings";
                 return Err(Error::FileInFolder { path: file, reason: reason.into() });
             }
         } else {
@@ -63,14 +86,14 @@ impl StepsFolder {
             write_atomically(&file, |file| file.write_all(text.as_bytes()))
                 .map_err(|source| Error::Write { source })?;
         }
-        Ok(Self { path: path.to_path_buf(), quantities })
+        Ok(Self { path: path.to_path_buf(), quantities, form })
     }
 
     /// The steps kept so far, in order.
     ///
     /// # Errors
     /// A damaged network.
-    pub(crate) fn history(&self) -> Result<Vec<Iteration<Adapted>>> {
+    pub(crate) fn history(&self) -> Result<Vec<Iteration<F::Network>>> {
         let mut history = Vec::new();
         loop {
             let folder = self.step(history.len());
@@ -90,37 +113,30 @@ impl StepsFolder {
         }
     }
 
-    fn read(&self, folder: &Path) -> Result<Iteration<Adapted>> {
-        let NetworkFolder { shape, weights, .. } = NetworkFolder::read(folder)?;
+    fn read(&self, folder: &Path) -> Result<Iteration<F::Network>> {
+        let network = self.form.read(folder)?;
         let wrong = || Error::FileInFolder {
-            path: folder.join(names::NETWORK),
-            reason: "does not say what step of an adaptation it is".into(),
+            path: folder.join(STEP),
+            reason: "does not say what step of a refinement it is".into(),
         };
-        let text = fs::read_to_string(folder.join(names::NETWORK))?;
-        let file: Value = serde_json::from_str(&text).map_err(|_| wrong())?;
-        let said = &file["origin"]["adapted"];
+        let text = fs::read_to_string(folder.join(STEP)).map_err(|_| wrong())?;
+        let said: Value = serde_json::from_str(&text).map_err(|_| wrong())?;
         let costs = said["cost_bits"].as_array().ok_or_else(wrong)?;
         let costs: Option<Vec<f64>> = costs.iter().map(|bits| Some(f64::from_bits(bits.as_u64()?))).collect();
         Ok(Iteration {
-            block: said["width"].as_u64().map(|width| width as usize),
-            network: Arc::new((shape, weights)),
+            block: said["block"].as_u64().map(|block| block as usize),
+            network,
             costs: costs.filter(|costs| costs.len() == self.quantities.len()).ok_or_else(wrong)?,
             accuracy: said["accuracy_bits"].as_u64().map(f64::from_bits).ok_or_else(wrong)?,
             met: said["met"].as_bool().ok_or_else(wrong)?,
         })
     }
 
-    /// Keeps step `number`, whole or not at all; `name` is that of the width that changed.
+    /// Keeps step `number`, whole or not at all; `change` says what it changed.
     ///
     /// # Errors
     /// Files that cannot be written.
-    pub(crate) fn keep(
-        &self,
-        number: usize,
-        step: &Iteration<Adapted>,
-        name: Option<&str>,
-        from: &Value,
-    ) -> Result<()> {
+    pub(crate) fn keep(&self, number: usize, step: &Iteration<F::Network>, change: &str) -> Result<()> {
         let temporary = self.path.join(STEPS).join(format!("{number:03}.tmp"));
         if temporary.exists() {
             fs::remove_dir_all(&temporary)?;
@@ -130,20 +146,20 @@ impl StepsFolder {
         let costs: serde_json::Map<String, Value> = costs
             .map(|(quantity, cost)| (quantity.json_key().to_owned(), (cost * quantity.json_scale()).into()))
             .collect();
-        let origin = json!({"adapted": {
+        let said = json!({
+            "schema": "ofa.refinement-step/1",
             "step": number,
-            "width": step.block,
-            "layer": name,
+            "block": step.block,
+            "change": change,
             "costs": costs,
             "accuracy": step.accuracy,
             "met": step.met,
-            // Decimal numbers may not come back the same, and a resumed adaptation has to.
+            // Decimal numbers may not come back the same, and a resumed refinement has to.
             "cost_bits": step.costs.iter().map(|cost| cost.to_bits()).collect::<Vec<u64>>(),
             "accuracy_bits": step.accuracy.to_bits(),
-            "from": from,
-        }});
-        let (shape, weights) = step.network.as_ref().clone();
-        NetworkFolder { shape, weights, mixed: Vec::new() }.write(&temporary, &origin)?;
+        });
+        self.form.write(&step.network, &temporary)?;
+        write_text(&temporary.join(STEP), &format!("{said:#}\n"))?;
         fs::File::open(&temporary)?.sync_all()?;
         fs::rename(&temporary, self.step(number))?;
         Ok(fs::File::open(self.path.join(STEPS))?.sync_all()?)
@@ -153,40 +169,44 @@ impl StepsFolder {
         self.path.join(STEPS).join(format!("{number:03}"))
     }
 
-    /// Writes all steps as a table.
+    /// Writes all steps as a table; `change` says what each changed.
     ///
     /// # Errors
     /// [`Error::Write`].
-    pub(crate) fn write_history(&self, history: &[Iteration<Adapted>], names: &[String]) -> Result<()> {
-        parquet_file::write(&self.path.join(HISTORY), |file| self.write_rows(file, history, names))
+    pub(crate) fn write_history(
+        &self,
+        history: &[Iteration<F::Network>],
+        change: impl Fn(&Iteration<F::Network>) -> String,
+    ) -> Result<()> {
+        parquet_file::write(&self.path.join(HISTORY), |file| self.write_rows(file, history, change))
             .map_err(|source| Error::Write { source })
     }
 
     fn write_rows(
         &self,
         file: &mut std::io::BufWriter<fs::File>,
-        history: &[Iteration<Adapted>],
-        names: &[String],
+        history: &[Iteration<F::Network>],
+        change: impl Fn(&Iteration<F::Network>) -> String,
     ) -> Result<(), ParquetError> {
         let unit = |quantity: &Quantity| quantity.json_key().replace("_mj", "_mJ").replace('-', "_");
         let columns: String = self.quantities.iter().map(|one| format!("REQUIRED DOUBLE {}; ", unit(one))).collect();
         let schema = format!(
-            "message steps {{ REQUIRED INT64 step; REQUIRED BYTE_ARRAY layer (UTF8); REQUIRED DOUBLE top1; \
+            "message steps {{ REQUIRED INT64 step; REQUIRED BYTE_ARRAY change (UTF8); REQUIRED DOUBLE top1; \
              REQUIRED BOOLEAN met; {columns}REQUIRED INT64 macs; REQUIRED INT64 params; }}"
         );
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let mut writer = SerializedFileWriter::new(file, Arc::new(parse_message_type(&schema)?), Arc::new(properties))?;
         let mut group = writer.next_row_group()?;
         column::<Int64Type, _>(&mut group, 0..history.len() as i64)?;
-        let name = |step: &Iteration<Adapted>| step.block.map_or("", |width| names[width].as_str());
-        column::<ByteArrayType, _>(&mut group, history.iter().map(|step| ByteArray::from(name(step))))?;
+        column::<ByteArrayType, _>(&mut group, history.iter().map(|step| ByteArray::from(change(step).as_str())))?;
         column::<DoubleType, _>(&mut group, history.iter().map(|step| step.accuracy))?;
         column::<BoolType, _>(&mut group, history.iter().map(|step| step.met))?;
         for (at, quantity) in self.quantities.iter().enumerate() {
             column::<DoubleType, _>(&mut group, history.iter().map(|step| step.costs[at] * quantity.json_scale()))?;
         }
-        column::<Int64Type, _>(&mut group, history.iter().map(|step| step.network.0.macs().0 as i64))?;
-        column::<Int64Type, _>(&mut group, history.iter().map(|step| step.network.0.params().0 as i64))?;
+        let counts: Vec<(u64, u64)> = history.iter().map(|step| self.form.counts(&step.network)).collect();
+        column::<Int64Type, _>(&mut group, counts.iter().map(|(macs, _)| *macs as i64))?;
+        column::<Int64Type, _>(&mut group, counts.iter().map(|(_, params)| *params as i64))?;
         group.close()?;
         writer.close()?;
         Ok(())

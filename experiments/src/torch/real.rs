@@ -16,11 +16,11 @@ use tch::Device;
 
 use super::outcome::{
     CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, Progress, Refined,
-    StepReport, Trained,
+    StepReport, SubnetRefined, Trained,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FineTuneRequest, ImportRequest, MeasureRequest,
-    Part, RefineRequest, SubnetChoice, TrainRequest,
+    Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest,
 };
 use crate::error::{Error, Result};
 pub(crate) use crate::export::deploy::deploy;
@@ -90,6 +90,20 @@ pub fn finetune(request: &FineTuneRequest, stop: Arc<AtomicBool>, progress: &mut
 /// another run, a stop on request (all steps are saved); [`Error::NotReached`].
 pub fn refine(request: &RefineRequest, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Refined> {
     crate::refine::adapt::refine(request, request.device.resolve()?, stop, progress)
+}
+
+/// Moves a subnet to a budget within its supernet, between the points of its space's grid.
+///
+/// # Errors
+/// A damaged bundle, a subnet or predictor of another space or of other weights, images that cannot be read, an operator
+/// that the target does not cover, a folder that holds another run, a stop on request (all steps are saved);
+/// [`Error::NotReached`].
+pub fn refine_subnet(
+    request: &RefineSubnetRequest,
+    stop: Arc<AtomicBool>,
+    progress: &mut dyn Progress,
+) -> Result<SubnetRefined> {
+    crate::refine::in_supernet::refine(request, request.device.resolve()?, stop, progress)
 }
 
 /// Measures subnets of a bundle, each calibrated first.

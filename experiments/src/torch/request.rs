@@ -132,7 +132,40 @@ pub struct FineTuneRequest {
     pub device: DeviceChoice,
 }
 
-/// `ofa refine`.
+/// `ofa refine` of a subnet within its supernet.
+#[derive(Clone, Debug)]
+pub struct RefineSubnetRequest {
+    /// The bundle, by name or path.
+    pub supernet: String,
+    /// The file of the subnet.
+    pub subnet: PathBuf,
+    /// The device; none where only what follows from the network alone is limited.
+    pub target: Option<String>,
+    /// Whether a target's fitted models answer however far outside of what they were fitted to.
+    pub extrapolate: bool,
+    /// What is to be kept.
+    pub budget: Budget,
+    /// Images to judge with; none = the predictor alone judges.
+    pub data: Option<DataSource>,
+    /// What the first step changes each cost by, as a part of it.
+    pub initial_reduction: f64,
+    /// Factor from one step to the next.
+    pub decay: f64,
+    /// Steps at most.
+    pub iterations: usize,
+    /// Widths are multiples of this, where they are not those of an expand ratio.
+    pub step: u32,
+    /// Proposals of each step that are measured.
+    pub shortlist: usize,
+    /// The run folder.
+    pub out: PathBuf,
+    /// Whether to go on with the steps that are there.
+    pub resume: bool,
+    /// Where to compute.
+    pub device: DeviceChoice,
+}
+
+/// `ofa refine` of a network of any shape.
 #[derive(Clone, Debug)]
 pub struct RefineRequest {
     /// The folder of the network.

@@ -13,11 +13,12 @@ use serde::Serialize;
 use storage::digest::Digest;
 
 use super::outcome::{
-    CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, Progress, Refined, Trained,
+    CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, Progress, Refined,
+    SubnetRefined, Trained,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FineTuneRequest, ImportRequest, MeasureRequest,
-    Part, RefineRequest, SubnetChoice, TrainRequest,
+    Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest,
 };
 use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
@@ -142,6 +143,14 @@ pub fn finetune(_: &FineTuneRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -
 /// [`Error::NoTorch`], always.
 pub fn refine(_: &RefineRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -> Result<Refined> {
     missing("training")
+}
+
+/// Moves a subnet to a budget within its supernet.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn refine_subnet(_: &RefineSubnetRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -> Result<SubnetRefined> {
+    missing("refining")
 }
 
 /// Measures subnets of a bundle.

@@ -85,7 +85,8 @@ fn begun(job: &CollectRequest<'_>, origin: &Origin, with: &Instruments<'_>) -> R
     let Some(first) = done.first() else { return Ok(done) };
     let archs = pairs::architectures(&done[..1], with.supernet.space(), &job.out)?;
     let mut is_same = false;
-    measure_each(with.supernet, &archs, &with.calibration, &with.images, &mut |_, Measured { accuracy, .. }| {
+    let shapes = [with.supernet.space().resolve(&archs[0])];
+    measure_each(with.supernet, &shapes, &with.calibration, &with.images, &mut |_, Measured { accuracy, .. }| {
         // Another number of threads moves the last digits.
         is_same = accuracy.images == first.images && (accuracy.loss - first.loss).abs() <= 1e-4 * first.loss.max(1e-3);
         true
@@ -115,9 +116,10 @@ impl Collection<'_> {
         let mut saved_at = Instant::now();
         let mut failure = None;
         let left = &wanted[done.len().min(wanted.len())..];
+        let shapes: Vec<_> = left.iter().map(|arch| space.resolve(arch)).collect();
         let measured = measure_each(
             with.supernet,
-            left,
+            &shapes,
             &with.calibration,
             &with.images,
             &mut |index, Measured { accuracy, seconds }| {

@@ -29,8 +29,9 @@ pub(crate) fn compare_calibrations(bundle: &OpenBundle, count: usize, seed: u64)
     let (real, own) = (bundle.real_calibration(&resolutions)?, bundle.own_calibration(&resolutions)?);
     let images = bundle.held_out_images(&resolutions)?;
     let rows = archs.into_iter().map(|arch| {
-        let real = measure(supernet, &arch, &real, &images)?;
-        let made = measure(supernet, &arch, &own, &images)?;
+        let shapes = space.resolve(&arch);
+        let real = measure(supernet, &shapes, &real, &images)?;
+        let made = measure(supernet, &shapes, &own, &images)?;
         Ok(ComparedSubnet { real, made, subnet: space.to_subnet_json(&arch), arch })
     });
     Ok(Comparison { rows: rows.collect::<Result<_>>()? })

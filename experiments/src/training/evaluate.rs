@@ -43,7 +43,8 @@ pub(crate) fn evaluate(
     };
     let notes = [own_notes, bundle.notes()].concat();
     let mut accuracies = Vec::with_capacity(archs.len());
-    measure_each(supernet, archs, &calibration, &images, &mut |_, measured| {
+    let shapes: Vec<_> = archs.iter().map(|arch| bundle.space().resolve(arch)).collect();
+    measure_each(supernet, &shapes, &calibration, &images, &mut |_, measured| {
         accuracies.push(measured.accuracy);
         true
     })?;

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-use search::arch::ArchSpec;
+use search::subnet::SubnetConfig;
 use supernet::error::SupernetError;
 use supernet::evaluate::Accuracy;
 use supernet::supernet::Supernet;
@@ -23,7 +23,7 @@ pub(crate) struct Measured {
     pub seconds: f64,
 }
 
-/// Calibrates and measures every one of `archs` and hands the results to `each`, in their order, until it says `false` or
+/// Calibrates and measures every one of `subnets` and hands the results to `each`, in their order, until it says `false` or
 /// one cannot be measured.
 ///
 /// On a CPU several subnets are measured at a time, each by one thread: small networks leave several threads waiting for
@@ -33,13 +33,13 @@ pub(crate) struct Measured {
 /// Outputs that are not finite.
 pub(crate) fn measure_each(
     supernet: &Supernet,
-    archs: &[ArchSpec],
+    subnets: &[SubnetConfig],
     calibration: &CalibrationImages,
     exam: &EvalImages,
     each: &mut dyn FnMut(usize, Measured) -> bool,
 ) -> Result<(), SupernetError> {
     let threads = if supernet.device() == Device::Cpu { tch::get_num_threads().max(1) as usize } else { 1 };
-    let workers = threads.min(archs.len());
+    let workers = threads.min(subnets.len());
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let failure = thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
@@ -52,9 +52,9 @@ pub(crate) fn measure_each(
                 }
                 while !stop.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(arch) = archs.get(index) else { break };
+                    let Some(subnet) = subnets.get(index) else { break };
                     let started = Instant::now();
-                    let accuracy = measure(&supernet, arch, &calibration, &exam);
+                    let accuracy = measure(&supernet, subnet, &calibration, &exam);
                     let seconds = started.elapsed().as_secs_f64();
                     let measured = accuracy.map(|accuracy| Measured { accuracy, seconds });
                     if sender.send((index, measured)).is_err() {
@@ -98,11 +98,11 @@ pub(crate) fn measure_each(
 /// Outputs that are not finite.
 pub(crate) fn measure(
     supernet: &Supernet,
-    arch: &ArchSpec,
+    subnet: &SubnetConfig,
     calibration: &CalibrationImages,
     exam: &EvalImages,
 ) -> Result<Accuracy, SupernetError> {
-    let subnet = supernet.subnet(&supernet.space().resolve(arch));
+    let subnet = supernet.subnet(subnet);
     exam.evaluate(&subnet, &calibration.calibrate(&subnet))
 }
 
@@ -126,7 +126,7 @@ mod tests {
         let exam = EvalImages::new(&held_out, &preprocessing, resolutions, Device::Cpu).unwrap();
         let calibration =
             CalibrationImages::from_set(&train, &preprocessing, (2, 50), resolutions, 1, Device::Cpu).unwrap();
-        let archs = tilted_subnets(&space, 9, 1);
+        let archs: Vec<_> = tilted_subnets(&space, 9, 1).iter().map(|arch| space.resolve(arch)).collect();
         let mut found = Vec::new();
         measure_each(&supernet, &archs, &calibration, &exam, &mut |index, measured| {
             assert_eq!(index, found.len());

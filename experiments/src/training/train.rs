@@ -89,9 +89,9 @@ impl Observer for Log<'_> {
             return Ok(());
         }
         let largest = space.largest(resolutions[resolutions.len() - 1]).expect("its own resolution");
-        let largest = measure(supernet, &largest, &self.calibration, &self.exam)?;
+        let largest = measure(supernet, &space.resolve(&largest), &self.calibration, &self.exam)?;
         let smallest = space.smallest(resolutions[0]).expect("its own resolution");
-        let smallest = measure(supernet, &smallest, &self.calibration, &self.exam)?;
+        let smallest = measure(supernet, &space.resolve(&smallest), &self.calibration, &self.exam)?;
         let (energy_j, energy_method) = self.energy.end_evaluation(epoch)?;
         self.metrics.add(&json!({
             "global_step": epoch.position.global_step,
@@ -332,7 +332,7 @@ fn final_report(
     let mut rows = Vec::new();
     for (index, arch) in ends.iter().chain(&random).enumerate() {
         let kind = ["largest", "smallest"].get(index).copied().unwrap_or("random");
-        let accuracy = measure(supernet, arch, calibration, exam)?;
+        let accuracy = measure(supernet, &space.resolve(arch), calibration, exam)?;
         let macs = space.lower(arch).macs().0;
         progress.epoch(&format!(
             "{} set, {kind}: top-1 {:.2} % at {:.2} M MACs",

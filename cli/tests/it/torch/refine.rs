@@ -142,3 +142,92 @@ fn a_network_is_narrowed_to_a_budget_step_by_step() {
     refused("other", &["--target", "pixel3", "--latency", "1ms"], 3, &["pixel3", "add"]);
     assert!(!sandbox.path("other").exists());
 }
+
+/// A subnet moved within its supernet: down to a budget, up to one, and the same after a stop.
+#[test]
+fn a_subnet_is_moved_to_a_budget_between_the_points_of_the_grid() {
+    let sandbox = Sandbox::new();
+    let subnet = sandbox.path("subnet.json");
+    fs::write(&subnet, sandbox.ok(&["space", "sample", "mcu-cifar", "-n", "1"]).stdout).unwrap();
+    let refine = |subnet: &Path, out: &str, more: &[&str]| {
+        let out = sandbox.path(out);
+        let refine = ["refine", "--supernet", "mcu-cifar", "--subnet", text(subnet), "--out", text(&out)];
+        sandbox.ofa(&[&refine[..], &["--device", "cpu", "--threads", "1"], more].concat())
+    };
+    let down = refine(&subnet, "down", &["--macs", "6.5M", "--format", "json"]);
+    assert_eq!(down.code, 0, "{}", down.stderr);
+    let result = down.json().remove(0);
+    let macs = |result: &serde_json::Value, when: &str| result["costs"]["macs"][when].as_f64().unwrap();
+    assert!(macs(&result, "before") > 7e6 && macs(&result, "after") <= 6.5e6, "{result}");
+    assert!(macs(&result, "after") > 6.4e6 && result["steps"].as_u64().unwrap() >= 3, "{result}");
+    let out = sandbox.path("down");
+    let network = out.join("network");
+    sandbox.ok(&["network", "check", text(&network)]);
+    let cost = ["network", "cost", text(&network), "--target", "stm32l4r5", "--format", "json"];
+    assert_eq!(sandbox.ok(&cost).json()[0]["macs"].as_f64(), Some(macs(&result, "after")));
+    // Between the points of the grid: some block has a width that no expand ratio gives.
+    let channels: Vec<u64> = serde_json::from_value(result["subnet"]["channels"].clone()).unwrap();
+    let grid = [16, 24, 40, 80, 96].into_iter().flat_map(|input| [2, 3, 4].map(|expand| input * expand));
+    let grid: Vec<u64> = grid.collect();
+    assert!(channels.iter().any(|channels| !grid.contains(channels)), "{channels:?}");
+
+    // As after a kill behind the second step.
+    let again = sandbox.path("again");
+    fs::create_dir_all(again.join("steps")).unwrap();
+    fs::copy(out.join("adaptation.json"), again.join("adaptation.json")).unwrap();
+    for step in ["000", "001", "002"] {
+        fs::create_dir(again.join("steps").join(step)).unwrap();
+        for file in ["step.json", "subnet.json"] {
+            fs::copy(out.join("steps").join(step).join(file), again.join("steps").join(step).join(file)).unwrap();
+        }
+    }
+    let resumed = refine(&subnet, "again", &["--macs", "6.5M", "--resume"]);
+    assert_eq!(resumed.code, 0, "{}", resumed.stderr);
+    for file in ["steps/003/step.json", "steps/003/subnet.json", "network/weights.safetensors", "history.parquet"] {
+        assert_eq!(fs::read(out.join(file)).unwrap(), fs::read(again.join(file)).unwrap(), "{file}");
+    }
+
+    // Upwards, from what was refined: nearly all of the budget is used, and it is expected to be worth it.
+    let last = out.join("steps").join(format!("{:03}", result["steps"].as_u64().unwrap())).join("subnet.json");
+    let up = refine(&last, "up", &["--macs", "7.2M", "--format", "json"]);
+    assert_eq!(up.code, 0, "{}", up.stderr);
+    let result = up.json().remove(0);
+    assert!(macs(&result, "after") <= 7.2e6 && macs(&result, "after") > 7.13e6, "{result}");
+    assert_eq!(result["upwards"], true);
+    assert!(result["predicted_top1"].as_f64() > result["predicted_top1_before"].as_f64(), "{result}");
+
+    let refused = |more: &[&str], code: i32, words: &[&str]| {
+        let run = refine(&subnet, "refused", more);
+        assert_eq!(run.code, code, "{more:?}: {}", run.stderr);
+        words.iter().for_each(|word| assert!(run.stderr.contains(word), "{word}: {}", run.stderr));
+    };
+    refused(&["--macs", "1K", "--iterations", "2"], 4, &["was not reached", "after 2 steps", "--iterations"]);
+    refused(&["--macs", "6M", "--resume"], 3, &["adaptation.json", "another network, budget"]);
+    refused(&["--macs", "6M", "--epochs", "1"], 2, &["--epochs", "--supernet"]);
+    refused(&["--energy", "1mJ"], 2, &["energy", "--target"]);
+    let torn = again.join("steps/003/subnet.json");
+    fs::write(&torn, "torn").unwrap();
+    let run = refine(&subnet, "again", &["--macs", "6.5M", "--resume"]);
+    assert!(run.code == 3 && run.stderr.contains("to go on from step 2"), "{}", run.stderr);
+    fs::write(&subnet, sandbox.ok(&["space", "sample", "fbnet-cifar", "-n", "1"]).stdout).unwrap();
+    refused(&["--macs", "6M"], 3, &["fbnet-cifar", "mcu-cifar"]);
+}
+
+/// With images, whatever is shortlisted is measured on the held-out ones, and the outcome on the test set.
+#[test]
+fn with_images_a_refined_subnet_is_measured() {
+    let Some(images) = shared_data::file("data/cifar10") else { return };
+    let sandbox = Sandbox::new();
+    let subnet = sandbox.path("subnet.json");
+    fs::write(&subnet, sandbox.ok(&["space", "sample", "mcu-cifar", "-n", "1"]).stdout).unwrap();
+    let (out, data) = (sandbox.path("out"), format!("parquet:{}", images.display()));
+    let refine = ["refine", "--supernet", "mcu-cifar", "--subnet", text(&subnet), "--macs", "7.6M", "--data", &data];
+    let settings = ["--out", text(&out), "--shortlist", "1", "--device", "cpu", "--format", "json"];
+    let result = sandbox.ok(&[&refine[..], &settings].concat()).json().remove(0);
+    assert_eq!((&result["part"], &result["images"]), (&"test".into(), &10_000.into()));
+    let network = out.join("network");
+    let eval = ["eval", "--network", text(&network), "--data", &data, "--device", "cpu", "--format", "json"];
+    let measured = sandbox.ok(&eval).json().remove(0);
+    assert!((measured["top1"].as_f64().unwrap() - result["top1"].as_f64().unwrap()).abs() < 0.002, "{measured}");
+    assert!(result["top1"].as_f64().unwrap() > 0.83, "{result}");
+}
