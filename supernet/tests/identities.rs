@@ -67,6 +67,10 @@ fn an_extracted_subnet_is_the_supernet_at_that_subnet() {
             let calibrated = calibrate(&subnet, [&images(8, arch.resolution(), 99), &images(4, arch.resolution(), 98)]);
             for statistics in [&stored, &calibrated] {
                 let expected = tch::no_grad(|| supernet.forward(&batch, &config, Mode::Eval(statistics)));
+                let traced = tch::no_grad(|| supernet.forward(&batch, &config, Mode::Traced(statistics)));
+                let difference = relative_difference(&traced, &expected);
+                // Other orders of sums, through up to sixty layers.
+                assert!(difference <= 1e-4, "{name}, subnet {trial}, LibTorch's operators: {difference}");
                 let extracted = StaticSubnet::extract(&subnet, statistics);
                 let again = StaticSubnet::from_tensors(&space, &config, extracted.tensors(), Device::Cpu)
                     .expect("its own tensors");

@@ -150,6 +150,11 @@ impl StaticSubnet {
         &self.statistics
     }
 
+    /// As [`StaticSubnet::forward`], with operators that can be traced.
+    pub(crate) fn traced(&self, images: &Tensor) -> Tensor {
+        self.subnet.forward(images, Mode::Traced(&self.statistics))
+    }
+
     /// `images` is `[N, 3, R, R]`, normalised; the result `[N, classes]`.
     pub fn forward(&self, images: &Tensor) -> Tensor {
         self.subnet.forward(images, Mode::Eval(&self.statistics))

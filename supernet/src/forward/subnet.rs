@@ -58,6 +58,8 @@ pub enum Mode<'a> {
     Calibrate(&'a mut BnStatistics),
     /// Normalises by these statistics.
     Eval(&'a BnStatistics),
+    /// The same with LibTorch's operators alone, which can be traced.
+    Traced(&'a BnStatistics),
     /// Normalises by the batch, and pushes for each batch norm how far the batch's statistics are from the target's: a
     /// scalar that gradients flow through, zero where they agree.
     Match {
@@ -98,7 +100,8 @@ impl Subnet {
     /// in float32 whatever that is.
     pub fn forward(&self, images: &Tensor, mut mode: Mode<'_>) -> Tensor {
         let training = matches!(mode, Mode::Train);
-        let fused = images.device() == Device::Cpu && matches!(mode, Mode::Train | Mode::Calibrate(_));
+        let fused =
+            images.device() == Device::Cpu && matches!(mode, Mode::Train | Mode::Calibrate(_) | Mode::Eval(_));
         let mut pass = Pass { mode: &mut mode, next: 0, eps: self.bn_eps };
         // On a GPU channels-last trains three times as fast, but the first depthwise convolution of each shape waits a
         // tenth of a second for its kernel: too long for networks that are run once.
@@ -136,8 +139,8 @@ impl Subnet {
         x.mean_dim(&[2i64, 3][..], true, x.kind())
     }
 
-    /// Up to and including the pooling, on the CPU and normalising by the batch: each layer normalises and activates its
-    /// input on the way in. Pooled values are float32.
+    /// Up to and including the pooling, on the CPU: each layer normalises and activates its input on the way in. Pooled
+    /// values are float32.
     fn fused_features(&self, images: &Tensor, before_pool: &[&Conv], pass: &mut Pass<'_, '_>) -> Tensor {
         let map = self.stem.convolve(images);
         let statistics = native::statistics(&map);
@@ -270,13 +273,20 @@ impl SqueezeExcite {
 }
 
 impl Pass<'_, '_> {
-    /// Takes down the statistics of the next batch norm where they are wanted.
-    fn pending<'n>(&mut self, raw: Raw, conv: &'n Conv) -> Pending<'n> {
+    /// Takes down the statistics of the next batch norm where they are wanted, or puts those that are known in their place.
+    fn pending<'n>(&mut self, mut raw: Raw, conv: &'n Conv) -> Pending<'n> {
         let index = self.next;
         self.next += 1;
-        if let Mode::Calibrate(statistics) = self.mode {
-            let [mean, var] = [0, 1].map(|row| raw.statistics.get(row));
-            statistics.add(index, raw.map.size()[0], ChannelStatistics { mean, var });
+        match self.mode {
+            Mode::Calibrate(statistics) => {
+                let [mean, var] = [0, 1].map(|row| raw.statistics.get(row));
+                statistics.add(index, raw.map.size()[0], ChannelStatistics { mean, var });
+            }
+            Mode::Eval(statistics) => {
+                let ChannelStatistics { mean, var } = statistics.layer(index);
+                raw.statistics = Tensor::stack(&[mean, var], 0);
+            }
+            _ => {}
         }
         let norm = conv.batch_norm.as_ref().expect("a convolution of a feature map has a batch norm");
         Pending { raw, norm, eps: self.eps, activation: conv.activation }
@@ -290,7 +300,7 @@ impl Pass<'_, '_> {
             Mode::Train => {
                 x.batch_norm(weight, bias, None::<&Tensor>, None::<&Tensor>, true, 0.0, self.eps, x.device().is_cuda())
             }
-            Mode::Eval(statistics) => {
+            Mode::Eval(statistics) | Mode::Traced(statistics) => {
                 let ChannelStatistics { mean, var } = statistics.layer(index);
                 x.batch_norm(weight, bias, Some(mean), Some(var), false, 0.0, self.eps, x.device().is_cuda())
             }

@@ -23,7 +23,7 @@ pub fn save_torchscript(network: &StaticSubnet, path: &Path) -> Result<(), Super
     let example = [Tensor::zeros([2, 3, size, size], (Kind::Float, Device::Cpu))];
     let module = tch::no_grad(|| {
         CModule::create_by_tracing("Subnet", "forward", &example, &mut |inputs: &[Tensor]| {
-            vec![network.forward(&inputs[0])]
+            vec![network.traced(&inputs[0])]
         })
     })?;
     // LibTorch opens the file by itself, and names the archive's root after it: it must have its last name from the start,
