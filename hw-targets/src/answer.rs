@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::accelerator::AcceleratorEntry;
 use crate::cost::{Grade, Method, Scope};
 use crate::error::HwError;
-use crate::manifest::{Manifest, QuantityEntry, Source, word};
+use crate::manifest::{LAYERS, Manifest, QuantityEntry, Source, word};
 use crate::model::features::OpClass;
 use crate::model::fitted::Range;
 use crate::model::limited::{DEFAULT_EXTRAPOLATION, LimitedModel};
@@ -232,7 +232,11 @@ impl Answers<'_> {
         let rows = self.table.iter().flat_map(|table| table.rows());
         let rows = rows.filter(|row| row.measurement(quantity).is_some()).count();
         let table = self.table.filter(|_| rows > 0);
-        let table = table.map(|table| TableModel::new(table.clone(), quantity, common_rel));
+        let is_of_layers = self.manifest.composition.as_deref() == Some(LAYERS);
+        let table = table.map(|table| match is_of_layers {
+            true => TableModel::of_layers(table.clone(), quantity, common_rel),
+            false => TableModel::new(table.clone(), quantity, common_rel),
+        });
         let table: Option<Arc<dyn CostModel>> = table.map(|table| Arc::new(table) as _);
         let fit = self.fit(quantity, source, constant, common_rel)?;
         let is_tabled = table.is_some();
@@ -240,6 +244,9 @@ impl Answers<'_> {
             (Some(first), Some(second)) => {
                 let model: Arc<dyn CostModel> = Arc::new(FirstOf { first, second });
                 (model, stated.unwrap_or(table_method), "measured operators, and a fitted model for the others")
+            }
+            (Some(table), None) if is_of_layers => {
+                (table, stated.unwrap_or(table_method), "convolutions and linear layers of a table, bare")
             }
             (Some(table), None) => (table, stated.unwrap_or(table_method), "operators of a table"),
             (None, Some(fitted)) => (fitted, stated.unwrap_or(Method::Fitted), "fitted operators"),

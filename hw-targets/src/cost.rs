@@ -149,6 +149,17 @@ impl CostSum {
         self.outside += u32::from(estimate.outside);
     }
 
+    /// As the estimate of one operator that has several parts.
+    pub(crate) fn estimate(&self) -> Estimate {
+        Estimate {
+            value: self.value,
+            std: self.variance.sqrt(),
+            common_rel: if self.value > 0.0 { self.common / self.value } else { 0.0 },
+            fitted: self.fitted > 0,
+            outside: self.outside > 0,
+        }
+    }
+
     /// Adds another sum.
     pub fn merge(&mut self, other: &CostSum) {
         self.value += other.value;

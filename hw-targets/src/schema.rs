@@ -60,7 +60,7 @@ pub fn manifest() -> Value {
     schema["title"] = json!(format!("{TABLE_SCHEMA} and {TARGET_SCHEMA}"));
     let properties = &mut schema["properties"];
     properties["schema"]["enum"] = json!([TABLE_SCHEMA, TARGET_SCHEMA]);
-    properties["composition"]["enum"] = json!(["sum", "sum+const", null]);
+    properties["composition"]["enum"] = json!(["sum", "sum+const", "layers", null]);
     properties["energy_scope"]["enum"] = or_null(Scope::WORDS);
     let entry = &mut schema["$defs"]["QuantityEntry"]["properties"];
     let words = [("method", Method::WORDS), ("basis", Method::WORDS), ("scope", Scope::WORDS), ("grade", Grade::WORDS)];

@@ -3,6 +3,7 @@
 //! A table is made once and read for years, so its columns do not grow with every new block: what it has no words for is
 //! priced by the layers it consists of, or refused by name.
 
+use network::layers::{Layer, LayerKind, Window};
 use network::op::{Activation, Conv, InvertedBottleneck, Linear, Map, Op, Pool, PoolKind, Workload};
 use network::units::Macs;
 
@@ -142,6 +143,31 @@ impl TableOp {
             }
             _ => return None,
         })
+    }
+
+    /// The rows of the convolutions and linear layers of an operator, each alone, in a table of bare layers.
+    pub(crate) fn of_layers(op: &Op) -> Vec<TableOp> {
+        let row = |layer: &Layer| {
+            let (input, output) = (layer.input, layer.output);
+            let plain = TableOp::plain(TableKind::Conv, input.size, input.channels, output.size, output.channels);
+            let conv = |window: &Window, groups| TableOp {
+                kernel: window.kernel,
+                stride: window.stride,
+                groups,
+                batch_norm: true,
+                ..plain
+            };
+            match &layer.kind {
+                LayerKind::Conv(window, weights) => Some(conv(window, weights.groups)),
+                LayerKind::Depthwise(window, _) => Some(conv(window, input.channels)),
+                LayerKind::Linear(_) => {
+                    let inputs = u32::try_from(input.elements()).ok()?;
+                    Some(TableOp::plain(TableKind::Linear, 1, inputs, 1, output.channels))
+                }
+                _ => None,
+            }
+        };
+        op.layers().iter().filter_map(row).collect()
     }
 
     /// The operator of this row, with padding that gives the output its size: as much as half the kernel at the top,

@@ -152,6 +152,17 @@ impl Target {
         self
     }
 
+    /// This target answering for widths between those of its tables, too, by interpolation between neighbours; such
+    /// estimates are said to be fitted. Without tables nothing changes.
+    pub fn between_widths(mut self) -> Self {
+        for answer in [&mut self.answers.latency, &mut self.answers.energy].into_iter().flatten() {
+            if let Some(model) = answer.model.between_widths() {
+                answer.model = model;
+            }
+        }
+        self
+    }
+
     /// The model of `quantity` fitted to operators that its file states, if it does.
     pub fn fitted_model(&self, quantity: Measured) -> Option<&FittedModel> {
         self.answer(quantity)?.fitted.as_deref()
@@ -284,13 +295,7 @@ impl Target {
         for piece in &pieces {
             sum.add(&one(piece)?);
         }
-        Ok(Estimate {
-            value: sum.value,
-            std: sum.variance.sqrt(),
-            common_rel: if sum.value > 0.0 { sum.common / sum.value } else { 0.0 },
-            fitted: sum.fitted > 0,
-            outside: sum.outside > 0,
-        })
+        Ok(sum.estimate())
     }
 
     /// What every network pays on top of its operators, in SI units; 0 for what the target does not know.

@@ -55,6 +55,7 @@ fn of_network(args: RefineArgs, network: PathBuf, data: DataSource, output: &mut
     }
     let mut rows = vec![("steps".to_owned(), refined.steps.to_string())];
     rows.extend(costs(&refined.costs));
+    rows.extend(interpolated(refined.interpolated));
     rows.push(("held-out, before".to_owned(), percent(refined.before)));
     rows.push(("held-out, after".to_owned(), share(refined.held_out.top1, refined.held_out.images)));
     rows.push((refined.part.name().to_owned(), share(refined.tested.top1, refined.tested.images)));
@@ -95,10 +96,7 @@ fn in_supernet(
     let steps = if refined.upwards { "steps, upwards" } else { "steps" };
     let mut rows = vec![(steps.to_owned(), refined.steps.to_string())];
     rows.extend(costs(&refined.costs));
-    if refined.interpolated > 0 {
-        let blocks = format!("{} of widths between those that the target knows: interpolated", refined.interpolated);
-        rows.push(("blocks".to_owned(), blocks));
-    }
+    rows.extend(interpolated(refined.interpolated));
     let (before, after) = refined.predicted;
     rows.push(("predicted".to_owned(), format!("{} (was {})", percent(after), percent(before))));
     if let Some(measured) = &refined.tested {
@@ -111,6 +109,12 @@ fn in_supernet(
         Some(data) => output.next(&["eval", "--network", &folder, "--data", &data.to_string()]),
         None => output.next(&["network", "show", &folder]),
     }
+}
+
+/// For how many operators the target has no cost of its own, where there are any.
+fn interpolated(operators: usize) -> Option<(String, String)> {
+    let words = format!("the costs of {operators} operators lie between those of widths that the target knows");
+    (operators > 0).then(|| ("interpolated".to_owned(), words))
 }
 
 /// What each limited quantity comes to.

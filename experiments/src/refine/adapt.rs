@@ -278,6 +278,7 @@ pub(crate) fn refine(
         folder: out,
         steps: history.len() - 1,
         costs: limits.quantities.iter().zip(at_first.iter().zip(&last.costs)).map(|(q, (a, b))| (*q, *a, *b)).collect(),
+        interpolated: limits.interpolated(&shape.workload()),
         before: history[0].accuracy,
         held_out: decided,
         tested,

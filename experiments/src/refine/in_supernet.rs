@@ -225,7 +225,7 @@ pub(crate) fn refine(
         None => None,
     };
     bundle.notes().iter().for_each(|note| progress.note(note));
-    let mut prices = Prices::new(space, &predictor, &limits);
+    let mut prices = Prices::new(&predictor, &limits);
     let Some(at_first) = prices.costs(&start.resolve(space)) else {
         return Err(prices.unpriced().unwrap_or(Error::NothingToSearchFor));
     };
@@ -304,7 +304,7 @@ pub(crate) fn refine(
     }
     let predicted = (judge.predicted(&history[0].network.subnet)?, judge.predicted(&last.network.subnet)?);
     let config = last.network.subnet.resolve(space);
-    let interpolated = judge.prices.interpolated(&config);
+    let interpolated = limits.interpolated(&config.lower());
     let deployed = deploy(&bundle, &last.network.subnet, judge.exam.as_ref(), &request.out)?;
     let refined = SubnetRefined {
         folder: request.out.join(names::NETWORK_FOLDER),

@@ -3,8 +3,9 @@
 use hw_targets::budget::Budget;
 use hw_targets::cost::NetworkCost;
 use hw_targets::target::Target;
+use network::op::{Op, Workload};
 use network::shape::NetworkShape;
-use network::units::Quantity;
+use network::units::{Measured, Quantity};
 
 use crate::error::{Error, Result};
 use crate::networks;
@@ -14,8 +15,11 @@ use crate::torch::Progress;
 
 /// Budgets, with the target that knows what they limit.
 pub(crate) struct Limits {
-    /// The device; without one, only what follows from the network alone is known.
+    /// The device, answering for widths between those of its tables, too; without one, only what follows from the network
+    /// alone is known.
     pub target: Option<Target>,
+    /// The device with its tables alone.
+    tabled: Option<Target>,
     /// What is limited.
     pub quantities: Vec<Quantity>,
     /// To what, in the same order.
@@ -34,12 +38,14 @@ impl Limits {
         progress: &mut dyn Progress,
     ) -> Result<Self> {
         let target = target.map(|name| list::find_reaching(name, extrapolate)).transpose()?;
+        // Whatever is refined gets widths that no table of a grid has.
+        let (tabled, target) = (target.clone(), target.map(Target::between_widths));
         let budget = within(budget, target.as_ref(), progress)?;
         let (quantities, budgets): (Vec<Quantity>, Vec<f64>) = budget.limits().unzip();
         if quantities.is_empty() {
             return Err(Error::NothingToSearchFor);
         }
-        Ok(Self { target, quantities, budgets })
+        Ok(Self { target, tabled, quantities, budgets })
     }
 
     /// What a network costs, one number for each budget.
@@ -55,6 +61,15 @@ impl Limits {
         };
         let value = |quantity: &Quantity| cost.value(*quantity).ok_or(Error::NeedsTarget { quantity: *quantity });
         self.quantities.iter().map(value).collect()
+    }
+
+    /// Operators of `workload` whose limited costs lie between those of widths that a table has.
+    pub(crate) fn interpolated(&self, workload: &Workload) -> usize {
+        let Some(target) = &self.tabled else { return 0 };
+        let limited = |one: &Measured| self.quantities.contains(&one.quantity());
+        let limited: Vec<Measured> = Measured::ALL.into_iter().filter(limited).collect();
+        let is_missing = |op: &&Op| limited.iter().any(|one| target.cost_in(*one, op, workload.resolution).is_err());
+        workload.ops.iter().filter(is_missing).count()
     }
 
     /// Costs in words.

@@ -75,6 +75,8 @@ pub struct Refined {
     pub steps: usize,
     /// What it cost before and costs now, in SI units or as a count.
     pub costs: Vec<(Quantity, f64, f64)>,
+    /// Operators whose costs are between those of widths that the target knows.
+    pub interpolated: usize,
     /// Top-1 on held-out images, as it was.
     pub before: f64,
     /// On the same images, as it is.
@@ -92,6 +94,7 @@ impl Refined {
             "network": self.folder,
             "steps": self.steps,
             "costs": costs_json(&self.costs),
+            "operators_with_interpolated_cost": self.interpolated,
             "held_out_top1_before": self.before,
             "held_out_top1": self.held_out.top1,
             "held_out_images": self.held_out.images,
@@ -115,7 +118,7 @@ pub struct SubnetRefined {
     pub upwards: bool,
     /// What it cost before and costs now, in SI units or as a count.
     pub costs: Vec<(Quantity, f64, f64)>,
-    /// Blocks whose costs are between those of widths that the target knows.
+    /// Operators whose costs are between those of widths that the target knows.
     pub interpolated: usize,
     /// Predicted top-1, before and after.
     pub predicted: (f64, f64),
@@ -143,7 +146,7 @@ impl SubnetRefined {
             "steps": self.steps,
             "upwards": self.upwards,
             "costs": costs_json(&self.costs),
-            "blocks_with_interpolated_cost": self.interpolated,
+            "operators_with_interpolated_cost": self.interpolated,
             "predicted_top1_before": self.predicted.0,
             "predicted_top1": self.predicted.1,
         });

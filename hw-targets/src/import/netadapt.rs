@@ -13,7 +13,7 @@ use crate::error::HwError;
 use crate::import::json_entries::Entries;
 use crate::import::repeats::merged;
 use crate::import::{Imported, files_in};
-use crate::manifest::{Manifest, TABLE_SCHEMA};
+use crate::manifest::{LAYERS, Manifest, TABLE_SCHEMA};
 use crate::table::{Measurement, OpKey, OpTable, Row};
 use crate::table_op::{TableKind, TableOp};
 use storage::file::{FileError, Place, read_text};
@@ -51,7 +51,7 @@ pub fn read(path: &Path) -> Result<Imported, HwError> {
     notes.push("values are per forward pass of a batch whose size the files do not say: set `batch`".to_string());
     let manifest = Manifest {
         schema: TABLE_SCHEMA.to_string(),
-        composition: Some("sum".to_string()),
+        composition: Some(LAYERS.to_string()),
         notes: vec!["imported from NetAdapt tables: bare layers, without batch norm and activation".to_string()],
         ..Manifest::default()
     };

@@ -32,6 +32,9 @@ pub const TABLE_SCHEMA: &str = "ofa.table/1";
 /// Schema of a target.
 pub const TARGET_SCHEMA: &str = "ofa.target/1";
 
+/// The composition of a table whose rows are bare layers.
+pub(crate) const LAYERS: &str = "layers";
+
 /// A bundle that a target uses when none is named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -106,7 +109,8 @@ pub struct Manifest {
     /// Power of the idle device in watts.
     #[serde(rename = "idle_power_W", skip_serializing_if = "Option::is_none")]
     pub idle_power_w: Option<f64>,
-    /// `sum` or `sum+const`: how a network is made of its operators.
+    /// `sum` or `sum+const`: how a network is made of its operators; `layers` for a table of bare convolutions and linear
+    /// layers, of which a network is the sum, whatever stands between them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub composition: Option<String>,
     /// Added once per network.
@@ -205,7 +209,9 @@ impl Manifest {
             None | Some("sum+const") => {}
             Some("sum") if !has_constant => {}
             Some("sum") => return bad("composition", "is sum, and yet there is a constant: write sum+const".into()),
-            Some(other) => return bad("composition", format!("{other:?} is neither sum nor sum+const")),
+            Some(LAYERS) if !has_constant => {}
+            Some(LAYERS) => return bad("composition", "is layers, which a constant cannot be added to".into()),
+            Some(other) => return bad("composition", format!("{other:?} is none of sum, sum+const and layers")),
         }
         Ok(manifest)
     }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::cost::Estimate;
+use crate::cost::{CostSum, Estimate};
+use crate::model::between::{Value, WidthGrid};
 use crate::model::{CostModel, Uncovered};
-use crate::table::OpTable;
+use crate::table::{Measurement, OpTable};
 use crate::table_op::TableOp;
 use network::op::Op;
 use network::units::Measured;
@@ -19,33 +20,65 @@ pub struct TableModel {
     table: Arc<OpTable>,
     quantity: Measured,
     common_rel: f64,
+    /// Whether rows are single convolutions and linear layers, whatever stands between them.
+    is_of_layers: bool,
+    /// The widths of its rows, where it answers for those between them, too.
+    widths: Option<Arc<WidthGrid>>,
 }
 
 impl TableModel {
     /// `common_rel` is used for rows that state no systematic uncertainty.
     pub fn new(table: Arc<OpTable>, quantity: Measured, common_rel: f64) -> Self {
-        Self { table, quantity, common_rel }
+        Self { table, quantity, common_rel, is_of_layers: false, widths: None }
     }
-}
 
-impl CostModel for TableModel {
-    fn cost(&self, op: &Op, network_resolution: u32) -> Result<Estimate, Uncovered> {
-        let Some(key) = TableOp::of(op) else {
-            return Err(Uncovered { near: format!("tables have no rows for operators of kind {}", op.word()) });
-        };
-        let Some(row) = self.table.get(&key, network_resolution) else {
-            return Err(Uncovered { near: self.table.near(&key, network_resolution) });
+    /// A table of bare layers: an operator costs what its convolutions and linear layers do, and nothing else counts.
+    pub fn of_layers(table: Arc<OpTable>, quantity: Measured, common_rel: f64) -> Self {
+        Self { is_of_layers: true, ..Self::new(table, quantity, common_rel) }
+    }
+
+    fn of_row(&self, key: &TableOp, network_resolution: u32) -> Result<Estimate, Uncovered> {
+        let Some(row) = self.table.get(key, network_resolution) else {
+            let between = self.widths.as_ref().and_then(|widths| widths.value(key, network_resolution));
+            let near = || Uncovered { near: self.table.near(key, network_resolution) };
+            let Value { value, std } = between.ok_or_else(near)?;
+            return Ok(Estimate { value, std, common_rel: self.common_rel, fitted: true, outside: false });
         };
         let Some(measured) = row.measurement(self.quantity) else {
             return Err(Uncovered { near: format!("its row ({}) has no {}", row.place, self.quantity) });
         };
         Ok(Estimate {
             value: measured.value,
-            std: measured.std.unwrap_or(UNSTATED_STD_REL * measured.value),
+            std: std_of(measured),
             common_rel: measured.rel_unc.unwrap_or(self.common_rel),
             fitted: false,
             outside: false,
         })
+    }
+}
+
+fn std_of(measured: &Measurement) -> f64 {
+    measured.std.unwrap_or(UNSTATED_STD_REL * measured.value)
+}
+
+impl CostModel for TableModel {
+    fn cost(&self, op: &Op, network_resolution: u32) -> Result<Estimate, Uncovered> {
+        if self.is_of_layers {
+            let mut sum = CostSum::default();
+            for key in TableOp::of_layers(op) {
+                sum.add(&self.of_row(&key, network_resolution)?);
+            }
+            return Ok(sum.estimate());
+        }
+        let Some(key) = TableOp::of(op) else {
+            return Err(Uncovered { near: format!("tables have no rows for operators of kind {}", op.word()) });
+        };
+        self.of_row(&key, network_resolution)
+    }
+
+    fn between_widths(&self) -> Option<Arc<dyn CostModel>> {
+        let widths = Arc::new(WidthGrid::new(&self.table, self.quantity, std_of));
+        Some(Arc::new(Self { widths: Some(widths), ..self.clone() }))
     }
 
     fn network_resolutions(&self) -> Option<Vec<u32>> {
@@ -83,6 +116,10 @@ impl CostModel for PowerModel {
         self.latency.network_resolutions()
     }
 
+    fn between_widths(&self) -> Option<Arc<dyn CostModel>> {
+        Some(Arc::new(Self { latency: self.latency.between_widths()?, ..self.clone() }))
+    }
+
     fn without_limit(&self) -> Option<Arc<dyn CostModel>> {
         Some(Arc::new(Self { latency: self.latency.without_limit()?, ..self.clone() }))
     }
@@ -105,6 +142,10 @@ impl CostModel for ScaledModel {
 
     fn network_resolutions(&self) -> Option<Vec<u32>> {
         self.model.network_resolutions()
+    }
+
+    fn between_widths(&self) -> Option<Arc<dyn CostModel>> {
+        Some(Arc::new(Self { model: self.model.between_widths()?, scale: self.scale }))
     }
 
     fn without_limit(&self) -> Option<Arc<dyn CostModel>> {
@@ -131,6 +172,11 @@ impl CostModel for FirstOf {
 
     fn network_resolutions(&self) -> Option<Vec<u32>> {
         self.second.network_resolutions()
+    }
+
+    fn between_widths(&self) -> Option<Arc<dyn CostModel>> {
+        // A fitted model beside a table knows every width already.
+        None
     }
 
     fn without_limit(&self) -> Option<Arc<dyn CostModel>> {

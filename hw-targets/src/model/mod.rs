@@ -1,6 +1,7 @@
 //! Ways to answer "what does this operator cost", one file each.
 
 pub mod accelerator;
+pub(crate) mod between;
 pub mod features;
 pub mod fit;
 pub mod fitted;
@@ -29,11 +30,16 @@ pub trait CostModel: Debug + Send + Sync {
     /// What `op` costs inside a network of input size `network_resolution`, in SI units.
     ///
     /// # Errors
-    /// [`Uncovered`] if the model does not cover it; never a zero.
+    /// [`Uncovered`] if the model does not cover it; never a zero, but for what a table of bare layers does not count.
     fn cost(&self, op: &Op, network_resolution: u32) -> Result<Estimate, Uncovered>;
 
     /// Input sizes of networks that it is limited to; `None` = any.
     fn network_resolutions(&self) -> Option<Vec<u32>> {
+        None
+    }
+
+    /// This model answering for widths between those of its table, too; `None` = it has no table.
+    fn between_widths(&self) -> Option<Arc<dyn CostModel>> {
         None
     }
 

@@ -100,8 +100,7 @@ impl Subnet {
     /// in float32 whatever that is.
     pub fn forward(&self, images: &Tensor, mut mode: Mode<'_>) -> Tensor {
         let training = matches!(mode, Mode::Train);
-        let fused =
-            images.device() == Device::Cpu && matches!(mode, Mode::Train | Mode::Calibrate(_) | Mode::Eval(_));
+        let fused = images.device() == Device::Cpu && matches!(mode, Mode::Train | Mode::Calibrate(_) | Mode::Eval(_));
         let mut pass = Pass { mode: &mut mode, next: 0, eps: self.bn_eps };
         // On a GPU channels-last trains three times as fast, but the first depthwise convolution of each shape waits a
         // tenth of a second for its kernel: too long for networks that are run once.
