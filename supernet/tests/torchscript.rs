@@ -27,7 +27,8 @@ fn the_module_gives_the_logits_of_the_network() {
             let expected = tch::no_grad(|| network.forward(&images));
             let found = module.forward_ts(&[images]).unwrap();
             let difference = ((found - &expected).abs().max() / expected.std(false)).double_value(&[]);
-            assert!(difference < 1e-5, "{name}, {count} images: {difference}");
+            // The module runs LibTorch's operators, the network the fused ones: other orders of sums.
+            assert!(difference < 1e-4, "{name}, {count} images: {difference}");
         }
     }
 }
