@@ -88,7 +88,7 @@ pub fn score<A: Appraiser>(space: &SearchSpace, subnet: &RefinedSubnet, appraise
     Ok(scores[0] + more.sum::<f64>())
 }
 
-/// All proposals from `current`, at one of `resolutions` (ascending), that keep `targets`, or come as near as they can, the most promising first; widths are
+/// All proposals from `current`, at one of `resolutions` (ascending), that keep `targets`, or come as near as they can, the most promising first and the nearest of the others after them; widths are
 /// multiples of `step` where they are not those of an expand ratio.
 ///
 /// # Errors
@@ -114,8 +114,9 @@ pub fn moves<A: Appraiser>(
             all.push(Moved { change, subnet, costs, score });
         }
     }
-    let over = |moved: &Moved| excess(&moved.costs, targets) > 0.0;
-    all.sort_by(|a, b| over(a).cmp(&over(b)).then(b.score.total_cmp(&a.score)));
+    // Of those that miss the targets, what is near comes before what is good, which may be dearer than `current`.
+    let over = |moved: &Moved| excess(&moved.costs, targets);
+    all.sort_by(|a, b| over(a).total_cmp(&over(b)).then(b.score.total_cmp(&a.score)));
     Ok(all)
 }
 
@@ -408,5 +409,6 @@ mod tests {
         assert!(found.iter().all(|moved| moved.costs[0] > smallest));
         let start = simple.costs(&current.resolve(&space)).unwrap()[0];
         assert!(found.iter().all(|moved| moved.costs[0] < start), "each gives what it can");
+        assert!(found.windows(2).all(|pair| pair[0].costs[0] <= pair[1].costs[0]), "the nearest first");
     }
 }

@@ -46,11 +46,6 @@ impl RefinedSubnet {
         &self.floor
     }
 
-    /// Whether it is a member of the space.
-    pub fn is_member(&self) -> bool {
-        self.extra.iter().all(|extra| *extra == 0)
-    }
-
     /// The blocks of the stages, in order.
     pub fn places(&self) -> Vec<Place> {
         let stages = self.floor.stages.iter().enumerate();
@@ -79,8 +74,8 @@ impl RefinedSubnet {
         self.grid(space, place)[self.rung(space, place)] + self.extra[number]
     }
 
-    /// Channels that block `number` can have: from the first to the second number, in which there is nothing to choose
-    /// between where one is not above the other.
+    /// Fewest and most channels of block `number` between its present width and that of the next expand ratio above
+    /// (`upwards`) or below; one of the two is its present width, and so are both where there is no such ratio.
     pub fn interval(&self, space: &SearchSpace, number: usize, upwards: bool) -> (u32, u32) {
         let place = self.places()[number];
         let (grid, rung) = (self.grid(space, place), self.rung(space, place));
@@ -222,7 +217,6 @@ mod tests {
             for _ in 0..3 {
                 let arch = space.sample(&mut rng);
                 let refined = RefinedSubnet::new(&arch);
-                assert!(refined.is_member());
                 assert_eq!(refined.resolve(&space), space.resolve(&arch));
                 for number in 0..refined.places().len() {
                     let (fewest, most) = refined.range(&space, number);
