@@ -84,6 +84,21 @@ fn an_extracted_subnet_is_the_supernet_at_that_subnet() {
 }
 
 #[test]
+fn a_head_without_batch_norm_runs_by_whatever_layers_it_can() {
+    let yaml = SearchSpace::builtin("mcu-cifar").unwrap().to_yaml();
+    let at = yaml.rfind("batch_norm: true").expect("the head's");
+    let space = SearchSpace::from_yaml(&yaml.replacen("batch_norm: true", "batch_norm: false", 1)).unwrap();
+    assert!(yaml[..at].find("batch_norm: true").is_none() && !space.head()[0].batch_norm);
+    let supernet = Supernet::new(&space, 1, Device::Cpu);
+    let config = space.resolve(&space.smallest(24).unwrap());
+    let (subnet, batch) = (supernet.subnet(&config), images(4, 24, 1));
+    let statistics = calibrate(&subnet, [&batch]);
+    let run = |mode| tch::no_grad(|| subnet.forward(&batch, mode));
+    assert!(relative_difference(&run(Mode::Eval(&statistics)), &run(Mode::Traced(&statistics))) <= 1e-5);
+    assert!(subnet.forward(&batch, Mode::Train).requires_grad());
+}
+
+#[test]
 fn sorting_channels_leaves_the_largest_network_alone() {
     for name in SPACES {
         let space = SearchSpace::builtin(name).unwrap();

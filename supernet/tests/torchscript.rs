@@ -3,6 +3,7 @@
 use search::space::SearchSpace;
 use supernet::calibrate::calibrate;
 use supernet::extract::StaticSubnet;
+use supernet::subnet::Mode;
 use supernet::supernet::Supernet;
 use supernet::torchscript::save_torchscript;
 use tch::{CModule, Device, Kind, Tensor};
@@ -24,11 +25,12 @@ fn the_module_gives_the_logits_of_the_network() {
         let module = CModule::load(&path).unwrap();
         for count in [1, 8] {
             let images = images.narrow(0, 0, count);
-            let expected = tch::no_grad(|| network.forward(&images));
+            // By the operators that were traced; that the fused ones agree is shown beside the identities.
+            let traced = Mode::Traced(network.statistics());
+            let expected = tch::no_grad(|| network.subnet().forward(&images, traced));
             let found = module.forward_ts(&[images]).unwrap();
             let difference = ((found - &expected).abs().max() / expected.std(false)).double_value(&[]);
-            // The module runs LibTorch's operators, the network the fused ones: other orders of sums.
-            assert!(difference < 1e-4, "{name}, {count} images: {difference}");
+            assert!(difference < 1e-5, "{name}, {count} images: {difference}");
         }
     }
 }

@@ -100,7 +100,7 @@ impl Subnet {
     /// in float32 whatever that is.
     pub fn forward(&self, images: &Tensor, mut mode: Mode<'_>) -> Tensor {
         let training = matches!(mode, Mode::Train);
-        let fused = images.device() == Device::Cpu && matches!(mode, Mode::Train | Mode::Calibrate(_) | Mode::Eval(_));
+        let may_fuse = images.device() == Device::Cpu && !matches!(mode, Mode::Traced(_) | Mode::Match { .. });
         let mut pass = Pass { mode: &mut mode, next: 0, eps: self.bn_eps };
         // On a GPU channels-last trains three times as fast, but the first depthwise convolution of each shape waits a
         // tenth of a second for its kernel: too long for networks that are run once.
@@ -108,7 +108,8 @@ impl Subnet {
         let mut head = self.head.iter().zip(&self.config.head).peekable();
         let before_pool = std::iter::from_fn(|| head.next_if(|(_, shape)| shape.before_pool));
         let before_pool: Vec<&Conv> = before_pool.map(|(layer, _)| layer).collect();
-        let mut x = if fused {
+        // The fused layers hand batch norms on, which a layer of the head may lack.
+        let mut x = if may_fuse && before_pool.iter().all(|layer| layer.batch_norm.is_some()) {
             self.fused_features(&images, &before_pool, &mut pass)
         } else {
             self.features(&images, &before_pool, &mut pass)
