@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use hw_targets::error::HwError;
 use network::memory::{flash, peak_memory};
-use network::op::Op;
+use network::op::{Op, Workload};
 use network::units::{Measured, Quantity};
 use predictors::ensemble::AccuracyPredictor;
 use search::arch::ArchSpec;
@@ -36,7 +36,8 @@ impl<'p> Prices<'p> {
     }
 
     fn op(&mut self, op: &Op, resolution: u32, quantity: Measured) -> Option<f64> {
-        if let Some(known) = self.ops.get(&(op.clone(), resolution, quantity)) {
+        let key = (op.clone(), resolution, quantity);
+        if let Some(known) = self.ops.get(&key) {
             return *known;
         }
         let target = self.limits.target.as_ref()?;
@@ -47,16 +48,15 @@ impl<'p> Prices<'p> {
                 None
             }
         };
-        self.ops.insert((op.clone(), resolution, quantity), cost);
+        self.ops.insert(key, cost);
         cost
     }
 
-    fn cost(&mut self, config: &SubnetConfig, quantity: Quantity) -> Option<f64> {
-        let workload = config.lower();
+    fn cost(&mut self, workload: &Workload, quantity: Quantity) -> Option<f64> {
         let measured = match quantity {
             Quantity::Energy => Measured::Energy,
             Quantity::Latency => Measured::Latency,
-            Quantity::PeakMemory => return Some(peak_memory(&workload).total().0 as f64),
+            Quantity::PeakMemory => return Some(peak_memory(workload).total().0 as f64),
             Quantity::Macs => return Some(workload.macs().0 as f64),
             Quantity::Params => return Some(workload.params().0 as f64),
             Quantity::Flash => return Some(workload.ops.iter().map(|op| flash(op).0 as f64).sum()),
@@ -73,8 +73,8 @@ impl Appraiser for Prices<'_> {
     type Error = Error;
 
     fn costs(&mut self, config: &SubnetConfig) -> Option<Vec<f64>> {
-        let quantities = self.limits.quantities.clone();
-        quantities.into_iter().map(|quantity| self.cost(config, quantity)).collect()
+        let (limits, workload) = (self.limits, config.lower());
+        limits.quantities.iter().map(|quantity| self.cost(&workload, *quantity)).collect()
     }
 
     fn scores(&mut self, members: &[ArchSpec]) -> Result<Vec<f64>> {
