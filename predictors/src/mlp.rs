@@ -8,6 +8,8 @@
 //! rows are taken in tiles of [`TILE`], the last one padded, so that every product has the same shape and every sum the
 //! same order. (On a processor with other vector instructions the last bits may differ.)
 
+use std::cell::RefCell;
+
 use gemm::Parallelism;
 use rayon::prelude::*;
 
@@ -88,27 +90,29 @@ impl Mlp {
     /// If a row names a feature that is not there.
     pub fn forward(&self, rows: &ActiveRows) -> Vec<f32> {
         let mut outputs = vec![0.0; rows.len()];
-        let tiles = |(tile, outputs): (usize, &mut [f32]), scratch: &mut Scratch| {
-            self.forward_tile(rows, tile * TILE, outputs, scratch);
+        let forward = |(tile, outputs): (usize, &mut [f32])| {
+            SCRATCH.with_borrow_mut(|scratch| self.forward_tile(rows, tile * TILE, outputs, scratch));
         };
         if rows.len() <= TILE {
-            tiles((0, &mut outputs), &mut Scratch::new(self));
+            forward((0, &mut outputs));
         } else {
-            outputs
-                .par_chunks_mut(TILE)
-                .enumerate()
-                .for_each_init(|| Scratch::new(self), |scratch, tile| tiles(tile, scratch));
+            outputs.par_chunks_mut(TILE).enumerate().for_each(forward);
         }
         outputs
     }
 
     fn forward_tile(&self, rows: &ActiveRows, first: usize, outputs: &mut [f32], scratch: &mut Scratch) {
         let Scratch { input, output } = scratch;
+        let widest = self.layers.iter().map(|layer| layer.outputs).max().unwrap_or(1);
+        if input.len() < TILE * widest {
+            input.resize(TILE * widest, 0.0);
+            output.resize(TILE * widest, 0.0);
+        }
         let width = self.layers[0].outputs;
         for (row, sums) in input[..outputs.len() * width].chunks_exact_mut(width).enumerate() {
             self.layers[0].sum_of_rows(rows.row(first + row), sums);
         }
-        // Padding rows keep whatever the last tile left there: finite numbers that nothing reads.
+        // Padding rows keep whatever was left there: numbers that nothing reads.
         for layer in &self.layers[1..] {
             input[..TILE * layer.inputs].iter_mut().for_each(|value| *value = value.max(0.0));
             layer.product(input, output);
@@ -118,17 +122,17 @@ impl Mlp {
     }
 }
 
-/// Two matrices `[TILE, widest layer]`, row-major.
+/// Two matrices `[TILE, widest layer]`, row-major, or larger.
+#[derive(Default)]
 struct Scratch {
     input: Vec<f32>,
     output: Vec<f32>,
 }
 
-impl Scratch {
-    fn new(mlp: &Mlp) -> Scratch {
-        let widest = mlp.layers.iter().map(|layer| layer.outputs).max().unwrap_or(1);
-        Scratch { input: vec![0.0; TILE * widest], output: vec![0.0; TILE * widest] }
-    }
+thread_local! {
+    // Kept: so much memory goes back to the system when it is freed, and to get it again for every tile takes as long as a
+    // tenth of the products.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 impl Layer {
