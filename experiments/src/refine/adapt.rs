@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use network::shape::NetworkShape;
 use network::shape_file;
@@ -31,6 +32,7 @@ use crate::torch::{Progress, RefineRequest, Refined, StepReport};
 use crate::training::identity::of_images;
 use crate::training::images::EvalImages;
 use crate::training::network_data::{NetworkData, origin_of, tensors_of, weights_of};
+use crate::training::side_by_side::side_by_side;
 use crate::training::test_part::TestPart;
 
 /// A network with its weights.
@@ -66,18 +68,28 @@ impl StepForm for Weighted<'_> {
 struct Judge<'j> {
     limits: &'j Limits,
     step: u32,
-    settings: FineTuneSettings,
-    images: Arc<ImageSet>,
-    preprocessing: &'j Preprocessing,
+    tuning: ShortTuning<'j>,
     exam: EvalImages,
-    device: Device,
-    stop: Arc<AtomicBool>,
     progress: &'j mut dyn Progress,
 }
 
-impl Judge<'_> {
-    /// `network` trained on for a few steps, and its accuracy on held-out images.
-    fn tuned(&self, (shape, weights): &(NetworkShape, Weights), seed: u64) -> Result<(Weights, f64)> {
+/// What networks are trained on for a few steps with.
+struct ShortTuning<'j> {
+    settings: FineTuneSettings,
+    images: Arc<ImageSet>,
+    preprocessing: &'j Preprocessing,
+    device: Device,
+    stop: Arc<AtomicBool>,
+}
+
+impl ShortTuning<'_> {
+    /// `network` trained on for a few steps, and its accuracy on the images of `exam`.
+    fn tuned(
+        &self,
+        (shape, weights): &(NetworkShape, Weights),
+        seed: u64,
+        exam: &EvalImages,
+    ) -> Result<(Weights, f64)> {
         let settings = FineTuneSettings { seed, ..self.settings.clone() };
         let weights = match settings.steps {
             Some(0) => weights.clone(),
@@ -99,7 +111,7 @@ impl Judge<'_> {
             }
         };
         let network = Network::from_weights(shape, &weights, self.device)?;
-        Ok((weights, self.exam.evaluate_network(&network)?.top1))
+        Ok((weights, exam.evaluate_network(&network)?.top1))
     }
 }
 
@@ -129,28 +141,34 @@ impl Adapter for Judge<'_> {
 
     fn judge(&mut self, number: usize, proposals: &mut [Proposal<Adapted>]) -> Result<Vec<f64>> {
         let all = proposals.len();
-        let mut accuracies = Vec::with_capacity(all);
-        for (at, proposal) in proposals.iter_mut().enumerate() {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(SupernetError::Interrupted.into());
-            }
-            let started = std::time::Instant::now();
-            // Every proposal sees the same images in the same order.
-            let seed = self.settings.seed ^ (number as u64) << 32;
-            let (weights, accuracy) = self.tuned(&proposal.network, seed)?;
-            proposal.network = Arc::new((proposal.network.0.clone(), weights));
-            accuracies.push(accuracy);
-            self.progress.step(&StepReport {
+        let (tuning, progress) = (&self.tuning, &mut *self.progress);
+        // Every proposal sees the same images in the same order.
+        let seed = tuning.settings.seed ^ (number as u64) << 32;
+        let networks: Vec<Adapted> = proposals.iter().map(|proposal| Arc::clone(&proposal.network)).collect();
+        let work = |exam: &EvalImages, at: usize| tuning.tuned(&networks[at], seed, exam);
+        let (mut judged, mut started) = (Vec::with_capacity(all), Instant::now());
+        side_by_side(tuning.device, all, || self.exam.share(), work, &mut |at, one| {
+            judged.push(one);
+            progress.step(&StepReport {
                 phase: 0,
                 step: at as u64,
                 phase_steps: all as u64,
                 global_step: number as u64 - 1,
-                images: self.settings.steps.unwrap_or(0) as usize * self.settings.batch_size,
+                images: tuning.settings.steps.unwrap_or(0) as usize * tuning.settings.batch_size,
                 seconds: started.elapsed().as_secs_f64(),
                 loss: f64::NAN,
             });
+            started = Instant::now();
+            !tuning.stop.load(Ordering::Relaxed)
+        })?;
+        if tuning.stop.load(Ordering::Relaxed) {
+            return Err(SupernetError::Interrupted.into());
         }
-        Ok(accuracies)
+        let keep = |(proposal, (weights, accuracy)): (&mut Proposal<Adapted>, (Weights, f64))| {
+            proposal.network = Arc::new((proposal.network.0.clone(), weights));
+            accuracy
+        };
+        Ok(proposals.iter_mut().zip(judged).map(keep).collect())
     }
 }
 
@@ -177,12 +195,14 @@ pub(crate) fn refine(
     let mut judge = Judge {
         limits: &limits,
         step: request.step,
-        settings: FineTuneSettings { steps: Some(request.short_steps), ..recipe.settings() },
-        images: Arc::clone(&train),
-        preprocessing: &preprocessing,
+        tuning: ShortTuning {
+            settings: FineTuneSettings { steps: Some(request.short_steps), ..recipe.settings() },
+            images: Arc::clone(&train),
+            preprocessing: &preprocessing,
+            device,
+            stop: Arc::clone(&stop),
+        },
         exam: exam.share(),
-        device,
-        stop: Arc::clone(&stop),
         progress,
     };
     let at_first = limits.costs(&shape)?;

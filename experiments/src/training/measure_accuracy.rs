@@ -1,18 +1,14 @@
 //! The true accuracy of subnets: calibrated on some images, measured on others.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Instant;
 
 use search::subnet::SubnetConfig;
 use supernet::error::SupernetError;
 use supernet::evaluate::Accuracy;
 use supernet::supernet::Supernet;
-use tch::Device;
 
 use crate::training::images::{CalibrationImages, EvalImages};
+use crate::training::side_by_side::side_by_side;
 
 /// What measuring one subnet gave.
 #[derive(Clone, Debug)]
@@ -26,8 +22,7 @@ pub(crate) struct Measured {
 /// Calibrates and measures every one of `subnets` and hands the results to `each`, in their order, until it says `false` or
 /// one cannot be measured.
 ///
-/// On a CPU several subnets are measured at a time, each by one thread: small networks leave several threads waiting for
-/// one another, and so the numbers do not depend on how many threads there are.
+/// On a CPU several at a time ([`side_by_side`]).
 ///
 /// # Errors
 /// Outputs that are not finite.
@@ -38,58 +33,13 @@ pub(crate) fn measure_each(
     exam: &EvalImages,
     each: &mut dyn FnMut(usize, Measured) -> bool,
 ) -> Result<(), SupernetError> {
-    let threads = if supernet.device() == Device::Cpu { tch::get_num_threads().max(1) as usize } else { 1 };
-    let workers = threads.min(subnets.len());
-    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let failure = thread::scope(|scope| {
-        let (sender, receiver) = mpsc::channel();
-        for _ in 0..workers {
-            let (supernet, calibration, exam) = (supernet.duplicate(), calibration.share(), exam.share());
-            let (sender, next, stop) = (sender.clone(), &next, &stop);
-            scope.spawn(move || {
-                if supernet.device() == Device::Cpu {
-                    tch::set_num_threads(1);
-                }
-                while !stop.load(Ordering::Relaxed) {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(subnet) = subnets.get(index) else { break };
-                    let started = Instant::now();
-                    let accuracy = measure(&supernet, subnet, &calibration, &exam);
-                    let seconds = started.elapsed().as_secs_f64();
-                    let measured = accuracy.map(|accuracy| Measured { accuracy, seconds });
-                    if sender.send((index, measured)).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        let mut early = BTreeMap::new();
-        let (mut expected, mut failure) = (0, None);
-        for (index, measured) in receiver {
-            early.insert(index, measured);
-            while let Some(measured) = early.remove(&expected) {
-                let goes_on = stop.load(Ordering::Relaxed)
-                    || match measured {
-                        Ok(measured) => each(expected, measured),
-                        Err(error) => {
-                            failure = Some(error);
-                            false
-                        }
-                    };
-                if !goes_on {
-                    stop.store(true, Ordering::Relaxed);
-                }
-                expected += 1;
-            }
-        }
-        failure
-    });
-    if supernet.device() == Device::Cpu {
-        // The number is the whole process's, not the workers'.
-        tch::set_num_threads(threads as i32);
-    }
-    failure.map_or(Ok(()), Err)
+    let tools = || (supernet.duplicate(), calibration.share(), exam.share());
+    let work = |(supernet, calibration, exam): &(Supernet, CalibrationImages, EvalImages), index: usize| {
+        let started = Instant::now();
+        let accuracy = measure(supernet, &subnets[index], calibration, exam)?;
+        Ok(Measured { accuracy, seconds: started.elapsed().as_secs_f64() })
+    };
+    side_by_side(supernet.device(), subnets.len(), tools, work, each)
 }
 
 /// Calibrates and measures one subnet of `supernet`.
@@ -110,6 +60,7 @@ pub(crate) fn measure(
 mod tests {
     use search::space::SearchSpace;
     use supernet::data::{DataSource, Divided, Division, LoadOptions, Preprocessing};
+    use tch::Device;
 
     use super::*;
     use crate::training::sample::tilted_subnets;

@@ -30,6 +30,8 @@ pub(crate) mod plan;
 #[cfg(feature = "torch")]
 pub(crate) mod sample;
 #[cfg(feature = "torch")]
+pub(crate) mod side_by_side;
+#[cfg(feature = "torch")]
 pub(crate) mod test_part;
 #[cfg(feature = "torch")]
 pub(crate) mod train;

@@ -277,8 +277,8 @@ impl Step {
         let trains = pass == Pass::Train;
         let owned = !trains && self.is_last_reader.first().copied().unwrap_or(false);
         match layer.kind {
-            LayerKind::Conv(window, weights) => self.convolve(&inputs[0], window, weights.groups),
-            LayerKind::Depthwise(window, _) => self.convolve(&inputs[0], window, layer.input.channels),
+            LayerKind::Conv(window, weights) => self.convolve(&inputs[0], window, weights.groups, trains),
+            LayerKind::Depthwise(window, _) => self.convolve(&inputs[0], window, layer.input.channels, trains),
             LayerKind::Linear(_) => inputs[0].flatten(1, -1).linear(&self.tensors[0], self.tensors.get(1)),
             LayerKind::Pool(kind, window) => pool(&inputs[0], kind, window, layer),
             LayerKind::Add => {
@@ -309,10 +309,16 @@ impl Step {
         }
     }
 
-    fn convolve(&self, x: &Tensor, window: Window, groups: u32) -> Tensor {
-        let (x, padding) = padded(x, window, &self.layer, 0.0);
-        let stride = [i64::from(window.stride); 2];
-        x.conv2d(&self.tensors[0], self.tensors.get(1), stride, [padding; 2], [1i64, 1], i64::from(groups))
+    fn convolve(&self, x: &Tensor, window: Window, groups: u32, trains: bool) -> Tensor {
+        let (mut x, padding) = padded(x, window, &self.layer, 0.0);
+        let mut stride = i64::from(window.stride);
+        // LibTorch 2.11's gradient of such a kernel's weight, channels last and with fewer than 16 input channels, writes
+        // beyond its memory on three threads and more. What the stride skips can as well be left out beforehand.
+        if trains && window.kernel == 1 && stride > 1 && padding == 0 {
+            x = channels_last(&x.slice(2, None, None, stride).slice(3, None, None, stride));
+            stride = 1;
+        }
+        x.conv2d(&self.tensors[0], self.tensors.get(1), [stride; 2], [padding; 2], [1i64, 1], i64::from(groups))
     }
 }
 

@@ -122,3 +122,19 @@ fn networks_of_every_space_run_and_each_operator_has_the_shape_it_says() {
         }
     }
 }
+
+/// What training leaves out beforehand is what the stride skips.
+#[test]
+fn pointwise_convolutions_with_a_stride_are_trained_as_they_run() {
+    use network::op::Conv;
+
+    for size in [8, 9] {
+        let (input, output) = (Map::new(size, 12), Map::new(size.div_ceil(2), 20));
+        let conv = Op::Conv(Conv { stride: 2, bias: true, ..Conv::plain(input, output) });
+        let shape = NetworkShape::new(input, vec![Draft::new("conv", conv)], 1e-3).unwrap();
+        let network = Network::from_weights(&shape, &Weights::random(&shape, 1), Device::Cpu).unwrap();
+        let image = image(input, 2);
+        let apart = (network.forward_to_train(&image) - network.forward(&image)).abs().max();
+        assert!(apart.double_value(&[]) <= 1e-6);
+    }
+}

@@ -59,7 +59,7 @@ fn a_network_is_narrowed_to_a_budget_step_by_step() {
     let network = sandbox.path("resnet8");
     sandbox.ok(&["network", "from", "resnet8", "--out", text(&network), "--classes", "4"]);
     let data = "synthetic:200,size=32,classes=4";
-    let refine = |out: &str, more: &[&str]| {
+    let refine_on = |threads: &str, out: &str, more: &[&str]| {
         let refine = ["refine", "--network", text(&network), "--data", data, "--out", text(&sandbox.path(out))]
             .map(str::to_owned)
             .to_vec();
@@ -67,7 +67,7 @@ fn a_network_is_narrowed_to_a_budget_step_by_step() {
             "--device",
             "cpu",
             "--threads",
-            "1",
+            threads,
             "--macs",
             "10M",
             "--initial-reduction",
@@ -86,6 +86,7 @@ fn a_network_is_narrowed_to_a_budget_step_by_step() {
         let all = refine.iter().map(String::as_str).chain(settings).chain(more.iter().copied()).collect::<Vec<_>>();
         sandbox.ofa(&all)
     };
+    let refine = |out: &str, more: &[&str]| refine_on("1", out, more);
     let done = refine("whole", &["--format", "json"]);
     assert_eq!(done.code, 0, "{}", done.stderr);
     let result = done.json().remove(0);
@@ -120,6 +121,13 @@ fn a_network_is_narrowed_to_a_budget_step_by_step() {
         ["steps/002/weights.safetensors", "steps/002/network.json", "network/weights.safetensors", "history.parquet"]
     {
         assert_eq!(fs::read(out.join(file)).unwrap(), fs::read(again.join(file)).unwrap(), "{file}");
+    }
+
+    // Proposals are trained side by side, each by one thread: how many there are changes nothing.
+    assert_eq!(refine_on("3", "wide", &["--iterations", "2"]).code, if result["steps"] == 2 { 0 } else { 4 });
+    for step in ["001", "002"] {
+        let weights = |run: &str| fs::read(sandbox.path(run).join("steps").join(step).join("weights.safetensors"));
+        assert_eq!(weights("whole").unwrap(), weights("wide").unwrap(), "step {step}");
     }
 
     fs::write(again.join("steps/002/weights.safetensors"), "torn").unwrap();
