@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use experiments::torch::DataSource;
 
 use super::search::BudgetArgs;
+use super::training_energy::PowerArgs;
 use super::{Compute, parse};
 
 /// How weights are trained on.
@@ -20,6 +21,8 @@ pub(crate) struct TuningArgs {
     /// Longest time between two checkpoints, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) save_every: u64,
+    #[command(flatten)]
+    pub(crate) power: PowerArgs,
 }
 
 /// `ofa finetune`.

@@ -29,12 +29,13 @@ pub(crate) fn run(args: FinetuneArgs, output: &mut Output) -> Result<()> {
         resume: args.resume,
         save_every: Duration::from_secs(args.tuning.save_every),
         measure_every: args.measure_every,
+        energy: args.tuning.power.settings(),
         device: args.compute.device,
     };
     let mut progress = TrainProgress::new(output);
     let tuned = torch::finetune(&request, stop_flag(), &mut progress)?;
     drop(progress);
-    let FineTuned { folder, before, held_out, tested, part } = tuned;
+    let FineTuned { folder, before, held_out, tested, part, energy } = tuned;
     if output.is_json() {
         return output.json(&json!({
             "network": folder,
@@ -44,6 +45,7 @@ pub(crate) fn run(args: FinetuneArgs, output: &mut Output) -> Result<()> {
             "part": part.name(),
             "top1": tested.top1,
             "images": tested.images,
+            "energy": energy,
         }));
     }
     let row = |label: &str, top1: f64, images: u64| (label.to_owned(), share(top1, images));
@@ -52,6 +54,7 @@ pub(crate) fn run(args: FinetuneArgs, output: &mut Output) -> Result<()> {
         row("held-out, after", held_out.top1, held_out.images),
         row(part.name(), tested.top1, tested.images),
     ])?;
+    output.rows(&energy.spent_rows())?;
     let (folder, data) = (folder.display().to_string(), request.data.to_string());
     output.next(&["eval", "--network", &folder, "--data", &data])
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use experiments::torch::{self, DataSource, RefineRequest, RefineSubnetRequest};
 use network::units::Quantity;
 use search::refine::adapt::Winner;
+use serde_json::json;
 
 use super::set_threads;
 use crate::args::{RefineArgs, WinnerArg};
@@ -45,13 +46,16 @@ fn of_network(args: RefineArgs, network: PathBuf, data: DataSource, output: &mut
         out: args.out,
         resume: args.resume,
         save_every: Duration::from_secs(args.tuning.save_every),
+        energy: args.tuning.power.settings(),
         device: args.compute.device,
     };
     let mut progress = TrainProgress::new(output);
     let refined = torch::refine(&request, stop_flag(), &mut progress)?;
     drop(progress);
     if output.is_json() {
-        return output.json(&refined.to_json());
+        let mut result = refined.to_json();
+        result["energy"] = json!(refined.energy);
+        return output.json(&result);
     }
     let mut rows = vec![("steps".to_owned(), refined.steps.to_string())];
     rows.extend(costs(&refined.costs));
@@ -59,6 +63,7 @@ fn of_network(args: RefineArgs, network: PathBuf, data: DataSource, output: &mut
     rows.push(("held-out, before".to_owned(), percent(refined.before)));
     rows.push(("held-out, after".to_owned(), share(refined.held_out.top1, refined.held_out.images)));
     rows.push((refined.part.name().to_owned(), share(refined.tested.top1, refined.tested.images)));
+    rows.extend(refined.energy.spent_rows());
     output.rows(&rows)?;
     let (folder, data) = (refined.folder.display().to_string(), request.data.to_string());
     output.next(&["eval", "--network", &folder, "--data", &data])

@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::Result;
 use experiments::folders::names::BUNDLE;
 use experiments::torch::{self, TrainRequest, Trained};
-use experiments::training::energy::settings::EnergySettings;
 use serde_json::json;
 
 use super::set_threads;
@@ -24,12 +23,7 @@ pub(crate) fn run(args: TrainArgs, output: &mut Output) -> Result<()> {
         resume: args.resume,
         save_every: Duration::from_secs(args.save_every),
         measure_every: args.measure_every,
-        energy: EnergySettings {
-            core_watts: args.energy.core_watts,
-            gpu_watts: args.energy.gpu_watts,
-            grid_intensity: args.energy.grid_intensity,
-            networks: args.energy.compare_networks,
-        },
+        energy: args.energy.settings(),
         revision: env!("OFA_REVISION"),
         device: args.compute.device,
     };

@@ -18,7 +18,7 @@ use storage::digest::Digester;
 use supernet::data::{ImageSet, Preprocessing};
 use supernet::error::SupernetError;
 use supernet::network::Network;
-use supernet::train::{FineTuneSettings, FineTuner};
+use supernet::train::{FineTuneSettings, FineTuner, Position};
 use tch::Device;
 
 use crate::error::{Error, Result};
@@ -29,6 +29,9 @@ use crate::folders::supernet_file::digest_of;
 use crate::refine::limits::Limits;
 use crate::refine::steps_folder::{StepForm, StepsFolder};
 use crate::torch::{Progress, RefineRequest, Refined, StepReport};
+use crate::training::energy::course::Course;
+use crate::training::energy::ledger::{Meter, TrainingEnergy};
+use crate::training::finetune::{FINE_TUNING, Quiet};
 use crate::training::identity::of_images;
 use crate::training::images::EvalImages;
 use crate::training::network_data::{NetworkData, origin_of, tensors_of, weights_of};
@@ -183,6 +186,7 @@ pub(crate) fn refine(
     stop: Arc<AtomicBool>,
     progress: &mut dyn Progress,
 ) -> Result<Refined> {
+    let meter = Meter::start(device, &request.energy);
     let recipe = FineTuneRecipe::load(request.recipe.as_deref(), &request.overrides)?;
     let limits = Limits::new(request.target.as_deref(), request.extrapolate, request.budget, progress)?;
     let NetworkData { shape, weights, preprocessing, class_names, train, held_out, test, trained_on } =
@@ -219,6 +223,9 @@ pub(crate) fn refine(
     let form = Weighted { from: &from };
     let folder = StepsFolder::open(&request.out, identity, request.resume, limits.quantities.clone(), form)?;
     let mut history = folder.history()?;
+    let course = Course::named(&[("steps", 0), (FINE_TUNING, request.epochs)], 1, Position::default());
+    let energy = TrainingEnergy::keep(meter, &request.out, !history.is_empty(), course)?;
+    energy.begin_phase(0)?;
     if history.is_empty() {
         let network = Network::from_weights(&shape, &weights, device)?;
         let accuracy = exam.evaluate_network(&network)?.top1;
@@ -278,10 +285,12 @@ pub(crate) fn refine(
         true,
     )?;
     if request.epochs > 0 {
-        judge.progress.begin(&[("fine-tuning".to_owned(), tuner.steps())], tuner.position().global_step);
-        let mut log = crate::training::finetune::Quiet { progress: &mut *judge.progress, stop };
+        energy.begin_phase(1)?;
+        judge.progress.begin(&[(FINE_TUNING.to_owned(), tuner.steps())], tuner.position().global_step);
+        let mut log = Quiet { progress: &mut *judge.progress, energy: (&energy, 1), stop };
         tuner.run(&request.out.join(names::CHECKPOINTS), request.save_every, &mut log)?;
     }
+    energy.begin_report();
     let tuned = weights_of(shape, &tuner)?;
     let network = Network::from_weights(shape, &tuned, device)?;
     let decided = exam.evaluate_network(&network)?;
@@ -295,7 +304,7 @@ pub(crate) fn refine(
     let origin = json!({"adapted": {"steps": history.len() - 1, "epochs": request.epochs, "from": from}});
     NetworkFolder { shape: shape.clone(), weights: tuned, mixed: Vec::new() }.write(&out, &origin)?;
     let refined = Refined {
-        folder: out,
+        folder: out.clone(),
         steps: history.len() - 1,
         costs: limits.quantities.iter().zip(at_first.iter().zip(&last.costs)).map(|(q, (a, b))| (*q, *a, *b)).collect(),
         interpolated: limits.interpolated(&shape.workload()),
@@ -303,6 +312,7 @@ pub(crate) fn refine(
         held_out: decided,
         tested,
         part,
+        energy: energy.finish(&out)?,
     };
     let report = format!("{:#}\n", refined.to_json());
     storage::atomic::write_atomically(&request.out.join(names::TEST_REPORT), |file| {

@@ -64,6 +64,8 @@ pub struct FineTuned {
     pub tested: Accuracy,
     /// What those may be called.
     pub part: MeasuredPart,
+    /// What it took.
+    pub energy: EnergyReport,
 }
 
 /// What comes out of a refinement.
@@ -85,6 +87,8 @@ pub struct Refined {
     pub tested: Accuracy,
     /// What those may be called.
     pub part: MeasuredPart,
+    /// What it took.
+    pub energy: EnergyReport,
 }
 
 impl Refined {

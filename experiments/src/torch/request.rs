@@ -128,6 +128,8 @@ pub struct FineTuneRequest {
     pub save_every: Duration,
     /// Epochs between two measurements on held-out images.
     pub measure_every: u64,
+    /// What to take for granted about energy.
+    pub energy: EnergySettings,
     /// Where to compute.
     pub device: DeviceChoice,
 }
@@ -202,6 +204,8 @@ pub struct RefineRequest {
     pub resume: bool,
     /// Longest time between two checkpoints.
     pub save_every: Duration,
+    /// What to take for granted about energy.
+    pub energy: EnergySettings,
     /// Where to compute.
     pub device: DeviceChoice,
 }

@@ -83,6 +83,11 @@ impl Serialize for EnergyReport {
 }
 
 impl EnergyReport {
+    /// What was spent.
+    pub fn spent_rows(&self) -> Vec<(String, String)> {
+        match self.0 {}
+    }
+
     /// What to tell at the end of a run.
     pub fn rows(&self) -> Vec<(String, String)> {
         match self.0 {}

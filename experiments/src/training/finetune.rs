@@ -22,11 +22,16 @@ use crate::folders::run_dir::{Metrics, RunDir};
 use crate::folders::supernet_file::digest_of;
 use crate::folders::{names, output};
 use crate::torch::{FineTuneRequest, FineTuned, Progress};
+use crate::training::energy::course::Course;
+use crate::training::energy::ledger::{Meter, TrainingEnergy};
 use crate::training::identity::of_images;
 use crate::training::images::{CalibrationImages, EvalImages};
 use crate::training::network_data::{NetworkData, origin_of, tensors_of, weights_of};
 use crate::training::open_bundle::OpenBundle;
 use crate::training::test_part::TestPart;
+
+/// What its only phase is called.
+pub(crate) const FINE_TUNING: &str = "fine-tuning";
 
 struct Log<'p> {
     progress: &'p mut dyn Progress,
@@ -36,16 +41,20 @@ struct Log<'p> {
     started: Instant,
     epochs: u64,
     measure_every: u64,
+    energy: TrainingEnergy,
 }
 
-/// Shows steps and nothing else.
+/// Shows steps and counts them as this phase's, and nothing else.
 pub(crate) struct Quiet<'p> {
     pub(crate) progress: &'p mut dyn Progress,
+    pub(crate) energy: (&'p TrainingEnergy, usize),
     pub(crate) stop: Arc<AtomicBool>,
 }
 
 impl FineTuneObserver for Quiet<'_> {
     fn step(&mut self, step: &Step) -> bool {
+        let (energy, phase) = self.energy;
+        energy.step(Position { phase, ..step.position });
         self.progress.step(&step.into());
         !self.stop.load(Ordering::Relaxed)
     }
@@ -57,6 +66,7 @@ impl FineTuneObserver for Quiet<'_> {
 
 impl FineTuneObserver for Log<'_> {
     fn step(&mut self, step: &Step) -> bool {
+        self.energy.step(step.position);
         self.progress.step(&step.into());
         !self.stop.load(Ordering::Relaxed)
     }
@@ -65,7 +75,9 @@ impl FineTuneObserver for Log<'_> {
         if !epoch.is_multiple_of(self.measure_every) && epoch != self.epochs {
             return Ok(());
         }
+        self.energy.begin_evaluation();
         let Accuracy { top1, images, .. } = self.exam.evaluate_network(network)?;
+        let (energy_j, energy_method) = self.energy.begin_phase(0)?;
         self.metrics.add(&json!({
             "global_step": position.global_step,
             "epoch": epoch,
@@ -73,6 +85,8 @@ impl FineTuneObserver for Log<'_> {
             "held_out_top1": top1,
             "held_out_images": images,
             "seconds": self.started.elapsed().as_secs_f64(),
+            "energy_j": energy_j,
+            "energy_method": energy_method,
         }))?;
         self.progress.epoch(&format!("{epoch}/{}: loss {loss:.4}, held-out top-1 {:.2} %", self.epochs, 100.0 * top1));
         Ok(())
@@ -89,6 +103,7 @@ pub(crate) fn finetune(
     stop: Arc<AtomicBool>,
     progress: &mut dyn Progress,
 ) -> Result<FineTuned> {
+    let meter = Meter::start(device, &request.energy);
     let recipe = FineTuneRecipe::load(request.recipe.as_deref(), &request.overrides)?;
     let NetworkData { shape, weights, preprocessing, class_names, train, held_out, test, trained_on } =
         NetworkData::load(&request.network, &request.data, recipe.held_out, recipe.seed, progress)?;
@@ -109,7 +124,8 @@ pub(crate) fn finetune(
     recipe.augmentation.check(train.size())?;
     output::check_run(&request.out)?;
     let run = RunDir::open(&request.out).within(|| format!("run folder {}", request.out.display()))?;
-    if run.is_begun() && !request.resume {
+    let was_begun = run.is_begun();
+    if was_begun && !request.resume {
         return Err(Error::RunExists { path: request.out.clone() });
     }
     let logits = teacher.map(Teaching::into_logits);
@@ -126,12 +142,14 @@ pub(crate) fn finetune(
         &checkpoints,
         request.resume,
     )?;
+    let course = Course::named(&[(FINE_TUNING, recipe.epochs)], tuner.steps_per_epoch(), tuner.position());
+    let energy = TrainingEnergy::keep(meter, run.path(), was_begun, course)?;
     run.write(names::RECIPE, &serde_yaml::to_string(&recipe).expect("plain data"))?;
     let size = shape.input().size;
     let exam = EvalImages::new(&held_out, &preprocessing, &[size], device)?;
     let untouched = Network::from_weights(&shape, &weights, device)?;
     let at_first = exam.evaluate_network(&untouched)?;
-    progress.begin(&[("fine-tuning".to_owned(), tuner.steps())], tuner.position().global_step);
+    progress.begin(&[(FINE_TUNING.to_owned(), tuner.steps())], tuner.position().global_step);
     if tuner.position().global_step == 0 {
         progress.epoch(&format!("0/{}: held-out top-1 {:.2} %", recipe.epochs, 100.0 * at_first.top1));
     }
@@ -143,8 +161,11 @@ pub(crate) fn finetune(
         started: Instant::now(),
         epochs: recipe.epochs,
         measure_every: request.measure_every.max(1),
+        energy,
     };
     tuner.run(&checkpoints, request.save_every, &mut log)?;
+    let Log { energy, .. } = log;
+    energy.begin_report();
 
     let tuned = weights_of(&shape, &tuner)?;
     // What is reported on is what was written.
@@ -167,7 +188,8 @@ pub(crate) fn finetune(
         "images": tested.images,
     });
     run.write(names::TEST_REPORT, &format!("{report:#}\n"))?;
-    Ok(FineTuned { folder, before: at_first, held_out: decided, tested, part })
+    let energy = energy.finish(&folder)?;
+    Ok(FineTuned { folder, before: at_first, held_out: decided, tested, part, energy })
 }
 
 /// The largest network of a bundle, which knows better.

@@ -152,6 +152,11 @@ impl<'t> FineTuner<'t> {
         self.position
     }
 
+    /// Steps in an epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.steps_per_epoch
+    }
+
     /// Steps in all.
     pub fn steps(&self) -> u64 {
         self.settings.steps.unwrap_or(self.settings.epochs * self.steps_per_epoch)

@@ -31,6 +31,12 @@ fn a_network_is_trained_on_and_what_is_wrong_is_refused() {
         serde_json::from_str(&fs::read_to_string(out.join("report.json")).unwrap()).unwrap();
     let number = |key: &str| report[key].as_f64().unwrap();
     assert!(number("held_out_top1") > number("held_out_top1_before") + 0.2, "{report}");
+    assert!(run.stdout.contains("energy"), "{}", run.stdout);
+    let energy: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(out.join("energy.json")).unwrap()).unwrap();
+    assert!(energy["energy_j"].as_f64().unwrap() > 0.0 && energy["is_whole"] == true, "{energy}");
+    let tuning = energy["activities"].as_array().unwrap().iter().find(|activity| activity["name"] == "fine-tuning");
+    assert!(tuning.unwrap()["steps"].as_u64().unwrap() > 6, "{energy}");
     let eval = ["eval", "--network", text(&tuned), "--data", data, "--device", "cpu", "--format", "json"];
     let measured = sandbox.ok(&eval).json().remove(0);
     assert_eq!((&measured["top1"], &measured["part"]), (&report["top1"], &report["part"]));
@@ -93,6 +99,12 @@ fn a_network_is_narrowed_to_a_budget_step_by_step() {
     let macs = |when: &str| result["costs"]["macs"][when].as_f64().unwrap();
     assert!(macs("before") > 12e6 && macs("after") <= 10e6 && macs("after") > 8e6, "{result}");
     assert!(result["steps"].as_u64().unwrap() >= 2, "{result}");
+    let spent = result["energy"]["activities"].as_array().unwrap();
+    for part in ["steps", "fine-tuning"] {
+        let joules =
+            spent.iter().find(|activity| activity["name"] == part).map(|activity| activity["energy_j"].as_f64());
+        assert!(joules.flatten().unwrap() > 0.0, "{part}: {result}");
+    }
     assert!(done.stderr.contains("step 1: ") && done.stderr.contains(".conv narrower"), "{}", done.stderr);
     let out = sandbox.path("whole");
     sandbox.ok(&["network", "check", text(&out.join("network"))]);

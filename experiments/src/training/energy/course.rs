@@ -31,6 +31,12 @@ impl Course {
         Course::of(phases.collect(), steps_per_epoch, position)
     }
 
+    /// A run of phases of these names and epochs, none of them of a supernet.
+    pub(crate) fn named(phases: &[(&str, u64)], steps_per_epoch: u64, position: Position) -> Course {
+        let phase = |&(name, epochs): &(&str, u64)| Phase { name: name.to_owned(), epochs, is_full_network: false };
+        Course::of(phases.iter().map(phase).collect(), steps_per_epoch, position)
+    }
+
     pub(super) fn of(phases: Vec<Phase>, steps_per_epoch: u64, position: Position) -> Course {
         Course { phases, steps_per_epoch, position }
     }

@@ -45,7 +45,7 @@ enum Activity {
     Phase(usize),
     /// Accuracy on held-out images, after an epoch.
     Evaluation,
-    /// The bundle, and accuracy on the test set.
+    /// The result, and accuracy on the test set.
     Report,
 }
 
@@ -116,9 +116,17 @@ impl TrainingEnergy {
     /// # Errors
     /// The sum cannot be written.
     pub(crate) fn end_evaluation(&self, epoch: &Epoch) -> io::Result<(f64, String)> {
+        self.begin_phase(epoch.phase + usize::from(epoch.is_last))
+    }
+
+    /// What follows belongs to this phase, counted from 0. Gives the joules so far, and how they are known.
+    ///
+    /// # Errors
+    /// The sum cannot be written.
+    pub(crate) fn begin_phase(&self, phase: usize) -> io::Result<(f64, String)> {
         let so_far = {
             let mut ledger = self.shared.ledger();
-            ledger.enter(Activity::Phase(epoch.phase + usize::from(epoch.is_last)));
+            ledger.enter(Activity::Phase(phase));
             (ledger.sums.joules(), ledger.sums.method())
         };
         self.shared.write()?;
@@ -143,15 +151,15 @@ impl TrainingEnergy {
         self.shared.write()
     }
 
-    /// Ends the count, writes the file into `bundle` too, and says what it came to.
+    /// Ends the count, writes the file into the folder `result` too, and says what it came to.
     ///
     /// # Errors
     /// A file cannot be written.
-    pub(crate) fn finish(mut self, bundle: &Path) -> io::Result<EnergyReport> {
+    pub(crate) fn finish(mut self, result: &Path) -> io::Result<EnergyReport> {
         self.end();
         self.shared.write()?;
         let report = self.shared.ledger().report();
-        write_report(&bundle.join(names::ENERGY), &report)?;
+        write_report(&result.join(names::ENERGY), &report)?;
         Ok(report)
     }
 

@@ -222,8 +222,8 @@ impl EnergyReport {
         }
     }
 
-    /// What to tell at the end of a run, as labels and texts; an empty label continues.
-    pub fn rows(&self) -> Vec<(String, String)> {
+    /// What was spent, as labels and texts; an empty label continues.
+    pub fn spent_rows(&self) -> Vec<(String, String)> {
         let row = |label: &str, text: String| (label.to_owned(), text);
         let grid = format!("{} g/kWh, {}", self.grid_intensity_g_per_kwh, self.grid_intensity_source);
         let mut rows = vec![
@@ -234,6 +234,13 @@ impl EnergyReport {
         if !self.sums.is_whole {
             rows.push(row("", "the run was begun before its energy was counted: this is the rest of it".into()));
         }
+        rows
+    }
+
+    /// What to tell at the end of a supernet's training: what was spent, and what networks trained one by one would have.
+    pub fn rows(&self) -> Vec<(String, String)> {
+        let row = |label: &str, text: String| (label.to_owned(), text);
+        let mut rows = self.spent_rows();
         rows.push(row(
             "one by one",
             match &self.separate_trainings {
