@@ -65,7 +65,7 @@ pub enum Error {
     Io(#[from] io::Error),
     #[error(
         "the budget was not reached: {reached} after {steps} steps{}",
-        if *spent { ", which are all there may be" } else { ", and no width can give anything more" }
+        if *spent { ", which are all there may be" } else { ", and nothing is left that could give more" }
     )]
     NotReached { steps: usize, reached: String, spent: bool },
     #[error("{path} already holds a run", path = path.display())]

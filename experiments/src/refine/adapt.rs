@@ -191,11 +191,11 @@ pub(crate) fn refine(
     let limits = Limits::new(request.target.as_deref(), request.extrapolate, request.budget, progress)?;
     let NetworkData { shape, weights, preprocessing, class_names, train, held_out, test, trained_on } =
         NetworkData::load(&request.network, &request.data, recipe.held_out, recipe.seed, progress)?;
-    recipe.augmentation.check(train.size())?;
+    let train = Arc::new(train);
+    recipe.settings().check(&shape, &train, &preprocessing)?;
     let widths: Vec<String> = Widths::of(&shape).all().iter().map(|width| width.name().to_owned()).collect();
     let size = shape.input().size;
     let exam = EvalImages::new(&held_out, &preprocessing, &[size], device)?;
-    let train = Arc::new(train);
     let mut judge = Judge {
         limits: &limits,
         step: request.step,

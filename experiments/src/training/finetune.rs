@@ -121,7 +121,8 @@ pub(crate) fn finetune(
         .finish();
 
     // Before there is a folder that a refused run would leave behind.
-    recipe.augmentation.check(train.size())?;
+    let (settings, train) = (recipe.settings(), Arc::new(train));
+    settings.check(&shape, &train, &preprocessing)?;
     output::check_run(&request.out)?;
     let run = RunDir::open(&request.out).within(|| format!("run folder {}", request.out.display()))?;
     let was_begun = run.is_begun();
@@ -133,9 +134,9 @@ pub(crate) fn finetune(
     let mut tuner = FineTuner::new(
         &shape,
         tensors,
-        recipe.settings(),
+        settings,
         identity.to_string(),
-        Arc::new(train),
+        train,
         &preprocessing,
         logits,
         device,

@@ -83,15 +83,8 @@ impl Network {
         device: Device,
         frozen: &[String],
     ) -> Result<Self, SupernetError> {
+        Self::check_frozen(shape, frozen)?;
         let layers = shape.layers();
-        let is_in = |layer: &str, name: &str| {
-            layer.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        if let Some(name) = frozen.iter().find(|name| !layers.iter().any(|layer| is_in(&layer.name, name))) {
-            let known = shape.nodes().iter().map(|node| node.name.as_str());
-            let nearest = nearest(name, known.chain(layers.iter().map(|layer| layer.name.as_str())));
-            return Err(SupernetError::UnknownLayer { name: name.clone(), nearest });
-        }
         let mut builder = WeightBuilder::from_tensors(tensors, device);
         let (mut all, mut stays) = (Vec::new(), Vec::new());
         for named in &layers {
@@ -110,6 +103,20 @@ impl Network {
         let mut network = Self { weights, ..Self::new(shape.input(), layers, all, shape.batch_norm_eps()) };
         network.steps.iter_mut().zip(stays).for_each(|(step, frozen)| step.frozen = frozen);
         Ok(network)
+    }
+
+    /// Whether `shape` has all these layers to freeze.
+    ///
+    /// # Errors
+    /// [`SupernetError::UnknownLayer`].
+    pub fn check_frozen(shape: &NetworkShape, frozen: &[String]) -> Result<(), SupernetError> {
+        let layers = shape.layers();
+        let Some(name) = frozen.iter().find(|name| !layers.iter().any(|layer| is_in(&layer.name, name))) else {
+            return Ok(());
+        };
+        let known = shape.nodes().iter().map(|node| node.name.as_str());
+        let nearest = nearest(name, known.chain(layers.iter().map(|layer| layer.name.as_str())));
+        Err(SupernetError::UnknownLayer { name: name.clone(), nearest })
     }
 
     /// The weights, where the network was made to be trained.
@@ -248,6 +255,11 @@ impl Network {
             tch::Cuda::synchronize(index as i64);
         }
     }
+}
+
+/// Whether `layer` is `name` or a part of it.
+fn is_in(layer: &str, name: &str) -> bool {
+    layer.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// The tensors of a layer, in the order of [`tensors_of`].

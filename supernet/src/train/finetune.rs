@@ -54,6 +54,28 @@ pub struct FineTuneSettings {
     pub seed: u64,
 }
 
+impl FineTuneSettings {
+    /// Whether a network of `shape` can be trained so on `images`.
+    ///
+    /// # Errors
+    /// Layers to freeze that are not there, a batch or an augmentation that the images do not allow.
+    pub fn check(
+        &self,
+        shape: &NetworkShape,
+        images: &Arc<ImageSet>,
+        preprocessing: &Preprocessing,
+    ) -> Result<(), SupernetError> {
+        Network::check_frozen(shape, &self.frozen)?;
+        self.loader(Arc::clone(images), preprocessing)?;
+        Ok(())
+    }
+
+    fn loader(&self, images: Arc<ImageSet>, preprocessing: &Preprocessing) -> Result<TrainLoader, SupernetError> {
+        let augmentation = self.augmentation.clone();
+        Ok(TrainLoader::new(images, preprocessing, augmentation, self.batch_size, self.seed)?)
+    }
+}
+
 /// Hears of progress; `false` from [`FineTuneObserver::step`] saves and stops.
 pub trait FineTuneObserver {
     /// After every step.
@@ -104,8 +126,7 @@ impl<'t> FineTuner<'t> {
         resume: bool,
     ) -> Result<Self, SupernetError> {
         let saved = if resume { State::load_newest(checkpoints, &identity)? } else { None };
-        let loader =
-            TrainLoader::new(images, preprocessing, settings.augmentation.clone(), settings.batch_size, settings.seed)?;
+        let loader = settings.loader(images, preprocessing)?;
         let steps_per_epoch = loader.steps_per_epoch() as u64;
         let trained = |tensors| Network::to_train(shape, tensors, device, &settings.frozen);
         let (network, sgd, average, position, epoch_loss) = match saved {
