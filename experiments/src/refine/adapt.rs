@@ -224,7 +224,9 @@ pub(crate) fn refine(
     let folder = StepsFolder::open(&request.out, identity, request.resume, limits.quantities.clone(), form)?;
     let mut history = folder.history()?;
     let course = Course::named(&[("steps", 0), (FINE_TUNING, request.epochs)], 1, Position::default());
-    let energy = TrainingEnergy::keep(meter, &request.out, !history.is_empty(), course)?;
+    // A start that was killed before its first step was kept has spent something too.
+    let was_begun = !history.is_empty() || request.out.join(names::ENERGY).exists();
+    let energy = TrainingEnergy::keep(meter, &request.out, was_begun, course)?;
     energy.begin_phase(0)?;
     if history.is_empty() {
         let network = Network::from_weights(&shape, &weights, device)?;
