@@ -15,8 +15,9 @@ use rayon::prelude::*;
 
 use crate::encode::ActiveRows;
 
-/// Rows that are computed together: a whole number of the widest kernel's columns, six.
-pub(crate) const TILE: usize = 48;
+/// Rows that are computed together: a whole number of the widest kernel's columns, six, and few, since a search asks for
+/// some dozens at a time and what is padded is wasted.
+pub(crate) const TILE: usize = 12;
 
 /// A linear layer: `weight` is row-major `[outputs, inputs]` as in PyTorch, `bias` has one value per output.
 #[derive(Clone, Debug, PartialEq)]
