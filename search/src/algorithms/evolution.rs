@@ -6,17 +6,23 @@
 //!
 //! A population is some random subnets and those to start from. It neither breeds nor crosses over: its members walk at a
 //! falling temperature and are drawn again in proportion to what they are worth there (population annealing,
-//! `steps/annealing.rs`, with the guess of `steps/pairwise.rs`), and a climb from the best ends it (`steps/climb.rs`).
-//! Then comes a larger one. Where no more subnets fit than may be evaluated, all of them are.
+//! `steps/annealing.rs`: walks in `steps/walk.rs`, under the guess of `steps/pairwise.rs`), and climbs from its best end it
+//! (`steps/climb.rs`). Four populations anneal side by side: small ones first, for what a short search can have, then
+//! larger and slower ones, again and again. Where no more subnets fit than may be evaluated, all of them are.
 //!
 //! The published EvolutionFinder (Cai et al. 2020, arXiv:1908.09791; `once-for-all` §6.1) breeds one population from its
 //! best quarter for 500 generations. Departures, each for a weakness measured there: candidates are repaired, not
 //! rejected, so an impossible or tight budget cannot loop for ever; no network is evaluated twice (81 % of the published
 //! evaluations are repeats); the last children count; annealing finds deeper optima from any seed than breeding does; and
-//! a climb ends each population.
+//! climbs end each population.
 //!
-//! A search of N evaluations is the beginning of every longer one with the same seed: populations come in a fixed order,
-//! small ones first.
+//! On the published predictor local optima lie far apart, and it is chance which of them a population ends in. What that
+//! chance depends on is how many walks there are in all and how long they are: at equal walks populations of 4 to 48
+//! members, cooled in 250 to 1,500 rounds, could not be told apart, nor could hotter, colder or more frequently drawn
+//! ones. Stages taken from other members make it worse; members that are exchanged between fixed temperatures (parallel
+//! tempering) do no better.
+//!
+//! A search of N evaluations is the beginning of every longer one with the same seed: populations come in a fixed order.
 
 use hw_targets::budget::Budget;
 use rand::SeedableRng;
@@ -26,7 +32,8 @@ use crate::algorithms::history::Explorer;
 use crate::algorithms::objective::Evaluator;
 use crate::algorithms::outcome::SearchOutcome;
 use crate::algorithms::steps::annealing::Annealing;
-use crate::algorithms::steps::climb::Climber;
+use crate::algorithms::steps::climb::{climb, restart};
+use crate::algorithms::steps::pairwise::Guess;
 use crate::cost::dense::CostTables;
 use crate::error::SearchError;
 use crate::space::arch::ArchSpec;
@@ -52,13 +59,18 @@ impl Default for EvolutionSettings {
     }
 }
 
-/// Members of a population, and the evaluations it anneals for; the last one comes again and again.
-const POPULATIONS: [(usize, usize); 3] = [(16, 1_600), (48, 4_000), (96, 40_000)];
-/// Evaluations for climbing again from disturbed copies of the best after each population, as a part of its share.
-const POLISH: usize = 20;
+/// Members of a population, and the rounds that it anneals for; the last one comes again and again.
+const POPULATIONS: [(usize, usize); 2] = [(16, 50), (24, 500)];
+/// Populations of a side; there are two sides.
+const SIDE: usize = 2;
+/// After so many walks for each evaluation that may be made, no more populations begin: most walks have ended at what is
+/// known, and more would take time for little.
+const WALKS: f64 = 1.5;
+/// Turns of populations without a better subnet after which a search ends.
+const STALLED: u32 = 4;
 /// Members that a climb starts from at a population's end.
-const CLIMBS: usize = 3;
-/// Subnets that a climb evaluates together.
+const CLIMBS: usize = 2;
+/// Subnets that are evaluated together where all of what fits is.
 const BATCH: usize = 96;
 
 /// Looks for the subnets that `evaluator` scores highest among those of `tables`' space and resolutions that fit
@@ -76,44 +88,57 @@ pub fn evolve(
     SearchOutcome::of(tables, budget, evaluator, settings.evaluations, BATCH, |explorer| explore(explorer, settings))
 }
 
-/// Populations in their order, each followed by climbs from its best members and from disturbed optima.
+/// Populations in their order, each followed by climbs from its best members.
 fn explore<E: Evaluator>(explorer: &mut Explorer<'_, E>, settings: &EvolutionSettings) -> Result<(), SearchError> {
     let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
-    let mut climber = Climber::new(BATCH);
     let start = given(explorer, &settings.start, &mut rng);
     let start = enter(explorer, start)?;
+    let mut sides = populations(explorer, POPULATIONS[0].0, &start, &mut rng)?;
+    let mut guess = Guess::new(&explorer.feasible.tables.codec, &explorer.entries);
+    let mut annealing = Annealing::new(explorer, &guess);
     let mut optima = Vec::new();
     for &at in &start {
-        optima.push(climber.climb(explorer, at)?);
+        optima.push(climb(explorer, &mut guess, at, &mut rng)?);
     }
-    let mut annealing = None;
-    let mut turn = 0;
-    while explorer.left() > 0 {
-        let (size, share) = POPULATIONS[turn.min(POPULATIONS.len() - 1)];
+    if !settings.anneals {
+        for member in sides.into_iter().flatten().flatten() {
+            optima.push(climb(explorer, &mut guess, member, &mut rng)?);
+        }
+        return restart(explorer, &mut guess, &mut optima, &mut rng);
+    }
+    let walks = WALKS * settings.evaluations as f64;
+    let (mut turn, mut stalled) = (0, 0);
+    while explorer.left() > 0 && stalled < STALLED && (annealing.walks as f64) < walks {
+        let best = best_score(explorer, &optima);
+        for mut members in annealing.run(explorer, &mut guess, sides, POPULATIONS[turn.min(1)].1, &mut rng)? {
+            members.sort_by(|&a, &b| explorer.entries[b].1.total_cmp(&explorer.entries[a].1).then(a.cmp(&b)));
+            members.dedup();
+            members.truncate(CLIMBS);
+            for member in members {
+                optima.push(climb(explorer, &mut guess, member, &mut rng)?);
+            }
+        }
+        stalled = if best_score(explorer, &optima) > best { 0 } else { stalled + 1 };
         turn += 1;
-        let (known, best) = (explorer.entries.len(), best_score(explorer, &optima));
-        let fresh = sample(explorer, size, &mut rng);
-        let mut members = enter(explorer, fresh)?;
-        members.extend(&start);
-        if settings.anneals {
-            let annealing = annealing.get_or_insert_with(|| Annealing::new(explorer));
-            members = annealing.run(explorer, members, share, &mut rng)?;
-        }
-        members.sort_by(|&a, &b| explorer.entries[b].1.total_cmp(&explorer.entries[a].1).then(a.cmp(&b)));
-        members.dedup();
-        members.truncate(CLIMBS);
-        for member in members {
-            optima.push(climber.climb(explorer, member)?);
-        }
-        let polish = if settings.anneals { share / POLISH } else { share };
-        let is_exhausted = climber.polish(explorer, &mut optima, polish, &mut rng)?;
-        let few = explorer.entries.len() - known < share / 2;
-        if is_exhausted && few && best_score(explorer, &optima) <= best {
-            // Everything around is known, and a whole population found nothing better.
-            break;
-        }
+        sides = populations(explorer, POPULATIONS[turn.min(1)].0, &start, &mut rng)?;
     }
     Ok(())
+}
+
+/// New populations for both sides, each of `size` random subnets and what search starts from.
+fn populations<E: Evaluator>(
+    explorer: &mut Explorer<'_, E>,
+    size: usize,
+    start: &[usize],
+    rng: &mut ChaCha8Rng,
+) -> Result<[Vec<Vec<usize>>; 2], SearchError> {
+    let mut sides = [vec![Vec::new(); SIDE], vec![Vec::new(); SIDE]];
+    for members in sides.iter_mut().flatten() {
+        let fresh = sample(explorer, size, rng);
+        *members = enter(explorer, fresh)?;
+        members.extend(start);
+    }
+    Ok(sides)
 }
 
 fn best_score<E>(explorer: &Explorer<'_, E>, entries: &[usize]) -> f64 {

@@ -9,7 +9,7 @@ use crate::cost::dense::CostTables;
 use crate::cost::feasible::Feasible;
 use crate::error::SearchError;
 use crate::space::arch::ArchSpec;
-use crate::space::genome::Genes;
+use crate::space::genome::{Codec, Genes};
 
 /// One evaluated subnet.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,23 +126,57 @@ impl<E: Evaluator> Explorer<'_, E> {
     /// Evaluates what was queued and returns where in `entries` it now is.
     pub(crate) fn evaluate(&mut self, batch: Vec<Genes>) -> Result<Range<usize>, SearchError> {
         let start = self.entries.len();
-        if batch.is_empty() {
-            return Ok(start..start);
-        }
-        let codec = &self.feasible.tables.codec;
-        let archs: Vec<ArchSpec> = batch.iter().map(|genes| codec.decode(genes)).collect();
-        let scores = self.evaluator.evaluate(&archs).map_err(SearchError::Evaluation)?;
-        assert_eq!(scores.len(), archs.len(), "an evaluator gives one score per architecture");
-        for ((genes, score), arch) in batch.into_iter().zip(scores).zip(&archs) {
-            if !score.is_finite() {
-                let subnet = codec.space.to_subnet_json(arch).to_string();
-                return Err(SearchError::BadScore { score, subnet });
-            }
-            self.entries.push((genes, score));
-        }
+        evaluate(&self.feasible.tables.codec, self.evaluator, &mut self.entries, batch)?;
+        self.stop_if_over();
+        Ok(start..self.entries.len())
+    }
+
+    /// Evaluates what was queued, and lets `after` see all entries then; beside that, on another thread, does something
+    /// that needs to know no more than what fits.
+    pub(crate) fn evaluate_beside<R: Send>(
+        &mut self,
+        batch: Vec<Genes>,
+        after: impl FnOnce(&[(Genes, f64)]) + Send,
+        beside: impl FnOnce(&Feasible<'_>) -> R + Send,
+    ) -> Result<R, SearchError> {
+        let Explorer { feasible, evaluator, entries, .. } = self;
+        let evaluate = || {
+            evaluate(&feasible.tables.codec, *evaluator, entries, batch)?;
+            after(entries);
+            Ok(())
+        };
+        let (done, result) = rayon::join(evaluate, || beside(feasible));
+        done?;
+        self.stop_if_over();
+        Ok(result)
+    }
+
+    fn stop_if_over(&mut self) {
         if self.evaluator.is_over() {
             self.most = self.entries.len();
         }
-        Ok(start..self.entries.len())
     }
+}
+
+/// Evaluates a batch and adds it to the entries.
+fn evaluate(
+    codec: &Codec,
+    evaluator: &mut impl Evaluator,
+    entries: &mut Vec<(Genes, f64)>,
+    batch: Vec<Genes>,
+) -> Result<(), SearchError> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let archs: Vec<ArchSpec> = batch.iter().map(|genes| codec.decode(genes)).collect();
+    let scores = evaluator.evaluate(&archs).map_err(SearchError::Evaluation)?;
+    assert_eq!(scores.len(), archs.len(), "an evaluator gives one score per architecture");
+    for ((genes, score), arch) in batch.into_iter().zip(scores).zip(&archs) {
+        if !score.is_finite() {
+            let subnet = codec.space.to_subnet_json(arch).to_string();
+            return Err(SearchError::BadScore { score, subnet });
+        }
+        entries.push((genes, score));
+    }
+    Ok(())
 }

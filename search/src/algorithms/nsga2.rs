@@ -16,7 +16,7 @@ use crate::algorithms::outcome::SearchOutcome;
 use crate::algorithms::pareto::{crowding, front, layers};
 use crate::algorithms::steps::crossover::crossover;
 use crate::algorithms::steps::mutate::{MutationRates, mutate};
-use crate::algorithms::steps::rough_optimum::rough_front;
+use crate::algorithms::steps::rough_front::rough_front;
 use crate::algorithms::steps::surrogate::Surrogate;
 use crate::cost::costs::{CostRow, column_of};
 use crate::cost::dense::CostTables;

@@ -7,7 +7,7 @@ use crate::space::arch::ArchSpec;
 ///
 /// Search hands over batches of distinct architectures that it has not asked about before, so an evaluator needs no
 /// memory of its own, may work through a batch in parallel, and must score each by itself, whatever else is in the batch.
-pub trait Evaluator {
+pub trait Evaluator: Send {
     /// One score per architecture, in order; higher is better (top-1 as a fraction).
     ///
     /// # Errors
@@ -21,7 +21,7 @@ pub trait Evaluator {
     }
 }
 
-impl<F: FnMut(&[ArchSpec]) -> Result<Vec<f64>, ForeignError>> Evaluator for F {
+impl<F: FnMut(&[ArchSpec]) -> Result<Vec<f64>, ForeignError> + Send> Evaluator for F {
     fn evaluate(&mut self, archs: &[ArchSpec]) -> Result<Vec<f64>, ForeignError> {
         self(archs)
     }

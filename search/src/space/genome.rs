@@ -96,21 +96,6 @@ impl Codec {
         matches!(self.genes[gene], Gene::Block { stage, place } if place >= self.depth(genes, stage))
     }
 
-    /// Gives gene `gene` the value `option`; blocks that a new depth adds repeat the stage's last one.
-    pub(crate) fn set(&self, genes: &mut [u8], gene: usize, option: u8) {
-        let Gene::Depth(stage) = self.genes[gene] else {
-            genes[gene] = option;
-            return;
-        };
-        let blocks = self.stages[stage].first_block;
-        let before = self.depth(genes, stage);
-        genes[gene] = option;
-        let after = self.depth(genes, stage);
-        let last = genes[blocks + before - 1];
-        genes[blocks + before.min(after)..blocks + after].fill(last);
-        genes[blocks + after..blocks + before.max(after)].fill(0);
-    }
-
     /// A random subnet at the resolution of index `resolution`, every one equally likely.
     pub(crate) fn sample_at(&self, resolution: u8, rng: &mut impl Rng) -> Genes {
         self.encode(&self.space.sample_at(self.resolutions[usize::from(resolution)], rng))

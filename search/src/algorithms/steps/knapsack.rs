@@ -5,7 +5,6 @@
 //! at least what the ceiling allows.
 
 use network::units::Quantity;
-use rand::{Rng, RngExt};
 
 use crate::algorithms::additive::AdditiveScores;
 use crate::cost::costs::{COLUMNS, CostRow, RULED_OUT, column_of, times};
@@ -28,30 +27,6 @@ impl Price {
         weights[RULED_OUT] = 1.0;
         column_of(quantity).into_iter().for_each(|column| weights[column] = 1.0);
         Price(weights)
-    }
-
-    /// Random weights for the quantities that `limits` limit, such that a subnet within them has at most price 1.
-    pub(crate) fn random(limits: &CostRow, rng: &mut impl Rng) -> Price {
-        let mut limited = limits.map(|limit| limit < f64::INFINITY);
-        limited[RULED_OUT] = false;
-        let alone = limited.iter().filter(|is| **is).count() < 2;
-        let mut weights: CostRow =
-            std::array::from_fn(
-                |of| if limited[of] { if alone { 1.0 } else { rng.random_range(0.0..1.0) } } else { 0.0 },
-            );
-        let total: f64 = weights.iter().sum();
-        weights.iter_mut().zip(limits).for_each(|(weight, limit)| {
-            if *weight > 0.0 {
-                *weight /= total * limit.max(1e-300);
-            }
-        });
-        weights[RULED_OUT] = 1.0;
-        Price(weights)
-    }
-
-    /// Whether nothing costs anything.
-    pub(crate) fn is_zero(self) -> bool {
-        self.0[..RULED_OUT].iter().all(|weight| *weight == 0.0)
     }
 
     pub(crate) fn sum(self, row: &CostRow) -> f64 {

@@ -1,71 +1,28 @@
-//! The neighbours of a subnet, one or two moves away, in the order in which a linear guess would have them evaluated.
+//! The neighbours of a subnet, in the order in which the guess would have them evaluated.
+//!
+//! A neighbour is one or two changes of blocks away, or a block inserted, a block deleted or the next resolution, with up to
+//! one change of a block after it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::algorithms::history::Explorer;
-use crate::algorithms::steps::surrogate::Surrogate;
-use crate::cost::costs::CostRow;
-use crate::cost::feasible::Feasible;
+use crate::algorithms::steps::choices::{Choice, Choices};
+use crate::algorithms::steps::pairwise::{Compiled, Guess};
+use crate::cost::costs::{CostRow, add, subtract};
 use crate::space::genome::{Gene, Genes};
 
-/// The best neighbour of entry `current` that is known and better, and the `wanted` unknown fitting ones with the highest
-/// guess, highest first.
-///
-/// Two moves of blocks add up, in guess and in cost, so nearly all pairs are judged by two additions; a move of depth or
-/// resolution changes what the others are worth, and theirs are looked at anew after it.
-pub(super) fn neighbours<E>(
-    explorer: &Explorer<'_, E>,
-    surrogate: &Surrogate,
-    current: usize,
-    wanted: usize,
-) -> (Option<usize>, Vec<Genes>) {
-    let codec = &explorer.feasible.tables.codec;
-    let genes = &explorer.entries[current].0;
-    let mut best = Best { explorer, current, wanted, heap: BinaryHeap::new(), better: None };
-    let base = Moves::of(explorer, surrogate, genes, 0);
-    for (index, first) in base.all.iter().enumerate() {
-        best.offer(base.guess + first.guess, || {
-            let mut single = genes.clone();
-            codec.set(&mut single, first.gene, first.option);
-            single
-        });
-        if matches!(codec.gene(first.gene), Gene::Block { .. }) {
-            for second in base.all[index + 1..].iter().filter(|second| second.gene != first.gene) {
-                let guess = base.guess + first.guess + second.guess;
-                if best.is_worth(guess) && base.may_fit(&explorer.feasible, [first, second]) {
-                    best.offer(guess, || {
-                        let mut pair = genes.clone();
-                        codec.set(&mut pair, first.gene, first.option);
-                        codec.set(&mut pair, second.gene, second.option);
-                        pair
-                    });
-                }
-            }
-        } else {
-            let mut single = genes.clone();
-            codec.set(&mut single, first.gene, first.option);
-            let after = Moves::of(explorer, surrogate, &single, first.gene + 1);
-            for second in &after.all {
-                let guess = after.guess + second.guess;
-                if best.is_worth(guess) && after.may_fit(&explorer.feasible, [second]) {
-                    best.offer(guess, || {
-                        let mut pair = single.clone();
-                        codec.set(&mut pair, second.gene, second.option);
-                        pair
-                    });
-                }
-            }
-        }
-    }
-    let mut found: Vec<Candidate> = best.heap.into_iter().map(|Reverse(candidate)| candidate).collect();
-    found.sort_unstable_by(|a, b| b.cmp(a));
-    found.dedup_by(|a, b| a.genes == b.genes);
-    (best.better, found.into_iter().map(|candidate| candidate.genes).collect())
+/// One slot's other choice, and what that adds to the guess and to the costs.
+struct Move {
+    gene: usize,
+    option: u8,
+    old: Choice,
+    new: Choice,
+    guess: f32,
+    costs: CostRow,
 }
 
-/// The best so far of what is offered.
-struct Best<'e, 'a, E> {
+struct Neighbours<'e, 'a, E> {
     explorer: &'e Explorer<'a, E>,
     current: usize,
     wanted: usize,
@@ -73,13 +30,121 @@ struct Best<'e, 'a, E> {
     better: Option<usize>,
 }
 
-impl<E> Best<'_, '_, E> {
-    fn is_worth(&self, guess: f64) -> bool {
-        self.heap.len() < self.wanted || self.heap.peek().is_none_or(|worst| guess > worst.0.guess)
+/// The best neighbour of entry `current` that is known and better, and the `wanted` unknown fitting ones with the highest
+/// guess, highest first.
+pub(super) fn neighbours<E>(
+    explorer: &Explorer<'_, E>,
+    guess: &Guess,
+    current: usize,
+    wanted: usize,
+) -> (Option<usize>, Vec<Genes>) {
+    let Guess { choices, compiled: guess, .. } = guess;
+    let codec = &explorer.feasible.tables.codec;
+    let genes = &explorer.entries[current].0;
+    let mut found = Neighbours { explorer, current, wanted, heap: BinaryHeap::new(), better: None };
+    let mut chosen = Vec::new();
+    choices.of(codec, genes, &mut chosen);
+    let start = guess.score(&chosen);
+    found.around(choices, guess, genes, 0.0, true);
+    let mut other = |genes: Genes| {
+        choices.of(codec, &genes, &mut chosen);
+        let gain = guess.score(&chosen) - start;
+        found.around(choices, guess, &genes, gain, false);
+    };
+    for resolution in 0..codec.resolutions.len() as u8 {
+        if resolution.abs_diff(genes[0]) == 1 {
+            let mut near = genes.clone();
+            near[0] = resolution;
+            other(near);
+        }
+    }
+    for (stage, code) in codec.stages.iter().enumerate() {
+        let depth = codec.depth(genes, stage);
+        let at = genes[code.depth_gene];
+        if code.depths.get(usize::from(at) + 1) == Some(&(depth + 1)) {
+            for place in 0..=depth {
+                for option in 0..code.choices as u8 {
+                    let mut near = genes.clone();
+                    near[code.depth_gene] = at + 1;
+                    near[code.first_block..=code.first_block + depth][place..].rotate_right(1);
+                    near[code.first_block + place] = option;
+                    other(near);
+                }
+            }
+        }
+        if at > 0 && code.depths[usize::from(at) - 1] == depth - 1 {
+            for place in 0..depth {
+                let mut near = genes.clone();
+                near[code.depth_gene] = at - 1;
+                near[code.first_block..code.first_block + depth][place..].rotate_left(1);
+                near[code.first_block + depth - 1] = 0;
+                other(near);
+            }
+        }
+    }
+    let mut all: Vec<Candidate> = found.heap.into_iter().map(|Reverse(candidate)| candidate).collect();
+    all.sort_unstable_by(|a, b| b.cmp(a));
+    all.dedup_by(|a, b| a.genes == b.genes);
+    (found.better, all.into_iter().map(|candidate| candidate.genes).collect())
+}
+
+impl<E> Neighbours<'_, '_, E> {
+    /// `genes` itself and what is one change of a block away from it, or up to two; `gain` is what the guess thinks it
+    /// better than where the climb is.
+    fn around(&mut self, choices: &Choices, guess: &Compiled, genes: &Genes, gain: f32, is_double: bool) {
+        let tables = self.explorer.feasible.tables;
+        let codec = &tables.codec;
+        let base = tables.row(genes);
+        let mut chosen = Vec::new();
+        choices.of(codec, genes, &mut chosen);
+        let mut moves: Vec<Move> = Vec::new();
+        for gene in codec.blocks(genes).flatten() {
+            let Gene::Block { stage, place } = codec.gene(gene) else { continue };
+            let rows = tables.block(usize::from(genes[0]), stage, place == 0);
+            let slot = choices.stage(stage).start + place;
+            for option in (0..codec.options(gene) as u8).filter(|option| *option != genes[gene]) {
+                let (old, new) = (chosen[slot], choices.choice(slot, usize::from(option)));
+                let mut costs = rows[usize::from(option)];
+                subtract(&mut costs, &rows[usize::from(genes[gene])]);
+                moves.push(Move { gene, option, old, new, guess: guess.change(&chosen, old, new), costs });
+            }
+        }
+        self.offer(gain, &base, || genes.clone());
+        for (at, first) in moves.iter().enumerate() {
+            let mut costs = base;
+            add(&mut costs, &first.costs);
+            let gain = gain + first.guess;
+            self.offer(gain, &costs, || {
+                let mut near = genes.clone();
+                near[first.gene] = first.option;
+                near
+            });
+            if !is_double {
+                continue;
+            }
+            for second in moves[at + 1..].iter().filter(|second| second.gene != first.gene) {
+                let gain = gain + second.guess + guess.together([first.old, first.new], [second.old, second.new]);
+                if self.is_worth(gain) {
+                    let mut costs = costs;
+                    add(&mut costs, &second.costs);
+                    self.offer(gain, &costs, || {
+                        let mut near = genes.clone();
+                        near[first.gene] = first.option;
+                        near[second.gene] = second.option;
+                        near
+                    });
+                }
+            }
+        }
     }
 
-    fn offer(&mut self, guess: f64, candidate: impl FnOnce() -> Genes) {
-        if !self.is_worth(guess) {
+    fn is_worth(&self, gain: f32) -> bool {
+        self.heap.len() < self.wanted || self.heap.peek().is_none_or(|worst| gain > worst.0.gain)
+    }
+
+    fn offer(&mut self, gain: f32, costs: &CostRow, candidate: impl FnOnce() -> Genes) {
+        let limits = &self.explorer.feasible.limits;
+        if !self.is_worth(gain) || costs.iter().zip(limits).any(|(cost, limit)| *cost > limit * (1.0 + 1e-9)) {
             return;
         }
         let genes = candidate();
@@ -89,7 +154,7 @@ impl<E> Best<'_, '_, E> {
                 self.better = Some(at);
             }
         } else if self.explorer.feasible.fits(&genes) {
-            self.heap.push(Reverse(Candidate { guess, genes }));
+            self.heap.push(Reverse(Candidate { gain, genes }));
             if self.heap.len() > self.wanted {
                 self.heap.pop();
             }
@@ -97,60 +162,14 @@ impl<E> Best<'_, '_, E> {
     }
 }
 
-/// One gene set to another value, and what that adds to the guess and to the costs.
-struct Move {
-    gene: usize,
-    option: u8,
-    guess: f64,
-    costs: CostRow,
-}
-
-/// A subnet's guess and costs, and its moves.
-struct Moves {
-    guess: f64,
-    costs: CostRow,
-    all: Vec<Move>,
-}
-
-impl Moves {
-    /// Moves of `genes` in genes `from`…
-    fn of<E>(explorer: &Explorer<'_, E>, surrogate: &Surrogate, genes: &Genes, from: usize) -> Moves {
-        let tables = explorer.feasible.tables;
-        let codec = &tables.codec;
-        let mut this = Moves { guess: surrogate.score(codec, genes), costs: tables.row(genes), all: Vec::new() };
-        let mut moved = genes.clone();
-        for gene in from..codec.len {
-            if codec.is_absent(genes, gene) {
-                continue;
-            }
-            for option in (0..codec.options(gene) as u8).filter(|option| *option != genes[gene]) {
-                moved.copy_from_slice(genes);
-                codec.set(&mut moved, gene, option);
-                let (guess, costs) = (surrogate.score(codec, &moved) - this.guess, tables.row(&moved));
-                let costs = std::array::from_fn(|of| costs[of] - this.costs[of]);
-                this.all.push(Move { gene, option, guess, costs });
-            }
-        }
-        this
-    }
-
-    /// Whether the costs after `moves` are within the limits, but for the last bits.
-    fn may_fit<const N: usize>(&self, feasible: &Feasible<'_>, moves: [&Move; N]) -> bool {
-        (0..self.costs.len()).all(|of| {
-            let total = moves.iter().fold(self.costs[of], |total, one| total + one.costs[of]);
-            total <= feasible.limits[of] * (1.0 + 1e-9)
-        })
-    }
-}
-
 struct Candidate {
-    guess: f64,
+    gain: f32,
     genes: Genes,
 }
 
 impl Ord for Candidate {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.guess.total_cmp(&other.guess).then_with(|| self.genes.cmp(&other.genes))
+        self.gain.total_cmp(&other.gain).then_with(|| self.genes.cmp(&other.genes))
     }
 }
 

@@ -1,47 +1,16 @@
-//! The subnets that a linear guess calls best, found on a coarse grid: what a search proposes to its evaluator.
+//! The subnets that a linear guess calls best for any cost, found on a coarse grid: what a search for a front proposes to
+//! its evaluator.
 
 use network::units::Quantity;
-use rand::Rng;
 use rayon::prelude::*;
 
 use crate::algorithms::additive::AdditiveScores;
 use crate::algorithms::steps::knapsack::{Grid, Price};
-use crate::cost::costs::CostRow;
 use crate::cost::dense::CostTables;
 use crate::space::genome::Genes;
 
 /// Steps of the grid for a guess.
 const ROUGH_STEPS: usize = 512;
-
-/// A subnet that maximises `scores` among those within `limits`, up to the roughness of the grid; where several
-/// quantities are limited, within a random weighted sum of them, so that the result may still miss one.
-pub(crate) fn roughly_best(
-    tables: &CostTables,
-    scores: &AdditiveScores,
-    limits: &CostRow,
-    rng: &mut impl Rng,
-) -> Option<Genes> {
-    let price = Price::random(limits, rng);
-    let most = if price.is_zero() { 0.0 } else { 1.0 };
-    let step = 1.0 / ROUGH_STEPS as f64;
-    let solved = (0..tables.resolutions().len())
-        .into_par_iter()
-        .map(|resolution| Grid::solve(tables, scores, price, resolution, step, most))
-        .collect::<Vec<_>>();
-    let mut best: Option<(f64, Genes)> = None;
-    for grid in &solved {
-        // The rounding may have let in what does not fit: the first that does, from the top.
-        let fits = |genes: &Genes| price.sum(&tables.row(genes)) <= most;
-        let tried = (0..grid.optimum.len()).rev().take(2 * tables.codec.len);
-        let tried = tried.filter(|&steps| grid.optimum[steps] > f64::NEG_INFINITY).map(|steps| grid.trace(steps));
-        let Some(genes) = tried.into_iter().find(fits) else { continue };
-        let score = scores.of_genes(tables, &genes);
-        if best.as_ref().is_none_or(|(least, _)| score > *least) {
-            best = Some((score, genes));
-        }
-    }
-    best.map(|(_, genes)| genes)
-}
 
 /// Subnets that maximise `scores` for every cost in `quantity` up to `most`, up to the roughness of the grid.
 pub(crate) fn rough_front(tables: &CostTables, scores: &AdditiveScores, quantity: Quantity, most: f64) -> Vec<Genes> {
