@@ -65,7 +65,7 @@ const POPULATIONS: [(usize, usize); 2] = [(16, 50), (24, 500)];
 const SIDE: usize = 2;
 /// After so many walks for each evaluation that may be made, no more populations begin: most walks have ended at what is
 /// known, and more would take time for little.
-const WALKS: f64 = 1.5;
+const WALKS: f64 = 1.9;
 /// Turns of populations without a better subnet after which a search ends.
 const STALLED: u32 = 4;
 /// Members that a climb starts from at a population's end.
