@@ -63,9 +63,9 @@ impl Default for EvolutionSettings {
 const POPULATIONS: [(usize, usize); 2] = [(16, 50), (24, 500)];
 /// Populations of a side; there are two sides.
 const SIDE: usize = 2;
-/// After so many walks for each evaluation that may be made, no more populations begin: most walks have ended at what is
+/// After so many walks for each evaluation that may be made, no more large populations begin after the first: most walks have ended at what is
 /// known, and more would take time for little.
-const WALKS: f64 = 1.9;
+const WALKS: f64 = 1.5;
 /// Turns of populations without a better subnet after which a search ends.
 const STALLED: u32 = 4;
 /// Members that a climb starts from at a population's end.
@@ -108,7 +108,8 @@ fn explore<E: Evaluator>(explorer: &mut Explorer<'_, E>, settings: &EvolutionSet
     }
     let walks = WALKS * settings.evaluations as f64;
     let (mut turn, mut stalled) = (0, 0);
-    while explorer.left() > 0 && stalled < STALLED && (annealing.walks as f64) < walks {
+    let goes_on = |turn: usize, annealing: &Annealing| turn < POPULATIONS.len() || (annealing.walks as f64) < walks;
+    while explorer.left() > 0 && stalled < STALLED && goes_on(turn, &annealing) {
         let best = best_score(explorer, &optima);
         for mut members in annealing.run(explorer, &mut guess, sides, POPULATIONS[turn.min(1)].1, &mut rng)? {
             members.sort_by(|&a, &b| explorer.entries[b].1.total_cmp(&explorer.entries[a].1).then(a.cmp(&b)));
