@@ -57,7 +57,7 @@ impl Choices {
     }
 
     /// Number of slots.
-    pub(crate) fn places(&self) -> usize {
+    pub(crate) fn slot_count(&self) -> usize {
         self.first.len()
     }
 
@@ -144,7 +144,7 @@ mod tests {
         for name in SearchSpace::builtin_names() {
             let space = SearchSpace::builtin(name).unwrap();
             let choices = Choices::new(&Codec::new(&space, space.resolutions()));
-            let offered = (0..choices.places()).flat_map(|place| choices.offered(place));
+            let offered = (0..choices.slot_count()).flat_map(|place| choices.offered(place));
             assert!(offered.eq(1..choices.len() as Choice), "{name}");
             let mut owners = vec![None; choices.count];
             for choice in 1..choices.len() {

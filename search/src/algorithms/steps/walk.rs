@@ -51,7 +51,7 @@ impl Ground {
             fixed: Vec::new(),
             choices: choices.len(),
             stages: Vec::new(),
-            genes: choices.places() - 1 + tables.codec.stages.len(),
+            genes: choices.slot_count() - 1 + tables.codec.stages.len(),
         };
         let part = |cost: f64, of: usize| if of == RULED_OUT { cost } else { cost / limits[of].max(1e-300) };
         for resolution in 0..resolutions {
@@ -272,7 +272,7 @@ impl Place {
 
     /// Changes one block, or inserts one into a stage or deletes one.
     fn change_gene(&mut self, walk: &Walk<'_>, rng: &mut impl Rng) -> bool {
-        let slots = walk.choices.places();
+        let slots = walk.choices.slot_count();
         let slot = loop {
             let gene = 1 + rng.random_range(0..walk.ground.genes);
             if gene >= slots {
