@@ -313,23 +313,24 @@ fn a_killed_search_goes_on_to_the_same_result() {
     assert!(sandbox.command().args(args(&undisturbed)).status().unwrap().success());
     assert!(!undisturbed.join("search.journal").exists());
 
+    let result =
+        |out: &Path| without_time(serde_json::from_slice(&fs::read(out.join("result.json")).unwrap()).unwrap());
+    let evaluations = result(&undisturbed)["evaluations"].as_u64().unwrap();
     let journal = killed.join("search.journal");
     let length = || fs::metadata(&journal).map_or(0, |file| file.len());
-    for part in [1, 3] {
+    for part in [evaluations / 5, evaluations / 2] {
         let mut child = sandbox.command().args(args(&killed)).spawn().unwrap();
-        // Moments by the clock, after some evaluations more.
-        while length() < part * 16 * 5_000 && child.try_wait().unwrap().is_none() {
+        // Moments by the clock, after some evaluations more, of 16 bytes each.
+        while length() < 16 * part && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(1));
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(length() >= part * 16 * 5_000 && !killed.join("result.json").exists(), "it ended too soon to kill it");
+        assert!(length() >= 16 * part && !killed.join("result.json").exists(), "it ended too soon to kill it");
     }
     let last = sandbox.command().args(args(&killed)).output().unwrap();
     let words = String::from_utf8_lossy(&last.stderr).into_owned();
     assert!(last.status.success() && words.contains("goes on after the"), "{words}");
-    let result =
-        |out: &Path| without_time(serde_json::from_slice(&fs::read(out.join("result.json")).unwrap()).unwrap());
     assert_eq!(result(&undisturbed), result(&killed));
     let history = |out: &Path| fs::read(out.join("history.parquet")).unwrap();
     assert!(history(&undisturbed) == history(&killed));

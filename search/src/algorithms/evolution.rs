@@ -59,13 +59,14 @@ impl Default for EvolutionSettings {
     }
 }
 
-/// Members of a population, and the rounds that it anneals for; the last one comes again and again.
-const POPULATIONS: [(usize, usize); 2] = [(16, 50), (24, 500)];
+/// Members of a population, and the rounds that it anneals for; the last one comes again and again. The first two are
+/// small, since the guess that they walk under has seen little.
+const POPULATIONS: [(usize, usize); 3] = [(16, 50), (10, 500), (24, 700)];
 /// Populations of a side; there are two sides.
 const SIDE: usize = 2;
-/// After so many walks for each evaluation that may be made, no more large populations begin after the first: most walks have ended at what is
-/// known, and more would take time for little.
-const WALKS: f64 = 1.5;
+/// After so many walks for each evaluation that may be made, no more large populations begin after the first: most walks
+/// have ended at what is known, and more would take time for little.
+const WALKS: f64 = 1.0;
 /// Turns of populations without a better subnet after which a search ends.
 const STALLED: u32 = 4;
 /// Members that a climb starts from at a population's end.
@@ -111,7 +112,9 @@ fn explore<E: Evaluator>(explorer: &mut Explorer<'_, E>, settings: &EvolutionSet
     let goes_on = |turn: usize, annealing: &Annealing| turn < POPULATIONS.len() || (annealing.walks as f64) < walks;
     while explorer.left() > 0 && stalled < STALLED && goes_on(turn, &annealing) {
         let best = best_score(explorer, &optima);
-        for mut members in annealing.run(explorer, &mut guess, sides, POPULATIONS[turn.min(1)].1, &mut rng)? {
+        for mut members in
+            annealing.run(explorer, &mut guess, sides, POPULATIONS[turn.min(POPULATIONS.len() - 1)].1, &mut rng)?
+        {
             members.sort_by(|&a, &b| explorer.entries[b].1.total_cmp(&explorer.entries[a].1).then(a.cmp(&b)));
             members.dedup();
             members.truncate(CLIMBS);
@@ -121,7 +124,7 @@ fn explore<E: Evaluator>(explorer: &mut Explorer<'_, E>, settings: &EvolutionSet
         }
         stalled = if best_score(explorer, &optima) > best { 0 } else { stalled + 1 };
         turn += 1;
-        sides = populations(explorer, POPULATIONS[turn.min(1)].0, &start, &mut rng)?;
+        sides = populations(explorer, POPULATIONS[turn.min(POPULATIONS.len() - 1)].0, &start, &mut rng)?;
     }
     Ok(())
 }

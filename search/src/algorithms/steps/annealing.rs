@@ -82,7 +82,7 @@ impl Annealing {
             let (round, side, other) = (step / 2, step % 2, (step + 1) % 2);
             let temperature = self.temperature(round, rounds);
             if round % DRAW_EVERY == DRAW_EVERY - 1 {
-                let colder = 1.0 / temperature - 1.0 / self.temperature((round + 1).saturating_sub(DRAW_EVERY), rounds);
+                let colder = 1.0 / temperature - 1.0 / self.temperature(round.saturating_sub(DRAW_EVERY), rounds);
                 for members in &mut sides[side] {
                     *members = draw(explorer, members, colder, rng);
                 }
