@@ -7,9 +7,10 @@ use storage::file::{FileError, read_text};
 use supernet::data::Augmentation;
 use supernet::optim::SgdSettings;
 use supernet::train::FineTuneSettings;
+use tch::Device;
 
 use crate::folders::recipe_error::RecipeError;
-use crate::folders::recipe_file::replaced;
+use crate::folders::recipe_file::{PrecisionChoice, replaced};
 
 /// A recipe of fine-tuning as it stands in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,8 @@ pub(crate) struct FineTuneRecipe {
     pub epochs: u64,
     /// Images per step.
     pub batch_size: usize,
+    /// Number format of feature maps.
+    pub precision: PrecisionChoice,
     /// Learning rate at its highest, from which half a cosine leads to zero.
     pub learning_rate: f64,
     /// Epochs in which it rises to that.
@@ -58,6 +61,7 @@ impl Default for FineTuneRecipe {
             schema: SCHEMA.to_owned(),
             epochs: 10,
             batch_size: 128,
+            precision: PrecisionChoice::Auto,
             learning_rate: 0.01,
             warm_up_epochs: 0.0,
             momentum: 0.9,
@@ -120,13 +124,20 @@ impl FineTuneRecipe {
         self.average.map_or(Ok(()), |kept| within("average", kept, 0.0..=0.999_999, "but must be 0 to 0.999999"))
     }
 
-    /// For the trainer.
-    pub(crate) fn settings(&self) -> FineTuneSettings {
+    /// What a checkpoint belongs to on `device`, where the number format may be another than elsewhere.
+    pub(crate) fn identity(&self, device: Device) -> String {
+        let precision = PrecisionChoice::from(self.precision.on(device));
+        serde_yaml::to_string(&Self { precision, ..self.clone() }).expect("plain data")
+    }
+
+    /// For the trainer, on `device`.
+    pub(crate) fn settings(&self, device: Device) -> FineTuneSettings {
         let (momentum, weight_decay, clip_gradient) = (self.momentum, self.weight_decay, self.clip_gradient);
         FineTuneSettings {
             epochs: self.epochs,
             steps: None,
             batch_size: self.batch_size,
+            precision: self.precision.on(device),
             learning_rate: self.learning_rate,
             warm_up_epochs: self.warm_up_epochs,
             sgd: SgdSettings { momentum, weight_decay, clip_gradient },

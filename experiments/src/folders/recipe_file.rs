@@ -12,9 +12,10 @@ use storage::failure::Setting;
 use storage::file::{FileError, read_text};
 use supernet::data::{Augmentation, MAX_SIZE, check_normalisation};
 use supernet::train::{
-    Attentive, Choices, Distillation, Divergence, EarlyBird, LearningRate, PlanError, Preparation, RandomSubnets,
-    Sampling, ShrinkingPhase, Subnets, Teacher, check_calibration,
+    Attentive, Choices, Distillation, Divergence, EarlyBird, LearningRate, PlanError, Precision, Preparation,
+    RandomSubnets, Sampling, ShrinkingPhase, Subnets, Teacher, check_calibration,
 };
+use tch::Device;
 
 use crate::folders::recipe_error::RecipeError;
 use crate::folders::supernet_file::StoredAs;
@@ -103,6 +104,27 @@ pub(crate) enum PrecisionChoice {
     Fp32,
     /// bfloat16; weights, optimiser, batch-norm statistics and losses stay float32.
     Bf16,
+}
+
+impl From<Precision> for PrecisionChoice {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Fp32 => PrecisionChoice::Fp32,
+            Precision::Bf16 => PrecisionChoice::Bf16,
+        }
+    }
+}
+
+impl PrecisionChoice {
+    /// The number format that it means on `device`.
+    pub(crate) fn on(self, device: Device) -> Precision {
+        match self {
+            PrecisionChoice::Fp32 => Precision::Fp32,
+            PrecisionChoice::Bf16 => Precision::Bf16,
+            PrecisionChoice::Auto if device.is_cuda() => Precision::Bf16,
+            PrecisionChoice::Auto => Precision::Fp32,
+        }
+    }
 }
 
 /// Per-channel constants.

@@ -192,7 +192,7 @@ pub(crate) fn refine(
     let NetworkData { shape, weights, preprocessing, class_names, train, held_out, test, trained_on } =
         NetworkData::load(&request.network, &request.data, recipe.held_out, recipe.seed, progress)?;
     let train = Arc::new(train);
-    recipe.settings().check(&shape, &train, &preprocessing)?;
+    recipe.settings(device).check(&shape, &train, &preprocessing)?;
     let widths: Vec<String> = Widths::of(&shape).all().iter().map(|width| width.name().to_owned()).collect();
     let size = shape.input().size;
     let exam = EvalImages::new(&held_out, &preprocessing, &[size], device)?;
@@ -200,7 +200,7 @@ pub(crate) fn refine(
         limits: &limits,
         step: request.step,
         tuning: ShortTuning {
-            settings: FineTuneSettings { steps: Some(request.short_steps), ..recipe.settings() },
+            settings: FineTuneSettings { steps: Some(request.short_steps), ..recipe.settings(device) },
             images: Arc::clone(&train),
             preprocessing: &preprocessing,
             device,
@@ -211,7 +211,7 @@ pub(crate) fn refine(
     };
     let at_first = limits.costs(&shape)?;
     let identity = Digester::new("adaptation")
-        .text(&serde_yaml::to_string(&recipe).expect("plain data"))
+        .text(&recipe.identity(device))
         .text(&shape_file::to_json(&shape, None).to_string())
         .digest(&digest_of(&tensors_of(&weights)))
         .digest(&of_images(&train, &preprocessing))
@@ -277,7 +277,7 @@ pub(crate) fn refine(
     let mut tuner = FineTuner::new(
         shape,
         tensors_of(weights),
-        FineTuneSettings { epochs: request.epochs, ..recipe.settings() },
+        FineTuneSettings { epochs: request.epochs, ..recipe.settings(device) },
         identity.to_string(),
         train,
         &preprocessing,

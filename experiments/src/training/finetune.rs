@@ -12,8 +12,8 @@ use supernet::error::SupernetError;
 use supernet::evaluate::Accuracy;
 use supernet::extract::StaticSubnet;
 use supernet::network::Network;
-use supernet::train::{FineTuneObserver, FineTuner, Position, Step, TeacherLogits};
-use tch::Device;
+use supernet::train::{FineTuneObserver, FineTuner, Position, Precision, Step, TeacherLogits};
+use tch::{Device, Tensor};
 
 use crate::error::{Error, Result, Within};
 use crate::folders::finetune_recipe::FineTuneRecipe;
@@ -113,7 +113,7 @@ pub(crate) fn finetune(
     let teacher = request.teacher.as_deref().map(|name| Teaching::load(name, &train, outputs, device));
     let teacher = teacher.transpose()?;
     let identity = Digester::new("finetune")
-        .text(&serde_yaml::to_string(&recipe).expect("plain data"))
+        .text(&recipe.identity(device))
         .text(&shape_file::to_json(&shape, None).to_string())
         .digest(&digest_of(&tensors))
         .digest(&of_images(&train, &preprocessing))
@@ -121,7 +121,7 @@ pub(crate) fn finetune(
         .finish();
 
     // Before there is a folder that a refused run would leave behind.
-    let (settings, train) = (recipe.settings(), Arc::new(train));
+    let (settings, train) = (recipe.settings(device), Arc::new(train));
     settings.check(&shape, &train, &preprocessing)?;
     output::check_run(&request.out)?;
     let run = RunDir::open(&request.out).within(|| format!("run folder {}", request.out.display()))?;
@@ -129,7 +129,7 @@ pub(crate) fn finetune(
     if was_begun && !request.resume {
         return Err(Error::RunExists { path: request.out.clone() });
     }
-    let logits = teacher.map(Teaching::into_logits);
+    let logits = teacher.map(|teacher| teacher.into_logits(recipe.precision.on(device)));
     let checkpoints = run.checkpoints();
     let mut tuner = FineTuner::new(
         &shape,
@@ -218,7 +218,8 @@ impl Teaching {
         Ok(Self { network, resolution: i64::from(resolution), digest })
     }
 
-    fn into_logits<'t>(self) -> TeacherLogits<'t> {
-        Box::new(move |images| self.network.forward(&data::resize(images, self.resolution)))
+    fn into_logits<'t>(self, precision: Precision) -> TeacherLogits<'t> {
+        let fed = move |images: &Tensor| data::resize(images, self.resolution).to_kind(precision.kind());
+        Box::new(move |images| self.network.forward(&fed(images)))
     }
 }

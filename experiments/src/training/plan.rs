@@ -6,10 +6,9 @@ use search::space::SearchSpace;
 use supernet::data::{ImageSet, Interpolation, Preprocessing};
 use supernet::optim::SgdSettings;
 use supernet::train::{PlanError, Precision, TrainPlan, TrainSettings};
-use tch::Device;
 
 use crate::folders::recipe_error::RecipeError;
-use crate::folders::recipe_file::{Normalisation, PrecisionChoice, Recipe};
+use crate::folders::recipe_file::{Normalisation, Recipe};
 
 /// Reads a recipe, after replacing what `overrides` (`key=value`) names, and checks that its plan can be run.
 ///
@@ -21,7 +20,7 @@ pub(crate) fn load(path: &Path, overrides: &[String]) -> Result<Recipe, RecipeEr
     Ok(recipe)
 }
 
-/// The run that this recipe describes, feature maps in `precision` (see [`precision_on`]).
+/// The run that this recipe describes, feature maps in `precision`.
 ///
 /// # Errors
 /// The first value that is out of range, impossible together with the others, or of no use without them.
@@ -53,16 +52,6 @@ pub(crate) fn plan(recipe: &Recipe, precision: Precision) -> Result<TrainPlan, P
         phase.check_all_is_used().map_err(|error| error.in_phase(index))?;
     }
     Ok(plan)
-}
-
-/// The number format that the recipe means on `device`.
-pub(crate) fn precision_on(recipe: &Recipe, device: Device) -> Precision {
-    match recipe.precision {
-        PrecisionChoice::Fp32 => Precision::Fp32,
-        PrecisionChoice::Bf16 => Precision::Bf16,
-        PrecisionChoice::Auto if device.is_cuda() => Precision::Bf16,
-        PrecisionChoice::Auto => Precision::Fp32,
-    }
 }
 
 /// What a checkpoint belongs to: the recipe without the places of its data and weights, and the space.

@@ -144,7 +144,7 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
     let recipe = &Recipe { held_out: Some(held_out.len()), ..recipe.clone() };
     let preprocessing = plan::preprocessing(recipe, &train_set);
     let train_set = Arc::new(train_set);
-    let precision = plan::precision_on(recipe, job.device);
+    let precision = recipe.precision.on(job.device);
     let mut identity = format!("{}---\ndata: {:016x}\n", plan::identity(recipe, space), fingerprint(&train_set));
     if precision != Precision::Fp32 {
         identity.push_str("precision: bf16\n");

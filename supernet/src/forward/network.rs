@@ -15,6 +15,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::data::channels_last;
 use crate::error::SupernetError;
+use crate::native::{self, Norm, Raw};
 use crate::weights::{Init, NamedWeight, Role, WeightBuilder};
 
 /// A network ready to run.
@@ -47,6 +48,37 @@ struct Step {
     is_last_reader: Vec<bool>,
     /// Whether training leaves it as it is.
     frozen: bool,
+    /// Of a batch norm: the activation that alone reads it.
+    followed_by: Option<Activation>,
+}
+
+/// A layer's result on its way to its readers.
+#[derive(Debug)]
+struct Made {
+    map: Tensor,
+    /// Each channel's mean and biased variance, `[2, C]`, where the convolution computed them along with the map.
+    statistics: Option<Tensor>,
+    /// Whether the activation that follows is done.
+    activated: bool,
+}
+
+impl From<Tensor> for Made {
+    fn from(map: Tensor) -> Self {
+        Made { map, statistics: None, activated: false }
+    }
+}
+
+impl From<Raw> for Made {
+    fn from(raw: Raw) -> Self {
+        Made { statistics: Some(raw.statistics), ..Made::from(raw.map) }
+    }
+}
+
+impl Made {
+    fn share(&self) -> Made {
+        let statistics = self.statistics.as_ref().map(Tensor::shallow_clone);
+        Made { map: self.map.shallow_clone(), statistics, ..*self }
+    }
 }
 
 impl Network {
@@ -188,17 +220,26 @@ impl Network {
     }
 
     fn new(input: Map, layers: Vec<Layer>, tensors: Vec<Vec<Tensor>>, eps: f64) -> Self {
-        let mut last = BTreeMap::new();
+        let (mut last, mut readers) = (BTreeMap::new(), BTreeMap::new());
         for (at, layer) in layers.iter().enumerate() {
             for read in &layer.reads {
                 last.insert(place(*read), at);
+                *readers.entry(place(*read)).or_insert(0) += 1;
             }
         }
+        let activations: Vec<Option<Activation>> = (0..layers.len())
+            .map(|at| match last.get(&(at + 1)).map(|&reader| &layers[reader].kind) {
+                // A gate's activation is no part of what batch norm is fused with.
+                Some(LayerKind::Activation(Activation::HSigmoid)) => None,
+                Some(LayerKind::Activation(activation)) if readers[&(at + 1)] == 1 => Some(*activation),
+                _ => None,
+            })
+            .collect();
         let step = |(at, (layer, tensors)): (usize, (Layer, Vec<Tensor>))| {
             // The image belongs to the caller.
             let is_last = |read: &Read| place(*read) > 0 && last[&place(*read)] == at;
             let is_last_reader = layer.reads.iter().map(is_last).collect();
-            Step { layer, tensors, is_last_reader, frozen: false }
+            Step { layer, tensors, is_last_reader, frozen: false, followed_by: activations[at] }
         };
         let steps = layers.into_iter().zip(tensors).enumerate().map(step).collect();
         Self { input, steps, eps, weights: Vec::new() }
@@ -220,28 +261,34 @@ impl Network {
     /// Runs it: `images` is `[N, C, S, S]`; the result is `[N, outputs]` for a classifier, else a feature map.
     pub fn forward(&self, images: &Tensor) -> Tensor {
         let _guard = tch::no_grad_guard();
-        self.pass(images, Pass::Run)
+        self.pass(images, Pass::Run, false)
     }
 
-    /// The same in training: batch norm by the batch, whose statistics the running ones follow.
+    /// The same in training: batch norm by the batch, whose statistics the running ones follow. Feature maps have the
+    /// number format of the images, batch norm's statistics and the result are float32 in any case.
     pub(crate) fn forward_to_train(&self, images: &Tensor) -> Tensor {
-        self.pass(images, Pass::Train)
+        self.pass(images, Pass::Train, images.device() == Device::Cpu)
     }
 
-    fn pass(&self, images: &Tensor, pass: Pass) -> Tensor {
+    fn pass(&self, images: &Tensor, pass: Pass, may_fuse: bool) -> Tensor {
         let image = channels_last(images);
-        let mut made: Vec<Option<Tensor>> = vec![Some(image)];
+        let mut made: Vec<Option<Made>> = vec![Some(image.into())];
         for step in &self.steps {
-            let take = |(read, last): (&Read, &bool), made: &mut Vec<Option<Tensor>>| {
+            let take = |(read, last): (&Read, &bool), made: &mut Vec<Option<Made>>| {
                 let slot = &mut made[place(*read)];
-                let tensor = if *last { slot.take() } else { slot.as_ref().map(Tensor::shallow_clone) };
-                tensor.expect("a layer's result is kept until its last reader")
+                let result = if *last { slot.take() } else { slot.as_ref().map(Made::share) };
+                result.expect("a layer's result is kept until its last reader")
             };
             let reads = step.layer.reads.iter().zip(&step.is_last_reader);
-            let inputs: Vec<Tensor> = reads.map(|read| take(read, &mut made)).collect();
-            made.push(Some(step.run(inputs, self.eps, pass)));
+            let inputs: Vec<Made> = reads.map(|read| take(read, &mut made)).collect();
+            let fused = if may_fuse { step.fused(&inputs[0], self.eps) } else { None };
+            let result = fused.unwrap_or_else(|| {
+                let maps = inputs.into_iter().map(|input| input.map).collect();
+                step.run(maps, self.eps, pass).into()
+            });
+            made.push(Some(result));
         }
-        let output = made.pop().flatten().expect("a network has a last layer");
+        let output = made.pop().flatten().expect("a network has a last layer").map.to_kind(Kind::Float);
         match self.steps.last() {
             Some(step) if step.layer.output.size == 1 => output.flatten(1, -1),
             _ => output,
@@ -291,7 +338,9 @@ impl Step {
         match layer.kind {
             LayerKind::Conv(window, weights) => self.convolve(&inputs[0], window, weights.groups, trains),
             LayerKind::Depthwise(window, _) => self.convolve(&inputs[0], window, layer.input.channels, trains),
-            LayerKind::Linear(_) => inputs[0].flatten(1, -1).linear(&self.tensors[0], self.tensors.get(1)),
+            LayerKind::Linear(_) => {
+                inputs[0].flatten(1, -1).to_kind(Kind::Float).linear(&self.tensors[0], self.tensors.get(1))
+            }
             LayerKind::Pool(kind, window) => pool(&inputs[0], kind, window, layer),
             LayerKind::Add => {
                 let first = inputs.swap_remove(0);
@@ -321,17 +370,72 @@ impl Step {
         }
     }
 
+    /// The same in training by the kernels of our own, where there is one; `None` for layers that LibTorch runs.
+    fn fused(&self, input: &Made, eps: f64) -> Option<Made> {
+        let x = &input.map;
+        match self.layer.kind {
+            LayerKind::Conv(window, weights) => {
+                let is_pointwise = window.kernel == 1 && window.padding == 0 && weights.groups == 1;
+                if !is_pointwise || self.tensors.len() > 1 {
+                    return None;
+                }
+                Some(native::pointwise(&every(x, window.stride), None, None, &self.tensors[0]).into())
+            }
+            LayerKind::Depthwise(window, _) => {
+                let (input, output) = (self.layer.input, self.layer.output);
+                let is_centred = window.kernel % 2 == 1 && window.padding == window.kernel / 2;
+                let is_multiplied = input.channels != output.channels;
+                if !is_centred || !window.is_even(input.size, output.size) || is_multiplied || self.tensors.len() > 1 {
+                    return None;
+                }
+                Some(native::depthwise(x, None, &self.tensors[0], i64::from(window.stride)).into())
+            }
+            LayerKind::BatchNorm if !self.frozen => {
+                let [gamma, beta, mean, var] = &self.tensors[..] else { panic!("a batch norm has four tensors") };
+                let statistics = input.statistics.as_ref().map_or_else(|| native::statistics(x), Tensor::shallow_clone);
+                follow([mean, var], &statistics, x.numel() as i64 / x.size()[1]);
+                let activation = self.followed_by.unwrap_or(Activation::None);
+                let norm = Norm { gamma, beta, statistics: &statistics, eps, activation };
+                let map = native::normalise(x, &norm, None);
+                Some(Made { activated: self.followed_by.is_some(), ..Made::from(map) })
+            }
+            LayerKind::Activation(_) if input.activated => Some(x.shallow_clone().into()),
+            _ => None,
+        }
+    }
+
     fn convolve(&self, x: &Tensor, window: Window, groups: u32, trains: bool) -> Tensor {
         let (mut x, padding) = padded(x, window, &self.layer, 0.0);
         let mut stride = i64::from(window.stride);
         // LibTorch 2.11's gradient of such a kernel's weight, channels last and with fewer than 16 input channels, writes
         // beyond its memory on three threads and more. What the stride skips can as well be left out beforehand.
         if trains && window.kernel == 1 && stride > 1 && padding == 0 {
-            x = channels_last(&x.slice(2, None, None, stride).slice(3, None, None, stride));
+            x = every(&x, window.stride);
             stride = 1;
         }
-        x.conv2d(&self.tensors[0], self.tensors.get(1), [stride; 2], [padding; 2], [1i64, 1], i64::from(groups))
+        let [weight, bias] = [0, 1].map(|at| self.tensors.get(at).map(|tensor| tensor.to_kind(x.kind())));
+        let weight = weight.expect("a convolution has filters");
+        x.conv2d(&weight, bias.as_ref(), [stride; 2], [padding; 2], [1i64, 1], i64::from(groups))
     }
+}
+
+/// Every so many rows and columns, from the first.
+fn every(x: &Tensor, stride: u32) -> Tensor {
+    if stride == 1 {
+        return x.shallow_clone();
+    }
+    let stride = i64::from(stride);
+    channels_last(&x.slice(2, None, None, stride).slice(3, None, None, stride))
+}
+
+/// Moves the running mean and variance towards a batch's, of `count` values a channel; the running variance is an unbiased
+/// one.
+fn follow([mean, var]: [&Tensor; 2], statistics: &Tensor, count: i64) {
+    tch::no_grad(|| {
+        let unbiased = count as f64 / (count - 1).max(1) as f64;
+        let _ = mean.shallow_clone().lerp_(&statistics.get(0), MOMENTUM);
+        let _ = var.shallow_clone().lerp_(&(statistics.get(1) * unbiased), MOMENTUM);
+    });
 }
 
 /// The map with rows and columns of `value` where padding on both sides alike does not give the output's size, and the

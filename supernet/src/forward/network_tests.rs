@@ -138,3 +138,60 @@ fn pointwise_convolutions_with_a_stride_are_trained_as_they_run() {
         assert!(apart.double_value(&[]) <= 1e-6);
     }
 }
+
+/// Outputs, gradients of all weights and running statistics of one pass in training.
+fn trained_by(shape: &NetworkShape, images: &Tensor, may_fuse: bool) -> Vec<(String, Tensor)> {
+    let arrays = Weights::random(shape, 1);
+    let tensor = |array: &network::weights::Array| {
+        let size: Vec<i64> = array.shape.iter().map(|length| *length as i64).collect();
+        Tensor::from_slice(&array.values).reshape(size)
+    };
+    let tensors = arrays.arrays().iter().map(|(name, array)| (name.clone(), tensor(array))).collect();
+    let network = Network::to_train(shape, tensors, Device::Cpu, &[]).unwrap();
+    let output = network.pass(images, Pass::Train, may_fuse);
+    output.square().mean(Kind::Float).backward();
+    let of = |weight: &NamedWeight| {
+        let is_trained = weight.tensor.requires_grad();
+        (weight.name.clone(), if is_trained { weight.tensor.grad() } else { weight.tensor.shallow_clone() })
+    };
+    std::iter::once(("output".to_owned(), output.detach())).chain(network.weights().iter().map(of)).collect()
+}
+
+#[test]
+fn own_kernels_train_as_libtorch_does() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut shapes = vec![published::resnet8(4), published::mobilenet_v1(25, 64, 5)];
+    for name in ["mcu-cifar", "mbv3-w1.0"] {
+        let space = SearchSpace::builtin(name).unwrap();
+        let workload = space.lower(&space.sample_at(space.resolutions()[0], &mut rng));
+        let input = workload.ops[0].input();
+        let named = workload.ops.into_iter().enumerate().map(|(at, op)| (format!("layer{at}"), op)).collect();
+        shapes.push(NetworkShape::chain(input, named, 1e-3).unwrap());
+    }
+    for shape in shapes {
+        let Map { size, channels } = shape.input();
+        tch::manual_seed(5);
+        let images = Tensor::randn([8, channels.into(), size.into(), size.into()], (Kind::Float, Device::Cpu));
+        // How far passes are from LibTorch's in fp32, each tensor by its norm; a bias before batch norm has no gradient.
+        let truth = trained_by(&shape, &images, false);
+        let apart = |images: &Tensor, may_fuse: bool| {
+            let got = trained_by(&shape, images, may_fuse);
+            let apart = got.iter().zip(&truth).map(|((name, got), (_, truth))| {
+                assert_eq!(got.kind(), Kind::Float, "{name}");
+                (got - truth).norm().double_value(&[]) / truth.norm().double_value(&[]).max(0.01)
+            });
+            apart.collect::<Vec<_>>()
+        };
+        let own = apart(&images, true);
+        for (apart, (name, _)) in own.iter().zip(&truth) {
+            assert!(*apart <= 0.02, "{name}: {apart:e}");
+        }
+        let mean = |apart: Vec<f64>| apart.iter().sum::<f64>() / apart.len() as f64;
+        let own = mean(own);
+        assert!(own <= 2e-3, "{own:e}");
+        // Rounded to bfloat16, deep random networks have gradients of which little is left: no more than LibTorch loses.
+        let rounded = images.to_kind(Kind::BFloat16);
+        let [own, theirs] = [true, false].map(|may_fuse| mean(apart(&rounded, may_fuse)));
+        assert!(own <= 1.3 * theirs + 0.01, "{own:e}, LibTorch {theirs:e}");
+    }
+}

@@ -13,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 use super::label_loss::label_loss;
 use super::loss::distillation_loss;
 use super::phase::Divergence;
-use super::plan::cosine_rate;
+use super::plan::{Precision, cosine_rate};
 use super::state::{EpochLoss, Position, State};
 use super::trainer::Step;
 use crate::data::{self, Augmentation, ImageSet, Preprocessing, TrainBatches, TrainLoader};
@@ -34,6 +34,8 @@ pub struct FineTuneSettings {
     pub steps: Option<u64>,
     /// Images of a step.
     pub batch_size: usize,
+    /// Number format of feature maps.
+    pub precision: Precision,
     /// Learning rate at its highest; half a cosine takes it to zero.
     pub learning_rate: f64,
     /// Epochs in which it rises to that.
@@ -238,7 +240,7 @@ impl<'t> FineTuner<'t> {
         let size = self.network.input().size;
         let images = data::resize(&batch.images, i64::from(size));
         tch::manual_seed((settings.seed ^ (position.global_step << 20)) as i64);
-        let logits = self.network.forward_to_train(&images);
+        let logits = self.network.forward_to_train(&images.to_kind(settings.precision.kind()));
         let (of_labels, of_teacher) = settings.losses;
         let mut loss = label_loss(&logits, &batch, settings.label_smoothing) * of_labels;
         if let Some(teacher) = &self.teacher {
@@ -327,11 +329,12 @@ mod tests {
         }
     }
 
-    fn settings(frozen: &[&str]) -> FineTuneSettings {
+    fn settings(precision: Precision, frozen: &[&str]) -> FineTuneSettings {
         FineTuneSettings {
             epochs: 4,
             steps: None,
             batch_size: 50,
+            precision,
             learning_rate: 0.05,
             warm_up_epochs: 0.5,
             sgd: SgdSettings { momentum: 0.9, weight_decay: 1e-4, clip_gradient: Some(5.0) },
@@ -345,7 +348,11 @@ mod tests {
     }
 
     /// Fine-tunes ResNet-8 on made-up textures, interrupted after the steps of `stops`.
-    fn tuned(stops: &[u64], frozen: &[&str]) -> (BTreeMap<String, Tensor>, BTreeMap<String, Tensor>, Vec<f64>) {
+    fn tuned(
+        precision: Precision,
+        stops: &[u64],
+        frozen: &[&str],
+    ) -> (BTreeMap<String, Tensor>, BTreeMap<String, Tensor>, Vec<f64>) {
         let folder = tempfile::tempdir().unwrap();
         let shape = published::resnet8(4);
         let weights = Weights::random(&shape, 1);
@@ -366,7 +373,7 @@ mod tests {
             let mut tuner = FineTuner::new(
                 &shape,
                 tensors(),
-                settings(frozen),
+                settings(precision, frozen),
                 "it".into(),
                 images.clone(),
                 &preprocessing,
@@ -393,18 +400,20 @@ mod tests {
 
     #[test]
     fn a_network_learns_and_an_interrupted_run_ends_in_the_same_bits() {
-        let (before, after, losses) = tuned(&[], &[]);
-        assert_eq!(differ(&before, &after).len(), before.len(), "everything is trained, statistics included");
-        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
-        let steps = losses.len() / 4;
-        assert!(mean(&losses[3 * steps..]) < 0.8 * mean(&losses[..steps]), "{losses:?}");
-        let (_, again, resumed) = tuned(&[1, 7], &[]);
-        assert_eq!((differ(&after, &again), resumed), (Vec::new(), losses));
+        for precision in [Precision::Fp32, Precision::Bf16] {
+            let (before, after, losses) = tuned(precision, &[], &[]);
+            assert_eq!(differ(&before, &after).len(), before.len(), "everything is trained, statistics included");
+            let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+            let steps = losses.len() / 4;
+            assert!(mean(&losses[3 * steps..]) < 0.8 * mean(&losses[..steps]), "{losses:?}");
+            let (_, again, resumed) = tuned(precision, &[1, 7], &[]);
+            assert_eq!((differ(&after, &again), resumed), (Vec::new(), losses));
+        }
     }
 
     #[test]
     fn frozen_layers_keep_their_weights_and_statistics() {
-        let (before, after, _) = tuned(&[], &["stem", "blocks.1.branch.0"]);
+        let (before, after, _) = tuned(Precision::Fp32, &[], &["stem", "blocks.1.branch.0"]);
         let changed = differ(&before, &after);
         assert!(!changed.is_empty());
         let frozen = |name: &String| name.starts_with("stem.") || name.starts_with("blocks.1.branch.0.");

@@ -1,6 +1,7 @@
 //! What a training run does: its phases and constants, checked as a whole before anything runs.
 
 use search::space::SearchSpace;
+use tch::Kind;
 
 use crate::data::Augmentation;
 use crate::optim::SgdSettings;
@@ -18,6 +19,16 @@ pub enum Precision {
     Fp32,
     /// bfloat16: eight bits of mantissa, half the memory traffic.
     Bf16,
+}
+
+impl Precision {
+    /// What LibTorch calls it.
+    pub fn kind(self) -> Kind {
+        match self {
+            Precision::Fp32 => Kind::Float,
+            Precision::Bf16 => Kind::BFloat16,
+        }
+    }
 }
 
 /// What holds for a whole run.

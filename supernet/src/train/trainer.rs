@@ -13,7 +13,7 @@ use super::average::WeightAverage;
 use super::early_bird::{MaskQueue, mask};
 use super::loss::StepLoss;
 use super::phase::{Attentive, Keep, Preparation, Teacher};
-use super::plan::{Precision, TrainPlan};
+use super::plan::TrainPlan;
 use super::state::{EpochLoss, Position, State};
 use crate::data::{self, ImageSet, Preprocessing, TrainBatches, TrainLoader};
 use crate::error::SupernetError;
@@ -354,10 +354,7 @@ impl Trainer {
         let batch = batch.to_device(device);
         // Resized and converted once for all subnets of the step.
         let images = data::resize(&batch.images, i64::from(subnets.resolution));
-        let images = match settings.precision {
-            Precision::Fp32 => images,
-            Precision::Bf16 => images.to_kind(Kind::BFloat16),
-        };
+        let images = images.to_kind(settings.precision.kind());
         // Dropout draws from LibTorch's own generator; its seed is the place in the run.
         tch::manual_seed((settings.seed ^ (position.global_step << 20)) as i64);
 
