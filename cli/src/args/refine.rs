@@ -106,6 +106,9 @@ pub(crate) struct RefineArgs {
     /// loss for what it saves (the published code's)
     #[arg(long, value_enum, conflicts_with = "supernet", default_value_t = WinnerArg::Accuracy)]
     pub(crate) winner: WinnerArg,
+    /// One factor for all widths, in a single step: what NetAdapt is compared with
+    #[arg(long, conflicts_with_all = ["supernet", "initial_reduction", "decay", "winner"])]
+    pub(crate) uniform: bool,
     /// Batches that each proposal is trained with before it is judged
     #[arg(long, value_name = "BATCHES", conflicts_with = "supernet", default_value_t = 50, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
     pub(crate) short_steps: u64,

@@ -41,6 +41,7 @@ fn of_network(args: RefineArgs, network: PathBuf, data: DataSource, output: &mut
             WinnerArg::Accuracy => Winner::Accuracy,
             WinnerArg::DropPerSaving => Winner::DropPerSaving,
         },
+        uniform: args.uniform,
         short_steps: args.short_steps,
         epochs: args.epochs,
         out: args.out,

@@ -12,7 +12,7 @@ use network::shape_file;
 use network::weights::Weights;
 use network::widths::{Kept, Widths};
 use search::refine::adapt::{AdaptSettings, Adapter, Ceiling, End, Iteration, Proposal, adapt};
-use search::refine::propose::narrower;
+use search::refine::propose::{narrower, scaled};
 use serde_json::{Value, json};
 use storage::digest::Digester;
 use supernet::data::{ImageSet, Preprocessing};
@@ -71,6 +71,7 @@ impl StepForm for Weighted<'_> {
 struct Judge<'j> {
     limits: &'j Limits,
     step: u32,
+    uniform: bool,
     tuning: ShortTuning<'j>,
     exam: EvalImages,
     progress: &'j mut dyn Progress,
@@ -126,10 +127,18 @@ impl Adapter for Judge<'_> {
         let (shape, weights) = network.as_ref();
         let widths = Widths::of(shape);
         let (mut proposals, mut unpriced) = (Vec::new(), None);
-        for width in widths.free() {
-            // A width that a table lacks is no proposal; the next smaller one may be.
-            let mut costs =
-                |shape: &NetworkShape| self.limits.costs(shape).map_err(|error| unpriced = Some(error)).ok();
+        // What a table lacks is no proposal; the next smaller one may be.
+        let mut costs = |shape: &NetworkShape| self.limits.costs(shape).map_err(|error| unpriced = Some(error)).ok();
+        if self.uniform
+            && let Some(found) = scaled(&widths, self.step, targets, &mut costs)
+        {
+            let largest =
+                |(width, channels): (&usize, &u32)| (*width, widths.largest(weights, *width, *channels as usize));
+            let kept = found.channels.iter().map(largest).collect();
+            let narrowed = widths.narrowed(weights, &kept).expect("widths that were priced");
+            proposals.push(Proposal { block: widths.all().len(), network: Arc::new(narrowed), costs: found.costs });
+        }
+        for width in widths.free().filter(|_| !self.uniform) {
             let Some(found) = narrower(&widths, width, self.step, targets, &mut costs) else { continue };
             let kept = Kept::from([(width, widths.largest(weights, width, found.channels as usize))]);
             let narrowed = widths.narrowed(weights, &kept).expect("a width that was priced");
@@ -193,12 +202,14 @@ pub(crate) fn refine(
         NetworkData::load(&request.network, &request.data, recipe.held_out, recipe.seed, progress)?;
     let train = Arc::new(train);
     recipe.settings(device).check(&shape, &train, &preprocessing)?;
-    let widths: Vec<String> = Widths::of(&shape).all().iter().map(|width| width.name().to_owned()).collect();
+    let mut widths: Vec<String> = Widths::of(&shape).all().iter().map(|width| width.name().to_owned()).collect();
+    widths.push("all widths".to_owned());
     let size = shape.input().size;
     let exam = EvalImages::new(&held_out, &preprocessing, &[size], device)?;
     let mut judge = Judge {
         limits: &limits,
         step: request.step,
+        uniform: request.uniform,
         tuning: ShortTuning {
             settings: FineTuneSettings { steps: Some(request.short_steps), ..recipe.settings(device) },
             images: Arc::clone(&train),
@@ -217,6 +228,7 @@ pub(crate) fn refine(
         .digest(&of_images(&train, &preprocessing))
         .numbers(limits.budgets.iter().chain(&at_first).copied().collect::<Vec<f64>>().into_iter())
         .text(&format!("{:?} {:?} {} {}", limits.quantities, request.winner, request.step, request.short_steps))
+        .text(if request.uniform { "uniform" } else { "" })
         .numbers([request.initial_reduction, request.decay].into_iter())
         .finish();
     let from = origin_of(&request.network);
@@ -246,7 +258,10 @@ pub(crate) fn refine(
         ceilings: at_first
             .iter()
             .zip(&limits.budgets)
-            .map(|(cost, budget)| Ceiling { budget: *budget, reduction: request.initial_reduction * cost })
+            .map(|(cost, budget)| Ceiling {
+                budget: *budget,
+                reduction: if request.uniform { *cost } else { request.initial_reduction * cost },
+            })
             .collect(),
         decay: request.decay,
         iterations: request.iterations,

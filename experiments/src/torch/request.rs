@@ -194,6 +194,8 @@ pub struct RefineRequest {
     pub step: u32,
     /// Which proposal is kept.
     pub winner: Winner,
+    /// Whether all widths get smaller by one factor in one step, instead of one width in each.
+    pub uniform: bool,
     /// Batches that each proposal is trained with before it is judged.
     pub short_steps: u64,
     /// Passes over the images at the end.

@@ -1,4 +1,4 @@
-//! The smallest change of one width that pays for a step alone.
+//! The smallest change of one width that pays for a step alone, or of all widths alike.
 
 use std::collections::BTreeMap;
 
@@ -45,6 +45,58 @@ pub fn narrower(
             return Some(narrowed);
         }
         smallest = Some(narrowed);
+    }
+    smallest
+}
+
+/// A network with all widths smaller by one factor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scaled {
+    /// Channels of each width that can be changed.
+    pub channels: BTreeMap<usize, u32>,
+    /// What it costs, in the order of the targets.
+    pub costs: Vec<f64>,
+}
+
+/// The network whose widths are all scaled by the largest factor below 1 with which it meets all `targets`, each width to
+/// the nearest multiple of `step`, but not to nothing (the width multiplier of MobileNets, Howard et al. 2017,
+/// arXiv:1704.04861); where none does, by the smallest there is. Nothing where no width can get smaller, or nothing that can
+/// be priced.
+///
+/// # Panics
+/// If `step` is 0.
+pub fn scaled(
+    widths: &Widths,
+    step: u32,
+    targets: &[f64],
+    costs: &mut dyn FnMut(&NetworkShape) -> Option<Vec<f64>>,
+) -> Option<Scaled> {
+    let free: Vec<(usize, u32)> = widths.free().map(|width| (width, widths.all()[width].channels)).collect();
+    // A width changes where its channels lie half-way between two multiples: between any two such factors nothing does.
+    let halves = |&(_, channels): &(usize, u32)| {
+        let half_way = move |steps: u32| (f64::from(steps) + 0.5) * f64::from(step) / f64::from(channels);
+        (0..channels.div_ceil(step)).map(half_way)
+    };
+    let mut factors: Vec<f64> = free.iter().flat_map(halves).filter(|factor| *factor < 1.0).collect();
+    factors.sort_by(|a, b| b.total_cmp(a));
+    factors.dedup();
+    let mut smallest = None;
+    for factor in factors {
+        let channels = |&(width, channels): &(usize, u32)| {
+            // Just below the factor: the width at which it lies is rounded down.
+            let steps = (f64::from(channels) * factor / f64::from(step) - 1e-9).round().max(1.0);
+            (width, (steps as u32 * step).min(channels))
+        };
+        let channels: BTreeMap<usize, u32> = free.iter().map(channels).collect();
+        // Grouped operators allow only some widths.
+        let Ok(shape) = widths.with(&channels) else { continue };
+        let Some(costs) = costs(&shape) else { continue };
+        let meets = costs.iter().zip(targets).all(|(cost, target)| cost <= target);
+        let scaled = Scaled { channels, costs };
+        if meets {
+            return Some(scaled);
+        }
+        smallest = Some(scaled);
     }
     smallest
 }
@@ -160,5 +212,46 @@ pub(super) mod tests {
         assert!(found.meets && found.channels.is_multiple_of(2) && found.channels < channels, "{found:?}");
         assert_eq!(narrower(&widths, width, 1, &[whole], &mut |_| None), None);
         assert_eq!(narrower(&widths, width, channels, &[whole], &mut even), None, "a step is more than there is");
+    }
+
+    #[test]
+    fn all_widths_shrink_by_the_largest_factor_that_pays() {
+        for (shape, step, share) in [
+            (published::mobilenet_v1(100, 224, 10), 8, 0.5),
+            (published::resnet8(10), 4, 0.7),
+            (published::resnet8(10), 1, 0.25),
+        ] {
+            let widths = Widths::of(&shape);
+            let target = share * macs(&shape);
+            let mut seen = Vec::new();
+            let mut costs = |shape: &NetworkShape| {
+                seen.push(macs(shape));
+                Some(vec![macs(shape)])
+            };
+            let found = scaled(&widths, step, &[target], &mut costs).unwrap();
+            let whole = widths.with(&found.channels).unwrap();
+            assert!(found.costs == [macs(&whole)] && found.costs[0] <= target, "{found:?}");
+            // All larger factors, of which one step less costs little more than the budget, were too dear.
+            let (last, dearer) = seen.split_last().unwrap();
+            assert!(*last == found.costs[0] && dearer.iter().all(|cost| *cost > target));
+            assert!(dearer.last().is_some_and(|cost| *cost < 1.5 * target), "{seen:?}");
+            assert!(seen.windows(2).all(|pair| pair[0] > pair[1]), "each factor is another network: {seen:?}");
+            // One factor for all, up to half a step.
+            let bounds = found.channels.iter().map(|(&width, &channels)| {
+                let before = f64::from(widths.all()[width].channels);
+                let (channels, half) = (f64::from(channels), f64::from(step) / 2.0);
+                assert!(channels % f64::from(step) == 0.0);
+                let least = if channels > f64::from(step) { (channels - half) / before } else { 0.0 };
+                (least, (channels + half) / before)
+            });
+            let (least, most) = bounds.fold((0.0_f64, 1.0_f64), |all, one| (all.0.max(one.0), all.1.min(one.1)));
+            assert!(least <= most + 1e-6, "{least} {most}");
+        }
+        let shape = published::resnet8(10);
+        let widths = Widths::of(&shape);
+        let smallest = scaled(&widths, 16, &[1.0], &mut |shape| Some(vec![macs(shape)])).unwrap();
+        assert!(smallest.channels.values().all(|channels| *channels == 16), "no factor pays: {smallest:?}");
+        assert_eq!(scaled(&widths, 16, &[1.0], &mut |_| None), None);
+        assert_eq!(scaled(&widths, 1000, &[1.0], &mut |shape| Some(vec![macs(shape)])), None);
     }
 }

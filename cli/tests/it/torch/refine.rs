@@ -164,6 +164,30 @@ fn a_network_is_narrowed_to_a_budget_step_by_step() {
 }
 
 /// A subnet moved within its supernet: down to a budget, up to one, and the same after a stop.
+/// The width multiplier, which NetAdapt is compared with: one step for all widths.
+#[test]
+fn all_widths_of_a_network_shrink_by_one_factor() {
+    let sandbox = Sandbox::new();
+    let network = sandbox.path("resnet8");
+    sandbox.ok(&["network", "from", "resnet8", "--out", text(&network), "--classes", "4"]);
+    let data = "synthetic:200,size=32,classes=4";
+    let out = sandbox.path("uniform");
+    let refine = ["refine", "--network", text(&network), "--data", data, "--out", text(&out), "--device", "cpu"];
+    let settings = ["--uniform", "--step", "4", "--short-steps", "0", "--epochs", "1", "--set", "batch_size=20"];
+    let run = sandbox.ok(&[&refine[..], &settings, &["--macs", "6M", "--format", "json"]].concat());
+    assert!(run.stderr.contains("step 1: all widths narrower"), "{}", run.stderr);
+    let result = run.json().remove(0);
+    assert_eq!(result["steps"], 1);
+    let after = result["costs"]["macs"]["after"].as_f64().unwrap();
+    assert!(after <= 6e6 && after > 4e6, "{result}");
+    sandbox.ok(&["network", "check", text(&out.join("network"))]);
+    sandbox.refused(
+        &[&refine[..], &settings, &["--macs", "6M", "--decay", "1"]].concat(),
+        2,
+        &["--decay", "--uniform"],
+    );
+}
+
 #[test]
 fn a_subnet_is_moved_to_a_budget_between_the_points_of_the_grid() {
     let sandbox = Sandbox::new();
