@@ -1,6 +1,7 @@
 //! What needs LibTorch.
 
 mod images;
+mod killed;
 mod refine;
 mod timing;
 mod training;
