@@ -61,6 +61,10 @@ pub(crate) struct FinetuneArgs {
 /// `ofa refine`.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("refined").args(["network", "supernet"]).required(true))]
+// Of training, which a subnet in its supernet needs none of.
+#[command(group = clap::ArgGroup::new("training").multiple(true).conflicts_with("supernet").args([
+    "recipe", "overrides", "save_every", "grid_intensity", "core_watts", "gpu_watts",
+]))]
 pub(crate) struct RefineArgs {
     /// NetAdapt: the folder of a network, written by `ofa search --out`, `ofa export` or `ofa network from`; its layers get
     /// narrower, and it is trained on

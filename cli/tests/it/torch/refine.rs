@@ -248,6 +248,8 @@ fn a_subnet_is_moved_to_a_budget_between_the_points_of_the_grid() {
     refused(&["--macs", "1K", "--iterations", "2"], 4, &["was not reached", "after 2 steps", "--iterations"]);
     refused(&["--macs", "6M", "--resume"], 3, &["adaptation.json", "another network, budget"]);
     refused(&["--macs", "6M", "--epochs", "1"], 2, &["--epochs", "--supernet"]);
+    refused(&["--macs", "6M", "--set", "epochs=1"], 2, &["--set", "--supernet"]);
+    refused(&["--macs", "6M", "--core-watts", "3"], 2, &["--core-watts", "--supernet"]);
     refused(&["--energy", "1mJ"], 2, &["energy", "--target"]);
     let torn = again.join("steps/003/subnet.json");
     fs::write(&torn, "torn").unwrap();
