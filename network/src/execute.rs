@@ -1,6 +1,7 @@
 //! Runs a network layer by layer as its definition says: plain, slow and without a library, so that everything faster can
 //! be held against it. Sums are in float64, results in float32.
 
+use crate::folded::Folded;
 use crate::layers::{Layer, LayerKind, Read, Weights as LayerWeights, Window};
 use crate::op::{Map, PoolKind};
 use crate::shape::NetworkShape;
@@ -27,25 +28,56 @@ impl Feature {
 /// # Panics
 /// If `image` is not as large as the network's input.
 pub fn run(network: &NetworkShape, weights: &Weights, image: &[f32]) -> Vec<f32> {
-    assert_eq!(image.len() as u64, network.input().elements(), "an image of {} numbers", image.len());
-    let image = Feature { map: network.input(), values: image.to_vec() };
+    let layers = network.layers();
+    let parts = layers.iter().map(|named| {
+        let numbers = |part: &str| {
+            weights.get(&format!("{}.{part}", named.name)).map_or(&[][..], |array: &Array| array.values.as_slice())
+        };
+        (&named.layer, numbers)
+    });
+    run_layers(network.input(), image, network.batch_norm_eps(), parts)
+}
+
+/// The same of a folded network.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_folded(network: &Folded, image: &[f32]) -> Vec<f32> {
+    let parts = network.layers.iter().map(|folded| {
+        let numbers = |part: &str| match (part, &folded.weight) {
+            ("weight", Some(weight)) => weight.values.as_slice(),
+            ("bias", _) => folded.bias.as_slice(),
+            _ => &[],
+        };
+        (&folded.layer, numbers)
+    });
+    run_layers(network.input, image, 0.0, parts)
+}
+
+/// Runs layers one after the other; each comes with what gives its numbers by their part of the name.
+fn run_layers<'n, N: Fn(&str) -> &'n [f32]>(
+    input: Map,
+    image: &[f32],
+    eps: f64,
+    layers: impl Iterator<Item = (&'n Layer, N)>,
+) -> Vec<f32> {
+    assert_eq!(image.len() as u64, input.elements(), "an image of {} numbers", image.len());
+    let image = Feature { map: input, values: image.to_vec() };
     let mut made: Vec<Feature> = Vec::new();
-    for named in network.layers() {
-        let inputs = named.layer.reads.iter().map(|read| match read {
+    for (what, numbers) in layers {
+        let inputs = what.reads.iter().map(|read| match read {
             Read::Input(_) => &image,
             Read::Layer(at) => &made[*at],
         });
         let inputs: Vec<&Feature> = inputs.collect();
-        let tensor = |part: &str| weights.get(&format!("{}.{part}", named.name));
-        let values = layer(&named.layer, &inputs, network.batch_norm_eps(), tensor);
-        made.push(Feature { map: named.layer.output, values });
+        let values = layer(what, &inputs, eps, numbers);
+        made.push(Feature { map: what.output, values });
     }
     made.pop().unwrap_or(image).values
 }
 
-fn layer<'w>(layer: &Layer, inputs: &[&Feature], eps: f64, tensor: impl Fn(&str) -> Option<&'w Array>) -> Vec<f32> {
+fn layer<'n>(layer: &Layer, inputs: &[&Feature], eps: f64, numbers: impl Fn(&str) -> &'n [f32]) -> Vec<f32> {
     let [input, ..] = inputs else { return Vec::new() };
-    let numbers = |part| tensor(part).map_or(&[][..], |array: &Array| array.values.as_slice());
     match layer.kind {
         LayerKind::Conv(window, LayerWeights { groups, .. })
         | LayerKind::Depthwise(window, LayerWeights { groups, .. }) => {

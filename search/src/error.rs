@@ -192,7 +192,8 @@ impl Failure for SearchError {
             SearchError::SpaceSyntax { hint, .. } | SearchError::SpaceField { hint, .. } => hint.clone(),
             SearchError::SubnetSyntax { .. } => Some(
                 "a subnet is {\"schema\":\"ofa.subnet/1\",\"space\":…,\"resolution\":…,\"stages\":[[{\"kernel\":…,\"expand\":…},…],…]} \
-                 or a genome {\"ks\":[…],\"e\":[…],\"d\":[…],\"r\":…}"
+                 or a genome {\"ks\":[…],\"e\":[…],\"d\":[…],\"r\":…}; where refined ones are taken, it may also be a \
+                 subnet.json of a step of `ofa refine --supernet`"
                     .into(),
             ),
             SearchError::SubnetField { .. }
