@@ -1,15 +1,23 @@
-//! A network as a file that others run, one format a folder, each a fold over the layers of `network`.
+//! A network as a file that others run, one format a folder, each a fold over the layers of `network`, and whether the file
+//! computes what the network does ([`agreement`]).
 //!
 //! ```
-//! use deploy::onnx::operator_model;
-//! use network::published;
+//! use deploy::agreement::Agreement;
+//! use deploy::onnx::{Runtime, network_model};
+//! use network::folded::Folded;
+//! use network::{execute, published, weights::Weights};
 //!
 //! let network = published::network("resnet8", None)?;
-//! let bytes = operator_model("stem", &network.nodes()[0].op);
-//! assert!(bytes.len() > 4 * 16 * 3 * 3 * 3, "the weights are in it");
-//! # Ok::<(), published::UnknownNetwork>(())
+//! let weights = Weights::random(&network, 0);
+//! let file = network_model("resnet8", &Folded::new(&network, &weights), &[]);
+//!
+//! let image = vec![0.5; 3 * 32 * 32];
+//! let got = Runtime::read(&file, [1, 3, 32, 32])?.run(&image)?;
+//! assert!(Agreement::of(&execute::run(&network, &weights, &image), &got, 10).holds());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! This crate knows no device, no search space and no tensor library.
 
+pub mod agreement;
 pub mod onnx;

@@ -1,12 +1,13 @@
 //! The part of the ONNX format that networks of this project need: a graph of nodes with fp32 weights.
 //!
-//! Field numbers are those of the published `onnx.proto` (ir_version 8, operator set 15).
+//! Field numbers are those of the published `onnx.proto` (ir_version 8, operator set 17).
 
-use prost::Message;
+use prost::{Message, Oneof};
 
 const IR_VERSION: i64 = 8;
-const OPERATOR_SET: i64 = 15;
+const OPERATOR_SET: i64 = 17;
 const FLOAT: i32 = 1;
+const INT64: i32 = 7;
 
 #[derive(Clone, PartialEq, Message)]
 struct ModelProto {
@@ -20,6 +21,16 @@ struct ModelProto {
     graph: Option<GraphProto>,
     #[prost(message, repeated, tag = "8")]
     opset_import: Vec<OperatorSetIdProto>,
+    #[prost(message, repeated, tag = "14")]
+    metadata_props: Vec<StringStringEntryProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StringStringEntryProto {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(string, tag = "2")]
+    value: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -114,8 +125,16 @@ struct ShapeProto {
 
 #[derive(Clone, PartialEq, Message)]
 struct DimProto {
+    #[prost(oneof = "Length", tags = "1, 2")]
+    length: Option<Length>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+enum Length {
     #[prost(int64, tag = "1")]
-    dim_value: i64,
+    Fixed(i64),
+    #[prost(string, tag = "2")]
+    Named(String),
 }
 
 /// A setting of a node.
@@ -128,30 +147,47 @@ pub(crate) enum Attribute {
     Float(f32),
 }
 
+/// A length that may differ from one use of a model to the next.
+pub(crate) const BATCH: i64 = -1;
+
 /// A graph under construction; values are named by the node that makes them.
 pub(crate) struct Graph {
     graph: GraphProto,
 }
 
 impl Graph {
-    /// A graph with one input, `input`, of shape `shape`.
+    /// A graph with one input, `input`, of shape `shape`, in which [`BATCH`] is any length.
     pub(crate) fn new(name: &str, shape: &[i64]) -> Graph {
         let input = vec![value("input", shape)];
         Graph { graph: GraphProto { name: name.to_owned(), input, ..GraphProto::default() } }
     }
 
-    /// Adds weights, and gives the name they go by.
-    pub(crate) fn weights(&mut self, shape: &[i64], values: &[f32]) -> String {
-        let name = format!("weights{}", self.graph.initializer.len());
+    /// Adds weights called `name`, and gives the name.
+    pub(crate) fn weights(&mut self, name: String, shape: &[i64], values: &[f32]) -> String {
         let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let tensor = TensorProto { dims: shape.to_vec(), data_type: FLOAT, name: name.clone(), raw_data };
+        self.initializer(TensorProto { dims: shape.to_vec(), data_type: FLOAT, name, raw_data })
+    }
+
+    /// Adds a vector of whole numbers called `name`, and gives the name.
+    pub(crate) fn integers(&mut self, name: String, values: &[i64]) -> String {
+        let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.initializer(TensorProto { dims: vec![values.len() as i64], data_type: INT64, name, raw_data })
+    }
+
+    fn initializer(&mut self, tensor: TensorProto) -> String {
+        let name = tensor.name.clone();
         self.graph.initializer.push(tensor);
         name
     }
 
-    /// Adds a node, and gives the name of its output.
-    pub(crate) fn node(&mut self, op_type: &str, inputs: &[&str], attributes: Vec<(&str, Attribute)>) -> String {
-        let name = format!("{}{}", op_type.to_lowercase(), self.graph.node.len());
+    /// Adds a node called `name`, which its output is called too, and gives the name.
+    pub(crate) fn node(
+        &mut self,
+        name: String,
+        op_type: &str,
+        inputs: &[&str],
+        attributes: Vec<(&str, Attribute)>,
+    ) -> String {
         let attribute = |(name, attribute): (&str, Attribute)| {
             let plain = AttributeProto { name: name.to_owned(), ..AttributeProto::default() };
             match attribute {
@@ -170,8 +206,8 @@ impl Graph {
         name
     }
 
-    /// The file's bytes; the value `output` of shape `shape` is what the graph computes.
-    pub(crate) fn finish(mut self, output: &str, shape: &[i64]) -> Vec<u8> {
+    /// The file's bytes; the value `output` of shape `shape` is what the graph computes, and `facts` go with it.
+    pub(crate) fn finish(mut self, output: &str, shape: &[i64], facts: &[(String, String)]) -> Vec<u8> {
         self.graph.output.push(value(output, shape));
         let model = ModelProto {
             ir_version: IR_VERSION,
@@ -179,13 +215,21 @@ impl Graph {
             producer_version: env!("CARGO_PKG_VERSION").to_owned(),
             graph: Some(self.graph),
             opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPERATOR_SET }],
+            metadata_props: facts
+                .iter()
+                .map(|(key, value)| StringStringEntryProto { key: key.clone(), value: value.clone() })
+                .collect(),
         };
         model.encode_to_vec()
     }
 }
 
 fn value(name: &str, shape: &[i64]) -> ValueInfoProto {
-    let dim = shape.iter().map(|&dim_value| DimProto { dim_value }).collect();
+    let length = |&length: &i64| match length {
+        BATCH => Length::Named("batch".to_owned()),
+        fixed => Length::Fixed(fixed),
+    };
+    let dim = shape.iter().map(|dim| DimProto { length: Some(length(dim)) }).collect();
     let tensor_type = Some(TensorTypeProto { elem_type: FLOAT, shape: Some(ShapeProto { dim }) });
     ValueInfoProto { name: name.to_owned(), kind: Some(TypeProto { tensor_type }) }
 }
@@ -199,11 +243,16 @@ pub(crate) fn walk(file: &[u8]) -> (Vec<i64>, u64) {
     let graph = ModelProto::decode(file).unwrap().graph.unwrap();
     let shape_of = |value: &ValueInfoProto| -> Vec<i64> {
         let tensor = value.kind.clone().unwrap().tensor_type.unwrap();
-        tensor.shape.unwrap().dim.iter().map(|dim| dim.dim_value).collect()
+        let length = |dim: &DimProto| match dim.length {
+            Some(Length::Fixed(length)) => length,
+            _ => 1,
+        };
+        tensor.shape.unwrap().dim.iter().map(length).collect()
     };
     let mut shapes: std::collections::HashMap<String, Vec<i64>> = Default::default();
     for tensor in &graph.initializer {
-        assert_eq!(tensor.raw_data.len() as i64, 4 * tensor.dims.iter().product::<i64>());
+        let bytes = if tensor.data_type == INT64 { 8 } else { 4 };
+        assert_eq!(tensor.raw_data.len() as i64, bytes * tensor.dims.iter().product::<i64>());
         shapes.insert(tensor.name.clone(), tensor.dims.clone());
     }
     graph.input.iter().for_each(|input| drop(shapes.insert(input.name.clone(), shape_of(input))));
@@ -229,6 +278,20 @@ pub(crate) fn walk(file: &[u8]) -> (Vec<i64>, u64) {
                 macs += (inputs[1][0] * inputs[1][1]) as u64;
                 vec![inputs[0][0], inputs[1][0]]
             }
+            "Flatten" => vec![inputs[0][0], inputs[0][1..].iter().product()],
+            "Concat" => {
+                let channels = inputs.iter().map(|input| input[1]).sum();
+                vec![inputs[0][0], channels, inputs[0][2], inputs[0][3]]
+            }
+            "MaxPool" | "AveragePool" => {
+                let out = |at: usize| {
+                    let ints = |name: &str| whole(name).ints.clone();
+                    (inputs[0][at] + ints("pads")[at - 2] + ints("pads")[at] - ints("kernel_shape")[at - 2])
+                        / ints("strides")[at - 2]
+                        + 1
+                };
+                vec![inputs[0][0], inputs[0][1], out(2), out(3)]
+            }
             "GlobalAveragePool" => vec![inputs[0][0], inputs[0][1], 1, 1],
             "Mul" => {
                 assert_eq!(inputs[0][..2], inputs[1][..2]);
@@ -238,7 +301,7 @@ pub(crate) fn walk(file: &[u8]) -> (Vec<i64>, u64) {
                 assert_eq!(inputs[0], inputs[1]);
                 inputs[0].clone()
             }
-            "Relu" | "Clip" | "HardSwish" | "HardSigmoid" => inputs[0].clone(),
+            "Relu" | "Clip" | "HardSwish" | "HardSigmoid" | "LRN" | "Identity" => inputs[0].clone(),
             other => panic!("{other}"),
         };
         shapes.insert(node.output[0].clone(), output);

@@ -1,0 +1,131 @@
+//! One layer as nodes of a graph.
+
+use network::layers::{Layer, LayerKind, Window};
+use network::op::{Activation, PoolKind};
+
+use super::file::{Attribute, Graph};
+
+/// A value of a graph.
+#[derive(Clone, Debug)]
+pub(super) struct Value {
+    pub(super) name: String,
+    /// Whether it is `[N, C]`, as fully connected layers take and give it, and not `[N, C, H, W]`.
+    pub(super) is_vector: bool,
+}
+
+/// A layer to be added, whose batch norms are folded.
+pub(super) struct Part<'n> {
+    pub(super) name: &'n str,
+    pub(super) layer: &'n Layer,
+    /// Filters, where it has some.
+    pub(super) weight: &'n [f32],
+    pub(super) bias: &'n [f32],
+}
+
+impl Part<'_> {
+    /// Adds it to `graph`, reading `inputs`; what it makes.
+    pub(super) fn add(&self, graph: &mut Graph, inputs: &[Value]) -> Value {
+        let (layer, first) = (self.layer, &inputs[0]);
+        let all: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+        let like_first = |name: String| Value { name, is_vector: first.is_vector };
+        let node = |graph: &mut Graph, word, attributes| graph.node(self.name.to_owned(), word, &all, attributes);
+        match layer.kind {
+            LayerKind::Conv(window, weights) => self.convolve(graph, first, window, i64::from(weights.groups)),
+            LayerKind::Depthwise(window, _) => self.convolve(graph, first, window, i64::from(layer.input.channels)),
+            LayerKind::Linear(_) => {
+                let vector = match first.is_vector {
+                    true => first.name.clone(),
+                    false => graph.node(self.named("flatten"), "Flatten", &[&first.name], Vec::new()),
+                };
+                let shape = [i64::from(layer.output.channels), layer.input.elements() as i64];
+                let [weight, bias] = self.weights(graph, &shape);
+                let transposed = vec![("transB", Attribute::Int(1))];
+                let name = graph.node(self.name.to_owned(), "Gemm", &[&vector, &weight, &bias], transposed);
+                Value { name, is_vector: true }
+            }
+            LayerKind::Pool(PoolKind::Average, window)
+                if layer.output.size == 1 && window.padding == 0 && window.kernel >= layer.input.size =>
+            {
+                like_first(node(graph, "GlobalAveragePool", Vec::new()))
+            }
+            LayerKind::Pool(kind, window) => {
+                let word = if kind == PoolKind::Max { "MaxPool" } else { "AveragePool" };
+                like_first(node(graph, word, attributes(layer, window)))
+            }
+            LayerKind::Add => like_first(match all[..] {
+                [one, two] => graph.node(self.name.to_owned(), "Add", &[one, two], Vec::new()),
+                _ => node(graph, "Sum", Vec::new()),
+            }),
+            LayerKind::Concat => like_first(node(graph, "Concat", vec![("axis", Attribute::Int(1))])),
+            LayerKind::Scale => like_first(node(graph, "Mul", Vec::new())),
+            LayerKind::Activation(activation) => like_first(self.activate(graph, &first.name, activation)),
+            LayerKind::BatchNorm => first.clone(),
+            LayerKind::LocalResponse { window, scale, power, bias } => {
+                let attributes = vec![
+                    ("size", Attribute::Int(i64::from(window))),
+                    ("alpha", Attribute::Float(scale.0 as f32)),
+                    ("beta", Attribute::Float(power.0 as f32)),
+                    ("bias", Attribute::Float(bias.0 as f32)),
+                ];
+                like_first(node(graph, "LRN", attributes))
+            }
+        }
+    }
+
+    fn named(&self, part: &str) -> String {
+        format!("{}.{part}", self.name)
+    }
+
+    fn weights(&self, graph: &mut Graph, shape: &[i64]) -> [String; 2] {
+        let weight = graph.weights(self.named("weight"), shape, self.weight);
+        [weight, graph.weights(self.named("bias"), &shape[..1], self.bias)]
+    }
+
+    fn convolve(&self, graph: &mut Graph, from: &Value, window: Window, groups: i64) -> Value {
+        let (inputs, outputs) = (i64::from(self.layer.input.channels), i64::from(self.layer.output.channels));
+        let map = match from.is_vector {
+            false => from.name.clone(),
+            true => {
+                let shape = graph.integers(self.named("shape"), &[0, inputs, 1, 1]);
+                graph.node(self.named("map"), "Reshape", &[&from.name, &shape], Vec::new())
+            }
+        };
+        let kernel = i64::from(window.kernel);
+        let [weight, bias] = self.weights(graph, &[outputs, inputs / groups, kernel, kernel]);
+        let mut attributes = attributes(self.layer, window);
+        attributes.push(("group", Attribute::Int(groups)));
+        let name = graph.node(self.name.to_owned(), "Conv", &[&map, &weight, &bias], attributes);
+        Value { name, is_vector: false }
+    }
+
+    fn activate(&self, graph: &mut Graph, from: &str, activation: Activation) -> String {
+        let name = self.name.to_owned();
+        match activation {
+            Activation::None => from.to_owned(),
+            Activation::Relu => graph.node(name, "Relu", &[from], Vec::new()),
+            Activation::Relu6 => {
+                let least = graph.weights(self.named("least"), &[], &[0.0]);
+                let most = graph.weights(self.named("most"), &[], &[6.0]);
+                graph.node(name, "Clip", &[from, &least, &most], Vec::new())
+            }
+            Activation::HSwish => graph.node(name, "HardSwish", &[from], Vec::new()),
+            Activation::HSigmoid => {
+                // x / 6 + 1/2 between 0 and 1, as h-swish has it.
+                let sixth = vec![("alpha", Attribute::Float(1.0 / 6.0)), ("beta", Attribute::Float(0.5))];
+                graph.node(name, "HardSigmoid", &[from], sixth)
+            }
+        }
+    }
+}
+
+/// How a window moves; padding on both sides alike where that gives the output its size.
+fn attributes(layer: &Layer, window: Window) -> Vec<(&'static str, Attribute)> {
+    let [kernel, stride, above] = [window.kernel, window.stride, window.padding].map(i64::from);
+    let (input, output) = (layer.input.size, layer.output.size);
+    let below = if window.is_even(input, output) { above } else { window.below(input, output).max(0) };
+    vec![
+        ("kernel_shape", Attribute::Ints(vec![kernel; 2])),
+        ("strides", Attribute::Ints(vec![stride; 2])),
+        ("pads", Attribute::Ints(vec![above, above, below, below])),
+    ]
+}

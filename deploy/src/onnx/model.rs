@@ -1,0 +1,59 @@
+//! A whole network as a model: fp32, any number of images at a time.
+
+use network::folded::Folded;
+use network::layers::Read;
+use network::op::Map;
+
+use super::file::{BATCH, Graph};
+use super::layer::{Part, Value};
+
+/// What the value that a model reads is called, and what the one that it makes.
+pub const INPUT: &str = "input";
+/// See [`INPUT`].
+pub const OUTPUT: &str = "output";
+
+/// The bytes of an ONNX file (operator set 17) of `network`: it reads `input`, `[batch, channels, height, width]` of
+/// float32, and makes `output`, `[batch, outputs]`, or a feature map of a network that ends in one. `facts` are what the
+/// file says of itself (`metadata_props`), keys and values.
+pub fn network_model(name: &str, network: &Folded, facts: &[(String, String)]) -> Vec<u8> {
+    let shape = |Map { size, channels }: Map| [BATCH, i64::from(channels), i64::from(size), i64::from(size)];
+    let mut graph = Graph::new(name, &shape(network.input));
+    let image = Value { name: INPUT.to_owned(), is_vector: false };
+    let mut made: Vec<Value> = Vec::new();
+    for folded in &network.layers {
+        let of = |read: &Read| match read {
+            Read::Input(_) => image.clone(),
+            Read::Layer(at) => made[*at].clone(),
+        };
+        let inputs: Vec<Value> = folded.layer.reads.iter().map(of).collect();
+        let weight = folded.weight.as_ref().map_or(&[][..], |weight| &weight.values);
+        let part = Part { name: &folded.name, layer: &folded.layer, weight, bias: &folded.bias };
+        made.push(part.add(&mut graph, &inputs));
+    }
+    let last = made.pop().unwrap_or(image);
+    let output = shape(network.output());
+    // The last value gets the name that is promised, and a classifier's is a vector.
+    let is_vector = last.is_vector || network.output().size == 1;
+    let word = if is_vector && !last.is_vector { "Flatten" } else { "Identity" };
+    let result = graph.node(OUTPUT.to_owned(), word, &[&last.name], Vec::new());
+    graph.finish(&result, if is_vector { &output[..2] } else { &output }, facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use network::published::{self, NETWORKS};
+    use network::weights::Weights;
+
+    use super::super::file::walk;
+    use super::*;
+
+    #[test]
+    fn a_model_computes_what_its_network_does() {
+        for (name, _) in NETWORKS {
+            let shape = published::network(name, Some(7)).unwrap();
+            let folded = Folded::new(&shape, &Weights::random(&shape, 1));
+            let (output, macs) = walk(&network_model(name, &folded, &[]));
+            assert_eq!((output, macs), (vec![1, 7], shape.macs().0), "{name}");
+        }
+    }
+}
