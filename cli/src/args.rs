@@ -358,6 +358,8 @@ pub(crate) enum WeightsForm {
     Safetensors,
     /// Named tensors, and a TorchScript module that plain PyTorch runs.
     Torchscript,
+    /// One ONNX file, which an independent runtime (tract) computed the same from.
+    Onnx,
 }
 
 #[derive(Debug, Subcommand)]
@@ -394,20 +396,24 @@ pub(crate) struct ImportArgs {
 /// `ofa export`.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// A bundle, by name or path
-    #[arg(long, value_name = "BUNDLE")]
-    pub(crate) supernet: String,
+    /// A bundle, by name or path, which one subnet is taken out of
+    #[arg(long, value_name = "BUNDLE", requires = "subnet")]
+    pub(crate) supernet: Option<String>,
     /// A file with one subnet
-    #[arg(long, value_name = "F")]
-    pub(crate) subnet: PathBuf,
-    /// How weights are written; torchscript adds a module that plain PyTorch runs
+    #[arg(long, value_name = "F", requires = "supernet")]
+    pub(crate) subnet: Option<PathBuf>,
+    /// The folder of a network, for --to onnx: written by `ofa search --out`, `ofa refine`, `ofa finetune` or `ofa network from`
+    #[arg(long, value_name = "FOLDER", conflicts_with = "supernet", required_unless_present = "supernet")]
+    pub(crate) network: Option<PathBuf>,
+    /// What is written: named tensors, with a module that plain PyTorch runs, or one ONNX file
     #[arg(long, value_enum, default_value_t = WeightsForm::Safetensors)]
     pub(crate) to: WeightsForm,
-    /// Images to calibrate with instead of the bundle's own: parquet:PATH, cifar:FOLDER, folder:FOLDER or idx:FOLDER
+    /// Images to calibrate and to check with, instead of the bundle's own: parquet:PATH, cifar:FOLDER, folder:FOLDER or
+    /// idx:FOLDER
     #[arg(long, value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
-    /// Folder for the weights and what is needed to feed them
-    #[arg(long, value_name = "FOLDER")]
+    /// Folder for the weights and what is needed to feed them; with --to onnx, the file
+    #[arg(long, value_name = "PATH")]
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) compute: Compute,

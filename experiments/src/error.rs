@@ -157,6 +157,8 @@ pub enum Error {
     NoCorrection,
     #[error("no target is kept: {problem}")]
     NotKept { problem: String },
+    #[error("{file} is not written: {problem}", file = file.display())]
+    NotExported { file: PathBuf, problem: String },
     #[error("{target} has no table of measured operators that a model could be fitted to")]
     NoTable { target: String },
     #[error("{target} has no model fitted to operators whose terms could be taken over")]
@@ -235,6 +237,7 @@ impl Failure for Error {
             | Self::NothingMeasured { .. }
             | Self::NoCorrection
             | Self::NotKept { .. }
+            | Self::NotExported { .. }
             | Self::BundleLacks { .. } => FailureKind::Content,
             Self::NotReached { .. } => FailureKind::Infeasible,
             Self::InFile { problem, .. } => problem.kind(),
@@ -442,6 +445,7 @@ impl Error {
                 "it takes at least four networks whose computed costs differ, and measured costs that grow with them"
                     .into()
             }
+            Self::NotExported { .. } => "`ofa network check` says whether the network's folder is whole".into(),
             Self::NotKept { .. } => {
                 "look for rows of another unit, batch or power mode; `latency_ms` is in milliseconds, `energy_mJ` in \
                  millijoules"

@@ -1,3 +1,4 @@
 //! Networks taken out of a supernet.
 
 pub(crate) mod deploy;
+pub(crate) mod onnx;

@@ -72,6 +72,8 @@ struct Judge<'j> {
     limits: &'j Limits,
     step: u32,
     uniform: bool,
+    /// Whether no step was taken yet.
+    is_first: bool,
     tuning: ShortTuning<'j>,
     exam: EvalImages,
     progress: &'j mut dyn Progress,
@@ -146,7 +148,11 @@ impl Adapter for Judge<'_> {
         }
         match unpriced {
             // Nothing left to give, and nothing that the target knows, are two things.
-            Some(error) if proposals.is_empty() => Err(error),
+            Some(error) if proposals.is_empty() && self.is_first => Err(error),
+            Some(error) if proposals.is_empty() => {
+                self.progress.note(&format!("no width can get smaller: {error}"));
+                Ok(proposals)
+            }
             _ => Ok(proposals),
         }
     }
@@ -210,6 +216,7 @@ pub(crate) fn refine(
         limits: &limits,
         step: request.step,
         uniform: request.uniform,
+        is_first: true,
         tuning: ShortTuning {
             settings: FineTuneSettings { steps: Some(request.short_steps), ..recipe.settings(device) },
             images: Arc::clone(&train),
@@ -273,6 +280,7 @@ pub(crate) fn refine(
     let mut end = End::Stopped;
     while end == End::Stopped {
         let before = history.len();
+        judge.is_first = before == 1;
         end = adapt(&mut judge, &mut history, &settings, &mut |_| false)?;
         if let Some(step) = history.get(before) {
             folder.keep(before, step, &change(step))?;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use deploy::agreement::Agreement;
 use hw_targets::networks::Networks;
 use hw_targets::target::Target;
 use network::units::Quantity;
@@ -293,4 +294,19 @@ pub struct MeasuredTarget {
     pub networks: Option<Networks>,
     /// Where the table is.
     pub folder: PathBuf,
+}
+
+/// A network as one ONNX file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OnnxFile {
+    /// Where it is.
+    pub file: PathBuf,
+    /// How large it is.
+    pub bytes: u64,
+    /// How far what an independent runtime computes of it is from the network.
+    pub agreement: Agreement,
+    /// With which images that was found.
+    pub checked_with: String,
+    /// What is odd about the network's folder.
+    pub warnings: Vec<String>,
 }

@@ -15,8 +15,8 @@ use supernet::train::Step;
 use tch::Device;
 
 use super::outcome::{
-    CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, Progress, Refined,
-    StepReport, SubnetRefined, Trained,
+    CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, OnnxFile, Progress,
+    Refined, StepReport, SubnetRefined, Trained,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FineTuneRequest, ImportRequest, MeasureRequest,
@@ -158,6 +158,25 @@ pub fn export(on: &BundleUse<'_>, subnet: &Path, torchscript: bool, folder: &Pat
     };
     output::check(folder)?;
     deploy(&bundle, arch, torchscript, folder)
+}
+
+/// Writes the network in `folder` as the ONNX file `out`, checked with images of `data`, or with noise.
+///
+/// # Errors
+/// A damaged folder, images that do not fit it; [`Error::NotExported`] where a runtime of others does not compute from the
+/// file what the network computes; a file that cannot be written.
+pub fn export_onnx(folder: &Path, data: Option<&DataSource>, out: &Path, device: DeviceChoice) -> Result<OnnxFile> {
+    crate::export::onnx::export_onnx(folder, data, out, device.resolve()?)
+}
+
+/// The same of the one subnet of the file `subnet`, taken out of a bundle.
+///
+/// # Errors
+/// As [`export`] and [`export_onnx`].
+pub fn export_subnet_onnx(on: &BundleUse<'_>, subnet: &Path, out: &Path) -> Result<OnnxFile> {
+    let folder = tempfile::tempdir().map_err(|source| Error::Write { source })?;
+    export(on, subnet, false, folder.path())?;
+    export_onnx(folder.path(), on.data, out, on.device)
 }
 
 /// Makes a published checkpoint a bundle.

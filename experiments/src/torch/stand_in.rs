@@ -13,8 +13,8 @@ use serde::Serialize;
 use storage::digest::Digest;
 
 use super::outcome::{
-    CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, Progress, Refined,
-    SubnetRefined, Trained,
+    CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, OnnxFile, Progress,
+    Refined, SubnetRefined, Trained,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FineTuneRequest, ImportRequest, MeasureRequest,
@@ -187,6 +187,22 @@ pub fn write_logits(_: &BundleUse<'_>, _: SubnetChoice<'_>, _: &Path, _: &BatchN
 /// # Errors
 /// [`Error::NoTorch`], always.
 pub fn export(_: &BundleUse<'_>, _: &Path, _: bool, _: &Path) -> Result<Vec<PathBuf>> {
+    missing("extracting weights")
+}
+
+/// Writes a network as an ONNX file.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn export_onnx(_: &Path, _: Option<&DataSource>, _: &Path, _: DeviceChoice) -> Result<OnnxFile> {
+    missing("checking an export")
+}
+
+/// The same of a subnet.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn export_subnet_onnx(_: &BundleUse<'_>, _: &Path, _: &Path) -> Result<OnnxFile> {
     missing("extracting weights")
 }
 

@@ -188,6 +188,27 @@ fn all_widths_of_a_network_shrink_by_one_factor() {
     );
 }
 
+/// The fitted models saw no layers as narrow as the budget asks for: the steps end with the best that there was.
+#[test]
+fn where_the_target_knows_nothing_narrower_the_best_there_was_is_named() {
+    let Some(images) = shared_data::file("data/cifar10") else { return };
+    let sandbox = Sandbox::new();
+    let subnet = sandbox.file("subnet.json", &sandbox.ok(&["space", "sample", "mcu-cifar", "-n", "1"]).stdout);
+    let (network, out) = (sandbox.path("network"), sandbox.path("out"));
+    sandbox.ok(&["export", "--supernet", "mcu-cifar", "--subnet", &subnet, "--out", text(&network)]);
+    let cost =
+        sandbox.ok(&["network", "cost", text(&network), "--target", "pixel3", "--format", "json"]).json().remove(0);
+    let budget = format!("--energy={}mJ", 0.3 * cost["energy_mj"]["value"].as_f64().unwrap());
+    let data = format!("parquet:{}", images.display());
+    let refine = ["refine", "--network", text(&network), "--data", &data, "--target", "pixel3", &budget];
+    let settings = ["--out", text(&out), "--uniform", "--short-steps", "0", "--epochs", "0", "--device", "cpu"];
+    let run = sandbox.ofa(&[&refine[..], &settings].concat());
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    for words in ["step 1: all widths narrower", "no width can get smaller: ", "was not reached"] {
+        assert!(run.stderr.contains(words), "{words}: {}", run.stderr);
+    }
+}
+
 #[test]
 fn a_subnet_is_moved_to_a_budget_between_the_points_of_the_grid() {
     let sandbox = Sandbox::new();

@@ -294,3 +294,45 @@ fn a_predictor_of_other_weights_is_not_believed() {
     refused(search(&other, &["--out", text(&found), "--data", DATA]));
     assert!(!found.join("weights.safetensors").exists());
 }
+
+/// One file, of a subnet or of a network's folder, is written once another runtime has computed the same from it.
+#[test]
+fn a_network_becomes_an_onnx_file_that_another_runtime_agrees_with() {
+    let sandbox = Sandbox::new();
+    let subnet = sandbox.file("subnet.json", &sandbox.ok(&["space", "sample", "mcu-cifar", "-n", "1"]).stdout);
+    let path = |name: &str| sandbox.path(name).to_str().unwrap().to_owned();
+    let (of_subnet, folder, of_folder) = (path("subnet.onnx"), path("network"), path("network.onnx"));
+    let taken = ["export", "--supernet", "mcu-cifar", "--subnet", &subnet, "--device", "cpu"];
+    let onnx = ["--to", "onnx", "--format", "json", "--out"];
+    let made = sandbox.ok(&[&taken[..], &onnx, &[&of_subnet]].concat()).json().remove(0);
+    assert!(made["largest_error"].as_f64().unwrap() <= 1e-4 && made["same_class"] == 100, "{made}");
+    let bytes = fs::read(&of_subnet).unwrap();
+    assert_eq!(made["bytes"], bytes.len());
+    for words in ["ofa.class_names", "airplane", "logits", "blocks.0.depthwise.conv"] {
+        assert!(bytes.windows(words.len()).any(|window| window == words.as_bytes()), "{words}");
+    }
+
+    sandbox.ok(&[&taken[..], &["--out", &folder]].concat());
+    let of_network = ["export", "--network", &folder, "--device", "cpu"];
+    let run = sandbox.ok(&[&of_network[..], &["--to", "onnx", "--out", &of_folder]].concat());
+    assert!(
+        run.stdout.contains("onnxruntime.InferenceSession") && run.stdout.contains("tract, noise"),
+        "{}",
+        run.stdout
+    );
+
+    let elsewhere = path("elsewhere.onnx");
+    let refused = |more: &[&str], code, words: &[&str]| {
+        sandbox.refused(&[&of_network[..], more, &["--out", &elsewhere]].concat(), code, words);
+        assert!(!Path::new(&elsewhere).exists());
+    };
+    refused(&["--to", "torchscript"], 3, &["--to onnx"]);
+    refused(&["--to", "onnx", "--supernet", "mcu-cifar", "--subnet", &subnet], 2, &["--supernet", "--network"]);
+    refused(&["--to", "onnx", "--data", "synthetic:200,size=32,classes=4"], 3, &["texture 0"]);
+    fs::remove_file(Path::new(&folder).join("preprocessing.json")).unwrap();
+    refused(&["--to", "onnx", "--data", "synthetic"], 3, &["preprocessing.json", "is missing"]);
+    let weights = Path::new(&folder).join("weights.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
+    refused(&["--to", "onnx"], 3, &["weights.safetensors"]);
+}
