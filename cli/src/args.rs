@@ -358,6 +358,15 @@ pub(crate) enum WeightsForm {
     Safetensors,
     /// Named tensors, and a TorchScript module that plain PyTorch runs.
     Torchscript,
+}
+
+/// What `ofa export` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportForm {
+    /// Named tensors.
+    Safetensors,
+    /// Named tensors, and a TorchScript module that plain PyTorch runs.
+    Torchscript,
     /// One ONNX file, which an independent runtime (tract) computed the same from.
     Onnx,
 }
@@ -406,8 +415,8 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "FOLDER", conflicts_with = "supernet", required_unless_present = "supernet")]
     pub(crate) network: Option<PathBuf>,
     /// What is written: named tensors, with a module that plain PyTorch runs, or one ONNX file
-    #[arg(long, value_enum, default_value_t = WeightsForm::Safetensors)]
-    pub(crate) to: WeightsForm,
+    #[arg(long, value_enum, default_value_t = ExportForm::Safetensors)]
+    pub(crate) to: ExportForm,
     /// Images to calibrate and to check with, instead of the bundle's own: parquet:PATH, cifar:FOLDER, folder:FOLDER or
     /// idx:FOLDER
     #[arg(long, value_parser = parse::<DataSource>)]

@@ -8,22 +8,22 @@ use experiments::torch::{self, BundleUse, OnnxFile};
 use serde_json::json;
 
 use super::set_threads;
-use crate::args::{ExportArgs, WeightsForm};
+use crate::args::{ExportArgs, ExportForm};
 use crate::output::Output;
 
 pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<()> {
     set_threads(args.compute.threads);
     let (data, device) = (args.data.as_ref(), args.compute.device);
     match (&args.network, &args.supernet, &args.subnet, args.to) {
-        (Some(network), .., WeightsForm::Onnx) => {
+        (Some(network), .., ExportForm::Onnx) => {
             onnx(&torch::export_onnx(network, data, &args.out, device)?, network, output)
         }
         (_, Some(bundle), Some(subnet), to) => {
             let on = BundleUse { bundle, data, device };
-            if to == WeightsForm::Onnx {
+            if to == ExportForm::Onnx {
                 return onnx(&torch::export_subnet_onnx(&on, subnet, &args.out)?, subnet, output);
             }
-            let files = torch::export(&on, subnet, to == WeightsForm::Torchscript, &args.out)?;
+            let files = torch::export(&on, subnet, to == ExportForm::Torchscript, &args.out)?;
             if output.is_json() {
                 return output.json(&json!({"files": files}));
             }

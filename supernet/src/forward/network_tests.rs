@@ -1,7 +1,7 @@
 use network::execute;
 use network::published::{self, NETWORKS};
 use network::shape::Draft;
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use search::space::SearchSpace;
 
@@ -170,8 +170,13 @@ fn own_kernels_train_as_libtorch_does() {
     }
     for shape in shapes {
         let Map { size, channels } = shape.input();
-        tch::manual_seed(5);
-        let images = Tensor::randn([8, channels.into(), size.into(), size.into()], (Kind::Float, Device::Cpu));
+        // Not LibTorch's generator, which other tests draw from at the same time.
+        let mut random = |least: f32, most: f32| {
+            let numbers: Vec<f32> = (0..8 * channels * size * size).map(|_| rng.random_range(least..most)).collect();
+            Tensor::from_slice(&numbers).reshape([8, channels.into(), size.into(), size.into()])
+        };
+        let images = random(-1.7, 1.7);
+        let shaken = &images * random(1.0 - 1e-5, 1.0 + 1e-5);
         // How far passes are from LibTorch's in fp32, each tensor by its norm; a bias before batch norm has no gradient.
         let truth = trained_by(&shape, &images, false);
         let apart = |images: &Tensor, may_fuse: bool| {
@@ -182,13 +187,15 @@ fn own_kernels_train_as_libtorch_does() {
             });
             apart.collect::<Vec<_>>()
         };
+        // Sums in another order, of which deep random networks make about as much as of images that are a hundredth of a
+        // thousandth off.
         let own = apart(&images, true);
         for (apart, (name, _)) in own.iter().zip(&truth) {
-            assert!(*apart <= 0.02, "{name}: {apart:e}");
+            assert!(*apart <= 0.3, "{name}: {apart:e}");
         }
         let mean = |apart: Vec<f64>| apart.iter().sum::<f64>() / apart.len() as f64;
-        let own = mean(own);
-        assert!(own <= 2e-3, "{own:e}");
+        let (own, theirs) = (mean(own), mean(apart(&shaken, false)));
+        assert!(own <= 3.0 * theirs + 1e-4, "{own:e}, LibTorch of shaken images {theirs:e}");
         // Rounded to bfloat16, deep random networks have gradients of which little is left: no more than LibTorch loses.
         let rounded = images.to_kind(Kind::BFloat16);
         let [own, theirs] = [true, false].map(|may_fuse| mean(apart(&rounded, may_fuse)));
