@@ -62,8 +62,8 @@ impl Folded {
                 layers[at].scale(&scales, &shifts);
                 places.push(Read::Layer(at));
                 continue;
-            } else if let LayerKind::Conv(_, of) | LayerKind::Depthwise(_, of) | LayerKind::Linear(of) = &mut layer.kind
-            {
+            }
+            if let LayerKind::Conv(_, of) | LayerKind::Depthwise(_, of) | LayerKind::Linear(of) = &mut layer.kind {
                 let weight = weights.get(&format!("{name}.weight")).cloned();
                 let bias = match of.bias {
                     true => weights.get(&format!("{name}.bias")).map(|array| array.values.clone()),

@@ -33,6 +33,11 @@ pub(crate) fn export_onnx(folder: &Path, data: Option<&DataSource>, out: &Path, 
     let file = folder.join(names::PREPROCESSING);
     let described = if file.exists() { Some(PreprocessingFile::read(&file)?) } else { None };
     let name = out.file_stem().map_or("network".into(), |stem| stem.to_string_lossy());
+    if data.is_some() && shape.input().channels != 3 {
+        let reason =
+            format!("it reads {}, which no colour image is; without --data it is checked with noise", shape.input());
+        return Err(Error::FileInFolder { path: folder.join(names::NETWORK), reason });
+    }
     let facts = facts(folder, &shape, described.as_ref());
     let bytes = network_model(&name, &Folded::new(&shape, &weights), &facts);
     let (images, checked_with) = match (data, &described) {
@@ -105,4 +110,31 @@ fn disagreement(agreement: &Agreement) -> String {
         "what tract computes of it is {largest_error:.1e} of the largest output away from the network, {TOLERANCE:.0e} being \
          allowed, and of another class for {other_class} of {images} images"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use network::op::{Conv, Map, Op};
+    use network::weights::Weights;
+    use serde_json::Value;
+    use supernet::data::Preprocessing;
+
+    use super::*;
+
+    #[test]
+    fn a_network_of_grey_images_is_checked_with_noise_and_not_with_colour_images() {
+        let folder = tempfile::tempdir().unwrap();
+        let conv = Op::Conv(Conv { kernel: 8, ..Conv::plain(Map::new(8, 1), Map::new(1, 4)) });
+        let shape = NetworkShape::chain(Map::new(8, 1), vec![("conv".into(), conv)], 1e-5).unwrap();
+        let weights = Weights::random(&shape, 1);
+        NetworkFolder { shape, weights, mixed: Vec::new() }.write(folder.path(), &Value::Null).unwrap();
+        let classes: Vec<String> = (0..4).map(|class| class.to_string()).collect();
+        let described = Preprocessing::cifar10().describe(Some(8), &classes, None);
+        described.write(&folder.path().join(names::PREPROCESSING)).unwrap();
+        let out = folder.path().join("grey.onnx");
+        let data: DataSource = "synthetic:200,size=32,classes=4".parse().unwrap();
+        let refused = export_onnx(folder.path(), Some(&data), &out, Device::Cpu).unwrap_err().to_string();
+        assert!(refused.contains("no colour image") && !out.exists(), "{refused}");
+        assert!(export_onnx(folder.path(), None, &out, Device::Cpu).unwrap().agreement.holds());
+    }
 }
