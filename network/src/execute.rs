@@ -3,7 +3,7 @@
 
 use crate::folded::Folded;
 use crate::layers::{Layer, LayerKind, Read, Weights as LayerWeights, Window};
-use crate::op::{Map, PoolKind};
+use crate::op::{Activation, Map, PoolKind};
 use crate::shape::NetworkShape;
 use crate::weights::{Array, Weights};
 
@@ -33,7 +33,7 @@ pub fn run(network: &NetworkShape, weights: &Weights, image: &[f32]) -> Vec<f32>
         let numbers = |part: &str| {
             weights.get(&format!("{}.{part}", named.name)).map_or(&[][..], |array: &Array| array.values.as_slice())
         };
-        (&named.layer, numbers)
+        (&named.layer, Activation::None, numbers)
     });
     run_layers(network.input(), image, network.batch_norm_eps(), parts)
 }
@@ -49,28 +49,30 @@ pub fn run_folded(network: &Folded, image: &[f32]) -> Vec<f32> {
             ("bias", _) => folded.bias.as_slice(),
             _ => &[],
         };
-        (&folded.layer, numbers)
+        (&folded.layer, folded.activation, numbers)
     });
     run_layers(network.input, image, 0.0, parts)
 }
 
-/// Runs layers one after the other; each comes with what gives its numbers by their part of the name.
+/// Runs layers one after the other; each comes with what is done to its output and what gives its numbers by their part
+/// of the name.
 fn run_layers<'n, N: Fn(&str) -> &'n [f32]>(
     input: Map,
     image: &[f32],
     eps: f64,
-    layers: impl Iterator<Item = (&'n Layer, N)>,
+    layers: impl Iterator<Item = (&'n Layer, Activation, N)>,
 ) -> Vec<f32> {
     assert_eq!(image.len() as u64, input.elements(), "an image of {} numbers", image.len());
     let image = Feature { map: input, values: image.to_vec() };
     let mut made: Vec<Feature> = Vec::new();
-    for (what, numbers) in layers {
+    for (what, activation, numbers) in layers {
         let inputs = what.reads.iter().map(|read| match read {
             Read::Input(_) => &image,
             Read::Layer(at) => &made[*at],
         });
         let inputs: Vec<&Feature> = inputs.collect();
-        let values = layer(what, &inputs, eps, numbers);
+        let mut values = layer(what, &inputs, eps, numbers);
+        values.iter_mut().for_each(|value| *value = activation.of(*value));
         made.push(Feature { map: what.output, values });
     }
     made.pop().unwrap_or(image).values

@@ -4,9 +4,14 @@
 //! A batch norm scales the filters of the convolution before it and gives it a bias (w·γ/√(variance + ε) and
 //! β + (b − mean)·γ/√(variance + ε), in float64). So no layer is a batch norm, and every convolution and linear layer has a
 //! bias.
+//!
+//! A ReLU or ReLU6 that alone reads a weighted layer or a sum is done by that layer on its way out
+//! ([`FoldedLayer::activation`]), as runtimes do it. So is the gate of squeeze-excite: relu6(x + 3)/6 is a bias of 3 more
+//! and a ReLU6, and the convolution behind the scaling has its filters divided by 6. What is left of activations
+//! (h-swish) are layers of their own.
 
 use crate::layers::{Layer, LayerKind, Read};
-use crate::op::Map;
+use crate::op::{Activation, Map};
 use crate::shape::{NamedLayer, NetworkShape};
 use crate::weights::{Array, Weights};
 
@@ -30,6 +35,8 @@ pub struct FoldedLayer {
     pub weight: Option<Array>,
     /// One for each output, where it has weights.
     pub bias: Vec<f32>,
+    /// Done to what it makes: none, ReLU or ReLU6.
+    pub activation: Activation,
 }
 
 impl Folded {
@@ -71,13 +78,89 @@ impl Folded {
                 };
                 of.bias = true;
                 let bias = bias.unwrap_or_else(|| vec![0.0; layer.output.channels as usize]);
-                layers.push(FoldedLayer { name, layer, weight, bias });
+                layers.push(FoldedLayer { name, layer, weight, bias, activation: Activation::None });
             } else {
-                layers.push(FoldedLayer { name, layer, weight: None, bias: Vec::new() });
+                let nothing = Vec::new();
+                layers.push(FoldedLayer { name, layer, weight: None, bias: nothing, activation: Activation::None });
             }
             places.push(Read::Layer(layers.len() - 1));
         }
-        Folded { input: network.input(), layers }
+        Folded { input: network.input(), layers }.with_gates_folded().with_activations_fused()
+    }
+
+    /// Who reads each layer, and as which of its inputs.
+    pub fn readers(&self) -> Vec<Vec<(usize, usize)>> {
+        let mut readers = vec![Vec::new(); self.layers.len()];
+        for (at, folded) in self.layers.iter().enumerate() {
+            for (input, read) in folded.layer.reads.iter().enumerate() {
+                if let Read::Layer(from) = *read {
+                    readers[from].push((at, input));
+                }
+            }
+        }
+        readers
+    }
+
+    /// Turns every h-sigmoid into a ReLU6 whose sixth is in the weights behind, where only gates read it and only weighted
+    /// layers read what they scale.
+    fn with_gates_folded(mut self) -> Self {
+        let readers = self.readers();
+        for at in 0..self.layers.len() {
+            let Read::Layer(from) = self.layers[at].layer.reads[0] else { continue };
+            let is_gate = self.layers[at].layer.kind == LayerKind::Activation(Activation::HSigmoid)
+                && self.layers[from].layer.is_weighted()
+                && readers[from].len() == 1;
+            let scales = |&(reader, input): &(usize, usize)| {
+                self.layers[reader].layer.kind == LayerKind::Scale
+                    && input == 1
+                    && !readers[reader].is_empty()
+                    && readers[reader].iter().all(|(after, _)| self.layers[*after].layer.is_weighted())
+            };
+            if !is_gate || readers[at].is_empty() || !readers[at].iter().all(scales) {
+                continue;
+            }
+            self.layers[from].bias.iter_mut().for_each(|bias| *bias += 3.0);
+            self.layers[at].layer.kind = LayerKind::Activation(Activation::Relu6);
+            for (scale, _) in &readers[at] {
+                for (after, _) in &readers[*scale] {
+                    let weight = self.layers[*after].weight.as_mut().expect("a weighted layer");
+                    weight.values.iter_mut().for_each(|value| *value /= 6.0);
+                }
+            }
+        }
+        self
+    }
+
+    /// Moves activations into the layers that make what they read.
+    fn with_activations_fused(self) -> Self {
+        let readers = self.readers();
+        let mut layers: Vec<FoldedLayer> = Vec::with_capacity(self.layers.len());
+        let mut places: Vec<usize> = Vec::with_capacity(self.layers.len());
+        for mut folded in self.layers {
+            let first = folded.layer.reads.first().copied();
+            for read in &mut folded.layer.reads {
+                if let Read::Layer(at) = read {
+                    *at = places[*at];
+                }
+            }
+            if let (LayerKind::Activation(activation), Some(Read::Layer(from))) = (folded.layer.kind, first) {
+                let before = &mut layers[places[from]];
+                let takes = before.layer.is_weighted() || before.layer.kind == LayerKind::Add;
+                let is_clamp = matches!(activation, Activation::Relu | Activation::Relu6);
+                if activation == Activation::None && before.layer.output == folded.layer.output {
+                    places.push(places[from]);
+                    continue;
+                }
+                if takes && is_clamp && readers[from].len() == 1 && before.activation == Activation::None {
+                    before.activation = activation;
+                    places.push(places[from]);
+                    continue;
+                }
+            }
+            layers.push(folded);
+            places.push(layers.len() - 1);
+        }
+        Folded { input: self.input, layers }
     }
 
     /// What comes out: one position for each class of a classifier.
@@ -103,7 +186,7 @@ impl FoldedLayer {
 mod tests {
     use super::*;
     use crate::execute;
-    use crate::op::{Activation, Conv, Linear, Op, Pool, PoolKind, Residual};
+    use crate::op::{Activation, Conv, InvertedBottleneck, Linear, Op, Pool, PoolKind, Residual};
     use crate::published;
     use crate::shape::Draft;
     use rand::{RngExt, SeedableRng};
@@ -116,7 +199,14 @@ mod tests {
         let image: Vec<f32> = (0..shape.input().elements()).map(|_| rng.random_range(-1.0..1.0)).collect();
         let expected = execute::run(shape, &weights, &image);
         let folded = Folded::new(shape, &weights);
-        assert!(folded.layers.iter().all(|layer| layer.layer.kind != LayerKind::BatchNorm));
+        let left = |kind| folded.layers.iter().any(|layer| layer.layer.kind == kind);
+        assert!(!left(LayerKind::BatchNorm));
+        assert!(
+            ![Activation::Relu, Activation::Relu6, Activation::HSigmoid]
+                .map(LayerKind::Activation)
+                .map(left)
+                .contains(&true)
+        );
         let got = execute::run_folded(&folded, &image);
         assert_eq!(got.len(), expected.len());
         let largest = expected.iter().fold(0_f32, |most, x| most.max(x.abs()));
@@ -158,5 +248,36 @@ mod tests {
             let apart = difference(&shape, seed);
             assert!(apart <= 1e-5, "{apart:e}");
         }
+    }
+
+    /// Squeeze-excite with its gate, and h-swish, which stays a layer.
+    #[test]
+    fn the_gate_of_squeeze_excite_is_folded() {
+        let (image, map) = (Map::new(8, 3), Map::new(4, 8));
+        let block = InvertedBottleneck {
+            input: image,
+            output: map,
+            mid_channels: 12,
+            kernel: 5,
+            stride: 2,
+            padding: 2,
+            groups: 1,
+            expand_conv: true,
+            se_channels: Some(4),
+            activation: Activation::HSwish,
+            output_activation: Activation::None,
+            residual: false,
+        };
+        let shape = NetworkShape::chain(image, vec![("block".into(), Op::InvertedBottleneck(block))], 1e-5).unwrap();
+        for seed in 1..4 {
+            let apart = difference(&shape, seed);
+            assert!(apart <= 1e-5, "{apart:e}");
+        }
+        let folded = Folded::new(&shape, &Weights::random(&shape, 1));
+        let names: Vec<&str> = folded.layers.iter().map(|layer| layer.name.as_str()).collect();
+        let parts =
+            ["expand.conv", "expand.act", "depthwise.conv", "depthwise.act", "se.pool", "se.reduce", "se.expand"];
+        let expected = parts.into_iter().chain(["se.scale", "project.conv"]).map(|part| format!("block.{part}"));
+        assert_eq!(names, expected.collect::<Vec<_>>());
     }
 }

@@ -20,11 +20,18 @@ pub(super) struct Part<'n> {
     /// Filters, where it has some.
     pub(super) weight: &'n [f32],
     pub(super) bias: &'n [f32],
+    /// Done to what it makes.
+    pub(super) activation: Activation,
 }
 
 impl Part<'_> {
     /// Adds it to `graph`, reading `inputs`; what it makes.
     pub(super) fn add(&self, graph: &mut Graph, inputs: &[Value]) -> Value {
+        let Value { name, is_vector } = self.add_layer(graph, inputs);
+        Value { name: activate(graph, &self.named("act"), &name, self.activation), is_vector }
+    }
+
+    fn add_layer(&self, graph: &mut Graph, inputs: &[Value]) -> Value {
         let (layer, first) = (self.layer, &inputs[0]);
         let all: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
         let like_first = |name: String| Value { name, is_vector: first.is_vector };
@@ -58,7 +65,7 @@ impl Part<'_> {
             }),
             LayerKind::Concat => like_first(node(graph, "Concat", vec![("axis", Attribute::Int(1))])),
             LayerKind::Scale => like_first(node(graph, "Mul", Vec::new())),
-            LayerKind::Activation(activation) => like_first(self.activate(graph, &first.name, activation)),
+            LayerKind::Activation(activation) => like_first(activate(graph, self.name, &first.name, activation)),
             LayerKind::BatchNorm => first.clone(),
             LayerKind::LocalResponse { window, scale, power, bias } => {
                 let attributes = vec![
@@ -97,23 +104,23 @@ impl Part<'_> {
         let name = graph.node(self.name.to_owned(), "Conv", &[&map, &weight, &bias], attributes);
         Value { name, is_vector: false }
     }
+}
 
-    fn activate(&self, graph: &mut Graph, from: &str, activation: Activation) -> String {
-        let name = self.name.to_owned();
-        match activation {
-            Activation::None => from.to_owned(),
-            Activation::Relu => graph.node(name, "Relu", &[from], Vec::new()),
-            Activation::Relu6 => {
-                let least = graph.weights(self.named("least"), &[], &[0.0]);
-                let most = graph.weights(self.named("most"), &[], &[6.0]);
-                graph.node(name, "Clip", &[from, &least, &most], Vec::new())
-            }
-            Activation::HSwish => graph.node(name, "HardSwish", &[from], Vec::new()),
-            Activation::HSigmoid => {
-                // x / 6 + 1/2 between 0 and 1, as h-swish has it.
-                let sixth = vec![("alpha", Attribute::Float(1.0 / 6.0)), ("beta", Attribute::Float(0.5))];
-                graph.node(name, "HardSigmoid", &[from], sixth)
-            }
+/// Nodes called `name` that do `activation` to the value `from`.
+fn activate(graph: &mut Graph, name: &str, from: &str, activation: Activation) -> String {
+    let node = |graph: &mut Graph, word, attributes| graph.node(name.to_owned(), word, &[from], attributes);
+    match activation {
+        Activation::None => from.to_owned(),
+        Activation::Relu => node(graph, "Relu", Vec::new()),
+        Activation::Relu6 => {
+            let [least, most] = [("least", 0.0), ("most", 6.0)]
+                .map(|(part, value)| graph.weights(format!("{name}.{part}"), &[], &[value]));
+            graph.node(name.to_owned(), "Clip", &[from, &least, &most], Vec::new())
+        }
+        Activation::HSwish => node(graph, "HardSwish", Vec::new()),
+        // x / 6 + 1/2 between 0 and 1, as h-swish has it.
+        Activation::HSigmoid => {
+            node(graph, "HardSigmoid", vec![("alpha", Attribute::Float(1.0 / 6.0)), ("beta", Attribute::Float(0.5))])
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A whole network as a model: fp32, any number of images at a time.
 
-use network::folded::Folded;
+use network::folded::{Folded, FoldedLayer};
 use network::layers::Read;
 use network::op::Map;
 
@@ -27,7 +27,8 @@ pub fn network_model(name: &str, network: &Folded, facts: &[(String, String)]) -
         };
         let inputs: Vec<Value> = folded.layer.reads.iter().map(of).collect();
         let weight = folded.weight.as_ref().map_or(&[][..], |weight| &weight.values);
-        let part = Part { name: &folded.name, layer: &folded.layer, weight, bias: &folded.bias };
+        let FoldedLayer { name, layer, bias, activation, .. } = folded;
+        let part = Part { name, layer, weight, bias, activation: *activation };
         made.push(part.add(&mut graph, &inputs));
     }
     let last = made.pop().unwrap_or(image);

@@ -1,7 +1,7 @@
 //! One operator as a model: batch norm folded, fp32, batch 1, random weights, since no operator's time depends on them.
 
 use network::layers::{Layer, LayerKind, Read};
-use network::op::{Map, Op};
+use network::op::{Activation, Map, Op};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -27,7 +27,8 @@ pub fn operator_model(name: &str, op: &Op) -> Vec<u8> {
         };
         let inputs: Vec<Value> = layer.reads.iter().map(of).collect();
         let [weight, bias] = weights(layer, &mut rng);
-        let part = Part { name: &format!("layer{at}"), layer, weight: &weight, bias: &bias };
+        let part =
+            Part { name: &format!("layer{at}"), layer, weight: &weight, bias: &bias, activation: Activation::None };
         made.push(part.add(&mut graph, &inputs));
     }
     let result = made.pop().unwrap_or(input);
