@@ -78,6 +78,14 @@ fn run_layers<'n, N: Fn(&str) -> &'n [f32]>(
     made.pop().unwrap_or(image).values
 }
 
+/// What a layer without batch norm makes of maps, each channel by channel.
+pub(crate) fn run_layer(what: &Layer, inputs: &[&[f32]], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+    let features: Vec<Feature> =
+        inputs.iter().map(|values| Feature { map: what.input, values: values.to_vec() }).collect();
+    let features: Vec<&Feature> = features.iter().collect();
+    layer(what, &features, 0.0, |part| if part == "weight" { weight } else { bias })
+}
+
 fn layer<'n>(layer: &Layer, inputs: &[&Feature], eps: f64, numbers: impl Fn(&str) -> &'n [f32]) -> Vec<f32> {
     let [input, ..] = inputs else { return Vec::new() };
     match layer.kind {
@@ -127,7 +135,7 @@ fn layer<'n>(layer: &Layer, inputs: &[&Feature], eps: f64, numbers: impl Fn(&str
 }
 
 /// Rows or columns of a map that a window at `position` covers, and where in the window they are.
-fn covered(window: Window, position: u32, size: u32) -> impl Iterator<Item = (usize, usize)> + Clone {
+pub(crate) fn covered(window: Window, position: u32, size: u32) -> impl Iterator<Item = (usize, usize)> + Clone {
     let start = i64::from(position * window.stride) - i64::from(window.padding);
     (0..window.kernel as usize).filter_map(move |tap| {
         let at = start + tap as i64;

@@ -14,11 +14,12 @@
 //! ```
 //!
 //! A network is a row of operators ([`op`]), each of which is taken apart into layers in one place ([`layers`]). MACs,
-//! parameters, memory ([`memory`]), running ([`execute`]), folding for deployment ([`folded`]) and all that other crates do with a network are folds over
-//! those layers.
+//! parameters, memory ([`memory`]), running ([`execute`]), folding for deployment ([`folded`]), running in int8
+//! ([`integer`]) and all that other crates do with a network are folds over those layers.
 
 pub mod execute;
 pub mod folded;
+pub mod integer;
 pub mod layers;
 pub mod memory;
 pub mod op;
