@@ -20,4 +20,5 @@
 //! This crate knows no device, no search space and no tensor library.
 
 pub mod agreement;
+pub mod int8;
 pub mod onnx;

@@ -35,7 +35,7 @@ pub fn run(network: &NetworkShape, weights: &Weights, image: &[f32]) -> Vec<f32>
         };
         (&named.layer, Activation::None, numbers)
     });
-    run_layers(network.input(), image, network.batch_norm_eps(), parts)
+    run_layers(network.input(), image, network.batch_norm_eps(), parts).pop().unwrap_or_else(|| image.to_vec())
 }
 
 /// The same of a folded network.
@@ -43,6 +43,14 @@ pub fn run(network: &NetworkShape, weights: &Weights, image: &[f32]) -> Vec<f32>
 /// # Panics
 /// As [`run`].
 pub fn run_folded(network: &Folded, image: &[f32]) -> Vec<f32> {
+    run_folded_layers(network, image).pop().unwrap_or_else(|| image.to_vec())
+}
+
+/// What each layer of a folded network makes of an image.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_folded_layers(network: &Folded, image: &[f32]) -> Vec<Vec<f32>> {
     let parts = network.layers.iter().map(|folded| {
         let numbers = |part: &str| match (part, &folded.weight) {
             ("weight", Some(weight)) => weight.values.as_slice(),
@@ -61,7 +69,7 @@ fn run_layers<'n, N: Fn(&str) -> &'n [f32]>(
     image: &[f32],
     eps: f64,
     layers: impl Iterator<Item = (&'n Layer, Activation, N)>,
-) -> Vec<f32> {
+) -> Vec<Vec<f32>> {
     assert_eq!(image.len() as u64, input.elements(), "an image of {} numbers", image.len());
     let image = Feature { map: input, values: image.to_vec() };
     let mut made: Vec<Feature> = Vec::new();
@@ -75,7 +83,7 @@ fn run_layers<'n, N: Fn(&str) -> &'n [f32]>(
         values.iter_mut().for_each(|value| *value = activation.of(*value));
         made.push(Feature { map: what.output, values });
     }
-    made.pop().unwrap_or(image).values
+    made.into_iter().map(|feature| feature.values).collect()
 }
 
 /// What a layer without batch norm makes of maps, each channel by channel.

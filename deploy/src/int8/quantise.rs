@@ -1,0 +1,246 @@
+//! Weights rounded to int8, and scales for every feature map.
+
+use network::folded::{Folded, FoldedLayer};
+use network::integer::{IntegerLayer, IntegerNetwork, IntegerWeights, Numbers, Scale, keeps_scale};
+use network::layers::{LayerKind, Read};
+use network::op::Activation;
+
+use super::Range;
+
+/// A layer that has no meaning in int8.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("layer `{layer}`: int8 knows no {what}")]
+pub struct Int8Error {
+    /// Its name.
+    pub layer: String,
+    /// What it is.
+    pub what: &'static str,
+}
+
+/// Whether all layers have a meaning in int8 but for those that stay in float32.
+///
+/// # Errors
+/// The first that has none.
+pub fn check(network: &Folded, kept: impl Fn(&str) -> bool) -> Result<(), Int8Error> {
+    for folded in network.layers.iter().filter(|folded| !kept(&folded.name)) {
+        let what = match folded.layer.kind {
+            LayerKind::LocalResponse { .. } => "local response normalisation",
+            LayerKind::BatchNorm => "batch norm without a convolution before it",
+            LayerKind::Activation(Activation::HSigmoid) => "h-sigmoid outside of squeeze-excite",
+            LayerKind::Add if folded.layer.reads.len() > 2 => "sum of more than two maps",
+            _ => continue,
+        };
+        return Err(Int8Error { layer: folded.name.clone(), what });
+    }
+    Ok(())
+}
+
+/// `network` in int8: `image` says what the numbers of an image stand for, `ranges` how far each layer's output reaches,
+/// `kept` which layers stay in float32.
+///
+/// # Errors
+/// As [`check`].
+///
+/// # Panics
+/// If there are not as many ranges as layers.
+pub fn quantise(
+    network: &Folded,
+    image: Scale,
+    ranges: &[Range],
+    kept: impl Fn(&str) -> bool,
+) -> Result<IntegerNetwork, Int8Error> {
+    assert_eq!(ranges.len(), network.layers.len());
+    check(network, &kept)?;
+    let scales = scales(network, image, ranges, &kept);
+    let layers = network.layers.iter().zip(&scales).map(|(folded, scale)| {
+        let input = match folded.layer.reads[0] {
+            Read::Input(_) => image,
+            Read::Layer(at) => scales[at],
+        };
+        let numbers = if kept(&folded.name) {
+            let weight = folded.weight.as_ref().map_or_else(Vec::new, |weight| weight.values.clone());
+            Numbers::Float32 { weight, bias: folded.bias.clone() }
+        } else if folded.layer.is_weighted() {
+            Numbers::Int8(weights(folded, input, *scale))
+        } else {
+            Numbers::Plain
+        };
+        let FoldedLayer { name, layer, activation, .. } = folded.clone();
+        IntegerLayer { name, layer, activation, scale: *scale, numbers }
+    });
+    Ok(IntegerNetwork { input: network.input, image, layers: layers.collect() })
+}
+
+/// One for each layer's output: layers that only pick or average numbers share that of what they read.
+fn scales(network: &Folded, image: Scale, ranges: &[Range], kept: &impl Fn(&str) -> bool) -> Vec<Scale> {
+    // The image first, then the layers: each points towards the first of those that share.
+    let mut shares: Vec<usize> = (0..=network.layers.len()).collect();
+    fn first(shares: &[usize], mut at: usize) -> usize {
+        while shares[at] != at {
+            at = shares[at];
+        }
+        at
+    }
+    let place = |read: &Read| match read {
+        Read::Input(_) => 0,
+        Read::Layer(at) => at + 1,
+    };
+    let passes = |folded: &FoldedLayer| keeps_scale(&folded.layer.kind) && !kept(&folded.name);
+    for (at, folded) in network.layers.iter().enumerate().filter(|(_, folded)| passes(folded)) {
+        for read in &folded.layer.reads {
+            let (one, other) = (first(&shares, at + 1), first(&shares, place(read)));
+            shares[one.max(other)] = one.min(other);
+        }
+    }
+    let mut shared: Vec<Option<Range>> = vec![None; shares.len()];
+    for (at, folded) in network.layers.iter().enumerate().filter(|(_, folded)| !passes(folded)) {
+        let range = &mut shared[first(&shares, at + 1)];
+        let own = match folded.activation {
+            // Nothing is below, whatever a histogram's ends say.
+            Activation::Relu | Activation::Relu6 => Range { least: 0.0, ..ranges[at] },
+            _ => ranges[at],
+        };
+        *range = Some(range.map_or(own, |range| range.with(own)));
+    }
+    let scale = |at: usize| match first(&shares, at + 1) {
+        0 => image,
+        first => shared[first].unwrap_or(ranges[at]).scale(),
+    };
+    (0..network.layers.len()).map(scale).collect()
+}
+
+/// Rounded filters, each output with the scale that loses least; a fully connected layer has one scale for all, which
+/// every runtime knows.
+fn weights(folded: &FoldedLayer, input: Scale, output: Scale) -> IntegerWeights {
+    let values = &folded.weight.as_ref().expect("a weighted layer").values;
+    let outputs = folded.layer.output.channels as usize;
+    let of_output = (values.len() / outputs.max(1)).max(1);
+    let (scales, rows): (Vec<f32>, usize) = match folded.layer.kind {
+        LayerKind::Linear(_) => {
+            let most = folded.bias.iter().fold(0_f32, |most, bias| most.max(bias.abs()));
+            (vec![scale(values, most, input, output)], values.len())
+        }
+        _ => {
+            let filters = values.chunks(of_output).zip(&folded.bias);
+            (filters.map(|(filter, bias)| scale(filter, *bias, input, output)).collect(), of_output)
+        }
+    };
+    let rounded = values.chunks(rows.max(1)).zip(&scales);
+    let rounded = rounded.flat_map(|(filter, scale)| filter.iter().map(move |value| round(*value, *scale)));
+    let bias = folded.bias.iter().enumerate().map(|(at, bias)| {
+        let unit = f64::from(input.scale) * f64::from(scales[if scales.len() == 1 { 0 } else { at }]);
+        (f64::from(*bias) / unit).round() as i32
+    });
+    IntegerWeights { values: rounded.collect(), bias: bias.collect(), scales }
+}
+
+fn round(value: f32, scale: f32) -> i8 {
+    (value / scale).round().clamp(-127.0, 127.0) as i8
+}
+
+/// The scale that loses least of a filter. It is never so small that its bias would not fit into 32 bits, and for a filter
+/// of zeros the one by which sums are in steps of the output.
+fn scale(filter: &[f32], bias: f32, input: Scale, output: Scale) -> f32 {
+    let most = filter.iter().fold(0_f32, |most, value| most.max(value.abs()));
+    let least = bias.abs() / (input.scale * (1 << 30) as f32);
+    if most == 0.0 {
+        return (output.scale / input.scale).max(least).max(f32::MIN_POSITIVE);
+    }
+    let error = |scale: f32| -> f64 {
+        filter.iter().map(|value| f64::from(value - f32::from(round(*value, scale)) * scale).powi(2)).sum()
+    };
+    let candidates = (0..=20).map(|step| most / 127.0 * (1.0 - 0.02 * step as f32));
+    let best = candidates.min_by(|one, other| error(*one).total_cmp(&error(*other)));
+    best.unwrap_or(most / 127.0).max(least).max(f32::MIN_POSITIVE)
+}
+
+#[cfg(test)]
+mod tests {
+    use network::execute::run_folded;
+    use network::integer::Runner;
+    use network::op::{Conv, InvertedBottleneck, LocalResponse, Map, Op, Pool, Real};
+    use network::published;
+    use network::shape::NetworkShape;
+    use network::weights::Weights;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::super::tests::ranges_of;
+    use super::*;
+
+    fn squeeze_excite() -> NetworkShape {
+        let (image, map) = (Map::new(12, 3), Map::new(6, 16));
+        let block = InvertedBottleneck {
+            input: image,
+            output: map,
+            mid_channels: 24,
+            kernel: 5,
+            stride: 2,
+            padding: 2,
+            groups: 1,
+            expand_conv: true,
+            se_channels: Some(8),
+            activation: Activation::HSwish,
+            output_activation: Activation::None,
+            residual: false,
+        };
+        let second = InvertedBottleneck { input: map, stride: 1, residual: true, ..block };
+        let ops = [Op::InvertedBottleneck(block), Op::InvertedBottleneck(second), Op::Pool(Pool::global(map))];
+        let named = ops.into_iter().enumerate().map(|(at, op)| (format!("op{at}"), op)).collect();
+        NetworkShape::chain(image, named, 1e-5).unwrap()
+    }
+
+    /// In decibels.
+    fn signal_to_noise(shape: &NetworkShape, kept: impl Fn(&str) -> bool) -> f64 {
+        let folded = Folded::new(shape, &Weights::random(shape, 3));
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let image = Scale { scale: 1.0 / 64.0, zero_point: -3 };
+        let numbers =
+            |rng: &mut ChaCha8Rng| (0..shape.input().elements()).map(|_| rng.random::<i8>()).collect::<Vec<i8>>();
+        let images: Vec<Vec<i8>> = (0..6).map(|_| numbers(&mut rng)).collect();
+        let channels = shape.input().channels as usize;
+        // Channels outermost, as float networks have them.
+        let real = |numbers: &Vec<i8>| -> Vec<f32> {
+            let of = |channel: usize| numbers.iter().skip(channel).step_by(channels);
+            (0..channels).flat_map(of).map(|number| image.real(*number)).collect()
+        };
+        let reals: Vec<Vec<f32>> = images.iter().map(real).collect();
+        let network = quantise(&folded, image, &ranges_of(&folded, &reals), kept).unwrap();
+        let runner = Runner::new(&network);
+        let (mut signal, mut noise) = (0.0, 0.0);
+        for (image, real) in images.iter().zip(&reals) {
+            for (got, expected) in runner.run_real(image).iter().zip(run_folded(&folded, real)) {
+                signal += f64::from(expected).powi(2);
+                noise += f64::from(got - expected).powi(2);
+            }
+        }
+        10.0 * (signal / noise).log10()
+    }
+
+    #[test]
+    fn networks_of_every_kind_of_layer_keep_their_signal() {
+        let networks = [published::resnet8(10), published::mobilenet_v2(35, 32, 10), squeeze_excite()];
+        for shape in networks {
+            let decibels = signal_to_noise(&shape, |_| false);
+            assert!(decibels > 20.0, "{decibels}");
+            let kept = signal_to_noise(&shape, |_| true);
+            assert!(kept > decibels, "{kept}, {decibels}");
+        }
+    }
+
+    #[test]
+    fn what_int8_does_not_know_is_named_unless_it_stays_float() {
+        let map = Map::new(6, 4);
+        let lrn = LocalResponse { map, window: 5, scale: Real(1e-4), power: Real(0.75), bias: Real(1.0) };
+        let conv = Op::Conv(Conv { kernel: 3, padding: 1, ..Conv::plain(Map::new(6, 3), map) });
+        let pool = Op::Pool(Pool::global(map));
+        let ops = vec![("conv".into(), conv), ("norm".into(), Op::LocalResponse(lrn)), ("pool".into(), pool)];
+        let shape = NetworkShape::chain(Map::new(6, 3), ops, 1e-5).unwrap();
+        let folded = Folded::new(&shape, &Weights::random(&shape, 1));
+        assert_eq!(
+            check(&folded, |_| false).unwrap_err().to_string(),
+            "layer `norm`: int8 knows no local response normalisation"
+        );
+        assert!(signal_to_noise(&shape, |name| name == "norm") > 20.0);
+    }
+}
