@@ -3,7 +3,8 @@
 //!
 //! ```
 //! use deploy::agreement::Agreement;
-//! use deploy::onnx::{Runtime, network_model};
+//! use deploy::onnx::network_model;
+//! use deploy::runtime::Runtime;
 //! use network::folded::Folded;
 //! use network::{execute, published, weights::Weights};
 //!
@@ -12,7 +13,7 @@
 //! let file = network_model("resnet8", &Folded::new(&network, &weights), &[]);
 //!
 //! let image = vec![0.5; 3 * 32 * 32];
-//! let got = Runtime::read(&file, [1, 3, 32, 32])?.run(&image)?;
+//! let got = Runtime::onnx(&file, [1, 3, 32, 32])?.run(&image)?;
 //! assert!(Agreement::of(&execute::run(&network, &weights, &image), &got, 10).holds());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -22,3 +23,17 @@
 pub mod agreement;
 pub mod int8;
 pub mod onnx;
+pub mod runtime;
+pub mod tflite;
+
+/// A layer that a format has no word for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("layer `{layer}`: {format} knows no {what}")]
+pub struct Unsupported {
+    /// The format.
+    pub format: &'static str,
+    /// The layer's name.
+    pub layer: String,
+    /// What it is.
+    pub what: &'static str,
+}

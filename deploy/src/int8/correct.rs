@@ -46,7 +46,7 @@ pub fn correct_biases(network: &mut IntegerNetwork, means: &[Vec<f64>], images: 
             let sums = (0..images.len()).into_par_iter().map(sums).reduce(|| vec![0; channels], add);
             let count = images.len() as f64 * layer.layer.output.area() as f64;
             for (channel, (sum, mean)) in sums.iter().zip(means).enumerate() {
-                let unit = f64::from(scales[0].scale) * f64::from(weights.scale_of(channel));
+                let unit = f64::from(scales[0].scale) * f64::from(weights.scales[channel]);
                 let shift = (mean / unit - *sum as f64 / count).round();
                 weights.bias[channel] = weights.bias[channel].saturating_add(shift as i32);
             }

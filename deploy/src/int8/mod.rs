@@ -17,15 +17,17 @@ mod ranges;
 pub use correct::correct_biases;
 pub use equalise::equalised;
 pub use pixels::{Pixels, reading_pixels};
-pub use quantise::{Int8Error, check, quantise};
+pub use quantise::{check, quantise};
 pub use ranges::{Histogram, Range};
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use network::execute::run_folded_layers;
     use network::folded::Folded;
-    use network::integer::{Runner, Scale};
+    use network::integer::{IntegerNetwork, Runner, Scale};
+    use network::op::{Activation, InvertedBottleneck, Map, Op, Pool};
     use network::published;
+    use network::shape::NetworkShape;
     use network::weights::Weights;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -33,7 +35,7 @@ mod tests {
     use super::*;
 
     /// What the layers of a float network hold on images.
-    pub(super) fn ranges_of(network: &Folded, images: &[Vec<f32>]) -> Vec<Range> {
+    pub(crate) fn ranges_of(network: &Folded, images: &[Vec<f32>]) -> Vec<Range> {
         let made: Vec<Vec<Vec<f32>>> = images.iter().map(|image| run_folded_layers(network, image)).collect();
         let range = |layer: usize| {
             let values = || made.iter().flat_map(|layers| layers[layer].iter().copied());
@@ -42,6 +44,45 @@ mod tests {
             histogram.least_error()
         };
         (0..network.layers.len()).map(range).collect()
+    }
+
+    /// One network of each kind of block.
+    pub(crate) fn shapes() -> Vec<(&'static str, NetworkShape)> {
+        let small = published::mobilenet_v2(35, 32, 10);
+        vec![("resnet8", published::resnet8(10)), ("mobilenet-v2", small), ("squeeze-excite", squeeze_excite())]
+    }
+
+    /// Two blocks with squeeze-excite and h-swish.
+    pub(crate) fn squeeze_excite() -> NetworkShape {
+        let (image, map) = (Map::new(12, 3), Map::new(6, 16));
+        let block = InvertedBottleneck {
+            input: image,
+            output: map,
+            mid_channels: 24,
+            kernel: 5,
+            stride: 2,
+            padding: 2,
+            groups: 1,
+            expand_conv: true,
+            se_channels: Some(8),
+            activation: Activation::HSwish,
+            output_activation: Activation::None,
+            residual: false,
+        };
+        let second = InvertedBottleneck { input: map, stride: 1, residual: true, ..block };
+        let ops = [Op::InvertedBottleneck(block), Op::InvertedBottleneck(second), Op::Pool(Pool::global(map))];
+        let named = ops.into_iter().enumerate().map(|(at, op)| (format!("op{at}"), op)).collect();
+        NetworkShape::chain(image, named, 1e-5).unwrap()
+    }
+
+    /// With random weights, in int8, reading pixels.
+    pub(crate) fn network_of_pixels(shape: &NetworkShape) -> IntegerNetwork {
+        let folded = Folded::new(shape, &Weights::random(shape, 3));
+        let (folded, pixels) = reading_pixels(folded, &[0.49, 0.48, 0.45], &[0.25, 0.24, 0.26]);
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let image = || (0..shape.input().elements()).map(|_| f32::from(rng.random::<u8>())).collect();
+        let images: Vec<Vec<f32>> = std::iter::repeat_with(image).take(4).collect();
+        quantise(&folded, pixels.scale(), &ranges_of(&folded, &images), |_| false).unwrap()
     }
 
     #[test]

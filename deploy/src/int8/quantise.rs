@@ -6,22 +6,13 @@ use network::layers::{LayerKind, Read};
 use network::op::Activation;
 
 use super::Range;
-
-/// A layer that has no meaning in int8.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("layer `{layer}`: int8 knows no {what}")]
-pub struct Int8Error {
-    /// Its name.
-    pub layer: String,
-    /// What it is.
-    pub what: &'static str,
-}
+use crate::Unsupported;
 
 /// Whether all layers have a meaning in int8 but for those that stay in float32.
 ///
 /// # Errors
 /// The first that has none.
-pub fn check(network: &Folded, kept: impl Fn(&str) -> bool) -> Result<(), Int8Error> {
+pub fn check(network: &Folded, kept: impl Fn(&str) -> bool) -> Result<(), Unsupported> {
     for folded in network.layers.iter().filter(|folded| !kept(&folded.name)) {
         let what = match folded.layer.kind {
             LayerKind::LocalResponse { .. } => "local response normalisation",
@@ -30,7 +21,7 @@ pub fn check(network: &Folded, kept: impl Fn(&str) -> bool) -> Result<(), Int8Er
             LayerKind::Add if folded.layer.reads.len() > 2 => "sum of more than two maps",
             _ => continue,
         };
-        return Err(Int8Error { layer: folded.name.clone(), what });
+        return Err(Unsupported { format: "int8", layer: folded.name.clone(), what });
     }
     Ok(())
 }
@@ -48,7 +39,7 @@ pub fn quantise(
     image: Scale,
     ranges: &[Range],
     kept: impl Fn(&str) -> bool,
-) -> Result<IntegerNetwork, Int8Error> {
+) -> Result<IntegerNetwork, Unsupported> {
     assert_eq!(ranges.len(), network.layers.len());
     check(network, &kept)?;
     let scales = scales(network, image, ranges, &kept);
@@ -109,28 +100,17 @@ fn scales(network: &Folded, image: Scale, ranges: &[Range], kept: &impl Fn(&str)
     (0..network.layers.len()).map(scale).collect()
 }
 
-/// Rounded filters, each output with the scale that loses least; a fully connected layer has one scale for all, which
-/// every runtime knows.
+/// Rounded filters, each output with the scale that loses least.
 fn weights(folded: &FoldedLayer, input: Scale, output: Scale) -> IntegerWeights {
     let values = &folded.weight.as_ref().expect("a weighted layer").values;
-    let outputs = folded.layer.output.channels as usize;
-    let of_output = (values.len() / outputs.max(1)).max(1);
-    let (scales, rows): (Vec<f32>, usize) = match folded.layer.kind {
-        LayerKind::Linear(_) => {
-            let most = folded.bias.iter().fold(0_f32, |most, bias| most.max(bias.abs()));
-            (vec![scale(values, most, input, output)], values.len())
-        }
-        _ => {
-            let filters = values.chunks(of_output).zip(&folded.bias);
-            (filters.map(|(filter, bias)| scale(filter, *bias, input, output)).collect(), of_output)
-        }
-    };
-    let rounded = values.chunks(rows.max(1)).zip(&scales);
+    let of_output = (values.len() / folded.bias.len().max(1)).max(1);
+    let filters = || values.chunks(of_output);
+    let scales: Vec<f32> =
+        filters().zip(&folded.bias).map(|(filter, bias)| scale(filter, *bias, input, output)).collect();
+    let rounded = filters().zip(&scales);
     let rounded = rounded.flat_map(|(filter, scale)| filter.iter().map(move |value| round(*value, *scale)));
-    let bias = folded.bias.iter().enumerate().map(|(at, bias)| {
-        let unit = f64::from(input.scale) * f64::from(scales[if scales.len() == 1 { 0 } else { at }]);
-        (f64::from(*bias) / unit).round() as i32
-    });
+    let unit = |scale: &f32| f64::from(input.scale) * f64::from(*scale);
+    let bias = folded.bias.iter().zip(&scales).map(|(bias, scale)| (f64::from(*bias) / unit(scale)).round() as i32);
     IntegerWeights { values: rounded.collect(), bias: bias.collect(), scales }
 }
 
@@ -158,37 +138,14 @@ fn scale(filter: &[f32], bias: f32, input: Scale, output: Scale) -> f32 {
 mod tests {
     use network::execute::run_folded;
     use network::integer::Runner;
-    use network::op::{Conv, InvertedBottleneck, LocalResponse, Map, Op, Pool, Real};
-    use network::published;
+    use network::op::{Conv, LocalResponse, Map, Op, Pool, Real};
     use network::shape::NetworkShape;
     use network::weights::Weights;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
-    use super::super::tests::ranges_of;
+    use super::super::tests::{ranges_of, shapes};
     use super::*;
-
-    fn squeeze_excite() -> NetworkShape {
-        let (image, map) = (Map::new(12, 3), Map::new(6, 16));
-        let block = InvertedBottleneck {
-            input: image,
-            output: map,
-            mid_channels: 24,
-            kernel: 5,
-            stride: 2,
-            padding: 2,
-            groups: 1,
-            expand_conv: true,
-            se_channels: Some(8),
-            activation: Activation::HSwish,
-            output_activation: Activation::None,
-            residual: false,
-        };
-        let second = InvertedBottleneck { input: map, stride: 1, residual: true, ..block };
-        let ops = [Op::InvertedBottleneck(block), Op::InvertedBottleneck(second), Op::Pool(Pool::global(map))];
-        let named = ops.into_iter().enumerate().map(|(at, op)| (format!("op{at}"), op)).collect();
-        NetworkShape::chain(image, named, 1e-5).unwrap()
-    }
 
     /// In decibels.
     fn signal_to_noise(shape: &NetworkShape, kept: impl Fn(&str) -> bool) -> f64 {
@@ -219,8 +176,7 @@ mod tests {
 
     #[test]
     fn networks_of_every_kind_of_layer_keep_their_signal() {
-        let networks = [published::resnet8(10), published::mobilenet_v2(35, 32, 10), squeeze_excite()];
-        for shape in networks {
+        for (_, shape) in shapes() {
             let decibels = signal_to_noise(&shape, |_| false);
             assert!(decibels > 20.0, "{decibels}");
             let kept = signal_to_noise(&shape, |_| true);

@@ -7,6 +7,9 @@ use prost::{Message, Oneof};
 const IR_VERSION: i64 = 8;
 const OPERATOR_SET: i64 = 17;
 const FLOAT: i32 = 1;
+const UINT8: i32 = 2;
+const INT8: i32 = 3;
+const INT32: i32 = 6;
 const INT64: i32 = 7;
 
 #[derive(Clone, PartialEq, Message)]
@@ -156,10 +159,33 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// A graph with one input, `input`, of shape `shape`, in which [`BATCH`] is any length.
+    /// A graph with one input of float32, `input`, of shape `shape`, in which [`BATCH`] is any length.
     pub(crate) fn new(name: &str, shape: &[i64]) -> Graph {
-        let input = vec![value("input", shape)];
+        let input = vec![value("input", shape, FLOAT)];
         Graph { graph: GraphProto { name: name.to_owned(), input, ..GraphProto::default() } }
+    }
+
+    /// The same with an input of bytes.
+    pub(crate) fn of_bytes(name: &str, shape: &[i64]) -> Graph {
+        let input = vec![value("input", shape, UINT8)];
+        Graph { graph: GraphProto { name: name.to_owned(), input, ..GraphProto::default() } }
+    }
+
+    /// Adds one number from 0 to 255 called `name`, and gives the name.
+    pub(crate) fn byte(&mut self, name: String, value: u8) -> String {
+        self.initializer(TensorProto { dims: Vec::new(), data_type: UINT8, name, raw_data: vec![value] })
+    }
+
+    /// Adds int8 numbers called `name`, and gives the name; no dimension for a single one.
+    pub(crate) fn int8(&mut self, name: String, shape: &[i64], values: &[i8]) -> String {
+        let raw_data = values.iter().map(|value| *value as u8).collect();
+        self.initializer(TensorProto { dims: shape.to_vec(), data_type: INT8, name, raw_data })
+    }
+
+    /// Adds a vector of int32 numbers called `name`, and gives the name.
+    pub(crate) fn int32(&mut self, name: String, values: &[i32]) -> String {
+        let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.initializer(TensorProto { dims: vec![values.len() as i64], data_type: INT32, name, raw_data })
     }
 
     /// Adds weights called `name`, and gives the name.
@@ -208,7 +234,7 @@ impl Graph {
 
     /// The file's bytes; the value `output` of shape `shape` is what the graph computes, and `facts` go with it.
     pub(crate) fn finish(mut self, output: &str, shape: &[i64], facts: &[(String, String)]) -> Vec<u8> {
-        self.graph.output.push(value(output, shape));
+        self.graph.output.push(value(output, shape, FLOAT));
         let model = ModelProto {
             ir_version: IR_VERSION,
             producer_name: "ofa".to_owned(),
@@ -224,13 +250,13 @@ impl Graph {
     }
 }
 
-fn value(name: &str, shape: &[i64]) -> ValueInfoProto {
+fn value(name: &str, shape: &[i64], elem_type: i32) -> ValueInfoProto {
     let length = |&length: &i64| match length {
         BATCH => Length::Named("batch".to_owned()),
         fixed => Length::Fixed(fixed),
     };
     let dim = shape.iter().map(|dim| DimProto { length: Some(length(dim)) }).collect();
-    let tensor_type = Some(TensorTypeProto { elem_type: FLOAT, shape: Some(ShapeProto { dim }) });
+    let tensor_type = Some(TensorTypeProto { elem_type, shape: Some(ShapeProto { dim }) });
     ValueInfoProto { name: name.to_owned(), kind: Some(TypeProto { tensor_type }) }
 }
 
@@ -251,7 +277,11 @@ pub(crate) fn walk(file: &[u8]) -> (Vec<i64>, u64) {
     };
     let mut shapes: std::collections::HashMap<String, Vec<i64>> = Default::default();
     for tensor in &graph.initializer {
-        let bytes = if tensor.data_type == INT64 { 8 } else { 4 };
+        let bytes = match tensor.data_type {
+            INT64 => 8,
+            INT8 | UINT8 => 1,
+            _ => 4,
+        };
         assert_eq!(tensor.raw_data.len() as i64, bytes * tensor.dims.iter().product::<i64>());
         shapes.insert(tensor.name.clone(), tensor.dims.clone());
     }
@@ -299,6 +329,12 @@ pub(crate) fn walk(file: &[u8]) -> (Vec<i64>, u64) {
             }
             "Add" => {
                 assert_eq!(inputs[0], inputs[1]);
+                inputs[0].clone()
+            }
+            "QuantizeLinear" | "DequantizeLinear" => {
+                // One scale for all, or one for each place along the first dimension, and zero points alike.
+                assert!(inputs[1].is_empty() || inputs[1][..] == inputs[0][..1], "{}", node.name);
+                assert!(inputs.get(2).is_none_or(|zero| *zero == inputs[1]), "{}", node.name);
                 inputs[0].clone()
             }
             "Relu" | "Clip" | "HardSwish" | "HardSigmoid" | "LRN" | "Identity" => inputs[0].clone(),

@@ -1,5 +1,6 @@
 //! One layer as nodes of a graph.
 
+use network::integer::IntegerWeights;
 use network::layers::{Layer, LayerKind, Window};
 use network::op::{Activation, PoolKind};
 
@@ -13,13 +14,20 @@ pub(super) struct Value {
     pub(super) is_vector: bool,
 }
 
+/// What a layer is computed with.
+#[derive(Clone, Copy)]
+pub(super) enum Filters<'n> {
+    /// Filters and biases, empty where there are none.
+    Float(&'n [f32], &'n [f32]),
+    /// In int8, made real before they are used, and the scale of what they multiply.
+    Int8(&'n IntegerWeights, f32),
+}
+
 /// A layer to be added, whose batch norms are folded.
 pub(super) struct Part<'n> {
     pub(super) name: &'n str,
     pub(super) layer: &'n Layer,
-    /// Filters, where it has some.
-    pub(super) weight: &'n [f32],
-    pub(super) bias: &'n [f32],
+    pub(super) filters: Filters<'n>,
     /// Done to what it makes.
     pub(super) activation: Activation,
 }
@@ -84,8 +92,24 @@ impl Part<'_> {
     }
 
     fn weights(&self, graph: &mut Graph, shape: &[i64]) -> [String; 2] {
-        let weight = graph.weights(self.named("weight"), shape, self.weight);
-        [weight, graph.weights(self.named("bias"), &shape[..1], self.bias)]
+        let [weight, bias] = ["weight", "bias"].map(|part| self.named(part));
+        match self.filters {
+            Filters::Float(values, biases) => {
+                let weight = graph.weights(weight, shape, values);
+                [weight, graph.weights(bias, &shape[..1], biases)]
+            }
+            Filters::Int8(weights, input) => {
+                let scale = graph.weights(format!("{weight}.scale"), &shape[..1], &weights.scales);
+                let zero = graph.int8(format!("{weight}.zero"), &shape[..1], &vec![0; weights.scales.len()]);
+                let numbers = graph.int8(format!("{weight}.int8"), shape, &weights.values);
+                let along = || vec![("axis", Attribute::Int(0))];
+                let real = graph.node(weight, "DequantizeLinear", &[&numbers, &scale, &zero], along());
+                let units: Vec<f32> = weights.scales.iter().map(|scale| input * scale).collect();
+                let scale = graph.weights(format!("{bias}.scale"), &shape[..1], &units);
+                let numbers = graph.int32(format!("{bias}.int32"), &weights.bias);
+                [real, graph.node(bias, "DequantizeLinear", &[&numbers, &scale], along())]
+            }
+        }
     }
 
     fn convolve(&self, graph: &mut Graph, from: &Value, window: Window, groups: i64) -> Value {

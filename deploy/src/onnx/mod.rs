@@ -1,11 +1,11 @@
 //! ONNX: whole networks, and single operators to be timed wherever ONNX runs.
 
 mod file;
-mod independent;
+mod int8;
 mod layer;
 mod model;
 mod operator;
 
-pub use independent::{Runtime, RuntimeError};
+pub use int8::int8_network_model;
 pub use model::{INPUT, OUTPUT, network_model};
 pub use operator::operator_model;

@@ -1,11 +1,11 @@
 //! A whole network as a model: fp32, any number of images at a time.
 
 use network::folded::{Folded, FoldedLayer};
-use network::layers::Read;
+use network::layers::{Layer, Read};
 use network::op::Map;
 
 use super::file::{BATCH, Graph};
-use super::layer::{Part, Value};
+use super::layer::{Filters, Part, Value};
 
 /// What the value that a model reads is called, and what the one that it makes.
 pub const INPUT: &str = "input";
@@ -21,20 +21,28 @@ pub fn network_model(name: &str, network: &Folded, facts: &[(String, String)]) -
     let image = Value { name: INPUT.to_owned(), is_vector: false };
     let mut made: Vec<Value> = Vec::new();
     for folded in &network.layers {
-        let of = |read: &Read| match read {
-            Read::Input(_) => image.clone(),
-            Read::Layer(at) => made[*at].clone(),
-        };
-        let inputs: Vec<Value> = folded.layer.reads.iter().map(of).collect();
+        let inputs = inputs_of(&folded.layer, &image, &made);
         let weight = folded.weight.as_ref().map_or(&[][..], |weight| &weight.values);
         let FoldedLayer { name, layer, bias, activation, .. } = folded;
-        let part = Part { name, layer, weight, bias, activation: *activation };
+        let part = Part { name, layer, filters: Filters::Float(weight, bias), activation: *activation };
         made.push(part.add(&mut graph, &inputs));
     }
     let last = made.pop().unwrap_or(image);
-    let output = shape(network.output());
+    finished(graph, &last, shape(network.output()), facts)
+}
+
+pub(super) fn inputs_of(layer: &Layer, image: &Value, made: &[Value]) -> Vec<Value> {
+    let of = |read: &Read| match read {
+        Read::Input(_) => image.clone(),
+        Read::Layer(at) => made[*at].clone(),
+    };
+    layer.reads.iter().map(of).collect()
+}
+
+/// The file whose output is the value `last`, `output` being its shape as a map.
+pub(super) fn finished(mut graph: Graph, last: &Value, output: [i64; 4], facts: &[(String, String)]) -> Vec<u8> {
     // The last value gets the name that is promised, and a classifier's is a vector.
-    let is_vector = last.is_vector || network.output().size == 1;
+    let is_vector = last.is_vector || output[2] == 1;
     let word = if is_vector && !last.is_vector { "Flatten" } else { "Identity" };
     let result = graph.node(OUTPUT.to_owned(), word, &[&last.name], Vec::new());
     graph.finish(&result, if is_vector { &output[..2] } else { &output }, facts)

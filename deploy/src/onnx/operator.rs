@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::file::Graph;
-use super::layer::{Part, Value};
+use super::layer::{Filters, Part, Value};
 
 /// The bytes of an ONNX file that computes `op` of the tensor `input`; what the operator reads beside its first input is
 /// that tensor again.
@@ -27,8 +27,12 @@ pub fn operator_model(name: &str, op: &Op) -> Vec<u8> {
         };
         let inputs: Vec<Value> = layer.reads.iter().map(of).collect();
         let [weight, bias] = weights(layer, &mut rng);
-        let part =
-            Part { name: &format!("layer{at}"), layer, weight: &weight, bias: &bias, activation: Activation::None };
+        let part = Part {
+            name: &format!("layer{at}"),
+            layer,
+            filters: Filters::Float(&weight, &bias),
+            activation: Activation::None,
+        };
         made.push(part.add(&mut graph, &inputs));
     }
     let result = made.pop().unwrap_or(input);

@@ -1,8 +1,7 @@
 //! A network in int8: what its numbers mean, and the arithmetic that every int8 file of it is held against.
 //!
 //! A number q stands for (q − zero point) · scale. Feature maps have one scale and zero point each, filters have zero point
-//! 0 and one scale for each output (a fully connected layer one for all), biases are whole numbers of input scale × filter
-//! scale (Jacob et al. 2018, arXiv:1712.05877, §2). [`arithmetic`] rounds as TensorFlow Lite's reference kernels do, so
+//! 0 and one scale for each output, biases are whole numbers of input scale × filter scale (Jacob et al. 2018, arXiv:1712.05877, §2). [`arithmetic`] rounds as TensorFlow Lite's reference kernels do, so
 //! that bytes can be compared; [`PreparedLayer`] runs one layer and [`Runner`] all of them.
 //!
 //! Feature maps are int8 with channels innermost (`[rows, columns, channels]`), as those kernels have them.
@@ -101,17 +100,10 @@ pub enum Numbers {
 pub struct IntegerWeights {
     /// From -127 to 127, in the order of [`crate::folded::FoldedLayer::weight`].
     pub values: Vec<i8>,
-    /// One for each output, or one for all.
+    /// One for each output.
     pub scales: Vec<f32>,
     /// One for each output, in units of input scale × filter scale.
     pub bias: Vec<i32>,
-}
-
-impl IntegerWeights {
-    /// The scale of an output's filter.
-    pub fn scale_of(&self, output: usize) -> f32 {
-        self.scales[if self.scales.len() == 1 { 0 } else { output }]
-    }
 }
 
 impl IntegerNetwork {

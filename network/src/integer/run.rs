@@ -232,15 +232,9 @@ fn by_channel(values: &[f32], width: usize) -> Vec<f32> {
 
 fn weighted<'n>(layer: &IntegerLayer, kind: LayerKind, weights: &'n IntegerWeights, input: Scale) -> Work<'n> {
     let outputs = layer.layer.output.channels as usize;
-    let factor = |output: usize| {
-        let (one, made) = (weights.scale_of(output), f64::from(layer.scale.scale));
-        Multiplier::new(match kind {
-            // Where all outputs share a scale, kernels multiply in float32.
-            LayerKind::Linear(_) => f64::from(input.scale * one) / made,
-            _ => f64::from(input.scale) * f64::from(one) / made,
-        })
-    };
-    let factors = (0..outputs).map(factor).collect();
+    let step = f64::from(layer.scale.scale);
+    let factor = |scale: &f32| Multiplier::new(f64::from(input.scale) * f64::from(*scale) / step);
+    let factors = weights.scales.iter().map(factor).collect();
     let channels = layer.layer.input.channels as usize;
     let (window, groups) = match kind {
         LayerKind::Conv(window, Weights { groups, .. }) => (window, groups.max(1) as usize),

@@ -29,16 +29,15 @@ fn distance(layer: Layer, activation: Activation, inputs: &[(Scale, usize)], out
     let mut float = (Vec::new(), Vec::new());
     let mut numbers = Numbers::Plain;
     if layer.is_weighted() {
-        let is_linear = matches!(layer.kind, LayerKind::Linear(_));
         let weights = IntegerWeights {
             values: (0..layer.weight_count()).map(|_| rng.random_range(-127..=127)).collect(),
-            scales: (0..if is_linear { 1 } else { outputs }).map(|_| rng.random_range(1e-4..1e-3)).collect(),
+            scales: (0..outputs).map(|_| rng.random_range(1e-4..1e-3)).collect(),
             bias: (0..outputs).map(|_| rng.random_range(-9999..9999)).collect(),
         };
         let of_output = weights.values.len() / outputs;
-        let real = |(at, value): (usize, &i8)| f32::from(*value) * weights.scale_of(at / of_output);
+        let real = |(at, value): (usize, &i8)| f32::from(*value) * weights.scales[at / of_output];
         float.0 = weights.values.iter().enumerate().map(real).collect();
-        let bias = |(at, value): (usize, &i32)| *value as f32 * weights.scale_of(at) * scales[0].scale;
+        let bias = |(at, value): (usize, &i32)| *value as f32 * weights.scales[at] * scales[0].scale;
         float.1 = weights.bias.iter().enumerate().map(bias).collect();
         numbers = Numbers::Int8(weights);
     }
