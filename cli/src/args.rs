@@ -112,8 +112,10 @@ pub(crate) enum Command {
     /// Turn published weights into a bundle
     #[command(subcommand)]
     Import(ImportCommand),
-    /// Take a subnet's weights out of a bundle, calibrated
+    /// Take a subnet's weights out of a bundle, calibrated, or write a network as one ONNX or TensorFlow Lite file
     Export(ExportArgs),
+    /// Compare a file with the network that it was made of, by a runtime of others
+    Verify(VerifyArgs),
 }
 
 /// Where and with how many threads to compute.
@@ -367,8 +369,10 @@ pub(crate) enum ExportForm {
     Safetensors,
     /// Named tensors, and a TorchScript module that plain PyTorch runs.
     Torchscript,
-    /// One ONNX file, which an independent runtime (tract) computed the same from.
+    /// One ONNX file, which a runtime of others computed the same from.
     Onnx,
+    /// One TensorFlow Lite file, likewise.
+    Tflite,
 }
 
 #[derive(Debug, Subcommand)]
@@ -411,19 +415,49 @@ pub(crate) struct ExportArgs {
     /// A file with one subnet
     #[arg(long, value_name = "F", requires = "supernet")]
     pub(crate) subnet: Option<PathBuf>,
-    /// The folder of a network, for --to onnx: written by `ofa search --out`, `ofa refine`, `ofa finetune` or `ofa network from`
+    /// The folder of a network, for one file: written by `ofa search --out`, `ofa refine`, `ofa finetune` or `ofa network from`
     #[arg(long, value_name = "FOLDER", conflicts_with = "supernet", required_unless_present = "supernet")]
     pub(crate) network: Option<PathBuf>,
-    /// What is written: named tensors, with a module that plain PyTorch runs, or one ONNX file
+    /// What is written: named tensors, with a module that plain PyTorch runs, or one file of another format
     #[arg(long, value_enum, default_value_t = ExportForm::Safetensors)]
     pub(crate) to: ExportForm,
+    /// A file of 8-bit whole numbers that reads the bytes of pixels; --data or the bundle's images say how far they reach
+    #[arg(long)]
+    pub(crate) int8: bool,
+    /// Layers that stay in float32 in int8, by name or by the beginning of their names, separated by commas
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',', requires = "int8")]
+    pub(crate) keep_float: Vec<String>,
+    /// Measure top-1 with each layer alone in int8, too
+    #[arg(long, requires = "int8")]
+    pub(crate) damage: bool,
+    /// Test images that a file is checked with, 0 for all; 100 without it, and 1000 in int8
+    #[arg(long, value_name = "N")]
+    pub(crate) images: Option<usize>,
     /// Images to calibrate and to check with, instead of the bundle's own: parquet:PATH, cifar:FOLDER, folder:FOLDER or
     /// idx:FOLDER
     #[arg(long, value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
-    /// Folder for the weights and what is needed to feed them; with --to onnx, the file
+    /// Folder for the weights and what is needed to feed them; with --to onnx or tflite, the file
     #[arg(long, value_name = "PATH")]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) compute: Compute,
+}
+
+/// `ofa verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The file, ONNX or TensorFlow Lite
+    pub(crate) file: PathBuf,
+    /// The folder of the network that it was made of
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) against: PathBuf,
+    /// Images to compare with: parquet:PATH, cifar:FOLDER, folder:FOLDER or idx:FOLDER; noise without it
+    #[arg(long, value_parser = parse::<DataSource>)]
+    pub(crate) data: Option<DataSource>,
+    /// Test images compared, 0 for all; 1000 without it
+    #[arg(long, value_name = "N")]
+    pub(crate) images: Option<usize>,
     #[command(flatten)]
     pub(crate) compute: Compute,
 }

@@ -3,7 +3,7 @@
 use storage::failure::Setting;
 
 /// What a [`Setting`] is called here.
-const WORDS: [(&str, &str); 44] = [
+const WORDS: [(&str, &str); 47] = [
     ("accelerator", "--accelerator"),
     ("algorithm", "--algorithm"),
     ("calibration make", "ofa calibration make"),
@@ -18,6 +18,7 @@ const WORDS: [(&str, &str); 44] = [
     ("from", "--from"),
     ("initial-reduction", "--initial-reduction"),
     ("iterations", "--iterations"),
+    ("keep-float", "--keep-float"),
     ("keep", "--keep"),
     ("latency", "--latency"),
     ("macs", "--macs"),
@@ -46,6 +47,8 @@ const WORDS: [(&str, &str); 44] = [
     ("target list", "ofa target list"),
     ("target show", "ofa target show"),
     ("target template", "ofa target template"),
+    ("to onnx", "--to onnx"),
+    ("to tflite", "--to tflite"),
     ("train", "ofa train"),
     ("transfer", "--transfer"),
 ];

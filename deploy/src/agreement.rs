@@ -16,14 +16,24 @@ pub struct Agreement {
     pub same_class: usize,
     /// Images of which they do not, though the network's two best classes are further apart than the tolerance.
     pub other_class: usize,
+    /// What the largest error may be.
+    pub tolerance: f64,
 }
 
 impl Agreement {
-    /// Compares `got` with what is `expected`, `outputs` numbers an image.
+    /// Compares `got` with what is `expected`, `outputs` numbers an image, in float32.
     ///
     /// # Panics
     /// If the two are not equally many, or no whole number of images.
     pub fn of(expected: &[f32], got: &[f32], outputs: usize) -> Agreement {
+        Self::within(expected, got, outputs, TOLERANCE)
+    }
+
+    /// The same where errors up to another part of the largest output are none.
+    ///
+    /// # Panics
+    /// As [`Agreement::of`].
+    pub fn within(expected: &[f32], got: &[f32], outputs: usize, tolerance: f64) -> Agreement {
         assert_eq!(expected.len(), got.len());
         assert!(outputs > 0 && expected.len().is_multiple_of(outputs));
         let largest = expected.iter().fold(0_f32, |most, x| most.max(x.abs()));
@@ -36,12 +46,13 @@ impl Agreement {
             largest_error: if apart == 0.0 { 0.0 } else { f64::from(apart) / f64::from(largest) },
             same_class: 0,
             other_class: 0,
+            tolerance,
         };
         for (expected, got) in expected.chunks_exact(outputs).zip(got.chunks_exact(outputs)) {
             let (best, margin) = best_of(expected);
             if best_of(got).0 == best {
                 agreement.same_class += 1;
-            } else if f64::from(margin) > TOLERANCE * f64::from(largest) {
+            } else if f64::from(margin) > tolerance * f64::from(largest) {
                 agreement.other_class += 1;
             }
         }
@@ -50,7 +61,7 @@ impl Agreement {
 
     /// Whether the two are one network.
     pub fn holds(&self) -> bool {
-        self.largest_error <= TOLERANCE && self.other_class == 0
+        self.largest_error <= self.tolerance && self.other_class == 0
     }
 }
 
@@ -83,7 +94,10 @@ mod tests {
     fn errors_are_parts_of_the_largest_output_and_ties_are_no_disagreement() {
         let expected = [1.0, -4.0, 0.5, 2.0, 2.000_01, 0.0];
         let exact = Agreement::of(&expected, &expected, 3);
-        assert_eq!(exact, Agreement { images: 2, largest_error: 0.0, same_class: 2, other_class: 0 });
+        assert_eq!(
+            exact,
+            Agreement { images: 2, largest_error: 0.0, same_class: 2, other_class: 0, tolerance: TOLERANCE }
+        );
         // The two best classes of the second image are as good as equal.
         let near = Agreement::of(&expected, &[1.0, -4.000_1, 0.5, 2.000_02, 2.0, 0.0], 3);
         assert!(near.holds() && near.same_class == 1 && (near.largest_error - 2.5e-5).abs() < 1e-6, "{near}");

@@ -14,13 +14,24 @@ pub struct Runtime {
 
 /// Why the runtime does not run a file.
 #[derive(Debug, thiserror::Error)]
-#[error("tract cannot run it: {0}")]
-pub struct RuntimeError(String);
+pub enum RuntimeError {
+    /// What it does not know, in its own words.
+    #[error("tract cannot run it: {0}")]
+    Unknown(String),
+    /// Images of another size than the file's.
+    #[error("it reads images of {wanted} numbers, not of {got}")]
+    Size {
+        /// Numbers of an image that the file reads.
+        wanted: usize,
+        /// Numbers that it was given.
+        got: usize,
+    },
+}
 
 impl From<TractError> for RuntimeError {
     fn from(error: TractError) -> Self {
         // `{:#}` says the causes, too.
-        RuntimeError(format!("{error:#}"))
+        RuntimeError::Unknown(format!("{error:#}"))
     }
 }
 
@@ -44,20 +55,19 @@ impl Runtime {
         let model = tract_tflite::tflite().model_for_read(&mut file)?;
         let shape = model.input_fact(0)?.shape.as_concrete().map(<[usize]>::to_vec);
         let shape = shape.filter(|shape| shape.len() == 4);
-        let shape = shape.ok_or_else(|| RuntimeError("its input is no image of one size".into()))?;
+        let shape = shape.ok_or_else(|| RuntimeError::Unknown("its input is no image of one size".into()))?;
         Ok(Self { plan: model.into_optimized()?.into_runnable()?, shape, is_channels_last: true })
     }
 
     /// All outputs of `images`, `[images, channels, height, width]`.
     ///
     /// # Errors
-    /// What the runtime says.
-    ///
-    /// # Panics
-    /// If they are not as many numbers as some whole number of runs reads.
+    /// What the runtime says; numbers that are no whole number of its runs.
     pub fn run(&self, images: &[f32]) -> Result<Vec<f32>, RuntimeError> {
         let of_run: usize = self.shape.iter().product();
-        assert!(images.len().is_multiple_of(of_run), "{} numbers, {of_run} at a time", images.len());
+        if !images.len().is_multiple_of(of_run) {
+            return Err(RuntimeError::Size { wanted: of_run, got: images.len() });
+        }
         let mut made = Vec::new();
         for images in images.chunks_exact(of_run) {
             let turned;

@@ -159,6 +159,12 @@ pub enum Error {
     NotKept { problem: String },
     #[error("{file} is not written: {problem}", file = file.display())]
     NotExported { file: PathBuf, problem: String },
+    #[error("there is no layer `{name}` to keep in float32")]
+    NoLayer { name: String, nearest: Vec<String> },
+    #[error("{problem}")]
+    ExportForm { problem: &'static str },
+    #[error("{file} cannot be compared: {problem}", file = file.display())]
+    NotVerified { file: PathBuf, problem: String },
     #[error("{target} has no table of measured operators that a model could be fitted to")]
     NoTable { target: String },
     #[error("{target} has no model fitted to operators whose terms could be taken over")]
@@ -220,6 +226,8 @@ impl Failure for Error {
             | Self::NoOperators { .. }
             | Self::DifferentBatches { .. }
             | Self::NothingInCommon { .. }
+            | Self::ExportForm { .. }
+            | Self::NoLayer { .. }
             | Self::NoTorch { .. } => FailureKind::Usage,
             Self::OtherPairs { .. }
             | Self::OtherOrigin { .. }
@@ -238,6 +246,7 @@ impl Failure for Error {
             | Self::NoCorrection
             | Self::NotKept { .. }
             | Self::NotExported { .. }
+            | Self::NotVerified { .. }
             | Self::BundleLacks { .. } => FailureKind::Content,
             Self::NotReached { .. } => FailureKind::Infeasible,
             Self::InFile { problem, .. } => problem.kind(),
@@ -443,6 +452,23 @@ impl Error {
             Self::NothingMeasured { .. } => "its columns are latency_ms and energy_mJ".into(),
             Self::NoCorrection => {
                 "it takes at least four networks whose computed costs differ, and measured costs that grow with them"
+                    .into()
+            }
+            Self::NoLayer { nearest, .. } if nearest.is_empty() => {
+                format!("`{}` lists them", Setting("network show"))
+            }
+            Self::NoLayer { nearest, .. } => format!("did you mean {}?", nearest.join(" or ")),
+            Self::ExportForm { .. } => {
+                format!(
+                    "{} or {} make a file of a network; int8 takes images by {}",
+                    Setting("to onnx"),
+                    Setting("to tflite"),
+                    Setting("data")
+                )
+            }
+            Self::NotVerified { .. } => {
+                "check that the file was made of this network; runtimes are looked for in python3 or in what OFA_PYTHON \
+                 names (`pip install onnxruntime ai-edge-litert`)"
                     .into()
             }
             Self::NotExported { .. } => "`ofa network check` says whether the network's folder is whole".into(),

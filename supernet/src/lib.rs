@@ -61,5 +61,5 @@ pub mod device;
 pub mod error;
 
 #[cfg(feature = "torch")]
-pub use forward::{calibrate, evaluate, extract, network, statistics, subnet, torchscript};
+pub use forward::{calibrate, evaluate, extract, folded, network, statistics, subnet, torchscript};
 pub use storage::arrays::npz;

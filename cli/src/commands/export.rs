@@ -4,58 +4,176 @@ use std::path::Path;
 
 use anyhow::Result;
 use experiments::error::Error;
-use experiments::torch::{self, BundleUse, OnnxFile};
-use serde_json::json;
+use experiments::torch::{self, BundleUse, ExportedFile, FileForm, FileRequest, Int8Report};
+use serde_json::{Value, json};
 
 use super::set_threads;
 use crate::args::{ExportArgs, ExportForm};
-use crate::output::Output;
+use crate::output::{Output, percent, share};
+
+/// Layers that a table of the damage shows, the noisiest first.
+const WORST: usize = 5;
+/// Points of top-1 from which on something should be done about it.
+const TOO_MUCH: f64 = 0.01;
 
 pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<()> {
     set_threads(args.compute.threads);
     let (data, device) = (args.data.as_ref(), args.compute.device);
-    match (&args.network, &args.supernet, &args.subnet, args.to) {
-        (Some(network), .., ExportForm::Onnx) => {
-            onnx(&torch::export_onnx(network, data, &args.out, device)?, network, output)
-        }
-        (_, Some(bundle), Some(subnet), to) => {
-            let on = BundleUse { bundle, data, device };
-            if to == ExportForm::Onnx {
-                return onnx(&torch::export_subnet_onnx(&on, subnet, &args.out)?, subnet, output);
+    let on = args.supernet.as_ref().map(|bundle| BundleUse { bundle, data, device });
+    let form = match args.to {
+        ExportForm::Onnx => FileForm::Onnx,
+        ExportForm::Tflite => FileForm::Tflite,
+        ExportForm::Safetensors | ExportForm::Torchscript => {
+            if args.int8 {
+                return Err(Error::ExportForm { problem: "named tensors and TorchScript modules are float32" }.into());
             }
-            let files = torch::export(&on, subnet, to == ExportForm::Torchscript, &args.out)?;
+            let (Some(on), Some(subnet)) = (on, &args.subnet) else {
+                let problem = "the folder of a network holds named tensors already";
+                return Err(Error::ExportForm { problem }.into());
+            };
+            let files = torch::export(&on, subnet, args.to == ExportForm::Torchscript, &args.out)?;
             if output.is_json() {
                 return output.json(&json!({"files": files}));
             }
-            files.iter().try_for_each(|file| output.line(file.display().to_string()))
+            return files.iter().try_for_each(|file| output.line(file.display().to_string()));
         }
-        _ => {
-            let problem =
-                "the folder of a network holds named tensors already; --to onnx makes another file of it".into();
-            Err(Error::NotExported { file: args.out.clone(), problem }.into())
-        }
+    };
+    let request = FileRequest {
+        form,
+        int8: args.int8,
+        keep_float: &args.keep_float,
+        damage: args.damage,
+        images: args.images,
+        data,
+        out: &args.out,
+    };
+    match (&args.network, on, &args.subnet) {
+        (Some(network), ..) => show(&torch::export_file(network, &request, device)?, form, network, output),
+        (_, Some(on), Some(subnet)) => show(&torch::export_subnet_file(&on, subnet, &request)?, form, subnet, output),
+        _ => Err(Error::ExportForm { problem: "there is no network" }.into()),
     }
 }
 
 /// The file, how far it was found to be from the network, and the lines that run it elsewhere.
-fn onnx(made: &OnnxFile, of: &Path, output: &mut Output) -> Result<()> {
+fn show(made: &ExportedFile, form: FileForm, of: &Path, output: &mut Output) -> Result<()> {
     made.warnings.iter().for_each(|warning| output.warn(warning));
-    let OnnxFile { file, bytes, agreement, checked_with, .. } = made;
+    made.notes.iter().for_each(|note| output.say(note));
+    let ExportedFile { file, bytes, runtime, agreement, milliseconds, checked_with, int8, .. } = made;
     if output.is_json() {
-        return output.json(&json!({
-            "file": file, "bytes": bytes, "of": of, "checked_with": checked_with, "runtime": "tract",
-            "images": agreement.images, "largest_error": agreement.largest_error, "same_class": agreement.same_class,
-        }));
+        let mut object = json!({
+            "file": file, "bytes": bytes, "of": of, "checked_with": checked_with, "runtime": runtime,
+            "milliseconds": milliseconds,
+        });
+        if let Some(agreement) = agreement {
+            object["images"] = agreement.images.into();
+            object["largest_error"] = agreement.largest_error.into();
+            object["same_class"] = agreement.same_class.into();
+        }
+        if let Some(int8) = int8 {
+            object["int8"] = int8_json(int8);
+        }
+        return output.json(&object);
     }
-    let python = format!(
-        "import numpy, onnxruntime; run = onnxruntime.InferenceSession({:?}).run; \
-         logits, = run(None, {{\"input\": images}})",
-        file.display().to_string()
-    );
-    output.rows(&[
+    let mut rows = vec![
         ("file".to_owned(), file.display().to_string()),
         ("size".to_owned(), format!("{:.2} MB", *bytes as f64 / 1e6)),
-        (format!("tract, {checked_with}"), agreement.to_string()),
-        ("in Python".to_owned(), python),
-    ])
+    ];
+    match (runtime, agreement) {
+        (Some(runtime), Some(agreement)) => rows.push((format!("{runtime}, {checked_with}"), agreement.to_string())),
+        _ => output.warn(
+            "nothing here runs this file, so it was not compared: `ofa verify` does, where python3 has onnxruntime or \
+             ai-edge-litert",
+        ),
+    }
+    if let Some(milliseconds) = milliseconds {
+        rows.push(("one image here".to_owned(), format!("{milliseconds:.2} ms")));
+    }
+    if let Some(int8) = int8 {
+        rows.extend(int8_rows(int8, checked_with));
+    }
+    output.rows(&rows)?;
+    if let Some(int8) = int8 {
+        int8_table(int8, output)?;
+    }
+    let lines = python(form, &file.display().to_string(), made.size, int8.is_some());
+    output.line("in Python:")?;
+    lines.iter().try_for_each(|line| output.line(format!("  {line}")))
+}
+
+fn int8_rows(int8: &Int8Report, checked_with: &str) -> Vec<(String, String)> {
+    let Int8Report { weights, float_weights, images, same_class, top1, signal_to_noise_db, is_equalised, .. } = int8;
+    let part = *weights as f64 / (*float_weights).max(1) as f64;
+    let mut rows = vec![
+        ("weights".to_owned(), format!("{:.3} MB, {part:.2} of float32", *weights as f64 / 1e6)),
+        (
+            format!("int8 beside float32, {checked_with}"),
+            format!("same class {same_class} of {images}, signal to noise {signal_to_noise_db:.1} dB"),
+        ),
+        ("channels balanced".to_owned(), if *is_equalised { "yes" } else { "no" }.to_owned()),
+    ];
+    if let Some([float, rounded]) = top1 {
+        rows.push(("top-1, float32".to_owned(), share(*float, *images as u64)));
+        rows.push(("top-1, int8".to_owned(), share(*rounded, *images as u64)));
+        if float - rounded > TOO_MUCH {
+            let worst: Vec<&str> = worst_of(int8).into_iter().take(2).collect();
+            rows.push(("try".to_owned(), format!("--keep-float {}", worst.join(","))));
+        }
+    }
+    rows
+}
+
+/// Layers by what they lose, the worst first.
+fn worst_of(int8: &Int8Report) -> Vec<&str> {
+    let mut layers: Vec<_> = int8.layers.iter().collect();
+    layers.sort_by(|a, b| match (a.top1_alone, b.top1_alone) {
+        (Some(a), Some(b)) => a.total_cmp(&b),
+        _ => a.signal_to_noise_db.total_cmp(&b.signal_to_noise_db),
+    });
+    layers.into_iter().map(|layer| layer.layer.as_str()).collect()
+}
+
+/// Layer by layer where top-1 was measured, else the noisiest.
+fn int8_table(int8: &Int8Report, output: &mut Output) -> Result<()> {
+    let worst = worst_of(int8);
+    let is_whole = int8.layers.iter().any(|layer| layer.top1_alone.is_some());
+    let shown =
+        int8.layers.iter().filter(|layer| is_whole || worst.iter().take(WORST).any(|name| *name == layer.layer));
+    let rows = shown.map(|layer| {
+        let alone = layer.top1_alone.map_or_else(String::new, percent);
+        vec![layer.layer.clone(), format!("{:.1} dB", layer.signal_to_noise_db), alone]
+    });
+    output.table(&["layer", "signal to noise", if is_whole { "top-1, it alone in int8" } else { "" }], rows.collect())
+}
+
+fn int8_json(int8: &Int8Report) -> Value {
+    let layer = |layer: &experiments::torch::LayerDamage| json!({"layer": layer.layer, "signal_to_noise_db": layer.signal_to_noise_db, "top1_alone": layer.top1_alone});
+    json!({
+        "weight_bytes": int8.weights, "float_weight_bytes": int8.float_weights, "images": int8.images,
+        "same_class": int8.same_class, "float_top1": int8.top1.map(|[float, _]| float),
+        "top1": int8.top1.map(|[_, rounded]| rounded), "signal_to_noise_db": int8.signal_to_noise_db,
+        "equalised": int8.is_equalised, "layers": int8.layers.iter().map(layer).collect::<Vec<_>>(),
+    })
+}
+
+/// The lines that run a file in Python.
+fn python(form: FileForm, file: &str, size: u32, is_int8: bool) -> Vec<String> {
+    let (kind, what) = match is_int8 {
+        true => ("uint8", "bytes of pixels"),
+        false => ("float32", "normalised"),
+    };
+    match form {
+        FileForm::Onnx => vec![
+            "import numpy, onnxruntime".to_owned(),
+            format!("images = numpy.zeros([1, 3, {size}, {size}], \"{kind}\")  # RGB, {what}"),
+            format!("session = onnxruntime.InferenceSession({file:?})"),
+            "logits, = session.run(None, {\"input\": images})".to_owned(),
+        ],
+        FileForm::Tflite => vec![
+            "import numpy; from ai_edge_litert.interpreter import Interpreter".to_owned(),
+            format!("images = numpy.zeros([1, {size}, {size}, 3], \"{kind}\")  # RGB, {what}"),
+            format!("model = Interpreter({file:?}); model.allocate_tensors()"),
+            "model.set_tensor(model.get_input_details()[0][\"index\"], images); model.invoke()".to_owned(),
+            "logits = model.get_tensor(model.get_output_details()[0][\"index\"])".to_owned(),
+        ],
+    }
 }

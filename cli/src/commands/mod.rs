@@ -13,6 +13,7 @@ mod search;
 mod space;
 mod target;
 mod train;
+mod verify;
 
 use anyhow::Result;
 
@@ -35,6 +36,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<()> {
         Command::Network(command) => network::run(command, output),
         Command::Import(command) => import::run(command, output),
         Command::Export(args) => export::run(&args, output),
+        Command::Verify(args) => verify::run(&args, output),
     }
 }
 

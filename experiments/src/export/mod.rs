@@ -1,4 +1,9 @@
-//! Networks taken out of a supernet.
+//! Networks taken out of a supernet, and networks as files that others run.
 
 pub(crate) mod deploy;
-pub(crate) mod onnx;
+mod elsewhere;
+mod facts;
+pub(crate) mod file;
+mod int8;
+mod samples;
+pub(crate) mod verify;

@@ -296,17 +296,84 @@ pub struct MeasuredTarget {
     pub folder: PathBuf,
 }
 
-/// A network as one ONNX file.
+/// A network as one file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct OnnxFile {
+pub struct ExportedFile {
     /// Where it is.
     pub file: PathBuf,
     /// How large it is.
     pub bytes: u64,
-    /// How far what an independent runtime computes of it is from the network.
-    pub agreement: Agreement,
-    /// With which images that was found.
+    /// The runtime of others that ran it; `None` where there is none here that can.
+    pub runtime: Option<String>,
+    /// How far what that computes is from the network, in int8 from the network in int8.
+    pub agreement: Option<Agreement>,
+    /// What one image takes in that runtime on this machine.
+    pub milliseconds: Option<f64>,
+    /// With which images it was checked.
     pub checked_with: String,
+    /// Height and width of its images.
+    pub size: u32,
+    /// What int8 lost.
+    pub int8: Option<Int8Report>,
     /// What is odd about the network's folder.
     pub warnings: Vec<String>,
+    /// What there is to say about the images.
+    pub notes: Vec<String>,
+}
+
+/// What rounding to int8 did to a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Int8Report {
+    /// Bytes of weights, biases and scales.
+    pub weights: u64,
+    /// Bytes of weights and biases in float32.
+    pub float_weights: u64,
+    /// Images compared.
+    pub images: usize,
+    /// Images of which the network says the same class in float32 and in int8.
+    pub same_class: usize,
+    /// Top-1 in float32 and in int8, where the images have labels.
+    pub top1: Option<[f64; 2]>,
+    /// Of the outputs.
+    pub signal_to_noise_db: f64,
+    /// Whether channels were balanced first.
+    pub is_equalised: bool,
+    /// Layer by layer.
+    pub layers: Vec<LayerDamage>,
+}
+
+/// What rounding did to one layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerDamage {
+    /// Its name.
+    pub layer: String,
+    /// Of its output, all before it being rounded, too.
+    pub signal_to_noise_db: f64,
+    /// Top-1 of the float32 network with this layer alone in int8, where that was asked for.
+    pub top1_alone: Option<f64>,
+}
+
+/// A file found to be a network's, or not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerifiedFile {
+    /// The runtime of others that ran it.
+    pub runtime: String,
+    /// Whether it reads bytes of pixels, and computes in int8.
+    pub is_int8: bool,
+    /// How far it is from the network in float32.
+    pub agreement: Agreement,
+    /// Top-1 of the network and of the file, where the images have labels.
+    pub top1: Option<[f64; 2]>,
+    /// Of the outputs.
+    pub signal_to_noise_db: f64,
+    /// What one image takes in that runtime on this machine.
+    pub milliseconds: f64,
+    /// With which images it was compared.
+    pub checked_with: String,
+    /// Height and width of its images.
+    pub size: u32,
+    /// What is odd about the network's folder.
+    pub warnings: Vec<String>,
+    /// What there is to say about the images.
+    pub notes: Vec<String>,
 }

@@ -12,18 +12,19 @@ pub use supernet::device::DeviceChoice;
 use supernet::error::SupernetError;
 pub use supernet::evaluate::Accuracy;
 use supernet::train::Step;
-use tch::Device;
+use tch::{Device, Tensor};
 
 use super::outcome::{
-    CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, OnnxFile, Progress,
-    Refined, StepReport, SubnetRefined, Trained,
+    CalibrationMade, Collected, Comparison, Evaluation, ExportedFile, FineTuned, Imported, MeasuredTarget, Progress,
+    Refined, StepReport, SubnetRefined, Trained, VerifiedFile,
 };
 use super::request::{
-    BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FineTuneRequest, ImportRequest, MeasureRequest,
-    Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest,
+    BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
+    MeasureRequest, Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest,
 };
 use crate::error::{Error, Result};
 pub(crate) use crate::export::deploy::deploy;
+use crate::export::file;
 use crate::folders::supernet_file::digest_of;
 use crate::folders::{output, spaces};
 pub(crate) use crate::search::verify::verify;
@@ -160,23 +161,49 @@ pub fn export(on: &BundleUse<'_>, subnet: &Path, torchscript: bool, folder: &Pat
     deploy(&bundle, arch, torchscript, folder)
 }
 
-/// Writes the network in `folder` as the ONNX file `out`, checked with images of `data`, or with noise.
+/// Writes the network in `folder` as one file, checked with images of the request's data, or with noise.
 ///
 /// # Errors
-/// A damaged folder, images that do not fit it; [`Error::NotExported`] where a runtime of others does not compute from the
-/// file what the network computes; a file that cannot be written.
-pub fn export_onnx(folder: &Path, data: Option<&DataSource>, out: &Path, device: DeviceChoice) -> Result<OnnxFile> {
-    crate::export::onnx::export_onnx(folder, data, out, device.resolve()?)
+/// A damaged folder, images that do not fit it, a layer that the format does not know; [`Error::NotExported`] where a
+/// runtime of others does not compute from the file what the network computes; a file that cannot be written.
+pub fn export_file(folder: &Path, request: &FileRequest<'_>, device: DeviceChoice) -> Result<ExportedFile> {
+    file::export_file(folder, request, None, None, device.resolve()?)
 }
 
-/// The same of the one subnet of the file `subnet`, taken out of a bundle.
+/// The same of the one subnet of the file `subnet`, taken out of a bundle, whose images calibrate where the request names
+/// no data.
 ///
 /// # Errors
-/// As [`export`] and [`export_onnx`].
-pub fn export_subnet_onnx(on: &BundleUse<'_>, subnet: &Path, out: &Path) -> Result<OnnxFile> {
+/// As [`export`] and [`export_file`].
+pub fn export_subnet_file(on: &BundleUse<'_>, subnet: &Path, request: &FileRequest<'_>) -> Result<ExportedFile> {
     let folder = tempfile::tempdir().map_err(|source| Error::Write { source })?;
     export(on, subnet, false, folder.path())?;
-    export_onnx(folder.path(), on.data, out, on.device)
+    let bundle = open(on)?;
+    let own = match on.data {
+        Some(_) => None,
+        None => {
+            let resolution = spaces::read_subnets(subnet, bundle.space())?[0].resolution();
+            let preprocessing = &bundle.settings()?.preprocessing;
+            let batches = bundle.calibration_file()?.batches(preprocessing, &[resolution], Device::Cpu);
+            let images = Tensor::cat(&batches[&resolution], 0);
+            Some(file::OwnImages { images, bundle: bundle.bundle().name().to_owned() })
+        }
+    };
+    file::export_file(folder.path(), request, own, subnet.parent(), on.device.resolve()?)
+}
+
+/// Runs `file` by a runtime of others on images and compares it with the network in `folder`.
+///
+/// # Errors
+/// A damaged folder, images that do not fit, no runtime that runs the file.
+pub fn verify_file(
+    file: &Path,
+    folder: &Path,
+    data: Option<&DataSource>,
+    images: Option<usize>,
+    device: DeviceChoice,
+) -> Result<VerifiedFile> {
+    crate::export::verify::verify(file, folder, data, images, device.resolve()?)
 }
 
 /// Makes a published checkpoint a bundle.

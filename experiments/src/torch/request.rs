@@ -277,3 +277,48 @@ pub struct MeasureRequest<'a> {
     /// Seed of the order of visits and of the networks.
     pub seed: u64,
 }
+
+/// A kind of file that others run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileForm {
+    /// ONNX.
+    Onnx,
+    /// TensorFlow Lite.
+    Tflite,
+}
+
+impl FileForm {
+    /// As commands and file names have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            FileForm::Onnx => "onnx",
+            FileForm::Tflite => "tflite",
+        }
+    }
+}
+
+/// Which file is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct FileRequest<'a> {
+    /// Its kind.
+    pub form: FileForm,
+    /// Whether numbers are int8.
+    pub int8: bool,
+    /// Layers that stay in float32 in a file in int8, by name or by the beginning of their names.
+    pub keep_float: &'a [String],
+    /// Whether to measure top-1 with each layer alone in int8.
+    pub damage: bool,
+    /// Images that it is checked with, all for 0; as many as usual without a word.
+    pub images: Option<usize>,
+    /// Where they, and in int8 those for calibration, come from.
+    pub data: Option<&'a DataSource>,
+    /// Where it is written.
+    pub out: &'a Path,
+}
+
+impl<'a> FileRequest<'a> {
+    /// A file in float32, checked with noise or what comes with the bundle.
+    pub fn new(form: FileForm, out: &'a Path) -> Self {
+        FileRequest { form, int8: false, keep_float: &[], damage: false, images: None, data: None, out }
+    }
+}

@@ -13,12 +13,12 @@ use serde::Serialize;
 use storage::digest::Digest;
 
 use super::outcome::{
-    CalibrationMade, Collected, Comparison, Evaluation, FineTuned, Imported, MeasuredTarget, OnnxFile, Progress,
-    Refined, SubnetRefined, Trained,
+    CalibrationMade, Collected, Comparison, Evaluation, ExportedFile, FineTuned, Imported, MeasuredTarget, Progress,
+    Refined, SubnetRefined, Trained, VerifiedFile,
 };
 use super::request::{
-    BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FineTuneRequest, ImportRequest, MeasureRequest,
-    Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest,
+    BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
+    MeasureRequest, Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest,
 };
 use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
@@ -190,11 +190,11 @@ pub fn export(_: &BundleUse<'_>, _: &Path, _: bool, _: &Path) -> Result<Vec<Path
     missing("extracting weights")
 }
 
-/// Writes a network as an ONNX file.
+/// Writes a network as one file.
 ///
 /// # Errors
 /// [`Error::NoTorch`], always.
-pub fn export_onnx(_: &Path, _: Option<&DataSource>, _: &Path, _: DeviceChoice) -> Result<OnnxFile> {
+pub fn export_file(_: &Path, _: &FileRequest<'_>, _: DeviceChoice) -> Result<ExportedFile> {
     missing("checking an export")
 }
 
@@ -202,8 +202,22 @@ pub fn export_onnx(_: &Path, _: Option<&DataSource>, _: &Path, _: DeviceChoice) 
 ///
 /// # Errors
 /// [`Error::NoTorch`], always.
-pub fn export_subnet_onnx(_: &BundleUse<'_>, _: &Path, _: &Path) -> Result<OnnxFile> {
+pub fn export_subnet_file(_: &BundleUse<'_>, _: &Path, _: &FileRequest<'_>) -> Result<ExportedFile> {
     missing("extracting weights")
+}
+
+/// Compares a file with a network.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn verify_file(
+    _: &Path,
+    _: &Path,
+    _: Option<&DataSource>,
+    _: Option<usize>,
+    _: DeviceChoice,
+) -> Result<VerifiedFile> {
+    missing("comparing with a network")
 }
 
 /// Makes a published checkpoint a bundle.

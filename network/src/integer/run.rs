@@ -37,6 +37,29 @@ impl<'n> Runner<'n> {
     /// # Panics
     /// If the image is not as large as the network's.
     pub fn run(&self, image: &[i8]) -> Vec<i8> {
+        self.pass(image, |at, made: &mut [Vec<i8>]| {
+            for read in &self.layers[at].layer.layer.reads {
+                if let Read::Layer(from) = read
+                    && self.last_readers[*from] == at
+                {
+                    made[*from] = Vec::new();
+                }
+            }
+        })
+        .pop()
+        .unwrap_or_else(|| image.to_vec())
+    }
+
+    /// What each layer makes of one image.
+    ///
+    /// # Panics
+    /// As [`Runner::run`].
+    pub fn run_layers(&self, image: &[i8]) -> Vec<Vec<i8>> {
+        self.pass(image, |_, _| ())
+    }
+
+    /// `done` hears of each layer that has run, and may forget what nobody reads any more.
+    fn pass(&self, image: &[i8], done: impl Fn(usize, &mut [Vec<i8>])) -> Vec<Vec<i8>> {
         assert_eq!(image.len() as u64, self.network.input.elements(), "an image of {} numbers", image.len());
         let mut made: Vec<Vec<i8>> = Vec::with_capacity(self.layers.len());
         for (at, layer) in self.layers.iter().enumerate() {
@@ -46,16 +69,10 @@ impl<'n> Runner<'n> {
             };
             let inputs: Vec<&[i8]> = layer.layer.layer.reads.iter().map(input).collect();
             let output = layer.run(&inputs);
-            for read in &layer.layer.layer.reads {
-                if let Read::Layer(from) = read
-                    && self.last_readers[*from] == at
-                {
-                    made[*from] = Vec::new();
-                }
-            }
+            done(at, &mut made);
             made.push(output);
         }
-        made.pop().unwrap_or_else(|| image.to_vec())
+        made
     }
 
     /// The outputs of one image as what they stand for.

@@ -2,7 +2,7 @@
 //!
 //! [`subnet::Subnet`] is the pass, its statistics are an argument ([`statistics`], made by [`calibrate`]); [`evaluate`]
 //! counts right answers, [`extract`] copies a subnet out and [`torchscript`] writes it for other programs. [`network`] runs
-//! networks that no space offers, and operators to be timed.
+//! networks that no space offers, and operators to be timed; [`folded`] runs one as it is deployed, with a look at every layer.
 
 pub mod statistics;
 pub mod subnet;
@@ -13,4 +13,5 @@ pub mod evaluate;
 pub mod extract;
 pub mod torchscript;
 
+pub mod folded;
 pub mod network;

@@ -40,8 +40,8 @@ enum Pass {
 }
 
 #[derive(Debug)]
-struct Step {
-    layer: Layer,
+pub(super) struct Step {
+    pub(super) layer: Layer,
     /// Filters, bias, or γ, β, mean and variance, in the order of [`tensors_of`].
     tensors: Vec<Tensor>,
     /// Which of what it reads nobody reads afterwards.
@@ -331,6 +331,17 @@ fn place(read: Read) -> usize {
 }
 
 impl Step {
+    /// A layer without batch norm whose inputs others may read, too.
+    pub(super) fn plain(layer: Layer, tensors: Vec<Tensor>) -> Step {
+        let is_last_reader = vec![false; layer.reads.len()];
+        Step { layer, tensors, is_last_reader, frozen: false, followed_by: None }
+    }
+
+    /// Runs a layer without batch norm.
+    pub(super) fn run_plain(&self, inputs: Vec<Tensor>) -> Tensor {
+        self.run(inputs, 0.0, Pass::Run)
+    }
+
     fn run(&self, mut inputs: Vec<Tensor>, eps: f64, pass: Pass) -> Tensor {
         let layer = &self.layer;
         let trains = pass == Pass::Train;
@@ -475,7 +486,7 @@ fn pool(x: &Tensor, kind: PoolKind, window: Window, layer: &Layer) -> Tensor {
     }
 }
 
-fn activate(mut x: Tensor, activation: Activation, owned: bool) -> Tensor {
+pub(super) fn activate(mut x: Tensor, activation: Activation, owned: bool) -> Tensor {
     match (activation, owned) {
         (Activation::None, _) => x,
         (Activation::Relu, true) => x.relu_(),

@@ -297,7 +297,7 @@ fn a_predictor_of_other_weights_is_not_believed() {
 
 /// One file, of a subnet or of a network's folder, is written once another runtime has computed the same from it.
 #[test]
-fn a_network_becomes_an_onnx_file_that_another_runtime_agrees_with() {
+fn a_network_becomes_one_file_that_another_runtime_agrees_with() {
     let sandbox = Sandbox::new();
     let subnet = sandbox.file("subnet.json", &sandbox.ok(&["space", "sample", "mcu-cifar", "-n", "1"]).stdout);
     let path = |name: &str| sandbox.path(name).to_str().unwrap().to_owned();
@@ -320,13 +320,36 @@ fn a_network_becomes_an_onnx_file_that_another_runtime_agrees_with() {
         "{}",
         run.stdout
     );
+    let lite = path("network.tflite");
+    let run = sandbox.ok(&[&of_network[..], &["--to", "tflite", "--out", &lite]].concat());
+    assert!(run.stdout.contains("model.allocate_tensors()") && run.stdout.contains("tract, noise"), "{}", run.stdout);
+    for file in [&of_folder, &lite] {
+        let compared = ["verify", file, "--against", &folder, "--device", "cpu", "--images", "20"];
+        let made = sandbox.ok(&[&compared[..], &["--format", "json"]].concat()).json().remove(0);
+        assert!(made["largest_error"].as_f64().unwrap() <= 1e-4 && made["runtime"] == "tract", "{made}");
+    }
+    // The weights of another network.
+    let (other, subnet) = (
+        path("other"),
+        sandbox.file("other.json", &sandbox.ok(&["space", "sample", "mcu-cifar", "-n", "1", "--seed", "5"]).stdout),
+    );
+    sandbox.ok(&["export", "--supernet", "mcu-cifar", "--subnet", &subnet, "--device", "cpu", "--out", &other]);
+    sandbox.refused(
+        &["verify", &lite, "--against", &other, "--device", "cpu", "--images", "20"],
+        3,
+        &["network.tflite"],
+    );
 
     let elsewhere = path("elsewhere.onnx");
     let refused = |more: &[&str], code, words: &[&str]| {
         sandbox.refused(&[&of_network[..], more, &["--out", &elsewhere]].concat(), code, words);
         assert!(!Path::new(&elsewhere).exists());
     };
-    refused(&["--to", "torchscript"], 3, &["--to onnx"]);
+    refused(&["--to", "torchscript"], 2, &["--to onnx"]);
+    refused(&["--to", "safetensors", "--int8"], 2, &["float32"]);
+    refused(&["--to", "onnx", "--keep-float", "stem"], 2, &["--int8"]);
+    refused(&["--to", "onnx", "--int8"], 2, &["--data"]);
+    refused(&["--to", "onnx", "--int8", "--keep-float", "stemm", "--data", "synthetic"], 2, &["stem"]);
     refused(&["--to", "onnx", "--supernet", "mcu-cifar", "--subnet", &subnet], 2, &["--supernet", "--network"]);
     refused(&["--to", "onnx", "--data", "synthetic:200,size=32,classes=4"], 3, &["texture 0"]);
     fs::remove_file(Path::new(&folder).join("preprocessing.json")).unwrap();
@@ -335,4 +358,28 @@ fn a_network_becomes_an_onnx_file_that_another_runtime_agrees_with() {
     let whole = fs::read(&weights).unwrap();
     fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
     refused(&["--to", "onnx"], 3, &["weights.safetensors"]);
+}
+
+/// In int8 by the bundle's own images, kept from saying more than what was compared.
+#[test]
+fn a_subnet_becomes_a_file_in_int8() {
+    let sandbox = Sandbox::new();
+    let subnet = sandbox.file("subnet.json", &sandbox.ok(&["space", "sample", "mcu-cifar", "-n", "1"]).stdout);
+    let file = |name: &str| sandbox.path(name).to_str().unwrap().to_owned();
+    let size = |name: &str| fs::metadata(sandbox.path(name)).unwrap().len() as f64;
+    let taken = ["export", "--supernet", "mcu-cifar", "--subnet", &subnet, "--device", "cpu", "--format", "json"];
+    for form in ["onnx", "tflite"] {
+        let (float, rounded) = (format!("float.{form}"), format!("int8.{form}"));
+        sandbox.ok(&[&taken[..], &["--to", form, "--out", &file(&float)]].concat());
+        let more = ["--to", form, "--int8", "--keep-float", "stem", "--damage", "--out", &file(&rounded)];
+        let made = sandbox.ok(&[&taken[..], &more].concat()).json().remove(0);
+        let int8 = &made["int8"];
+        let part = |key: &str| int8[key].as_f64().unwrap();
+        assert!(part("same_class") >= 0.95 * part("images") && part("signal_to_noise_db") > 20.0, "{made}");
+        assert!(part("weight_bytes") < 0.3 * part("float_weight_bytes"), "{made}");
+        assert!(int8["top1"].is_null() && int8["layers"].as_array().unwrap().len() > 20, "{made}");
+        assert!(size(&rounded) < 0.45 * size(&float), "{} {}", size(&rounded), size(&float));
+        // Where there is a runtime, it was run.
+        assert!(made["runtime"].is_null() || made["largest_error"].as_f64().unwrap() < 0.1, "{made}");
+    }
 }

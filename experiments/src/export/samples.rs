@@ -1,0 +1,99 @@
+//! Images that a file is checked and calibrated with.
+
+use network::shape::NetworkShape;
+use supernet::data::{self, DataSource, Loaded, Preprocessing, PreprocessingFile};
+use tch::{Device, Kind, Tensor};
+
+use crate::error::Result;
+use crate::folders::image_settings::options;
+use crate::training::test_part::test_part;
+
+/// Training images that ranges and means are taken from.
+const CALIBRATING: usize = 512;
+
+/// Images as a network reads them.
+pub(crate) struct Samples {
+    /// `[N, C, S, S]`, normalised, on the CPU.
+    pub(crate) images: Tensor,
+    /// One for each image, where there are some.
+    pub(crate) labels: Option<Vec<i64>>,
+    /// Where they come from.
+    pub(crate) words: String,
+    /// What a reader should know about them.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Samples {
+    /// The first `count` test images of `data`, all of them for 0.
+    ///
+    /// # Errors
+    /// Images that cannot be read or do not fit.
+    pub(crate) fn of_test(
+        data: &DataSource,
+        described: &PreprocessingFile,
+        shape: &NetworkShape,
+        count: usize,
+    ) -> Result<Samples> {
+        let preprocessing = described.preprocessing();
+        let known = options(&preprocessing, &described.class_names, shape.output().channels as usize);
+        let part = test_part(data, &known, described.trained_on.as_ref())?;
+        let count = if count == 0 { part.images.len() } else { count.min(part.images.len()) };
+        let set = part.images.select(&(0..count).collect::<Vec<usize>>());
+        let size = i64::from(shape.input().size);
+        let (mut images, mut labels) = (Vec::new(), Vec::new());
+        for batch in data::eval_batches(&set, &preprocessing, 250, size, Device::Cpu)? {
+            images.push(batch.images);
+            labels.extend(Vec::<i64>::try_from(batch.labels).expect("whole numbers"));
+        }
+        let words = format!("{} images of {data}", part.part.name());
+        Ok(Samples { images: Tensor::cat(&images, 0), labels: Some(labels), words, notes: part.notes })
+    }
+
+    /// Images of nothing, as large as normalised ones.
+    pub(crate) fn noise(shape: &NetworkShape, count: usize) -> Samples {
+        let size = i64::from(shape.input().size);
+        tch::manual_seed(0);
+        let shape = [count.max(1) as i64, i64::from(shape.input().channels), size, size];
+        let images = Tensor::randn(shape, (Kind::Float, Device::Cpu));
+        Samples { images, labels: None, words: "noise".into(), notes: Vec::new() }
+    }
+
+    /// Images that come with a bundle.
+    pub(crate) fn of_bundle(images: Tensor, bundle: &str) -> Samples {
+        let words = format!("the images that come with bundle {bundle}");
+        Samples { images, labels: None, words, notes: Vec::new() }
+    }
+}
+
+/// Training images of `data` to calibrate with, `[N, C, S, S]`, normalised, on the CPU.
+///
+/// # Errors
+/// Images that cannot be read or do not fit.
+pub(crate) fn training_images(
+    data: &DataSource,
+    described: &PreprocessingFile,
+    shape: &NetworkShape,
+) -> Result<Tensor> {
+    let preprocessing = described.preprocessing();
+    let known = options(&preprocessing, &described.class_names, shape.output().channels as usize);
+    let Loaded { images, .. } = data.train(&known)?;
+    let set = data::calibration_set(&images, CALIBRATING.min(images.len()), 0);
+    let batches = data::eval_batches(&set, &preprocessing, 256, i64::from(shape.input().size), Device::Cpu)?;
+    Ok(Tensor::cat(&batches.map(|batch| batch.images).collect::<Vec<_>>(), 0))
+}
+
+/// The bytes that normalised images were made of, or would be at their size: whole numbers from 0 to 255.
+pub(crate) fn bytes_of(images: &Tensor, preprocessing: &Preprocessing) -> Tensor {
+    let of = |values: [f64; 3]| Tensor::from_slice(&values.map(|value| value as f32)).reshape([1, 3, 1, 1]);
+    ((images * of(preprocessing.std) + of(preprocessing.mean)) * 255.0).round().clamp(0.0, 255.0)
+}
+
+/// On the host, row by row.
+pub(crate) fn numbers(tensor: &Tensor) -> Vec<f32> {
+    Vec::try_from(tensor.to_device(Device::Cpu).contiguous().flatten(0, -1)).expect("float32")
+}
+
+/// Bytes with channels innermost, `[N, S, S, C]`.
+pub(crate) fn channels_innermost(bytes: &Tensor) -> Vec<u8> {
+    numbers(&bytes.permute([0, 2, 3, 1])).into_iter().map(|value| value as u8).collect()
+}
