@@ -444,6 +444,17 @@ pub(crate) struct ExportArgs {
     pub(crate) compute: Compute,
 }
 
+/// Whose runtime runs a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// tract, and what Python has where that cannot run it
+    Any,
+    /// tract, which is built in
+    Tract,
+    /// onnxruntime or LiteRT of python3, or of the Python that OFA_PYTHON names
+    Python,
+}
+
 /// `ofa verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
@@ -455,6 +466,9 @@ pub(crate) struct VerifyArgs {
     /// Images to compare with: parquet:PATH, cifar:FOLDER, folder:FOLDER or idx:FOLDER; noise without it
     #[arg(long, value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
+    /// Whose runtime runs it
+    #[arg(long, value_enum, default_value_t = By::Any)]
+    pub(crate) by: By,
     /// Test images compared, 0 for all; 1000 without it
     #[arg(long, value_name = "N")]
     pub(crate) images: Option<usize>,

@@ -16,6 +16,8 @@ pub struct Agreement {
     pub same_class: usize,
     /// Images of which they do not, though the network's two best classes are further apart than the tolerance.
     pub other_class: usize,
+    /// Outputs that are not the very same number.
+    pub differing: usize,
     /// What the largest error may be.
     pub tolerance: f64,
 }
@@ -46,6 +48,7 @@ impl Agreement {
             largest_error: if apart == 0.0 { 0.0 } else { f64::from(apart) / f64::from(largest) },
             same_class: 0,
             other_class: 0,
+            differing: expected.iter().zip(got).filter(|(a, b)| a != b).count(),
             tolerance,
         };
         for (expected, got) in expected.chunks_exact(outputs).zip(got.chunks_exact(outputs)) {
@@ -96,11 +99,21 @@ mod tests {
         let exact = Agreement::of(&expected, &expected, 3);
         assert_eq!(
             exact,
-            Agreement { images: 2, largest_error: 0.0, same_class: 2, other_class: 0, tolerance: TOLERANCE }
+            Agreement {
+                images: 2,
+                largest_error: 0.0,
+                same_class: 2,
+                other_class: 0,
+                differing: 0,
+                tolerance: TOLERANCE
+            }
         );
         // The two best classes of the second image are as good as equal.
         let near = Agreement::of(&expected, &[1.0, -4.000_1, 0.5, 2.000_02, 2.0, 0.0], 3);
-        assert!(near.holds() && near.same_class == 1 && (near.largest_error - 2.5e-5).abs() < 1e-6, "{near}");
+        assert!(
+            near.holds() && near.differing == 3 && near.same_class == 1 && (near.largest_error - 2.5e-5).abs() < 1e-6,
+            "{near}"
+        );
         let far = Agreement::of(&expected, &[0.4, -4.0, 0.5, 2.0, 2.000_01, 0.0], 3);
         assert!(!far.holds() && far.other_class == 1 && (far.largest_error - 0.15).abs() < 1e-6, "{far}");
         for wrong in [f32::NAN, f32::INFINITY] {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use experiments::error::Error;
-use experiments::torch::{self, BundleUse, ExportedFile, FileForm, FileRequest, Int8Report};
+use experiments::torch::{self, BundleUse, ExportedFile, FileForm, FileRequest, FileRun, Int8Report};
 use serde_json::{Value, json};
 
 use super::set_threads;
@@ -58,16 +58,19 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<()> {
 fn show(made: &ExportedFile, form: FileForm, of: &Path, output: &mut Output) -> Result<()> {
     made.warnings.iter().for_each(|warning| output.warn(warning));
     made.notes.iter().for_each(|note| output.say(note));
-    let ExportedFile { file, bytes, runtime, agreement, milliseconds, checked_with, int8, .. } = made;
+    let ExportedFile { file, bytes, ran, checked_with, int8, .. } = made;
     if output.is_json() {
         let mut object = json!({
-            "file": file, "bytes": bytes, "of": of, "checked_with": checked_with, "runtime": runtime,
-            "milliseconds": milliseconds,
+            "file": file, "bytes": bytes, "of": of, "checked_with": checked_with,
+            "runtime": ran.as_ref().map(|ran| &ran.runtime),
         });
-        if let Some(agreement) = agreement {
+        if let Some(FileRun { agreement, milliseconds, differing_in_micro, .. }) = ran {
+            object["milliseconds"] = (*milliseconds).into();
+            object["differing_in_micro"] = (*differing_in_micro).into();
             object["images"] = agreement.images.into();
             object["largest_error"] = agreement.largest_error.into();
             object["same_class"] = agreement.same_class.into();
+            object["differing"] = agreement.differing.into();
         }
         if let Some(int8) = int8 {
             object["int8"] = int8_json(int8);
@@ -78,15 +81,19 @@ fn show(made: &ExportedFile, form: FileForm, of: &Path, output: &mut Output) -> 
         ("file".to_owned(), file.display().to_string()),
         ("size".to_owned(), format!("{:.2} MB", *bytes as f64 / 1e6)),
     ];
-    match (runtime, agreement) {
-        (Some(runtime), Some(agreement)) => rows.push((format!("{runtime}, {checked_with}"), agreement.to_string())),
-        _ => output.warn(
+    match ran {
+        Some(FileRun { runtime, agreement, milliseconds, differing_in_micro }) => {
+            rows.push((format!("{runtime}, {checked_with}"), agreement.to_string()));
+            if let Some(differing) = differing_in_micro {
+                let words = format!("{differing} outputs of these differ");
+                rows.push(("TensorFlow Lite Micro".to_owned(), words));
+            }
+            rows.push(("one image here".to_owned(), format!("{milliseconds:.2} ms")));
+        }
+        None => output.warn(
             "nothing here runs this file, so it was not compared: `ofa verify` does, where python3 has onnxruntime or \
              ai-edge-litert",
         ),
-    }
-    if let Some(milliseconds) = milliseconds {
-        rows.push(("one image here".to_owned(), format!("{milliseconds:.2} ms")));
     }
     if let Some(int8) = int8 {
         rows.extend(int8_rows(int8, checked_with));

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use experiments::error::Error;
-use experiments::torch::{self, VerifiedFile};
+use experiments::torch::{self, Runtimes, VerifiedFile, VerifyRequest};
 use serde_json::json;
 
 use super::set_threads;
-use crate::args::VerifyArgs;
+use crate::args::{By, VerifyArgs};
 use crate::output::{Output, share};
 
 /// The part of all images of which a file in int8 must say the network's class.
@@ -14,8 +14,14 @@ const SAME_CLASS: f64 = 0.9;
 
 pub(crate) fn run(args: &VerifyArgs, output: &mut Output) -> Result<()> {
     set_threads(args.compute.threads);
-    let (data, device) = (args.data.as_ref(), args.compute.device);
-    let verified = torch::verify_file(&args.file, &args.against, data, args.images, device)?;
+    let by = match args.by {
+        By::Any => Runtimes::Any,
+        By::Tract => Runtimes::Tract,
+        By::Python => Runtimes::Python,
+    };
+    let (file, against, data) = (&args.file, &args.against, args.data.as_ref());
+    let request = VerifyRequest { file, against, data, images: args.images, by };
+    let verified = torch::verify_file(&request, args.compute.device)?;
     let VerifiedFile { runtime, is_int8, agreement, top1, signal_to_noise_db, milliseconds, checked_with, .. } =
         &verified;
     verified.warnings.iter().for_each(|warning| output.warn(warning));
@@ -24,7 +30,7 @@ pub(crate) fn run(args: &VerifyArgs, output: &mut Output) -> Result<()> {
         output.json(&json!({
             "file": args.file, "against": args.against, "runtime": runtime, "int8": is_int8,
             "checked_with": checked_with, "images": agreement.images, "largest_error": agreement.largest_error,
-            "same_class": agreement.same_class, "network_top1": top1.map(|[network, _]| network),
+            "same_class": agreement.same_class, "other_class": agreement.other_class, "network_top1": top1.map(|[network, _]| network),
             "top1": top1.map(|[_, file]| file), "signal_to_noise_db": signal_to_noise_db,
             "milliseconds": milliseconds,
         }))?;

@@ -34,7 +34,7 @@ def onnx():
     name = session.get_inputs()[0].name
     made = [session.run(None, {name: images[at : at + 1]})[0] for at in range(len(images))]
     milliseconds = median_of(lambda: session.run(None, {name: images[:1]}))
-    return f"onnxruntime {onnxruntime.__version__}", numpy.concatenate(made), milliseconds
+    return f"onnxruntime {onnxruntime.__version__}", numpy.concatenate(made), milliseconds, None
 
 
 def tflite():
@@ -77,15 +77,32 @@ def tflite():
         interpreter.invoke()
         made.append(interpreter.get_tensor(output["index"]))
     made = numpy.concatenate(made)
+    micro = None
     if made.dtype != numpy.float32:
+        micro = differing_in_micro(made)
         scale, zero_point = output["quantization"]
-        made = (made.astype(numpy.float32) - zero_point) * numpy.float32(scale)
+        made = (made.astype(numpy.float32) - int(zero_point)) * numpy.float32(scale)
     # As an application would run it, with the fast kernels.
     interpreter, read, _ = prepared()
     interpreter.set_tensor(read, images[:1])
-    return name, made, median_of(interpreter.invoke)
+    return name, made, median_of(interpreter.invoke), micro
 
 
-runtime, made, milliseconds = onnx() if form == "onnx" else tflite()
+def differing_in_micro(made):
+    """Numbers of `made` of which TensorFlow Lite Micro, where it is installed, makes others."""
+    try:
+        import tflite_micro
+    except ImportError:
+        return None
+    micro = tflite_micro.runtime.Interpreter.from_file(path)
+    differing = 0
+    for image, expected in zip(images, made):
+        micro.set_input(image[None], 0)
+        micro.invoke()
+        differing += int((micro.get_output(0)[0] != expected).sum())
+    return differing
+
+
+runtime, made, milliseconds, micro = onnx() if form == "onnx" else tflite()
 made.astype(numpy.float32).tofile(outputs)
-print(json.dumps({"runtime": runtime, "milliseconds": milliseconds}))
+print(json.dumps({"runtime": runtime, "milliseconds": milliseconds, "micro": micro}))

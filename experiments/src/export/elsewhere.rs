@@ -23,6 +23,8 @@ pub(crate) struct Elsewhere {
     pub(crate) outputs: Vec<f32>,
     /// Of one image, the median of some, on one thread.
     pub(crate) milliseconds: f64,
+    /// Outputs of which TensorFlow Lite Micro makes another number, where it is there and runs such files.
+    pub(crate) differing_in_micro: Option<u64>,
 }
 
 /// Images as a file reads them.
@@ -71,5 +73,6 @@ pub(crate) fn run(form: FileForm, path: &Path, images: &Images<'_>, shape: [usiz
     };
     let bytes = read_bytes(&outputs).map_err(|error| refused(error.to_string()))?;
     let outputs = bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect();
-    Ok(Some(Elsewhere { runtime: runtime.to_owned(), outputs, milliseconds }))
+    let differing_in_micro = said["micro"].as_u64();
+    Ok(Some(Elsewhere { runtime: runtime.to_owned(), outputs, milliseconds, differing_in_micro }))
 }

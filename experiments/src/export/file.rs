@@ -25,13 +25,13 @@ use super::samples::{Samples, bytes_of, channels_innermost, numbers, training_im
 use crate::error::{Error, Result};
 use crate::folders::names;
 use crate::folders::network_folder::NetworkFolder;
-use crate::torch::{ExportedFile, FileForm, FileRequest, Int8Report};
+use crate::torch::{ExportedFile, FileForm, FileRequest, FileRun, Int8Report};
 
 /// Images that a file is checked with before it is written, where nobody says how many: in float32 they show whether it
 /// is the network, in int8 what was lost.
 const CHECKED: usize = 100;
 const CHECKED_IN_INT8: usize = 1000;
-/// Images that a runtime elsewhere is given.
+/// Images that a runtime elsewhere is given, where nobody says how many.
 const ELSEWHERE: i64 = 100;
 /// Steps of the output that two runtimes may be apart in int8: each rounds in its own way, layer by layer.
 const STEPS: f64 = 16.0;
@@ -150,16 +150,10 @@ pub(crate) fn export_file(
         bytes_in(request.form, &name, &source, int8.as_ref(), &facts).map_err(|error| refused(error.to_string()))?;
     let checked = check(request, &bytes, &samples, int8.as_ref(), &source, &expected)?;
     write_atomically(request.out, |file| file.write_all(&bytes)).map_err(|source| Error::Write { source })?;
-    let (runtime, agreement, milliseconds) = match checked {
-        Some(Checked { runtime, agreement, milliseconds }) => (Some(runtime), Some(agreement), Some(milliseconds)),
-        None => (None, None, None),
-    };
     Ok(ExportedFile {
         file: request.out.to_path_buf(),
         bytes: bytes.len() as u64,
-        runtime,
-        agreement,
-        milliseconds,
+        ran: checked,
         checked_with: samples.words,
         size: source.shape.input().size,
         int8: report,
@@ -242,14 +236,6 @@ fn bytes_in(
     }
 }
 
-/// What a runtime of others made of a file.
-struct Checked {
-    runtime: String,
-    agreement: Agreement,
-    /// Of one image.
-    milliseconds: f64,
-}
-
 /// Runs the file: in float32 by tract, in int8 by what Python has. `None` where there is nothing to run it with.
 fn check(
     request: &FileRequest<'_>,
@@ -258,7 +244,7 @@ fn check(
     int8: Option<&Quantised>,
     source: &Source,
     expected: &[f32],
-) -> Result<Option<Checked>> {
+) -> Result<Option<FileRun>> {
     let refused = |problem: String| Error::NotExported { file: request.out.to_path_buf(), problem };
     let outputs = source.shape.output().elements() as usize;
     let checked = match int8 {
@@ -266,25 +252,25 @@ fn check(
             let got = by_tract(request.form, bytes, &samples.images);
             let (got, milliseconds) = got.map_err(|error| refused(error.to_string()))?;
             let agreement = Agreement::of(expected, &got, outputs);
-            Checked { runtime: "tract".into(), agreement, milliseconds }
+            FileRun { runtime: "tract".into(), agreement, milliseconds, differing_in_micro: None }
         }
         Some(int8) => {
-            let few = samples.images.narrow(0, 0, ELSEWHERE.min(samples.images.size()[0]));
+            let count = request.images.map_or(ELSEWHERE, |_| i64::MAX).min(samples.images.size()[0]);
+            let few = samples.images.narrow(0, 0, count);
             let pixels = bytes_of(&few, &source.described.as_ref().expect("int8 reads pixels").preprocessing());
             let folder = tempfile::tempdir().map_err(|source| Error::Write { source })?;
             let file = folder.path().join("checked");
             std::fs::write(&file, bytes).map_err(|source| Error::Write { source })?;
-            let Some(Elsewhere { runtime, outputs: got, milliseconds }) = run_elsewhere(request.form, &file, &pixels)?
-            else {
-                return Ok(None);
-            };
+            let Some(ran) = run_elsewhere(request.form, &file, &pixels)? else { return Ok(None) };
+            let Elsewhere { runtime, outputs: got, milliseconds, differing_in_micro } = ran;
             let expected = int8.outputs(&pixels);
             if got.len() != expected.len() {
                 return Err(refused(format!("{runtime} makes {} numbers of it, not {}", got.len(), expected.len())));
             }
             let largest = expected.iter().fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
             let step = f64::from(int8.network.output_scale().scale / largest);
-            Checked { runtime, agreement: Agreement::within(&expected, &got, outputs, STEPS * step), milliseconds }
+            let agreement = Agreement::within(&expected, &got, outputs, STEPS * step);
+            FileRun { runtime, agreement, milliseconds, differing_in_micro }
         }
     };
     match checked.agreement.holds() {
@@ -369,7 +355,7 @@ mod tests {
             let export = |request: &FileRequest<'_>| export_file(folder.path(), request, None, None, Device::Cpu);
             let refused = export(&FileRequest { data: Some(&data), ..plain }).unwrap_err().to_string();
             assert!(refused.contains("no colour image") && !out.exists(), "{refused}");
-            assert!(export(&plain).unwrap().agreement.unwrap().holds());
+            assert!(export(&plain).unwrap().ran.unwrap().agreement.holds());
             std::fs::remove_file(&out).unwrap();
         }
     }

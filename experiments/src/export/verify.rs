@@ -5,7 +5,6 @@ use std::path::Path;
 use deploy::agreement::Agreement;
 use deploy::runtime::RuntimeError;
 use storage::file::read_bytes;
-use supernet::data::DataSource;
 use tch::Device;
 
 use super::elsewhere::{self, Elsewhere, Images};
@@ -13,24 +12,19 @@ use super::file::{Source, by_tract, run_elsewhere};
 use super::int8::top1;
 use super::samples::{Samples, bytes_of, numbers};
 use crate::error::{Error, Result};
-use crate::torch::{FileForm, VerifiedFile};
+use crate::torch::{FileForm, Runtimes, VerifiedFile, VerifyRequest};
 
 /// Images where nobody says how many.
 const IMAGES: usize = 1000;
 /// The first bytes of a TensorFlow Lite file behind its first offset.
 const TFLITE: &[u8] = b"TFL3";
 
-/// Compares `file` with the network in `folder` on the first `images` test images of `data`, all of them for 0, or on noise.
+/// Compares the request's file with its network.
 ///
 /// # Errors
 /// A damaged folder, images that do not fit, no runtime that runs the file.
-pub(crate) fn verify(
-    file: &Path,
-    folder: &Path,
-    data: Option<&DataSource>,
-    images: Option<usize>,
-    device: Device,
-) -> Result<VerifiedFile> {
+pub(crate) fn verify(request: &VerifyRequest<'_>, device: Device) -> Result<VerifiedFile> {
+    let VerifyRequest { file, against: folder, data, images, by } = *request;
     let bytes = read_bytes(file)?;
     let form = if bytes.get(4..8) == Some(TFLITE) { FileForm::Tflite } else { FileForm::Onnx };
     let source = Source::read(folder, device)?;
@@ -39,39 +33,22 @@ pub(crate) fn verify(
         Some(data) => Samples::of_test(data, source.described(folder)?, &source.shape, count)?,
         None => Samples::noise(&source.shape, count),
     };
+    let refused = |problem: String| Error::NotVerified { file: file.to_path_buf(), problem };
+    let (ran, is_int8) = match by {
+        Runtimes::Python => by_python(form, file, &source, &samples, "")?,
+        _ => match by_tract(form, &bytes, &samples.images) {
+            Ok((outputs, milliseconds)) => {
+                (Elsewhere { runtime: "tract".into(), outputs, milliseconds, differing_in_micro: None }, false)
+            }
+            // tract knows no int8 as files have it, and not all of TensorFlow Lite.
+            Err(error @ RuntimeError::Unknown(_)) if by == Runtimes::Any => {
+                by_python(form, file, &source, &samples, &format!("{error}, and "))?
+            }
+            Err(error) => return Err(refused(error.to_string())),
+        },
+    };
     let expected = source.outputs(&samples.images, device);
     let outputs = source.shape.output().elements() as usize;
-    let refused = |problem: String| Error::NotVerified { file: file.to_path_buf(), problem };
-    let (ran, is_int8) = match by_tract(form, &bytes, &samples.images) {
-        Ok((outputs, milliseconds)) => (Elsewhere { runtime: "tract".into(), outputs, milliseconds }, false),
-        Err(error @ RuntimeError::Size { .. }) => return Err(refused(error.to_string())),
-        // tract knows no int8 as files have it, and not all of TensorFlow Lite.
-        Err(error) => {
-            let [n, c, h, w] =
-                <[i64; 4]>::try_from(samples.images.size()).expect("images").map(|length| length as usize);
-            let (turned, shape) = match form {
-                FileForm::Onnx => (samples.images.shallow_clone(), [n, c, h, w]),
-                FileForm::Tflite => (samples.images.permute([0, 2, 3, 1]), [n, h, w, c]),
-            };
-            let as_bytes =
-                source.described.as_ref().map(|described| bytes_of(&samples.images, &described.preprocessing()));
-            let reads_bytes = match &as_bytes {
-                Some(pixels) => run_elsewhere(form, file, pixels),
-                None => Ok(None),
-            };
-            match reads_bytes {
-                Ok(Some(ran)) => (ran, true),
-                _ => {
-                    let float = numbers(&turned);
-                    let ran = elsewhere::run(form, file, &Images::Float(&float), shape)?;
-                    let ran = ran.ok_or_else(|| {
-                        refused(format!("{error}, and python3 has neither onnxruntime nor LiteRT to run it with"))
-                    })?;
-                    (ran, false)
-                }
-            }
-        }
-    };
     if ran.outputs.len() != expected.len() {
         return Err(refused(format!(
             "it makes {} numbers of {} images, the network {}",
@@ -95,4 +72,32 @@ pub(crate) fn verify(
         warnings: source.warnings,
         notes: samples.notes,
     })
+}
+
+/// Runs a file by what Python has: on bytes of pixels if it reads such, which makes it one in int8, else on normalised
+/// numbers. `before` says what else was tried.
+fn by_python(
+    form: FileForm,
+    file: &Path,
+    source: &Source,
+    samples: &Samples,
+    before: &str,
+) -> Result<(Elsewhere, bool)> {
+    let pixels = source.described.as_ref().map(|described| bytes_of(&samples.images, &described.preprocessing()));
+    if let Some(pixels) = pixels
+        && let Ok(Some(ran)) = run_elsewhere(form, file, &pixels)
+    {
+        return Ok((ran, true));
+    }
+    let [n, c, h, w] = <[i64; 4]>::try_from(samples.images.size()).expect("images").map(|length| length as usize);
+    let (turned, shape) = match form {
+        FileForm::Onnx => (samples.images.shallow_clone(), [n, c, h, w]),
+        FileForm::Tflite => (samples.images.permute([0, 2, 3, 1]), [n, h, w, c]),
+    };
+    let ran = elsewhere::run(form, file, &Images::Float(&numbers(&turned)), shape)?;
+    let missing = || Error::NotVerified {
+        file: file.to_path_buf(),
+        problem: format!("{before}python3 has neither onnxruntime nor LiteRT to run it with"),
+    };
+    Ok((ran.ok_or_else(missing)?, false))
 }

@@ -303,12 +303,8 @@ pub struct ExportedFile {
     pub file: PathBuf,
     /// How large it is.
     pub bytes: u64,
-    /// The runtime of others that ran it; `None` where there is none here that can.
-    pub runtime: Option<String>,
-    /// How far what that computes is from the network, in int8 from the network in int8.
-    pub agreement: Option<Agreement>,
-    /// What one image takes in that runtime on this machine.
-    pub milliseconds: Option<f64>,
+    /// What a runtime of others made of it; `None` where there is none here that can.
+    pub ran: Option<FileRun>,
     /// With which images it was checked.
     pub checked_with: String,
     /// Height and width of its images.
@@ -319,6 +315,19 @@ pub struct ExportedFile {
     pub warnings: Vec<String>,
     /// What there is to say about the images.
     pub notes: Vec<String>,
+}
+
+/// A file run by a runtime of others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileRun {
+    /// Its name and version.
+    pub runtime: String,
+    /// How far what it computes is from the network, in int8 from the network in int8.
+    pub agreement: Agreement,
+    /// What one image takes in it on this machine.
+    pub milliseconds: f64,
+    /// Outputs in int8 of which TensorFlow Lite Micro makes another number, where it is there.
+    pub differing_in_micro: Option<u64>,
 }
 
 /// What rounding to int8 did to a network.

@@ -20,7 +20,7 @@ use super::outcome::{
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
-    MeasureRequest, Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest,
+    MeasureRequest, Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest, VerifyRequest,
 };
 use crate::error::{Error, Result};
 pub(crate) use crate::export::deploy::deploy;
@@ -192,18 +192,12 @@ pub fn export_subnet_file(on: &BundleUse<'_>, subnet: &Path, request: &FileReque
     file::export_file(folder.path(), request, own, subnet.parent(), on.device.resolve()?)
 }
 
-/// Runs `file` by a runtime of others on images and compares it with the network in `folder`.
+/// Runs a file by a runtime of others on images and compares it with a network.
 ///
 /// # Errors
 /// A damaged folder, images that do not fit, no runtime that runs the file.
-pub fn verify_file(
-    file: &Path,
-    folder: &Path,
-    data: Option<&DataSource>,
-    images: Option<usize>,
-    device: DeviceChoice,
-) -> Result<VerifiedFile> {
-    crate::export::verify::verify(file, folder, data, images, device.resolve()?)
+pub fn verify_file(request: &VerifyRequest<'_>, device: DeviceChoice) -> Result<VerifiedFile> {
+    crate::export::verify::verify(request, device.resolve()?)
 }
 
 /// Makes a published checkpoint a bundle.

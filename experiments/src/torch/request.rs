@@ -297,6 +297,33 @@ impl FileForm {
     }
 }
 
+/// Whose runtime runs a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Runtimes {
+    /// tract, and what Python has where that cannot run it.
+    #[default]
+    Any,
+    /// tract.
+    Tract,
+    /// What Python has: onnxruntime, LiteRT.
+    Python,
+}
+
+/// Which file is to be compared with which network.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifyRequest<'a> {
+    /// The file.
+    pub file: &'a Path,
+    /// The folder of the network.
+    pub against: &'a Path,
+    /// Images; noise without them.
+    pub data: Option<&'a DataSource>,
+    /// How many, all for 0; as many as usual without a word.
+    pub images: Option<usize>,
+    /// Whose runtime runs it.
+    pub by: Runtimes,
+}
+
 /// Which file is to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct FileRequest<'a> {

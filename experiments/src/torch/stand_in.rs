@@ -18,7 +18,7 @@ use super::outcome::{
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
-    MeasureRequest, Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest,
+    MeasureRequest, Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest, VerifyRequest,
 };
 use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
@@ -210,13 +210,7 @@ pub fn export_subnet_file(_: &BundleUse<'_>, _: &Path, _: &FileRequest<'_>) -> R
 ///
 /// # Errors
 /// [`Error::NoTorch`], always.
-pub fn verify_file(
-    _: &Path,
-    _: &Path,
-    _: Option<&DataSource>,
-    _: Option<usize>,
-    _: DeviceChoice,
-) -> Result<VerifiedFile> {
+pub fn verify_file(_: &VerifyRequest<'_>, _: DeviceChoice) -> Result<VerifiedFile> {
     missing("comparing with a network")
 }
 
