@@ -97,7 +97,27 @@ fn scales(network: &Folded, image: Scale, ranges: &[Range], kept: &impl Fn(&str)
         0 => image,
         first => shared[first].unwrap_or(ranges[at]).scale(),
     };
-    (0..network.layers.len()).map(scale).collect()
+    let mut scales: Vec<Scale> = (0..network.layers.len()).map(scale).collect();
+    for (at, folded) in network.layers.iter().enumerate() {
+        // A step of the output that is finer than those of the sums says nothing, and sums could overflow on the way to it:
+        // so of a map that was seen to hold next to nothing.
+        let input = match folded.layer.reads[0] {
+            Read::Input(_) => image,
+            Read::Layer(at) => scales[at],
+        };
+        let largest = |values: &[f32]| values.iter().fold(0_f32, |most, x| most.max(x.abs()));
+        let weight = largest(folded.weight.as_ref().map_or(&[], |weight| &weight.values)) / 127.0;
+        let least = match folded.layer.is_weighted() {
+            true => input.scale * weight.max(least_scale(largest(&folded.bias), input)),
+            false => input.scale / 256.0,
+        };
+        if scales[at].scale < least {
+            let root = first(&shares, at + 1);
+            let alike = (0..scales.len()).filter(|other| first(&shares, other + 1) == root);
+            alike.for_each(|other| scales[other].scale = least);
+        }
+    }
+    scales
 }
 
 /// Rounded filters, each output with the scale that loses least.
@@ -118,11 +138,16 @@ fn round(value: f32, scale: f32) -> i8 {
     (value / scale).round().clamp(-127.0, 127.0) as i8
 }
 
+/// The finest scale of a filter whose bias fits into 32 bits.
+fn least_scale(bias: f32, input: Scale) -> f32 {
+    bias.abs() / (input.scale * (1 << 30) as f32)
+}
+
 /// The scale that loses least of a filter. It is never so small that its bias would not fit into 32 bits, and for a filter
 /// of zeros the one by which sums are in steps of the output.
 fn scale(filter: &[f32], bias: f32, input: Scale, output: Scale) -> f32 {
     let most = filter.iter().fold(0_f32, |most, value| most.max(value.abs()));
-    let least = bias.abs() / (input.scale * (1 << 30) as f32);
+    let least = least_scale(bias, input);
     if most == 0.0 {
         return (output.scale / input.scale).max(least).max(f32::MIN_POSITIVE);
     }
@@ -139,6 +164,7 @@ mod tests {
     use network::execute::run_folded;
     use network::integer::Runner;
     use network::op::{Conv, LocalResponse, Map, Op, Pool, Real};
+    use network::published;
     use network::shape::NetworkShape;
     use network::weights::Weights;
     use rand::{RngExt, SeedableRng};
@@ -182,6 +208,22 @@ mod tests {
             let kept = signal_to_noise(&shape, |_| true);
             assert!(kept > decibels, "{kept}, {decibels}");
         }
+    }
+
+    /// A ReLU behind a bias that nothing reaches: its map is empty, whatever the image.
+    #[test]
+    fn a_dead_layer_does_no_harm() {
+        let shape = published::resnet8(10);
+        let mut folded = Folded::new(&shape, &Weights::random(&shape, 3));
+        let dead = folded.layers.iter().position(|layer| layer.activation == Activation::Relu).unwrap();
+        folded.layers[dead].bias.iter_mut().for_each(|bias| *bias = -1e6);
+        let image: Vec<f32> = (0..shape.input().elements()).map(|at| (at as f32 * 0.37).sin()).collect();
+        let ranges = ranges_of(&folded, std::slice::from_ref(&image));
+        assert_eq!(ranges[dead].most, 0.0);
+        let network = quantise(&folded, Scale::reaching(-1.0, 1.0), &ranges, |_| false).unwrap();
+        let numbers: Vec<i8> = (0..image.len()).map(|at| network.image.quantise(image[at])).collect();
+        let made = Runner::new(&network).run_layers(&numbers);
+        assert!(made[dead].iter().all(|number| i32::from(*number) == network.layers[dead].scale.zero_point));
     }
 
     #[test]
