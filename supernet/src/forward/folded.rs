@@ -6,7 +6,7 @@ use network::layers::Read;
 use network::op::Activation;
 use tch::{Device, Kind, Tensor};
 
-use super::network::{Step, activate};
+use super::step::{Step, activate};
 use crate::data::channels_last;
 
 /// A folded network in LibTorch.

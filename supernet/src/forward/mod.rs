@@ -15,3 +15,4 @@ pub mod torchscript;
 
 pub mod folded;
 pub mod network;
+mod step;

@@ -1,4 +1,5 @@
 use network::execute;
+use network::op::PoolKind;
 use network::published::{self, NETWORKS};
 use network::shape::Draft;
 use rand::{RngExt, SeedableRng};
