@@ -37,6 +37,10 @@ pub struct FoldedLayer {
     pub bias: Vec<f32>,
     /// Done to what it makes: none, ReLU or ReLU6.
     pub activation: Activation,
+    /// Place among the network's own layers of the last one that is folded into it: what that makes, this makes.
+    pub place: usize,
+    /// What it makes is so many times what that makes.
+    pub factor: f32,
 }
 
 impl Folded {
@@ -53,7 +57,7 @@ impl Folded {
         let mut layers: Vec<FoldedLayer> = Vec::new();
         // Where each layer of the network went.
         let mut places: Vec<Read> = Vec::new();
-        for NamedLayer { name, mut layer } in network.layers() {
+        for (place, NamedLayer { name, mut layer }) in network.layers().into_iter().enumerate() {
             for read in &mut layer.reads {
                 if let Read::Layer(at) = *read {
                     *read = places[at];
@@ -67,6 +71,7 @@ impl Folded {
                 // `Op::layers` puts a batch norm behind a convolution that nobody else reads, and nowhere else.
                 let Read::Layer(at) = layer.reads[0] else { panic!("{name} normalises the image") };
                 layers[at].scale(&scales, &shifts);
+                layers[at].place = place;
                 places.push(Read::Layer(at));
                 continue;
             }
@@ -78,10 +83,11 @@ impl Folded {
                 };
                 of.bias = true;
                 let bias = bias.unwrap_or_else(|| vec![0.0; layer.output.channels as usize]);
-                layers.push(FoldedLayer { name, layer, weight, bias, activation: Activation::None });
+                let activation = Activation::None;
+                layers.push(FoldedLayer { name, layer, weight, bias, activation, place, factor: 1.0 });
             } else {
-                let nothing = Vec::new();
-                layers.push(FoldedLayer { name, layer, weight: None, bias: nothing, activation: Activation::None });
+                let (weight, bias, activation) = (None, Vec::new(), Activation::None);
+                layers.push(FoldedLayer { name, layer, weight, bias, activation, place, factor: 1.0 });
             }
             places.push(Read::Layer(layers.len() - 1));
         }
@@ -121,7 +127,9 @@ impl Folded {
             }
             self.layers[from].bias.iter_mut().for_each(|bias| *bias += 3.0);
             self.layers[at].layer.kind = LayerKind::Activation(Activation::Relu6);
+            self.layers[at].factor = 6.0;
             for (scale, _) in &readers[at] {
+                self.layers[*scale].factor = 6.0;
                 for (after, _) in &readers[*scale] {
                     let weight = self.layers[*after].weight.as_mut().expect("a weighted layer");
                     weight.values.iter_mut().for_each(|value| *value /= 6.0);
@@ -148,11 +156,13 @@ impl Folded {
                 let takes = before.layer.is_weighted() || before.layer.kind == LayerKind::Add;
                 let is_clamp = matches!(activation, Activation::Relu | Activation::Relu6);
                 if activation == Activation::None && before.layer.output == folded.layer.output {
+                    before.place = folded.place;
                     places.push(places[from]);
                     continue;
                 }
                 if takes && is_clamp && readers[from].len() == 1 && before.activation == Activation::None {
                     before.activation = activation;
+                    (before.place, before.factor) = (folded.place, folded.factor);
                     places.push(places[from]);
                     continue;
                 }
@@ -279,5 +289,15 @@ mod tests {
             ["expand.conv", "expand.act", "depthwise.conv", "depthwise.act", "se.pool", "se.reduce", "se.expand"];
         let expected = parts.into_iter().chain(["se.scale", "project.conv"]).map(|part| format!("block.{part}"));
         assert_eq!(names, expected.collect::<Vec<_>>());
+        let layers = shape.layers();
+        let own = |name: &str| {
+            let folded = folded.layers.iter().find(|layer| layer.name == format!("block.{name}")).unwrap();
+            (layers[folded.place].name.as_str(), folded.factor)
+        };
+        assert_eq!(own("expand.conv"), ("block.expand.bn", 1.0));
+        assert_eq!(own("se.reduce"), ("block.se.reduce.act", 1.0));
+        assert_eq!(own("se.expand"), ("block.se.gate", 6.0));
+        assert_eq!(own("se.scale"), ("block.se.scale", 6.0));
+        assert_eq!(own("project.conv"), ("block.project.bn", 1.0));
     }
 }

@@ -43,6 +43,9 @@ pub(crate) struct FinetuneArgs {
     /// Layers that stay as they are, by name or by what stands before a dot in their names; may be given again
     #[arg(long, value_name = "LAYER")]
     pub(crate) freeze: Vec<String>,
+    /// Train for int8: weights and feature maps are rounded on the way
+    #[arg(long)]
+    pub(crate) int8: bool,
     /// A bundle whose largest network teaches
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) teacher: Option<String>,

@@ -16,6 +16,9 @@ pub(crate) fn run(args: FinetuneArgs, output: &mut Output) -> Result<()> {
     set_threads(args.compute.threads);
     let mut overrides = args.tuning.overrides;
     overrides.extend(args.epochs.map(|epochs| format!("epochs={epochs}")));
+    if args.int8 {
+        overrides.push("int8=true".to_owned());
+    }
     if !args.freeze.is_empty() {
         overrides.push(format!("freeze={}", json!(args.freeze)));
     }

@@ -99,7 +99,9 @@ fn normalised_first(network: Folded, means: &[f64], std: &[f64]) -> Folded {
     let values = std.iter().map(|std| (1.0 / (255.0 * std)) as f32).collect();
     let weight = Some(Array { shape: vec![channels as usize, 1, 1, 1], values });
     let bias = means.iter().zip(std).map(|(mean, std)| (-mean / (255.0 * std)) as f32).collect();
-    let mut layers = vec![FoldedLayer { name, layer, weight, bias, activation: Activation::None }];
+    // No layer of the network's own makes that.
+    let (activation, place) = (Activation::None, usize::MAX);
+    let mut layers = vec![FoldedLayer { name, layer, weight, bias, activation, place, factor: 1.0 }];
     for mut folded in network.layers {
         for read in &mut folded.layer.reads {
             *read = match *read {

@@ -4,7 +4,9 @@
 use deploy::Unsupported;
 use deploy::int8::{Histogram, Pixels, Range, correct_biases, equalised, quantise, reading_pixels};
 use network::folded::Folded;
-use network::integer::{IntegerNetwork, Numbers, Runner};
+use network::integer::{IntegerNetwork, Numbers, Runner, Scale};
+use network::shape::NetworkShape;
+use network::weights::Weights;
 use rayon::prelude::*;
 use supernet::data::Preprocessing;
 use supernet::folded::FoldedNetwork;
@@ -61,6 +63,28 @@ pub(crate) fn quantised(
         got.iter().zip(&expected).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
     };
     Ok(if error(&balanced) < error(&plain) { balanced } else { plain })
+}
+
+/// What the layers of a network are rounded to in int8, one for each in order where its output is rounded, by what they hold
+/// on normalised `images`, `[N, C, S, S]`.
+///
+/// # Errors
+/// A layer that int8 does not know.
+pub(crate) fn rounding(
+    shape: &NetworkShape,
+    weights: &Weights,
+    images: &Tensor,
+) -> Result<Vec<Option<Scale>>, Unsupported> {
+    let folded = Folded::new(shape, weights);
+    let ends = [images.min(), images.max()].map(|end| f64::try_from(end).expect("one number") as f32);
+    let (ranges, _) = observed(&folded, images);
+    let network = quantise(&folded, Scale::reaching(ends[0], ends[1]), &ranges, |_| false)?;
+    let mut scales = vec![None; shape.layers().len()];
+    for (layer, folded) in network.layers.iter().zip(&folded.layers) {
+        let Scale { scale, zero_point } = layer.scale;
+        scales[folded.place] = Some(Scale { scale: scale / folded.factor, zero_point });
+    }
+    Ok(scales)
 }
 
 /// Images as the integer network reads them: bytes less 128, channels innermost.
@@ -195,4 +219,40 @@ pub(crate) fn top1(outputs: &[f32], labels: &[i64]) -> f64 {
         best == usize::try_from(**label).ok()
     });
     right.count() as f64 / labels.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use network::published;
+    use supernet::network::Network;
+
+    use super::*;
+
+    fn noise(got: &[f32], expected: &[f32]) -> f64 {
+        got.iter().zip(expected).map(|(a, b)| f64::from(a - b).powi(2)).sum()
+    }
+
+    /// What training rounds is what the integer network rounds.
+    #[test]
+    fn a_network_trained_for_int8_computes_nearly_what_the_integer_one_does() {
+        for shape in [published::resnet8(10), published::mobilenet_v2(35, 32, 10)] {
+            let weights = Weights::random(&shape, 3);
+            let preprocessing = Preprocessing { native_size: 32, ..Preprocessing::cifar10() };
+            tch::manual_seed(5);
+            let bytes = Tensor::randint(256, [64, 3, 32, 32], (Kind::Float, Device::Cpu));
+            let of = |values: [f64; 3]| Tensor::from_slice(&values.map(|value| value as f32)).reshape([1, 3, 1, 1]);
+            let images = (&bytes / 255.0 - of(preprocessing.mean)) / of(preprocessing.std);
+            let float = numbers(&Network::from_weights(&shape, &weights, Device::Cpu).unwrap().forward(&images));
+            let scales = rounding(&shape, &weights, &images).unwrap();
+            let trained = Network::from_weights(&shape, &weights, Device::Cpu).unwrap().rounded(&scales);
+            let trained = numbers(&trained.forward(&images));
+            let int8 = quantised(Folded::new(&shape, &weights), &preprocessing, &bytes, &|_| false).unwrap();
+            let integer = int8.outputs(&bytes);
+            let signal = noise(&float, &vec![0.0; float.len()]);
+            for (rounded, most) in [(noise(&trained, &float), 0.02), (noise(&integer, &float), 0.02)] {
+                assert!(rounded < most * signal && rounded > 0.0, "{rounded} of {signal}");
+            }
+            assert!(noise(&trained, &integer) < 0.03 * signal, "{} of {signal}", noise(&trained, &integer));
+        }
+    }
 }

@@ -4,6 +4,6 @@ pub(crate) mod deploy;
 mod elsewhere;
 mod facts;
 pub(crate) mod file;
-mod int8;
-mod samples;
+pub(crate) mod int8;
+pub(crate) mod samples;
 pub(crate) mod verify;

@@ -1,7 +1,7 @@
 //! Images that a file is checked and calibrated with.
 
 use network::shape::NetworkShape;
-use supernet::data::{self, DataSource, Loaded, Preprocessing, PreprocessingFile};
+use supernet::data::{self, DataSource, ImageSet, Loaded, Preprocessing, PreprocessingFile};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
@@ -77,8 +77,20 @@ pub(crate) fn training_images(
     let preprocessing = described.preprocessing();
     let known = options(&preprocessing, &described.class_names, shape.output().channels as usize);
     let Loaded { images, .. } = data.train(&known)?;
-    let set = data::calibration_set(&images, CALIBRATING.min(images.len()), 0);
-    let batches = data::eval_batches(&set, &preprocessing, 256, i64::from(shape.input().size), Device::Cpu)?;
+    calibration_images(&images, &preprocessing, shape)
+}
+
+/// Some of `images` as the network reads them, `[N, C, S, S]`, normalised, on the CPU.
+///
+/// # Errors
+/// Images of another size than the preprocessing's.
+pub(crate) fn calibration_images(
+    images: &ImageSet,
+    preprocessing: &Preprocessing,
+    shape: &NetworkShape,
+) -> Result<Tensor> {
+    let set = data::calibration_set(images, CALIBRATING.min(images.len()), 0);
+    let batches = data::eval_batches(&set, preprocessing, 256, i64::from(shape.input().size), Device::Cpu)?;
     Ok(Tensor::cat(&batches.map(|batch| batch.images).collect::<Vec<_>>(), 0))
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use storage::file::{FileError, read_text};
 use supernet::data::Augmentation;
 use supernet::optim::SgdSettings;
-use supernet::train::FineTuneSettings;
+use supernet::train::{FineTuneSettings, Precision};
 use tch::Device;
 
 use crate::folders::recipe_error::RecipeError;
@@ -40,6 +40,8 @@ pub(crate) struct FineTuneRecipe {
     pub augmentation: Augmentation,
     /// What an average of the weights keeps of itself at each step; none for no average.
     pub average: Option<f64>,
+    /// Whether it is trained for int8: weights and feature maps are rounded on the way, in float32.
+    pub int8: bool,
     /// Layers that stay as they are: of these names, or with these names before a dot.
     pub freeze: Vec<String>,
     /// Weight of the loss against the labels.
@@ -70,6 +72,7 @@ impl Default for FineTuneRecipe {
             label_smoothing: 0.0,
             augmentation: Augmentation::default(),
             average: None,
+            int8: false,
             freeze: Vec::new(),
             label_loss: 1.0,
             distillation: 1.0,
@@ -120,13 +123,22 @@ impl FineTuneRecipe {
         within("label_smoothing", self.label_smoothing, 0.0..=0.9999, "but must be 0 to 0.9999")?;
         within("label_loss", self.label_loss, 0.0..=1000.0, "but must be 0 to 1000")?;
         within("distillation", self.distillation, 0.0..=1000.0, "but must be 0 to 1000")?;
+        if self.int8 && self.precision == PrecisionChoice::Bf16 {
+            let reason = "but int8 is trained for in fp32";
+            return Err(RecipeError::Value { field: "precision".into(), value: "bf16".into(), reason });
+        }
         self.clip_gradient.map_or(Ok(()), |norm| within("clip_gradient", norm, 1e-9..=1e9, "but must be above 0"))?;
         self.average.map_or(Ok(()), |kept| within("average", kept, 0.0..=0.999_999, "but must be 0 to 0.999999"))
     }
 
+    /// Number format of feature maps on `device`.
+    pub(crate) fn precision(&self, device: Device) -> Precision {
+        if self.int8 { Precision::Fp32 } else { self.precision.on(device) }
+    }
+
     /// What a checkpoint belongs to on `device`, where the number format may be another than elsewhere.
     pub(crate) fn identity(&self, device: Device) -> String {
-        let precision = PrecisionChoice::from(self.precision.on(device));
+        let precision = PrecisionChoice::from(self.precision(device));
         serde_yaml::to_string(&Self { precision, ..self.clone() }).expect("plain data")
     }
 
@@ -137,13 +149,14 @@ impl FineTuneRecipe {
             epochs: self.epochs,
             steps: None,
             batch_size: self.batch_size,
-            precision: self.precision.on(device),
+            precision: self.precision(device),
             learning_rate: self.learning_rate,
             warm_up_epochs: self.warm_up_epochs,
             sgd: SgdSettings { momentum, weight_decay, clip_gradient },
             label_smoothing: self.label_smoothing,
             augmentation: self.augmentation.clone(),
             average: self.average,
+            rounding: None,
             frozen: self.freeze.clone(),
             losses: (self.label_loss, self.distillation),
             seed: self.seed,
@@ -170,6 +183,7 @@ mod tests {
             ("learning_rate=.nan", "`learning_rate` is NaN"),
             ("momentum=1", "`momentum` is 1"),
             ("average=1", "`average` is 1"),
+            ("int8=maybe", "int8"),
             ("schema=ofa.recipe/1", "ofa.finetune/1"),
         ] {
             let error = load(&[wrong]).unwrap_err().to_string();

@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::folders::finetune_recipe::FineTuneRecipe;
 use crate::folders::names;
 use crate::folders::network_folder::NetworkFolder;
+use crate::folders::recipe_error::RecipeError;
 use crate::folders::supernet_file::digest_of;
 use crate::refine::limits::Limits;
 use crate::refine::steps_folder::{StepForm, StepsFolder};
@@ -203,6 +204,10 @@ pub(crate) fn refine(
 ) -> Result<Refined> {
     let meter = Meter::start(device, &request.energy);
     let recipe = FineTuneRecipe::load(request.recipe.as_deref(), &request.overrides)?;
+    if recipe.int8 {
+        let reason = "but the steps of a refinement are trained in float32; train for int8 what they lead to";
+        return Err(RecipeError::Value { field: "int8".into(), value: "true".into(), reason }.into());
+    }
     let limits = Limits::new(request.target.as_deref(), request.extrapolate, request.budget, progress)?;
     let NetworkData { shape, weights, preprocessing, class_names, train, held_out, test, trained_on } =
         NetworkData::load(&request.network, &request.data, recipe.held_out, recipe.seed, progress)?;

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use network::integer::Scale;
+use network::shape::NetworkShape;
 use network::shape_file;
+use network::weights::Weights;
 use serde_json::json;
 use storage::digest::Digester;
-use supernet::data::{self, ImageSet};
+use supernet::data::{self, ImageSet, Preprocessing};
 use supernet::error::SupernetError;
 use supernet::evaluate::Accuracy;
 use supernet::extract::StaticSubnet;
@@ -16,6 +19,7 @@ use supernet::train::{FineTuneObserver, FineTuner, Position, Precision, Step, Te
 use tch::{Device, Tensor};
 
 use crate::error::{Error, Result, Within};
+use crate::export::{self, samples};
 use crate::folders::finetune_recipe::FineTuneRecipe;
 use crate::folders::network_folder::NetworkFolder;
 use crate::folders::run_dir::{Metrics, RunDir};
@@ -121,7 +125,16 @@ pub(crate) fn finetune(
         .finish();
 
     // Before there is a folder that a refused run would leave behind.
-    let (settings, train) = (recipe.settings(device), Arc::new(train));
+    let (mut settings, train) = (recipe.settings(device), Arc::new(train));
+    if recipe.int8 {
+        settings.rounding = Some(rounding(&shape, &weights, &train, &preprocessing)?);
+        progress.note("accuracies are those with weights and feature maps rounded to int8");
+    }
+    let rounding = settings.rounding.clone();
+    let as_used = |network: Network| match &rounding {
+        Some(scales) => network.rounded(scales),
+        None => network,
+    };
     settings.check(&shape, &train, &preprocessing)?;
     output::check_run(&request.out)?;
     let run = RunDir::open(&request.out).within(|| format!("run folder {}", request.out.display()))?;
@@ -129,7 +142,7 @@ pub(crate) fn finetune(
     if was_begun && !request.resume {
         return Err(Error::RunExists { path: request.out.clone() });
     }
-    let logits = teacher.map(|teacher| teacher.into_logits(recipe.precision.on(device)));
+    let logits = teacher.map(|teacher| teacher.into_logits(recipe.precision(device)));
     let checkpoints = run.checkpoints();
     let mut tuner = FineTuner::new(
         &shape,
@@ -148,7 +161,7 @@ pub(crate) fn finetune(
     run.write(names::RECIPE, &serde_yaml::to_string(&recipe).expect("plain data"))?;
     let size = shape.input().size;
     let exam = EvalImages::new(&held_out, &preprocessing, &[size], device)?;
-    let untouched = Network::from_weights(&shape, &weights, device)?;
+    let untouched = as_used(Network::from_weights(&shape, &weights, device)?);
     let at_first = exam.evaluate_network(&untouched)?;
     progress.begin(&[(FINE_TUNING.to_owned(), tuner.steps())], tuner.position().global_step);
     if tuner.position().global_step == 0 {
@@ -170,7 +183,7 @@ pub(crate) fn finetune(
 
     let tuned = weights_of(&shape, &tuner)?;
     // What is reported on is what was written.
-    let network = Network::from_weights(&shape, &tuned, device)?;
+    let network = as_used(Network::from_weights(&shape, &tuned, device)?);
     let decided = exam.evaluate_network(&network)?;
     let TestPart { images, part, .. } = test;
     let tested = EvalImages::new(&images, &preprocessing, &[size], device)?.evaluate_network(&network)?;
@@ -178,7 +191,8 @@ pub(crate) fn finetune(
     std::fs::create_dir_all(&folder)?;
     let files = preprocessing.describe(Some(size as usize), &class_names, Some(&trained_on));
     files.write(&folder.join(names::PREPROCESSING))?;
-    let origin = json!({"fine_tuned": {"from": origin_of(&request.network), "epochs": recipe.epochs}});
+    let origin =
+        json!({"fine_tuned": {"from": origin_of(&request.network), "epochs": recipe.epochs, "int8": recipe.int8}});
     NetworkFolder { shape, weights: tuned, mixed: Vec::new() }.write(&folder, &origin)?;
     let report = json!({
         "held_out_top1_before": at_first.top1,
@@ -191,6 +205,18 @@ pub(crate) fn finetune(
     run.write(names::TEST_REPORT, &format!("{report:#}\n"))?;
     let energy = energy.finish(&folder)?;
     Ok(FineTuned { folder, before: at_first, held_out: decided, tested, part, energy })
+}
+
+/// What its layers are rounded to in int8, by what they hold on some of the training images.
+fn rounding(
+    shape: &NetworkShape,
+    weights: &Weights,
+    train: &ImageSet,
+    preprocessing: &Preprocessing,
+) -> Result<Vec<Option<Scale>>> {
+    let images = samples::calibration_images(train, preprocessing, shape)?;
+    export::int8::rounding(shape, weights, &images)
+        .map_err(|error| Error::FileInFolder { path: names::NETWORK.into(), reason: error.to_string() })
 }
 
 /// The largest network of a bundle, which knows better.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use network::integer::Scale;
 use network::layers::{Layer, LayerKind, Read, chain};
 use network::op::{Activation, Map, Op};
 use network::shape::{NamedLayer, NetworkShape};
@@ -81,6 +82,21 @@ impl Network {
         let mut network = Self { weights, ..Self::new(shape.input(), layers, all, shape.batch_norm_eps()) };
         network.steps.iter_mut().zip(stays).for_each(|(step, frozen)| step.frozen = frozen);
         Ok(network)
+    }
+
+    /// This network with filters rounded to int8, and with what each layer makes rounded to `scales`, one for each layer in
+    /// order, where there is one. Batch norm keeps its statistics in training, too, as it will be folded.
+    ///
+    /// # Panics
+    /// If there are not as many scales as layers.
+    pub fn rounded(mut self, scales: &[Option<Scale>]) -> Self {
+        assert_eq!(scales.len(), self.steps.len());
+        for (step, scale) in self.steps.iter_mut().zip(scales) {
+            step.rounds_weights = step.layer.is_weighted();
+            step.rounds_to = *scale;
+            step.frozen |= step.layer.kind == LayerKind::BatchNorm;
+        }
+        self
     }
 
     /// Whether `shape` has all these layers to freeze.
@@ -185,7 +201,7 @@ impl Network {
             // The image belongs to the caller.
             let is_last = |read: &Read| place(*read) > 0 && last[&place(*read)] == at;
             let is_last_reader = layer.reads.iter().map(is_last).collect();
-            Step { layer, tensors, is_last_reader, frozen: false, followed_by: activations[at] }
+            Step { is_last_reader, followed_by: activations[at], ..Step::plain(layer, tensors) }
         };
         let steps = layers.into_iter().zip(tensors).enumerate().map(step).collect();
         Self { input, steps, eps, weights: Vec::new() }
@@ -218,6 +234,7 @@ impl Network {
 
     fn pass(&self, images: &Tensor, pass: Pass, may_fuse: bool) -> Tensor {
         let image = channels_last(images);
+        let may_fuse = may_fuse && !self.steps.iter().any(|step| step.rounds_weights || step.rounds_to.is_some());
         let mut made: Vec<Option<Made>> = vec![Some(image.into())];
         for step in &self.steps {
             let take = |(read, last): (&Read, &bool), made: &mut Vec<Option<Made>>| {

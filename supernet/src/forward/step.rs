@@ -1,5 +1,6 @@
 //! One layer in LibTorch: run as it is deployed, or in training, by kernels of our own where there are some.
 
+use network::integer::Scale;
 use network::layers::{Layer, LayerKind, Window};
 use network::op::{Activation, PoolKind};
 use tch::{Kind, Tensor};
@@ -30,7 +31,14 @@ pub(super) struct Step {
     pub(super) frozen: bool,
     /// Of a batch norm: the activation that alone reads it.
     pub(super) followed_by: Option<Activation>,
+    /// Whether its filters are rounded to int8, each output with its own scale, before they are used.
+    pub(super) rounds_weights: bool,
+    /// What it makes is rounded to int8 so.
+    pub(super) rounds_to: Option<Scale>,
 }
+
+/// A filter's scale where all of it is 0.
+const LEAST_SCALE: f64 = 1e-12;
 
 /// A layer's result on its way to its readers.
 #[derive(Debug)]
@@ -65,7 +73,8 @@ impl Step {
     /// A layer without batch norm whose inputs others may read, too.
     pub(super) fn plain(layer: Layer, tensors: Vec<Tensor>) -> Step {
         let is_last_reader = vec![false; layer.reads.len()];
-        Step { layer, tensors, is_last_reader, frozen: false, followed_by: None }
+        let (frozen, followed_by, rounds_weights, rounds_to) = (false, None, false, None);
+        Step { layer, tensors, is_last_reader, frozen, followed_by, rounds_weights, rounds_to }
     }
 
     /// Runs a layer without batch norm.
@@ -73,7 +82,30 @@ impl Step {
         self.run(inputs, 0.0, Pass::Run)
     }
 
-    pub(super) fn run(&self, mut inputs: Vec<Tensor>, eps: f64, pass: Pass) -> Tensor {
+    /// What it makes of `inputs`. Rounding passes gradients on to what was rounded, but for numbers beyond int8's ends
+    /// (Jacob et al. 2018, arXiv:1712.05877, §3).
+    pub(super) fn run(&self, inputs: Vec<Tensor>, eps: f64, pass: Pass) -> Tensor {
+        let made = self.run_layer(inputs, eps, pass);
+        match self.rounds_to {
+            Some(Scale { scale, zero_point }) => {
+                made.fake_quantize_per_tensor_affine(f64::from(scale), i64::from(zero_point), -128, 127)
+            }
+            None => made,
+        }
+    }
+
+    /// The filters that it uses.
+    fn weight(&self) -> Tensor {
+        let weight = &self.tensors[0];
+        if !self.rounds_weights {
+            return weight.shallow_clone();
+        }
+        let scales = tch::no_grad(|| (weight.flatten(1, -1).abs().amax(1, false) / 127.0).clamp_min(LEAST_SCALE));
+        let zeros = Tensor::zeros(scales.size(), (Kind::Int, weight.device()));
+        weight.fake_quantize_per_channel_affine(&scales, &zeros, 0, -127, 127)
+    }
+
+    fn run_layer(&self, mut inputs: Vec<Tensor>, eps: f64, pass: Pass) -> Tensor {
         let layer = &self.layer;
         let trains = pass == Pass::Train;
         let owned = !trains && self.is_last_reader.first().copied().unwrap_or(false);
@@ -81,7 +113,7 @@ impl Step {
             LayerKind::Conv(window, weights) => self.convolve(&inputs[0], window, weights.groups, trains),
             LayerKind::Depthwise(window, _) => self.convolve(&inputs[0], window, layer.input.channels, trains),
             LayerKind::Linear(_) => {
-                inputs[0].flatten(1, -1).to_kind(Kind::Float).linear(&self.tensors[0], self.tensors.get(1))
+                inputs[0].flatten(1, -1).to_kind(Kind::Float).linear(&self.weight(), self.tensors.get(1))
             }
             LayerKind::Pool(kind, window) => pool(&inputs[0], kind, window, layer),
             LayerKind::Add => {
@@ -155,8 +187,8 @@ impl Step {
             x = every(&x, window.stride);
             stride = 1;
         }
-        let [weight, bias] = [0, 1].map(|at| self.tensors.get(at).map(|tensor| tensor.to_kind(x.kind())));
-        let weight = weight.expect("a convolution has filters");
+        let weight = self.weight().to_kind(x.kind());
+        let bias = self.tensors.get(1).map(|bias| bias.to_kind(x.kind()));
         x.conv2d(&weight, bias.as_ref(), [stride; 2], [padding; 2], [1i64, 1], i64::from(groups))
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use network::integer::Scale;
 use network::shape::NetworkShape;
 use tch::{Device, Kind, Tensor};
 
@@ -48,6 +49,9 @@ pub struct FineTuneSettings {
     pub augmentation: Augmentation,
     /// What an average of the weights keeps of itself at each step; none for no average.
     pub average: Option<f64>,
+    /// To train for int8: what each layer of the network makes is rounded to, where anything is; weights are rounded as well
+    /// ([`Network::rounded`]).
+    pub rounding: Option<Vec<Option<Scale>>>,
     /// Layers whose weights and statistics stay: those of these names, and those whose names begin so before a dot.
     pub frozen: Vec<String>,
     /// Weight of the loss against the labels, and of that against a teacher, where there is one.
@@ -130,7 +134,13 @@ impl<'t> FineTuner<'t> {
         let saved = if resume { State::load_newest(checkpoints, &identity)? } else { None };
         let loader = settings.loader(images, preprocessing)?;
         let steps_per_epoch = loader.steps_per_epoch() as u64;
-        let trained = |tensors| Network::to_train(shape, tensors, device, &settings.frozen);
+        let trained = |tensors| {
+            let network = Network::to_train(shape, tensors, device, &settings.frozen)?;
+            Ok(match &settings.rounding {
+                Some(scales) => network.rounded(scales),
+                None => network,
+            })
+        };
         let (network, sgd, average, position, epoch_loss) = match saved {
             None => {
                 let average = settings.average.map(|_| trained(copies(&tensors))).transpose()?;
@@ -341,18 +351,22 @@ mod tests {
             label_smoothing: 0.0,
             augmentation: Augmentation::default(),
             average: Some(0.9),
+            rounding: None,
             frozen: frozen.iter().map(|name| (*name).to_owned()).collect(),
             losses: (1.0, 0.5),
             seed: 3,
         }
     }
 
+    /// Tensors before and after, and the losses.
+    type Tuned = (BTreeMap<String, Tensor>, BTreeMap<String, Tensor>, Vec<f64>);
+
     /// Fine-tunes ResNet-8 on made-up textures, interrupted after the steps of `stops`.
-    fn tuned(
-        precision: Precision,
-        stops: &[u64],
-        frozen: &[&str],
-    ) -> (BTreeMap<String, Tensor>, BTreeMap<String, Tensor>, Vec<f64>) {
+    fn tuned(precision: Precision, stops: &[u64], frozen: &[&str]) -> Tuned {
+        tuned_by(settings(precision, frozen), stops)
+    }
+
+    fn tuned_by(settings: FineTuneSettings, stops: &[u64]) -> Tuned {
         let folder = tempfile::tempdir().unwrap();
         let shape = published::resnet8(4);
         let weights = Weights::random(&shape, 1);
@@ -373,7 +387,7 @@ mod tests {
             let mut tuner = FineTuner::new(
                 &shape,
                 tensors(),
-                settings(precision, frozen),
+                settings.clone(),
                 "it".into(),
                 images.clone(),
                 &preprocessing,
@@ -409,6 +423,21 @@ mod tests {
             let (_, again, resumed) = tuned(precision, &[1, 7], &[]);
             assert_eq!((differ(&after, &again), resumed), (Vec::new(), losses));
         }
+    }
+
+    /// Rounding lets gradients through, and batch norm keeps its statistics.
+    #[test]
+    fn a_network_is_trained_for_int8() {
+        let shape = published::resnet8(4);
+        let scales = vec![Some(Scale::reaching(-4.0, 4.0)); shape.layers().len()];
+        let rounded = |settings: FineTuneSettings| FineTuneSettings { rounding: Some(scales.clone()), ..settings };
+        let (before, after, losses) = tuned_by(rounded(settings(Precision::Fp32, &[])), &[]);
+        let changed = differ(&before, &after);
+        let is_statistic = |name: &String| name.contains(".running_");
+        assert!(!changed.iter().any(is_statistic), "{changed:?}");
+        assert_eq!(changed.len(), before.keys().filter(|name| !is_statistic(name)).count());
+        let (_, again, resumed) = tuned_by(rounded(settings(Precision::Fp32, &[])), &[1, 7]);
+        assert_eq!((differ(&after, &again), resumed), (Vec::new(), losses));
     }
 
     #[test]
