@@ -1,6 +1,8 @@
 //! What a file computes by a runtime that shares no line with this project (tract), so that what was written is what
 //! others will read.
 
+use std::path::Path;
+
 use tract_onnx::prelude::*;
 
 /// A file that the runtime read and made ready.
@@ -41,7 +43,18 @@ impl Runtime {
     /// # Errors
     /// A file that is not ONNX, or that the runtime does not know all of.
     pub fn onnx(mut file: &[u8], shape: [usize; 4]) -> Result<Self, RuntimeError> {
-        let model = tract_onnx::onnx().model_for_read(&mut file)?;
+        Self::of_onnx(tract_onnx::onnx().model_for_read(&mut file)?, shape)
+    }
+
+    /// The same of a file whose weights may lie in another one beside it.
+    ///
+    /// # Errors
+    /// As [`Runtime::onnx`].
+    pub fn onnx_file(path: &Path, shape: [usize; 4]) -> Result<Self, RuntimeError> {
+        Self::of_onnx(tract_onnx::onnx().model_for_path(path)?, shape)
+    }
+
+    fn of_onnx(model: InferenceModel, shape: [usize; 4]) -> Result<Self, RuntimeError> {
         let fact = InferenceFact::dt_shape(f32::datum_type(), shape);
         let plan = model.with_input_fact(0, fact)?.into_optimized()?.into_runnable()?;
         Ok(Self { plan, shape: shape.to_vec(), is_channels_last: false })

@@ -11,6 +11,8 @@ const UINT8: i32 = 2;
 const INT8: i32 = 3;
 const INT32: i32 = 6;
 const INT64: i32 = 7;
+/// `DataLocation`: in another file.
+const EXTERNAL: i32 = 1;
 
 #[derive(Clone, PartialEq, Message)]
 struct ModelProto {
@@ -96,6 +98,10 @@ struct TensorProto {
     name: String,
     #[prost(bytes = "vec", tag = "9")]
     raw_data: Vec<u8>,
+    #[prost(message, repeated, tag = "13")]
+    external_data: Vec<StringStringEntryProto>,
+    #[prost(int32, tag = "14")]
+    data_location: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -173,31 +179,79 @@ impl Graph {
 
     /// Adds one number from 0 to 255 called `name`, and gives the name.
     pub(crate) fn byte(&mut self, name: String, value: u8) -> String {
-        self.initializer(TensorProto { dims: Vec::new(), data_type: UINT8, name, raw_data: vec![value] })
+        self.initializer(TensorProto {
+            dims: Vec::new(),
+            data_type: UINT8,
+            name,
+            raw_data: vec![value],
+            ..TensorProto::default()
+        })
     }
 
     /// Adds int8 numbers called `name`, and gives the name; no dimension for a single one.
     pub(crate) fn int8(&mut self, name: String, shape: &[i64], values: &[i8]) -> String {
         let raw_data = values.iter().map(|value| *value as u8).collect();
-        self.initializer(TensorProto { dims: shape.to_vec(), data_type: INT8, name, raw_data })
+        self.initializer(TensorProto {
+            dims: shape.to_vec(),
+            data_type: INT8,
+            name,
+            raw_data,
+            ..TensorProto::default()
+        })
     }
 
     /// Adds a vector of int32 numbers called `name`, and gives the name.
     pub(crate) fn int32(&mut self, name: String, values: &[i32]) -> String {
         let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.initializer(TensorProto { dims: vec![values.len() as i64], data_type: INT32, name, raw_data })
+        self.initializer(TensorProto {
+            dims: vec![values.len() as i64],
+            data_type: INT32,
+            name,
+            raw_data,
+            ..TensorProto::default()
+        })
     }
 
     /// Adds weights called `name`, and gives the name.
     pub(crate) fn weights(&mut self, name: String, shape: &[i64], values: &[f32]) -> String {
         let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.initializer(TensorProto { dims: shape.to_vec(), data_type: FLOAT, name, raw_data })
+        self.initializer(TensorProto {
+            dims: shape.to_vec(),
+            data_type: FLOAT,
+            name,
+            raw_data,
+            ..TensorProto::default()
+        })
+    }
+
+    /// Adds weights called `name` that lie in the file `file` from byte `offset` on, and gives the name.
+    pub(crate) fn external(&mut self, name: String, shape: &[usize], file: &str, offset: usize) -> String {
+        let length = 4 * shape.iter().product::<usize>();
+        let of = [("location", file.to_owned()), ("offset", offset.to_string()), ("length", length.to_string())];
+        let external_data =
+            of.map(|(key, value)| StringStringEntryProto { key: key.to_owned(), value }).into_iter().collect();
+        let dims = shape.iter().map(|length| *length as i64).collect();
+        let data_location = EXTERNAL;
+        self.initializer(TensorProto {
+            dims,
+            data_type: FLOAT,
+            name,
+            external_data,
+            data_location,
+            ..Default::default()
+        })
     }
 
     /// Adds a vector of whole numbers called `name`, and gives the name.
     pub(crate) fn integers(&mut self, name: String, values: &[i64]) -> String {
         let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.initializer(TensorProto { dims: vec![values.len() as i64], data_type: INT64, name, raw_data })
+        self.initializer(TensorProto {
+            dims: vec![values.len() as i64],
+            data_type: INT64,
+            name,
+            raw_data,
+            ..TensorProto::default()
+        })
     }
 
     fn initializer(&mut self, tensor: TensorProto) -> String {
@@ -282,7 +336,8 @@ pub(crate) fn walk(file: &[u8]) -> (Vec<i64>, u64) {
             INT8 | UINT8 => 1,
             _ => 4,
         };
-        assert_eq!(tensor.raw_data.len() as i64, bytes * tensor.dims.iter().product::<i64>());
+        let is_here = tensor.data_location != EXTERNAL;
+        assert!(!is_here || tensor.raw_data.len() as i64 == bytes * tensor.dims.iter().product::<i64>());
         shapes.insert(tensor.name.clone(), tensor.dims.clone());
     }
     graph.input.iter().for_each(|input| drop(shapes.insert(input.name.clone(), shape_of(input))));
@@ -307,6 +362,16 @@ pub(crate) fn walk(file: &[u8]) -> (Vec<i64>, u64) {
                 assert_eq!((inputs[0][1], whole("transB").i), (inputs[1][1], 1));
                 macs += (inputs[1][0] * inputs[1][1]) as u64;
                 vec![inputs[0][0], inputs[1][0]]
+            }
+            "Slice" => {
+                let ends = graph.initializer.iter().find(|tensor| tensor.name == node.input[2]).unwrap();
+                let end = |at: usize| i64::from_le_bytes(ends.raw_data[8 * at..8 * at + 8].try_into().unwrap());
+                assert!(end(0) <= inputs[0][0] && end(1) <= inputs[0][1]);
+                [&[end(0), end(1)], &inputs[0][2..]].concat()
+            }
+            "BatchNormalization" => {
+                assert!(inputs[1..].iter().all(|vector| vector[..] == inputs[0][1..2]), "{}", node.name);
+                inputs[0].clone()
             }
             "Flatten" => vec![inputs[0][0], inputs[0][1..].iter().product()],
             "Concat" => {

@@ -19,6 +19,8 @@ pub(super) struct Value {
 pub(super) enum Filters<'n> {
     /// Filters and biases, empty where there are none.
     Float(&'n [f32], &'n [f32]),
+    /// A value of the graph, and biases.
+    Named(&'n str, &'n [f32]),
     /// In int8, made real before they are used, and the scale of what they multiply.
     Int8(&'n IntegerWeights, f32),
 }
@@ -98,6 +100,7 @@ impl Part<'_> {
                 let weight = graph.weights(weight, shape, values);
                 [weight, graph.weights(bias, &shape[..1], biases)]
             }
+            Filters::Named(weight, biases) => [weight.to_owned(), graph.weights(bias, &shape[..1], biases)],
             Filters::Int8(weights, input) => {
                 let scale = graph.weights(format!("{weight}.scale"), &shape[..1], &weights.scales);
                 let zero = graph.int8(format!("{weight}.zero"), &shape[..1], &vec![0; weights.scales.len()]);

@@ -4,8 +4,10 @@ mod file;
 mod int8;
 mod layer;
 mod model;
+mod nested;
 mod operator;
 
 pub use int8::int8_network_model;
 pub use model::{INPUT, OUTPUT, network_model};
+pub use nested::{Nested, Slice, nested_models};
 pub use operator::operator_model;

@@ -1,0 +1,224 @@
+//! Several networks whose weights are parts of each other's, as graphs over one file of weights: each graph takes the first
+//! filters and channels of a shared tensor, and has its own batch norms (ONNX external data).
+
+use std::collections::HashMap;
+
+use network::layers::LayerKind;
+use network::op::Map;
+use network::shape::{NamedLayer, NetworkShape};
+use network::weights::{Array, Weights};
+
+use super::file::{Attribute, BATCH, Graph};
+use super::layer::{Filters, Part, Value};
+use super::model::{INPUT, finished, inputs_of};
+
+/// Where tensors begin in the file of weights: at multiples of so many bytes.
+const ALIGNMENT: usize = 64;
+
+/// One of several networks.
+#[derive(Clone, Copy, Debug)]
+pub struct Slice<'n> {
+    /// Its name.
+    pub name: &'n str,
+    /// Its layers.
+    pub shape: &'n NetworkShape,
+    /// Their weights.
+    pub weights: &'n Weights,
+    /// What its file says of itself.
+    pub facts: &'n [(String, String)],
+}
+
+/// A file of weights, and a graph over it for each network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Nested {
+    /// The file of weights.
+    pub weights: Vec<u8>,
+    /// ONNX files (operator set 17), in the order of the networks.
+    pub graphs: Vec<Vec<u8>>,
+    /// Tensors that are not part of what the networks were said to share, and lie in the file by themselves.
+    pub own: usize,
+}
+
+/// A tensor of the file of weights.
+struct Shared<'a> {
+    array: &'a Array,
+    /// Where it begins; none if nobody takes any of it.
+    offset: Option<usize>,
+}
+
+/// Graphs of `slices` over one file of weights that they call `file`. `wholes` are networks whose weights the slices' are
+/// the first filters and channels of.
+pub fn nested_models(file: &str, wholes: &[&Weights], slices: &[Slice<'_>]) -> Nested {
+    let mut store = Store::default();
+    for weights in wholes {
+        weights.arrays().values().filter(|array| array.shape.len() > 1).for_each(|array| store.add(array));
+    }
+    let before = store.tensors.len();
+    let mut bytes = Vec::new();
+    let graphs = slices.iter().map(|slice| graph(file, slice, &mut store, &mut bytes)).collect();
+    Nested { weights: bytes, graphs, own: store.tensors.len() - before }
+}
+
+#[derive(Default)]
+struct Store<'a> {
+    tensors: Vec<Shared<'a>>,
+    /// Places of tensors by number of dimensions and first number, which a part and its whole have in common.
+    places: HashMap<(usize, u32), Vec<usize>>,
+}
+
+impl<'a> Store<'a> {
+    fn add(&mut self, array: &'a Array) {
+        let places = self.places.entry(key(array)).or_default();
+        if !places.iter().any(|at| self.tensors[*at].array == array) {
+            places.push(self.tensors.len());
+            self.tensors.push(Shared { array, offset: None });
+        }
+    }
+
+    /// The place of the smallest tensor that `array` is the beginning of; of itself, if there is none.
+    fn whole_of(&mut self, array: &'a Array) -> usize {
+        let places = self.places.get(&key(array)).map_or(&[][..], Vec::as_slice);
+        let fits = places.iter().copied().filter(|at| begins(self.tensors[*at].array, array));
+        if let Some(at) = fits.min_by_key(|at| self.tensors[*at].array.values.len()) {
+            return at;
+        }
+        self.add(array);
+        self.tensors.len() - 1
+    }
+}
+
+fn key(array: &Array) -> (usize, u32) {
+    (array.shape.len(), array.values.first().map_or(0, |value| value.to_bits()))
+}
+
+/// Whether `part` is the first rows and columns of `whole`; windows of filters are taken whole.
+fn begins(whole: &Array, part: &Array) -> bool {
+    let (rows, columns) = (part.shape[0], part.shape[1]);
+    let taps: usize = part.shape[2..].iter().product();
+    whole.shape.len() == part.shape.len()
+        && whole.shape[2..] == part.shape[2..]
+        && whole.shape[0] >= rows
+        && whole.shape[1] >= columns
+        && (0..rows).all(|row| {
+            let of = |array: &'_ Array| row * array.shape[1] * taps;
+            whole.values[of(whole)..][..columns * taps] == part.values[of(part)..][..columns * taps]
+        })
+}
+
+fn graph<'a>(file: &str, slice: &Slice<'a>, store: &mut Store<'a>, bytes: &mut Vec<u8>) -> Vec<u8> {
+    let shape = |Map { size, channels }: Map| [BATCH, i64::from(channels), i64::from(size), i64::from(size)];
+    let mut graph = Graph::new(slice.name, &shape(slice.shape.input()));
+    let image = Value { name: INPUT.to_owned(), is_vector: false };
+    let mut made: Vec<Value> = Vec::new();
+    let mut known: HashMap<usize, String> = HashMap::new();
+    for NamedLayer { name, layer } in slice.shape.layers() {
+        let inputs = inputs_of(&layer, &image, &made);
+        let array = |part: &str| slice.weights.get(&format!("{name}.{part}"));
+        if layer.kind == LayerKind::BatchNorm {
+            let parts = ["weight", "bias", "running_mean", "running_var"].map(|part| {
+                let values = &array(part).expect("a batch norm has four tensors").values;
+                graph.weights(format!("{name}.{part}"), &[values.len() as i64], values)
+            });
+            let reads = [&inputs[0].name, &parts[0], &parts[1], &parts[2], &parts[3]].map(String::as_str);
+            let eps = vec![("epsilon", Attribute::Float(slice.shape.batch_norm_eps() as f32))];
+            let value = graph.node(name, "BatchNormalization", &reads, eps);
+            made.push(Value { name: value, is_vector: inputs[0].is_vector });
+            continue;
+        }
+        let shared = array("weight").map(|weight| {
+            let at = store.whole_of(weight);
+            let tensor = &mut store.tensors[at];
+            let offset = *tensor.offset.get_or_insert_with(|| {
+                bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+                let offset = bytes.len();
+                bytes.extend(tensor.array.values.iter().flat_map(|value| value.to_le_bytes()));
+                offset
+            });
+            let whole = known
+                .entry(at)
+                .or_insert_with(|| graph.external(format!("shared.{at}"), &tensor.array.shape, file, offset));
+            match tensor.array.shape == weight.shape {
+                true => whole.clone(),
+                false => sliced(&mut graph, &format!("{name}.weight"), whole, &weight.shape),
+            }
+        });
+        let bias = match (&shared, array("bias")) {
+            (Some(_), Some(bias)) => bias.values.clone(),
+            _ => vec![0.0; layer.output.channels as usize],
+        };
+        let filters = Filters::Named(shared.as_deref().unwrap_or_default(), &bias);
+        let part = Part { name: &name, layer: &layer, filters, activation: network::op::Activation::None };
+        made.push(part.add(&mut graph, &inputs));
+    }
+    let last = made.pop().unwrap_or(image);
+    finished(graph, &last, shape(slice.shape.output()), slice.facts)
+}
+
+/// The first rows and columns of the value `whole`.
+fn sliced(graph: &mut Graph, name: &str, whole: &str, shape: &[usize]) -> String {
+    let ends = [shape[0] as i64, shape[1] as i64];
+    let [starts, ends, axes] = [("starts", [0, 0]), ("ends", ends), ("axes", [0, 1])]
+        .map(|(part, values)| graph.integers(format!("{name}.{part}"), &values));
+    graph.node(name.to_owned(), "Slice", &[whole, &starts, &ends, &axes], Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use network::folded::Folded;
+    use network::published;
+
+    use super::super::file::walk;
+    use super::*;
+    use crate::onnx::network_model;
+    use crate::runtime::Runtime;
+
+    /// A narrower network of the first filters and channels of a wider one's.
+    fn part_of(wide: &Weights, narrow: &NetworkShape) -> Weights {
+        let drawn = Weights::random(narrow, 9);
+        let cut = |(name, array): (&String, &Array)| {
+            let whole = wide.get(name).unwrap();
+            let (columns, taps) =
+                (array.shape.get(1).copied().unwrap_or(1), array.shape.iter().skip(2).product::<usize>());
+            let of_whole = whole.shape.get(1).copied().unwrap_or(1) * taps;
+            let row = |row: usize| whole.values[row * of_whole..][..columns * taps].to_vec();
+            let values = (0..array.shape[0]).flat_map(row).collect();
+            (name.clone(), Array { shape: array.shape.clone(), values })
+        };
+        Weights::new(narrow, drawn.arrays().iter().map(cut).collect()).unwrap()
+    }
+
+    #[test]
+    fn parts_share_their_weights_and_compute_what_they_do_alone() {
+        let (wide, narrow) = (published::mobilenet_v1(50, 32, 6), published::mobilenet_v1(25, 32, 6));
+        let whole = Weights::random(&wide, 1);
+        let part = part_of(&whole, &narrow);
+        let slices = [("best", &wide, &whole), ("fast", &narrow, &part)].map(|(name, shape, weights)| Slice {
+            name,
+            shape,
+            weights,
+            facts: &[],
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let nested = nested_models("weights.bin", &[&whole], &slices);
+        assert_eq!(nested.own, 0);
+        std::fs::write(folder.path().join("weights.bin"), &nested.weights).unwrap();
+        let filters: usize =
+            whole.arrays().values().filter(|array| array.shape.len() > 1).map(|array| 4 * array.values.len()).sum();
+        assert!(nested.weights.len() < filters + 64 * whole.arrays().len(), "{} {filters}", nested.weights.len());
+        let image: Vec<f32> = (0..wide.input().elements()).map(|at| (at as f32 * 0.37).sin()).collect();
+        for (slice, graph) in slices.iter().zip(&nested.graphs) {
+            assert_eq!(walk(graph), (vec![1, 6], slice.shape.macs().0), "{}", slice.name);
+            let file = folder.path().join(slice.name);
+            std::fs::write(&file, graph).unwrap();
+            let alone = network_model("it", &Folded::new(slice.shape, slice.weights), &[]);
+            let expected = Runtime::onnx(&alone, [1, 3, 32, 32]).unwrap().run(&image).unwrap();
+            let got = Runtime::onnx_file(&file, [1, 3, 32, 32]).unwrap().run(&image).unwrap();
+            let largest = expected.iter().fold(0_f32, |most, x| most.max(x.abs()));
+            assert!(expected.iter().zip(&got).all(|(a, b)| (a - b).abs() <= 1e-5 * largest), "{expected:?} {got:?}");
+        }
+        // What is no part of the whole lies in the file by itself.
+        let other = Weights::random(&narrow, 2);
+        let stranger = Slice { name: "other", shape: &narrow, weights: &other, facts: &[] };
+        assert!(nested_models("weights.bin", &[&whole], &[stranger]).own > 10);
+    }
+}
