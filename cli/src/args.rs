@@ -409,12 +409,18 @@ pub(crate) struct ImportArgs {
 /// `ofa export`.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// A bundle, by name or path, which one subnet is taken out of
-    #[arg(long, value_name = "BUNDLE", requires = "subnet")]
+    /// A bundle, by name or path, which subnets are taken out of
+    #[arg(long, value_name = "BUNDLE", requires = "which")]
     pub(crate) supernet: Option<String>,
     /// A file with one subnet
-    #[arg(long, value_name = "F", requires = "supernet")]
+    #[arg(long, value_name = "F", requires = "supernet", group = "which")]
     pub(crate) subnet: Option<PathBuf>,
+    /// A file with several subnets, one a line, which become ONNX graphs over one file of weights
+    #[arg(long, value_name = "F", requires = "supernet", group = "which")]
+    pub(crate) nested: Option<PathBuf>,
+    /// Names of the nested subnets, in their order, separated by commas: fast,balanced,best
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "nested")]
+    pub(crate) names: Vec<String>,
     /// The folder of a network, for one file: written by `ofa search --out`, `ofa refine`, `ofa finetune` or `ofa network from`
     #[arg(long, value_name = "FOLDER", conflicts_with = "supernet", required_unless_present = "supernet")]
     pub(crate) network: Option<PathBuf>,
@@ -437,7 +443,7 @@ pub(crate) struct ExportArgs {
     /// idx:FOLDER
     #[arg(long, value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
-    /// Folder for the weights and what is needed to feed them; with --to onnx or tflite, the file
+    /// Folder for the weights and what is needed to feed them, or for the nested subnets; with --to onnx or tflite, the file
     #[arg(long, value_name = "PATH")]
     pub(crate) out: PathBuf,
     #[command(flatten)]

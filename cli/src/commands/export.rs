@@ -4,7 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use experiments::error::Error;
-use experiments::torch::{self, BundleUse, ExportedFile, FileForm, FileRequest, FileRun, Int8Report};
+use experiments::torch::{
+    self, BundleUse, ExportedFile, FileForm, FileRequest, FileRun, Int8Report, NestedFile, NestedSlice,
+};
 use serde_json::{Value, json};
 
 use super::set_threads;
@@ -20,6 +22,12 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<()> {
     set_threads(args.compute.threads);
     let (data, device) = (args.data.as_ref(), args.compute.device);
     let on = args.supernet.as_ref().map(|bundle| BundleUse { bundle, data, device });
+    if let (Some(on), Some(nested)) = (&on, &args.nested) {
+        if args.int8 || !matches!(args.to, ExportForm::Safetensors | ExportForm::Onnx) {
+            return Err(Error::ExportForm { problem: "nested subnets are ONNX graphs in float32" }.into());
+        }
+        return show_nested(&torch::export_nested(on, nested, &args.names, &args.out)?, output);
+    }
     let form = match args.to {
         ExportForm::Onnx => FileForm::Onnx,
         ExportForm::Tflite => FileForm::Tflite,
@@ -105,6 +113,31 @@ fn show(made: &ExportedFile, form: FileForm, of: &Path, output: &mut Output) -> 
     let lines = python(form, &file.display().to_string(), made.size, int8.is_some());
     output.line("in Python:")?;
     lines.iter().try_for_each(|line| output.line(format!("  {line}")))
+}
+
+/// The file of weights, and each graph over it.
+fn show_nested(made: &NestedFile, output: &mut Output) -> Result<()> {
+    let NestedFile { weights, bytes, slices } = made;
+    let whole = bytes + slices.iter().map(|slice| slice.bytes).sum::<u64>();
+    let alone: u64 = slices.iter().map(|slice| slice.alone).sum();
+    if output.is_json() {
+        let slice = |slice: &NestedSlice| {
+            json!({
+                "file": slice.file, "bytes": slice.bytes, "alone_bytes": slice.alone, "subnet": slice.subnet,
+                "images": slice.agreement.images, "largest_error": slice.agreement.largest_error,
+            })
+        };
+        let slices: Vec<Value> = slices.iter().map(slice).collect();
+        return output.json(&json!({"weights": weights, "bytes": bytes, "all_bytes": whole, "slices": slices}));
+    }
+    output.line(format!("{}, {:.2} MB", weights.display(), *bytes as f64 / 1e6))?;
+    let row = |slice: &NestedSlice| {
+        let [bytes, alone] = [slice.bytes, slice.alone].map(|bytes| format!("{:.3} MB", bytes as f64 / 1e6));
+        vec![slice.file.display().to_string(), bytes, alone, slice.agreement.to_string()]
+    };
+    output.table(&["graph", "size", "weights alone", "tract beside LibTorch"], slices.iter().map(row).collect())?;
+    let words = format!("{:.2} MB, {:.2} of as many files", whole as f64 / 1e6, whole as f64 / alone.max(1) as f64);
+    output.rows(&[("together".to_owned(), words)])
 }
 
 fn int8_rows(int8: &Int8Report, checked_with: &str) -> Vec<(String, String)> {

@@ -19,7 +19,7 @@ pub(super) struct Value {
 pub(super) enum Filters<'n> {
     /// Filters and biases, empty where there are none.
     Float(&'n [f32], &'n [f32]),
-    /// A value of the graph, and biases.
+    /// A value of the graph, and biases; none where there are none.
     Named(&'n str, &'n [f32]),
     /// In int8, made real before they are used, and the scale of what they multiply.
     Int8(&'n IntegerWeights, f32),
@@ -55,9 +55,10 @@ impl Part<'_> {
                     false => graph.node(self.named("flatten"), "Flatten", &[&first.name], Vec::new()),
                 };
                 let shape = [i64::from(layer.output.channels), layer.input.elements() as i64];
-                let [weight, bias] = self.weights(graph, &shape);
+                let numbers = self.weights(graph, &shape);
                 let transposed = vec![("transB", Attribute::Int(1))];
-                let name = graph.node(self.name.to_owned(), "Gemm", &[&vector, &weight, &bias], transposed);
+                let reads: Vec<&str> = [&vector].into_iter().chain(&numbers).map(String::as_str).collect();
+                let name = graph.node(self.name.to_owned(), "Gemm", &reads, transposed);
                 Value { name, is_vector: true }
             }
             LayerKind::Pool(PoolKind::Average, window)
@@ -93,14 +94,16 @@ impl Part<'_> {
         format!("{}.{part}", self.name)
     }
 
-    fn weights(&self, graph: &mut Graph, shape: &[i64]) -> [String; 2] {
+    /// Values of filters and biases, the latter where there are some.
+    fn weights(&self, graph: &mut Graph, shape: &[i64]) -> Vec<String> {
         let [weight, bias] = ["weight", "bias"].map(|part| self.named(part));
         match self.filters {
             Filters::Float(values, biases) => {
                 let weight = graph.weights(weight, shape, values);
-                [weight, graph.weights(bias, &shape[..1], biases)]
+                vec![weight, graph.weights(bias, &shape[..1], biases)]
             }
-            Filters::Named(weight, biases) => [weight.to_owned(), graph.weights(bias, &shape[..1], biases)],
+            Filters::Named(weight, []) => vec![weight.to_owned()],
+            Filters::Named(weight, biases) => vec![weight.to_owned(), graph.weights(bias, &shape[..1], biases)],
             Filters::Int8(weights, input) => {
                 let scale = graph.weights(format!("{weight}.scale"), &shape[..1], &weights.scales);
                 let zero = graph.int8(format!("{weight}.zero"), &shape[..1], &vec![0; weights.scales.len()]);
@@ -110,7 +113,7 @@ impl Part<'_> {
                 let units: Vec<f32> = weights.scales.iter().map(|scale| input * scale).collect();
                 let scale = graph.weights(format!("{bias}.scale"), &shape[..1], &units);
                 let numbers = graph.int32(format!("{bias}.int32"), &weights.bias);
-                [real, graph.node(bias, "DequantizeLinear", &[&numbers, &scale], along())]
+                vec![real, graph.node(bias, "DequantizeLinear", &[&numbers, &scale], along())]
             }
         }
     }
@@ -125,10 +128,11 @@ impl Part<'_> {
             }
         };
         let kernel = i64::from(window.kernel);
-        let [weight, bias] = self.weights(graph, &[outputs, inputs / groups, kernel, kernel]);
+        let numbers = self.weights(graph, &[outputs, inputs / groups, kernel, kernel]);
         let mut attributes = attributes(self.layer, window);
         attributes.push(("group", Attribute::Int(groups)));
-        let name = graph.node(self.name.to_owned(), "Conv", &[&map, &weight, &bias], attributes);
+        let reads: Vec<&str> = [&map].into_iter().chain(&numbers).map(String::as_str).collect();
+        let name = graph.node(self.name.to_owned(), "Conv", &reads, attributes);
         Value { name, is_vector: false }
     }
 }

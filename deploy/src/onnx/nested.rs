@@ -111,18 +111,12 @@ fn graph<'a>(file: &str, slice: &Slice<'a>, store: &mut Store<'a>, bytes: &mut V
     let image = Value { name: INPUT.to_owned(), is_vector: false };
     let mut made: Vec<Value> = Vec::new();
     let mut known: HashMap<usize, String> = HashMap::new();
+    let mut constants: HashMap<usize, [String; 2]> = HashMap::new();
     for NamedLayer { name, layer } in slice.shape.layers() {
         let inputs = inputs_of(&layer, &image, &made);
         let array = |part: &str| slice.weights.get(&format!("{name}.{part}"));
         if layer.kind == LayerKind::BatchNorm {
-            let parts = ["weight", "bias", "running_mean", "running_var"].map(|part| {
-                let values = &array(part).expect("a batch norm has four tensors").values;
-                graph.weights(format!("{name}.{part}"), &[values.len() as i64], values)
-            });
-            let reads = [&inputs[0].name, &parts[0], &parts[1], &parts[2], &parts[3]].map(String::as_str);
-            let eps = vec![("epsilon", Attribute::Float(slice.shape.batch_norm_eps() as f32))];
-            let value = graph.node(name, "BatchNormalization", &reads, eps);
-            made.push(Value { name: value, is_vector: inputs[0].is_vector });
+            made.push(normalised(&mut graph, &name, &inputs[0], slice, &mut constants));
             continue;
         }
         let shared = array("weight").map(|weight| {
@@ -142,16 +136,43 @@ fn graph<'a>(file: &str, slice: &Slice<'a>, store: &mut Store<'a>, bytes: &mut V
                 false => sliced(&mut graph, &format!("{name}.weight"), whole, &weight.shape),
             }
         });
-        let bias = match (&shared, array("bias")) {
-            (Some(_), Some(bias)) => bias.values.clone(),
-            _ => vec![0.0; layer.output.channels as usize],
-        };
-        let filters = Filters::Named(shared.as_deref().unwrap_or_default(), &bias);
+        let bias = array("bias").map_or(&[][..], |bias| &bias.values);
+        let filters = Filters::Named(shared.as_deref().unwrap_or_default(), bias);
         let part = Part { name: &name, layer: &layer, filters, activation: network::op::Activation::None };
         made.push(part.add(&mut graph, &inputs));
     }
     let last = made.pop().unwrap_or(image);
     finished(graph, &last, shape(slice.shape.output()), slice.facts)
+}
+
+/// Batch norm as a scale and a shift of each channel; the mean of 0 and the variance of 1 that the operator wants as well are
+/// the same for all of a width.
+fn normalised(
+    graph: &mut Graph,
+    name: &str,
+    input: &Value,
+    slice: &Slice<'_>,
+    constants: &mut HashMap<usize, [String; 2]>,
+) -> Value {
+    let numbers = |part: &str| {
+        let array = slice.weights.get(&format!("{name}.{part}")).expect("a batch norm has four tensors");
+        array.values.iter().map(|value| f64::from(*value))
+    };
+    let eps = slice.shape.batch_norm_eps();
+    let scales: Vec<f64> = numbers("weight").zip(numbers("running_var")).map(|(g, v)| g / (v + eps).sqrt()).collect();
+    let shifts =
+        numbers("bias").zip(numbers("running_mean")).zip(&scales).map(|((b, m), scale)| (b - m * scale) as f32);
+    let (width, shifts): (usize, Vec<f32>) = (scales.len(), shifts.collect());
+    let scales: Vec<f32> = scales.iter().map(|scale| *scale as f32).collect();
+    let [mean, var] = constants.entry(width).or_insert_with(|| {
+        [("mean", 0.0), ("var", 1.0)]
+            .map(|(word, value)| graph.weights(format!("{word}.{width}"), &[width as i64], &vec![value; width]))
+    });
+    let scale = graph.weights(format!("{name}.scale"), &[width as i64], &scales);
+    let shift = graph.weights(format!("{name}.shift"), &[width as i64], &shifts);
+    let plain = vec![("epsilon", Attribute::Float(0.0))];
+    let made = graph.node(name.to_owned(), "BatchNormalization", &[&input.name, &scale, &shift, mean, var], plain);
+    Value { name: made, is_vector: input.is_vector }
 }
 
 /// The first rows and columns of the value `whole`.

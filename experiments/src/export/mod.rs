@@ -5,5 +5,6 @@ mod elsewhere;
 mod facts;
 pub(crate) mod file;
 pub(crate) mod int8;
+pub(crate) mod nested;
 pub(crate) mod samples;
 pub(crate) mod verify;

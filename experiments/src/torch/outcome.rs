@@ -330,6 +330,32 @@ pub struct FileRun {
     pub differing_in_micro: Option<u64>,
 }
 
+/// Several subnets over one file of weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NestedFile {
+    /// The file of weights.
+    pub weights: PathBuf,
+    /// How large it is.
+    pub bytes: u64,
+    /// The subnets, in order.
+    pub slices: Vec<NestedSlice>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NestedSlice {
+    /// Its graph.
+    pub file: PathBuf,
+    /// How large that is.
+    pub bytes: u64,
+    /// Bytes of its weights in a file of its own.
+    pub alone: u64,
+    /// How far what a runtime of others computes is from the subnet.
+    pub agreement: Agreement,
+    /// Which subnet it is.
+    pub subnet: serde_json::Value,
+}
+
 /// What rounding to int8 did to a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Int8Report {

@@ -15,8 +15,8 @@ use supernet::train::Step;
 use tch::{Device, Tensor};
 
 use super::outcome::{
-    CalibrationMade, Collected, Comparison, Evaluation, ExportedFile, FineTuned, Imported, MeasuredTarget, Progress,
-    Refined, StepReport, SubnetRefined, Trained, VerifiedFile,
+    CalibrationMade, Collected, Comparison, Evaluation, ExportedFile, FineTuned, Imported, MeasuredTarget, NestedFile,
+    Progress, Refined, StepReport, SubnetRefined, Trained, VerifiedFile,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
@@ -190,6 +190,31 @@ pub fn export_subnet_file(on: &BundleUse<'_>, subnet: &Path, request: &FileReque
         }
     };
     file::export_file(folder.path(), request, own, subnet.parent(), on.device.resolve()?)
+}
+
+/// Writes the subnets of the file `subnets`, one a line, as ONNX graphs called `names` over one file of weights in `folder`.
+///
+/// # Errors
+/// Not as many names as subnets, or names that are no file names; as [`export_subnet_file`].
+pub fn export_nested(on: &BundleUse<'_>, subnets: &Path, names: &[String], folder: &Path) -> Result<NestedFile> {
+    let bundle = open(on)?;
+    let archs = spaces::read_subnets(subnets, bundle.space())?;
+    let names: Vec<String> = match names {
+        [] => (1..=archs.len()).map(|number| format!("slice-{number}")).collect(),
+        names => names.to_vec(),
+    };
+    let is_name = |name: &String| {
+        !name.is_empty()
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+            && name != "weights"
+    };
+    let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
+    if names.len() != archs.len() || distinct.len() != names.len() || !names.iter().all(is_name) {
+        let problem = "every subnet takes one name, of letters, digits, '-' and '_'";
+        return Err(Error::ExportForm { problem });
+    }
+    let subnets: Vec<(String, search::arch::ArchSpec)> = names.into_iter().zip(archs).collect();
+    crate::export::nested::export_nested(&bundle, &subnets, folder)
 }
 
 /// Runs a file by a runtime of others on images and compares it with a network.

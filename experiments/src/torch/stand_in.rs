@@ -13,8 +13,8 @@ use serde::Serialize;
 use storage::digest::Digest;
 
 use super::outcome::{
-    CalibrationMade, Collected, Comparison, Evaluation, ExportedFile, FineTuned, Imported, MeasuredTarget, Progress,
-    Refined, SubnetRefined, Trained, VerifiedFile,
+    CalibrationMade, Collected, Comparison, Evaluation, ExportedFile, FineTuned, Imported, MeasuredTarget, NestedFile,
+    Progress, Refined, SubnetRefined, Trained, VerifiedFile,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
@@ -203,6 +203,14 @@ pub fn export_file(_: &Path, _: &FileRequest<'_>, _: DeviceChoice) -> Result<Exp
 /// # Errors
 /// [`Error::NoTorch`], always.
 pub fn export_subnet_file(_: &BundleUse<'_>, _: &Path, _: &FileRequest<'_>) -> Result<ExportedFile> {
+    missing("extracting weights")
+}
+
+/// Writes several subnets over one file of weights.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn export_nested(_: &BundleUse<'_>, _: &Path, _: &[String], _: &Path) -> Result<NestedFile> {
     missing("extracting weights")
 }
 

@@ -383,3 +383,31 @@ fn a_subnet_becomes_a_file_in_int8() {
         assert!(made["runtime"].is_null() || made["largest_error"].as_f64().unwrap() < 0.1, "{made}");
     }
 }
+
+/// Several subnets over one file of weights, a few kilobytes each.
+#[test]
+fn subnets_share_a_file_of_weights() {
+    let sandbox = Sandbox::new();
+    let subnets = sandbox.file("subnets.jsonl", &sandbox.ok(&["space", "sample", "mcu-cifar", "-n", "3"]).stdout);
+    let folder = sandbox.path("nested");
+    let nested = ["export", "--supernet", "mcu-cifar", "--nested", &subnets, "--device", "cpu", "--out", text(&folder)];
+    let names = ["--names", "fast,balanced,best"];
+    let made = sandbox.ok(&[&nested[..], &names, &["--format", "json"]].concat()).json().remove(0);
+    let alone: u64 =
+        made["slices"].as_array().unwrap().iter().map(|slice| slice["alone_bytes"].as_u64().unwrap()).sum();
+    assert!(made["all_bytes"].as_f64().unwrap() < 0.7 * alone as f64, "{made}");
+    for slice in made["slices"].as_array().unwrap() {
+        assert!(
+            slice["largest_error"].as_f64().unwrap() < 1e-5 && slice["bytes"].as_u64().unwrap() < 100_000,
+            "{slice}"
+        );
+    }
+    let list: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("slices.json")).unwrap()).unwrap();
+    assert_eq!((list["weights"].as_str(), list["slices"][1]["name"].as_str()), (Some("weights.bin"), Some("balanced")));
+    assert!(["fast.onnx", "balanced.onnx", "best.onnx", "weights.bin"].iter().all(|name| folder.join(name).exists()));
+    for wrong in ["fast,best", "fast,fast,best", "fast,a/b,best"] {
+        sandbox.refused(&[&nested[..], &["--names", wrong]].concat(), 2, &["one name"]);
+    }
+    sandbox.refused(&[&nested[..], &names, &["--to", "tflite"]].concat(), 2, &["ONNX"]);
+    sandbox.refused(&[&nested[..], &["--subnet", &subnets]].concat(), 2, &["--nested", "--subnet"]);
+}
