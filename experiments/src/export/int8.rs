@@ -45,14 +45,16 @@ pub(crate) fn quantised(
     kept: &dyn Fn(&str) -> bool,
 ) -> Result<Quantised, Unsupported> {
     let (folded, pixels) = reading_pixels(folded, &preprocessing.mean, &preprocessing.std);
+    let images = bytes - f64::from(pixels.offset);
+    let reach = reach_of(&folded, &images);
     let make = |folded: Folded, is_equalised| -> Result<Quantised, Unsupported> {
-        let (ranges, means) = observed(&folded, &(bytes - f64::from(pixels.offset)));
+        let (ranges, means) = observed(&folded, &images);
         let mut network = quantise(&folded, pixels.scale(), &ranges, kept)?;
         let few = bytes.narrow(0, 0, CORRECTING.min(bytes.size()[0]));
         correct_biases(&mut network, &means, &images_of(&few));
         Ok(Quantised { network, folded, pixels, is_equalised })
     };
-    let (plain, balanced) = (make(folded.clone(), false)?, make(equalised(folded), true)?);
+    let (plain, balanced) = (make(folded.clone(), false)?, make(equalised(folded, &reach), true)?);
     if plain.folded == balanced.folded {
         return Ok(plain);
     }
@@ -92,6 +94,23 @@ fn images_of(bytes: &Tensor) -> Vec<Vec<i8>> {
     let of_image: i64 = bytes.size()[1..].iter().product();
     let numbers = channels_innermost(bytes);
     numbers.chunks_exact(of_image as usize).map(|image| image.iter().map(|byte| (byte ^ 128) as i8).collect()).collect()
+}
+
+/// How far each channel of each layer's output reaches on `images`.
+fn reach_of(folded: &Folded, images: &Tensor) -> Vec<Vec<f32>> {
+    let network = FoldedNetwork::new(folded, Device::Cpu);
+    let mut reach: Vec<Option<Tensor>> = folded.layers.iter().map(|_| None).collect();
+    for batch in images.split(BATCH, 0) {
+        network.observe(&batch, |at, _, after| {
+            let dims: Vec<i64> = (0..after.dim() as i64).filter(|dim| *dim != 1).collect();
+            let most = after.abs().amax(&dims[..], false);
+            reach[at] = Some(match reach[at].take() {
+                Some(before) => before.maximum(&most),
+                None => most,
+            });
+        });
+    }
+    reach.iter().map(|reach| reach.as_ref().map_or_else(Vec::new, numbers)).collect()
 }
 
 /// What every layer's output holds on `images`, and each channel's mean before the activation on the first of them.
