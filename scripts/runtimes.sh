@@ -5,7 +5,7 @@ if [ -z "${OFA_PYTHON:-}" ]; then
     if [ ! -e "$1/python/ready" ]; then
         rm -rf "$1/python"
         python3 -m venv "$1/python"
-        "$OFA_PYTHON" -m pip install --quiet numpy onnx==1.23.2 onnxruntime==1.32.0 ai-edge-litert==2.3.0 >&2
+        "$OFA_PYTHON" -m pip install --quiet numpy pillow onnx==1.23.2 onnxruntime==1.32.0 ai-edge-litert==2.3.0 >&2
         # There are pre-releases only, and not for every Python; without it that column is empty.
         "$OFA_PYTHON" -m pip install --quiet --pre tflite-micro >&2 || true
         touch "$1/python/ready"

@@ -162,9 +162,13 @@ pub enum Error {
     #[error("there is no layer `{name}` to keep in float32")]
     NoLayer { name: String, nearest: Vec<String> },
     #[error("{problem}")]
-    ExportForm { problem: &'static str },
+    ExportForm { problem: &'static str, hint: String },
     #[error("{file} cannot be compared: {problem}", file = file.display())]
     NotVerified { file: PathBuf, problem: String },
+    #[error("{file} is not this network: {problem}", file = file.display())]
+    NotTheSame { file: PathBuf, problem: String },
+    #[error("nothing here runs {what}: {problem}")]
+    NoRuntime { what: &'static str, problem: String },
     #[error("{target} has no table of measured operators that a model could be fitted to")]
     NoTable { target: String },
     #[error("{target} has no model fitted to operators whose terms could be taken over")]
@@ -247,6 +251,8 @@ impl Failure for Error {
             | Self::NotKept { .. }
             | Self::NotExported { .. }
             | Self::NotVerified { .. }
+            | Self::NotTheSame { .. }
+            | Self::NoRuntime { .. }
             | Self::BundleLacks { .. } => FailureKind::Content,
             Self::NotReached { .. } => FailureKind::Infeasible,
             Self::InFile { problem, .. } => problem.kind(),
@@ -458,19 +464,13 @@ impl Error {
                 format!("`{}` lists them", Setting("network show"))
             }
             Self::NoLayer { nearest, .. } => format!("did you mean {}?", nearest.join(" or ")),
-            Self::ExportForm { .. } => {
-                format!(
-                    "{} or {} make a file of a network; int8 takes images by {}",
-                    Setting("to onnx"),
-                    Setting("to tflite"),
-                    Setting("data")
-                )
-            }
-            Self::NotVerified { .. } => {
-                "check that the file was made of this network; runtimes are looked for in python3 or in what OFA_PYTHON \
-                 names (`pip install onnxruntime ai-edge-litert`)"
+            Self::ExportForm { hint, .. } => hint.clone(),
+            Self::NotTheSame { .. } => "check that the file was made of this network, and not of one before it".into(),
+            Self::NoRuntime { .. } => {
+                "`pip install onnxruntime ai-edge-litert`; the variable OFA_PYTHON names another Python than python3"
                     .into()
             }
+            Self::NotVerified { .. } => "check that it is a whole ONNX or TensorFlow Lite file of this network".into(),
             Self::NotExported { .. } => "`ofa network check` says whether the network's folder is whole".into(),
             Self::NotKept { .. } => {
                 "look for rows of another unit, batch or power mode; `latency_ms` is in milliseconds, `energy_mJ` in \

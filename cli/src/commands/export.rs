@@ -24,20 +24,24 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<()> {
     let on = args.supernet.as_ref().map(|bundle| BundleUse { bundle, data, device });
     if let (Some(on), Some(nested)) = (&on, &args.nested) {
         if args.int8 || !matches!(args.to, ExportForm::Safetensors | ExportForm::Onnx) {
-            return Err(Error::ExportForm { problem: "nested subnets are ONNX graphs in float32" }.into());
+            let hint = "leave out --to and --int8, or export the subnets one by one";
+            return Err(form("nested subnets are ONNX graphs in float32", hint));
         }
         return show_nested(&torch::export_nested(on, nested, &args.names, &args.out)?, output);
     }
-    let form = match args.to {
+    let kind = match args.to {
         ExportForm::Onnx => FileForm::Onnx,
         ExportForm::Tflite => FileForm::Tflite,
         ExportForm::Safetensors | ExportForm::Torchscript => {
             if args.int8 {
-                return Err(Error::ExportForm { problem: "named tensors and TorchScript modules are float32" }.into());
+                return Err(form(
+                    "named tensors and TorchScript modules are float32",
+                    "int8 takes --to onnx or --to tflite",
+                ));
             }
             let (Some(on), Some(subnet)) = (on, &args.subnet) else {
-                let problem = "the folder of a network holds named tensors already";
-                return Err(Error::ExportForm { problem }.into());
+                let hint = "--to onnx or --to tflite make a file of it; TorchScript takes --supernet and --subnet";
+                return Err(form("the folder of a network holds named tensors already", hint));
             };
             let files = torch::export(&on, subnet, args.to == ExportForm::Torchscript, &args.out)?;
             if output.is_json() {
@@ -47,7 +51,7 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<()> {
         }
     };
     let request = FileRequest {
-        form,
+        form: kind,
         int8: args.int8,
         keep_float: &args.keep_float,
         damage: args.damage,
@@ -56,10 +60,15 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<()> {
         out: &args.out,
     };
     match (&args.network, on, &args.subnet) {
-        (Some(network), ..) => show(&torch::export_file(network, &request, device)?, form, network, output),
-        (_, Some(on), Some(subnet)) => show(&torch::export_subnet_file(&on, subnet, &request)?, form, subnet, output),
-        _ => Err(Error::ExportForm { problem: "there is no network" }.into()),
+        (Some(network), ..) => show(&torch::export_file(network, &request, device)?, kind, network, output),
+        (_, Some(on), Some(subnet)) => show(&torch::export_subnet_file(&on, subnet, &request)?, kind, subnet, output),
+        _ => Err(form("there is no network", "name one with --network, or --supernet and --subnet")),
     }
+}
+
+/// A wish that cannot be met, and what to wish instead.
+fn form(problem: &'static str, hint: &str) -> anyhow::Error {
+    Error::ExportForm { problem, hint: hint.to_owned() }.into()
 }
 
 /// The file, how far it was found to be from the network, and the lines that run it elsewhere.
@@ -70,9 +79,9 @@ fn show(made: &ExportedFile, form: FileForm, of: &Path, output: &mut Output) -> 
     if output.is_json() {
         let mut object = json!({
             "file": file, "bytes": bytes, "of": of, "checked_with": checked_with,
-            "runtime": ran.as_ref().map(|ran| &ran.runtime),
+            "runtime": ran.as_ref().ok().map(|ran| &ran.runtime),
         });
-        if let Some(FileRun { agreement, milliseconds, differing_in_micro, .. }) = ran {
+        if let Ok(FileRun { agreement, milliseconds, differing_in_micro, .. }) = ran {
             object["milliseconds"] = (*milliseconds).into();
             object["differing_in_micro"] = (*differing_in_micro).into();
             object["images"] = agreement.images.into();
@@ -90,18 +99,18 @@ fn show(made: &ExportedFile, form: FileForm, of: &Path, output: &mut Output) -> 
         ("size".to_owned(), format!("{:.2} MB", *bytes as f64 / 1e6)),
     ];
     match ran {
-        Some(FileRun { runtime, agreement, milliseconds, differing_in_micro }) => {
+        Ok(FileRun { runtime, agreement, milliseconds, differing_in_micro }) => {
             rows.push((format!("{runtime}, {checked_with}"), agreement.to_string()));
             if let Some(differing) = differing_in_micro {
-                let words = format!("{differing} outputs of these differ");
+                let words = format!("{differing} numbers of these outputs are others");
                 rows.push(("TensorFlow Lite Micro".to_owned(), words));
             }
-            rows.push(("one image here".to_owned(), format!("{milliseconds:.2} ms")));
+            rows.push((format!("one image here, {}", runtime.split(',').next().unwrap_or_default()), format!("{milliseconds:.2} ms")));
         }
-        None => output.warn(
-            "nothing here runs this file, so it was not compared: `ofa verify` does, where python3 has onnxruntime or \
-             ai-edge-litert",
-        ),
+        Err(missing) => output.warn(format!(
+            "this file was run by no runtime of others ({missing}); `pip install onnxruntime ai-edge-litert`, or name a \
+             Python that has them in OFA_PYTHON, and `ofa verify` does"
+        )),
     }
     if let Some(int8) = int8 {
         rows.extend(int8_rows(int8, checked_with));
@@ -110,7 +119,7 @@ fn show(made: &ExportedFile, form: FileForm, of: &Path, output: &mut Output) -> 
     if let Some(int8) = int8 {
         int8_table(int8, output)?;
     }
-    let lines = python(form, &file.display().to_string(), made.size, int8.is_some());
+    let lines = python(form, &file.display().to_string(), made);
     output.line("in Python:")?;
     lines.iter().try_for_each(|line| output.line(format!("  {line}")))
 }
@@ -149,7 +158,7 @@ fn int8_rows(int8: &Int8Report, checked_with: &str) -> Vec<(String, String)> {
             format!("int8 beside float32, {checked_with}"),
             format!("same class {same_class} of {images}, signal to noise {signal_to_noise_db:.1} dB"),
         ),
-        ("channels balanced".to_owned(), if *is_equalised { "yes" } else { "no" }.to_owned()),
+        ("channels balanced first".to_owned(), if *is_equalised { "yes" } else { "no" }.to_owned()),
     ];
     if let Some([float, rounded]) = top1 {
         rows.push(("top-1, float32".to_owned(), share(*float, *images as u64)));
@@ -195,25 +204,40 @@ fn int8_json(int8: &Int8Report) -> Value {
     })
 }
 
-/// The lines that run a file in Python.
-fn python(form: FileForm, file: &str, size: u32, is_int8: bool) -> Vec<String> {
-    let (kind, what) = match is_int8 {
-        true => ("uint8", "bytes of pixels"),
-        false => ("float32", "normalised"),
-    };
-    match form {
-        FileForm::Onnx => vec![
-            "import numpy, onnxruntime".to_owned(),
-            format!("images = numpy.zeros([1, 3, {size}, {size}], \"{kind}\")  # RGB, {what}"),
-            format!("session = onnxruntime.InferenceSession({file:?})"),
-            "logits, = session.run(None, {\"input\": images})".to_owned(),
-        ],
-        FileForm::Tflite => vec![
-            "import numpy; from ai_edge_litert.interpreter import Interpreter".to_owned(),
-            format!("images = numpy.zeros([1, {size}, {size}, 3], \"{kind}\")  # RGB, {what}"),
-            format!("model = Interpreter({file:?}); model.allocate_tensors()"),
-            "model.set_tensor(model.get_input_details()[0][\"index\"], images); model.invoke()".to_owned(),
-            "logits = model.get_tensor(model.get_output_details()[0][\"index\"])".to_owned(),
-        ],
+/// The lines that run a file in Python, on an image if it reads colour images.
+fn python(form: FileForm, file: &str, made: &ExportedFile) -> Vec<String> {
+    let (size, is_int8) = (made.size, made.int8.is_some());
+    let mut lines = vec![match form {
+        FileForm::Onnx => "import numpy, onnxruntime".to_owned(),
+        FileForm::Tflite => "import numpy; from ai_edge_litert.interpreter import Interpreter".to_owned(),
+    }];
+    if let Some([mean, std]) = made.normalisation {
+        let open = format!("Image.open(\"image.png\").convert(\"RGB\").resize(({size}, {size}))");
+        lines.push(format!("from PIL import Image; pixels = numpy.asarray({open})"));
+        lines.push(match is_int8 {
+            true => "images = pixels[None]  # bytes".to_owned(),
+            false => format!("images = ((pixels[None] / 255 - {mean:?}) / {std:?}).astype(\"float32\")"),
+        });
+    } else {
+        lines.push(format!("images = numpy.zeros([1, {size}, {size}, 3], \"float32\")  # normalised"));
     }
+    match form {
+        FileForm::Onnx => {
+            lines.push(format!("session = onnxruntime.InferenceSession({file:?})"));
+            lines.push("logits, = session.run(None, {\"input\": images.transpose(0, 3, 1, 2)})".to_owned());
+        }
+        FileForm::Tflite => {
+            lines.push(format!("model = Interpreter({file:?}); model.allocate_tensors()"));
+            lines.push("model.set_tensor(model.get_input_details()[0][\"index\"], images); model.invoke()".to_owned());
+            lines.push(
+                "output = model.get_output_details()[0]; logits = model.get_tensor(output[\"index\"])".to_owned(),
+            );
+            if is_int8 {
+                let real =
+                    "scale, zero = output[\"quantization\"]; logits = scale * (logits.astype(\"float32\") - zero)";
+                lines.push(real.to_owned());
+            }
+        }
+    }
+    lines
 }

@@ -40,7 +40,10 @@ pub(crate) fn run(args: &VerifyArgs, output: &mut Output) -> Result<()> {
             ("file".to_owned(), format!("{}, {numbers}", args.file.display())),
             (format!("{runtime}, {checked_with}"), agreement.to_string()),
             ("signal to noise".to_owned(), format!("{signal_to_noise_db:.1} dB")),
-            ("one image here".to_owned(), format!("{milliseconds:.2} ms")),
+            (
+                format!("one image here, {}", runtime.split(',').next().unwrap_or_default()),
+                format!("{milliseconds:.2} ms"),
+            ),
         ];
         if let Some([network, file]) = top1 {
             rows.push(("top-1, network".to_owned(), share(*network, agreement.images as u64)));
@@ -55,6 +58,11 @@ pub(crate) fn run(args: &VerifyArgs, output: &mut Output) -> Result<()> {
     if is_same {
         return Ok(());
     }
-    let problem = format!("{runtime} computes something else of it: {agreement}");
-    Err(Error::NotVerified { file: args.file.clone(), problem }.into())
+    let problem = match is_int8 {
+        true => format!("{runtime} says the network's class of fewer than nine images in ten: {agreement}"),
+        false => {
+            format!("{runtime} computes something else: {agreement}; {:.0e} would be rounding", agreement.tolerance)
+        }
+    };
+    Err(Error::NotTheSame { file: args.file.clone(), problem }.into())
 }

@@ -35,12 +35,24 @@ pub(crate) enum Images<'a> {
     Bytes(&'a [u8]),
 }
 
-/// Runs the file at `path` on `images` of `shape`: `[N, C, S, S]` for ONNX, `[N, S, S, C]` for TensorFlow Lite. `None`
-/// where no runtime is installed.
+/// Why nothing ran a file.
+pub(crate) enum Missing {
+    /// No Python, or one without a runtime for it: which, and what it lacks.
+    Runtime(String),
+    /// A runtime does not run this file: what it said.
+    Refused(String),
+}
+
+/// Runs the file at `path` on `images` of `shape`: `[N, C, S, S]` for ONNX, `[N, S, S, C]` for TensorFlow Lite.
 ///
 /// # Errors
-/// A runtime that cannot run it.
-pub(crate) fn run(form: FileForm, path: &Path, images: &Images<'_>, shape: [usize; 4]) -> Result<Option<Elsewhere>> {
+/// A file that cannot be written; else what was missing.
+pub(crate) fn run(
+    form: FileForm,
+    path: &Path,
+    images: &Images<'_>,
+    shape: [usize; 4],
+) -> Result<std::result::Result<Elsewhere, Missing>> {
     let folder = tempfile::tempdir().map_err(|source| Error::Write { source })?;
     let [inputs, outputs] = ["inputs", "outputs"].map(|name| folder.path().join(name));
     let (bytes, kind) = match images {
@@ -48,31 +60,44 @@ pub(crate) fn run(form: FileForm, path: &Path, images: &Images<'_>, shape: [usiz
         Images::Bytes(values) => (values.to_vec(), "uint8"),
     };
     std::fs::write(&inputs, bytes).map_err(|source| Error::Write { source })?;
-    let python = std::env::var_os(PYTHON).unwrap_or_else(|| "python3".into());
-    let ran = Command::new(python)
+    let named = std::env::var_os(PYTHON);
+    let python = named.clone().unwrap_or_else(|| "python3".into());
+    let ran = Command::new(&python)
         .args(["-c", PROGRAM, form.word()])
         .args([path, &inputs])
         .args([&shape.map(|length| length.to_string()).join(","), kind])
         .arg(&outputs)
         .stdin(Stdio::null())
         .output();
-    // No Python is no runtime, either.
-    let Ok(ran) = ran else { return Ok(None) };
-    if ran.status.code() == Some(NOT_INSTALLED) {
-        return Ok(None);
-    }
-    let words = || String::from_utf8_lossy(&ran.stderr).lines().last().unwrap_or_default().to_owned();
-    let refused = |problem: String| Error::NotExported { file: path.to_path_buf(), problem };
-    if !ran.status.success() {
-        return Err(refused(format!("a runtime of Python does not run it: {}", words())));
-    }
-    let said = String::from_utf8_lossy(&ran.stdout);
-    let said: Value = said.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
-    let (Some(runtime), Some(milliseconds)) = (said["runtime"].as_str(), said["milliseconds"].as_f64()) else {
-        return Err(refused(format!("a runtime of Python said nothing of use: {}", words())));
+    let python = match named {
+        Some(_) => format!("{} (of {PYTHON})", python.display()),
+        None => python.display().to_string(),
     };
-    let bytes = read_bytes(&outputs).map_err(|error| refused(error.to_string()))?;
+    let ran = match ran {
+        Ok(ran) => ran,
+        Err(error) => return Ok(Err(Missing::Runtime(format!("{python} does not start: {error}")))),
+    };
+    if ran.status.code() == Some(NOT_INSTALLED) {
+        let wanted = match form {
+            FileForm::Onnx => "no onnxruntime",
+            FileForm::Tflite => "no LiteRT (ai-edge-litert)",
+        };
+        return Ok(Err(Missing::Runtime(format!("{python} has {wanted}"))));
+    }
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let said = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("without a word").to_owned();
+    if !ran.status.success() {
+        return Ok(Err(Missing::Refused(format!("{python}: {said}"))));
+    }
+    let answer = String::from_utf8_lossy(&ran.stdout);
+    let answer: Value = answer.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+    let (Some(runtime), Some(milliseconds)) = (answer["runtime"].as_str(), answer["milliseconds"].as_f64()) else {
+        return Ok(Err(Missing::Runtime(format!("{python} answered nothing of use"))));
+    };
+    let Ok(bytes) = read_bytes(&outputs) else {
+        return Ok(Err(Missing::Runtime(format!("{python} wrote no outputs"))));
+    };
     let outputs = bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect();
-    let differing_in_micro = said["micro"].as_u64();
-    Ok(Some(Elsewhere { runtime: runtime.to_owned(), outputs, milliseconds, differing_in_micro }))
+    let differing_in_micro = answer["micro"].as_u64();
+    Ok(Ok(Elsewhere { runtime: runtime.to_owned(), outputs, milliseconds, differing_in_micro }))
 }

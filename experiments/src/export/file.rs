@@ -13,12 +13,13 @@ use network::folded::Folded;
 use network::shape::NetworkShape;
 use serde_json::{Map, json};
 use storage::atomic::write_atomically;
+use storage::failure::Setting;
 use supernet::data::PreprocessingFile;
 use supernet::error::SupernetError;
 use supernet::network::Network;
 use tch::{Device, Tensor};
 
-use super::elsewhere::{self, Elsewhere, Images};
+use super::elsewhere::{self, Elsewhere, Images, Missing};
 use super::facts::{Facts, facts_of, text_of};
 use super::int8::{Quantised, quantised, top1};
 use super::samples::{Samples, bytes_of, channels_innermost, numbers, training_images};
@@ -107,6 +108,10 @@ pub(crate) fn export_file(
     found: Option<&Path>,
     device: Device,
 ) -> Result<ExportedFile> {
+    if other_form(request) {
+        let hint = format!("end its name with .{}, or name another format", request.form.word());
+        return Err(Error::ExportForm { problem: "the name of the file is one of another format's", hint });
+    }
     let source = Source::read(folder, device)?;
     let refused = |problem: String| Error::NotExported { file: request.out.to_path_buf(), problem };
     let kept = |name: &str| request.keep_float.iter().any(|kept| is_in(name, kept));
@@ -129,6 +134,7 @@ pub(crate) fn export_file(
                 (None, None) => {
                     return Err(Error::ExportForm {
                         problem: "int8 needs images to see how far its feature maps reach, and this network has none of its own",
+                        hint: format!("name some with {}", Setting("data")),
                     });
                 }
             };
@@ -140,26 +146,55 @@ pub(crate) fn export_file(
         }
     };
     let report = int8.as_ref().map(|int8| int8_report(int8, &source, &samples, &expected, request.damage));
-    let mut facts = facts_of(folder, found, &source.shape, source.described.as_ref(), request.int8);
-    if let Some(labels) = &samples.labels {
-        let top1 = report.as_ref().and_then(|report| report.top1).map_or_else(|| top1(&expected, labels), |[_, it]| it);
-        facts.push(("ofa.verified".into(), json!({"top1": top1, "images": labels.len(), "on": samples.words})));
-    }
+    let facts = facts_of(folder, found, &source.shape, source.described.as_ref(), request.int8);
     let name = request.out.file_stem().map_or("network".into(), |stem| stem.to_string_lossy());
-    let bytes =
-        bytes_in(request.form, &name, &source, int8.as_ref(), &facts).map_err(|error| refused(error.to_string()))?;
-    let checked = check(request, &bytes, &samples, int8.as_ref(), &source, &expected)?;
+    let written = |facts: &Facts| {
+        bytes_in(request.form, &name, &source, int8.as_ref(), facts).map_err(|error| refused(error.to_string()))
+    };
+    let ran = check(request, &written(&facts)?, &samples, int8.as_ref(), &source, &expected)?;
+    // What was found goes into the file that it was found of, and changes nothing that is computed.
+    let mut facts = facts;
+    facts.push(measured(&samples, &expected, report.as_ref(), ran.as_ref().ok()));
+    let bytes = written(&facts)?;
     write_atomically(request.out, |file| file.write_all(&bytes)).map_err(|source| Error::Write { source })?;
     Ok(ExportedFile {
         file: request.out.to_path_buf(),
         bytes: bytes.len() as u64,
-        ran: checked,
+        ran,
         checked_with: samples.words,
         size: source.shape.input().size,
+        normalisation: source.described.as_ref().map(|described| [described.mean, described.std]),
         int8: report,
         warnings: source.warnings,
         notes: samples.notes,
     })
+}
+
+/// Whether the file's name ends like one of another format.
+fn other_form(request: &FileRequest<'_>) -> bool {
+    let forms = [FileForm::Onnx, FileForm::Tflite];
+    let ends = |form: &FileForm| request.out.extension().is_some_and(|end| end.eq_ignore_ascii_case(form.word()));
+    forms.iter().any(|form| *form != request.form && ends(form))
+}
+
+/// What the file says of its accuracy, and of who ran it.
+fn measured(
+    samples: &Samples,
+    expected: &[f32],
+    report: Option<&Int8Report>,
+    ran: Option<&FileRun>,
+) -> (String, serde_json::Value) {
+    let top1 = samples.labels.as_ref().map(|labels| match report.and_then(|report| report.top1) {
+        Some([_, rounded]) => rounded,
+        None => top1(expected, labels),
+    });
+    let by = if report.is_some() { "the arithmetic of int8 as ofa defines it" } else { "LibTorch, of the network" };
+    let ran = ran.map(|FileRun { runtime, agreement, .. }| {
+        json!({"runtime": runtime, "images": agreement.images, "largest_error": agreement.largest_error,
+               "differing": agreement.differing, "same_class": agreement.same_class})
+    });
+    let value = json!({"top1": top1, "top1_by": by, "images": samples.count(), "on": samples.kind, "file_run_by": ran});
+    ("ofa.measured".into(), value)
 }
 
 /// Whether `layer` is `name` or a part of it.
@@ -236,7 +271,7 @@ fn bytes_in(
     }
 }
 
-/// Runs the file: in float32 by tract, in int8 by what Python has. `None` where there is nothing to run it with.
+/// Runs the file: in float32 by tract, in int8 by what Python has; or what is missing to run it with.
 fn check(
     request: &FileRequest<'_>,
     bytes: &[u8],
@@ -244,7 +279,7 @@ fn check(
     int8: Option<&Quantised>,
     source: &Source,
     expected: &[f32],
-) -> Result<Option<FileRun>> {
+) -> Result<std::result::Result<FileRun, String>> {
     let refused = |problem: String| Error::NotExported { file: request.out.to_path_buf(), problem };
     let outputs = source.shape.output().elements() as usize;
     let checked = match int8 {
@@ -261,7 +296,11 @@ fn check(
             let folder = tempfile::tempdir().map_err(|source| Error::Write { source })?;
             let file = folder.path().join("checked");
             std::fs::write(&file, bytes).map_err(|source| Error::Write { source })?;
-            let Some(ran) = run_elsewhere(request.form, &file, &pixels)? else { return Ok(None) };
+            let ran = match run_elsewhere(request.form, &file, &pixels)? {
+                Ok(ran) => ran,
+                Err(Missing::Runtime(missing)) => return Ok(Err(missing)),
+                Err(Missing::Refused(said)) => return Err(refused(format!("a runtime does not run it, {said}"))),
+            };
             let Elsewhere { runtime, outputs: got, milliseconds, differing_in_micro } = ran;
             let float = &expected[..count as usize * outputs];
             let expected = int8.outputs(&pixels);
@@ -277,7 +316,7 @@ fn check(
         }
     };
     match checked.agreement.holds() {
-        true => Ok(Some(checked)),
+        true => Ok(Ok(checked)),
         false => Err(refused(disagreement(&checked.runtime, &checked.agreement))),
     }
 }
@@ -286,7 +325,11 @@ fn check(
 ///
 /// # Errors
 /// It does not run the file.
-pub(crate) fn run_elsewhere(form: FileForm, file: &Path, pixels: &Tensor) -> Result<Option<Elsewhere>> {
+pub(crate) fn run_elsewhere(
+    form: FileForm,
+    file: &Path,
+    pixels: &Tensor,
+) -> Result<std::result::Result<Elsewhere, Missing>> {
     let [n, c, h, w] = <[i64; 4]>::try_from(pixels.size()).expect("images").map(|length| length as usize);
     match form {
         FileForm::Onnx => {

@@ -19,6 +19,8 @@ pub(crate) struct Samples {
     pub(crate) labels: Option<Vec<i64>>,
     /// Where they come from.
     pub(crate) words: String,
+    /// What they are, without a path.
+    pub(crate) kind: &'static str,
     /// What a reader should know about them.
     pub(crate) notes: Vec<String>,
 }
@@ -45,8 +47,8 @@ impl Samples {
             images.push(batch.images);
             labels.extend(Vec::<i64>::try_from(batch.labels).expect("whole numbers"));
         }
-        let words = format!("{} images of {data}", part.part.name());
-        Ok(Samples { images: Tensor::cat(&images, 0), labels: Some(labels), words, notes: part.notes })
+        let (kind, words) = (part.part.name(), format!("{} images of {data}", part.part.name()));
+        Ok(Samples { images: Tensor::cat(&images, 0), labels: Some(labels), words, kind, notes: part.notes })
     }
 
     /// Images of nothing, as large as normalised ones.
@@ -55,13 +57,18 @@ impl Samples {
         tch::manual_seed(0);
         let shape = [count.max(1) as i64, i64::from(shape.input().channels), size, size];
         let images = Tensor::randn(shape, (Kind::Float, Device::Cpu));
-        Samples { images, labels: None, words: "noise".into(), notes: Vec::new() }
+        Samples { images, labels: None, words: "noise".into(), kind: "noise", notes: Vec::new() }
     }
 
     /// Images that come with a bundle.
     pub(crate) fn of_bundle(images: Tensor, bundle: &str) -> Samples {
         let words = format!("the images that come with bundle {bundle}");
-        Samples { images, labels: None, words, notes: Vec::new() }
+        Samples { images, labels: None, words, kind: "distilled images of the bundle", notes: Vec::new() }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> i64 {
+        self.images.size()[0]
     }
 }
 

@@ -7,7 +7,7 @@ use deploy::runtime::RuntimeError;
 use storage::file::read_bytes;
 use tch::Device;
 
-use super::elsewhere::{self, Elsewhere, Images};
+use super::elsewhere::{self, Elsewhere, Images, Missing};
 use super::file::{Source, by_tract, run_elsewhere};
 use super::int8::top1;
 use super::samples::{Samples, bytes_of, numbers};
@@ -25,7 +25,7 @@ const TFLITE: &[u8] = b"TFL3";
 /// A damaged folder, images that do not fit, no runtime that runs the file.
 pub(crate) fn verify(request: &VerifyRequest<'_>, device: Device) -> Result<VerifiedFile> {
     let VerifyRequest { file, against: folder, data, images, by } = *request;
-    let bytes = read_bytes(file)?;
+    let bytes = read_bytes(file).map_err(|source| Error::Read { path: file.to_path_buf(), source })?;
     let form = if bytes.get(4..8) == Some(TFLITE) { FileForm::Tflite } else { FileForm::Onnx };
     let source = Source::read(folder, device)?;
     let count = images.unwrap_or(IMAGES);
@@ -41,8 +41,8 @@ pub(crate) fn verify(request: &VerifyRequest<'_>, device: Device) -> Result<Veri
                 (Elsewhere { runtime: "tract".into(), outputs, milliseconds, differing_in_micro: None }, false)
             }
             // tract knows no int8 as files have it, and not all of TensorFlow Lite.
-            Err(error @ RuntimeError::Unknown(_)) if by == Runtimes::Any => {
-                by_python(form, file, &source, &samples, &format!("{error}, and "))?
+            Err(RuntimeError::Unknown(_)) if by == Runtimes::Any => {
+                by_python(form, file, &source, &samples, "tract does not run it, and ")?
             }
             Err(error) => return Err(refused(error.to_string())),
         },
@@ -85,7 +85,7 @@ fn by_python(
 ) -> Result<(Elsewhere, bool)> {
     let pixels = source.described.as_ref().map(|described| bytes_of(&samples.images, &described.preprocessing()));
     if let Some(pixels) = pixels
-        && let Ok(Some(ran)) = run_elsewhere(form, file, &pixels)
+        && let Ok(ran) = run_elsewhere(form, file, &pixels)?
     {
         return Ok((ran, true));
     }
@@ -94,10 +94,14 @@ fn by_python(
         FileForm::Onnx => (samples.images.shallow_clone(), [n, c, h, w]),
         FileForm::Tflite => (samples.images.permute([0, 2, 3, 1]), [n, h, w, c]),
     };
-    let ran = elsewhere::run(form, file, &Images::Float(&numbers(&turned)), shape)?;
-    let missing = || Error::NotVerified {
-        file: file.to_path_buf(),
-        problem: format!("{before}python3 has neither onnxruntime nor LiteRT to run it with"),
-    };
-    Ok((ran.ok_or_else(missing)?, false))
+    match elsewhere::run(form, file, &Images::Float(&numbers(&turned)), shape)? {
+        Ok(ran) => Ok((ran, false)),
+        Err(Missing::Runtime(missing)) => {
+            Err(Error::NoRuntime { what: "such a file", problem: format!("{before}{missing}") })
+        }
+        Err(Missing::Refused(said)) => {
+            let problem = format!("a runtime does not run it on such images, {said}");
+            Err(Error::NotVerified { file: file.to_path_buf(), problem })
+        }
+    }
 }

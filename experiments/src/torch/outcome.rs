@@ -303,12 +303,14 @@ pub struct ExportedFile {
     pub file: PathBuf,
     /// How large it is.
     pub bytes: u64,
-    /// What a runtime of others made of it; `None` where there is none here that can.
-    pub ran: Option<FileRun>,
+    /// What a runtime of others made of it, or what is missing to run it with.
+    pub ran: std::result::Result<FileRun, String>,
     /// With which images it was checked.
     pub checked_with: String,
     /// Height and width of its images.
     pub size: u32,
+    /// Mean and deviation of pixels from 0 to 1 that it is normalised by, where that is known.
+    pub normalisation: Option<[[f64; 3]; 2]>,
     /// What int8 lost.
     pub int8: Option<Int8Report>,
     /// What is odd about the network's folder.

@@ -211,7 +211,8 @@ pub fn export_nested(on: &BundleUse<'_>, subnets: &Path, names: &[String], folde
     let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
     if names.len() != archs.len() || distinct.len() != names.len() || !names.iter().all(is_name) {
         let problem = "every subnet takes one name, of letters, digits, '-' and '_'";
-        return Err(Error::ExportForm { problem });
+        let hint = format!("there are {} subnets in {}", archs.len(), subnets.display());
+        return Err(Error::ExportForm { problem, hint });
     }
     let subnets: Vec<(String, search::arch::ArchSpec)> = names.into_iter().zip(archs).collect();
     crate::export::nested::export_nested(&bundle, &subnets, folder)

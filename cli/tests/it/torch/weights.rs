@@ -358,6 +358,8 @@ fn a_network_becomes_one_file_that_another_runtime_agrees_with() {
     let whole = fs::read(&weights).unwrap();
     fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
     refused(&["--to", "onnx"], 3, &["weights.safetensors"]);
+    refused(&["--to", "tflite"], 2, &["another format", ".tflite"]);
+    sandbox.refused(&["verify", &elsewhere, "--against", &folder], 2, &["elsewhere.onnx"]);
 }
 
 /// In int8 by the bundle's own images, kept from saying more than what was compared.
@@ -371,7 +373,8 @@ fn a_subnet_becomes_a_file_in_int8() {
     for form in ["onnx", "tflite"] {
         let (float, rounded) = (format!("float.{form}"), format!("int8.{form}"));
         sandbox.ok(&[&taken[..], &["--to", form, "--out", &file(&float)]].concat());
-        let more = ["--to", form, "--int8", "--keep-float", "stem", "--damage", "--out", &file(&rounded)];
+        let some = ["--images", "64", "--out", &file(&rounded)];
+        let more = [&["--to", form, "--int8", "--keep-float", "stem", "--damage"][..], &some].concat();
         let made = sandbox.ok(&[&taken[..], &more].concat()).json().remove(0);
         let int8 = &made["int8"];
         let part = |key: &str| int8[key].as_f64().unwrap();
