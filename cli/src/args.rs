@@ -419,10 +419,10 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "F", requires = "supernet", group = "which")]
     pub(crate) nested: Option<PathBuf>,
     /// Names of the nested subnets, in their order, separated by commas: fast,balanced,best
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "nested")]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "nested", conflicts_with = "subnet")]
     pub(crate) names: Vec<String>,
     /// The folder of a network, for one file: written by `ofa search --out`, `ofa refine`, `ofa finetune` or `ofa network from`
-    #[arg(long, value_name = "FOLDER", conflicts_with = "supernet", required_unless_present = "supernet")]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["supernet", "which", "names"], required_unless_present = "supernet")]
     pub(crate) network: Option<PathBuf>,
     /// What is written: named tensors, with a module that plain PyTorch runs, or one file of another format
     #[arg(long, value_enum, default_value_t = ExportForm::Safetensors)]
@@ -430,7 +430,8 @@ pub(crate) struct ExportArgs {
     /// A file of 8-bit whole numbers that reads the bytes of pixels; --data or the bundle's images say how far they reach
     #[arg(long)]
     pub(crate) int8: bool,
-    /// Layers that stay in float32 in int8, by name or by the beginning of their names, separated by commas
+    /// Layers that compute in float32 in int8, by name or by the beginning of their names, separated by commas; what they make is
+    /// int8 again
     #[arg(long, value_name = "LAYERS", value_delimiter = ',', requires = "int8")]
     pub(crate) keep_float: Vec<String>,
     /// Measure top-1 with each layer alone in int8, too

@@ -3,7 +3,7 @@
 use storage::failure::Setting;
 
 /// What a [`Setting`] is called here.
-const WORDS: [(&str, &str); 47] = [
+const WORDS: [(&str, &str); 45] = [
     ("accelerator", "--accelerator"),
     ("algorithm", "--algorithm"),
     ("calibration make", "ofa calibration make"),
@@ -18,8 +18,8 @@ const WORDS: [(&str, &str); 47] = [
     ("from", "--from"),
     ("initial-reduction", "--initial-reduction"),
     ("iterations", "--iterations"),
-    ("keep-float", "--keep-float"),
     ("keep", "--keep"),
+    ("keep-float", "--keep-float"),
     ("latency", "--latency"),
     ("macs", "--macs"),
     ("model", "--model"),
@@ -47,8 +47,6 @@ const WORDS: [(&str, &str); 47] = [
     ("target list", "ofa target list"),
     ("target show", "ofa target show"),
     ("target template", "ofa target template"),
-    ("to onnx", "--to onnx"),
-    ("to tflite", "--to tflite"),
     ("train", "ofa train"),
     ("transfer", "--transfer"),
 ];
@@ -108,7 +106,7 @@ mod tests {
         known
     }
 
-    /// The options of a text: words of small letters after two dashes.
+    /// The options of a text: words of small letters and digits after two dashes.
     fn options(text: &str) -> impl Iterator<Item = &str> {
         let starts = text.match_indices("--").filter(|(at, _)| {
             let before = text[..*at].chars().next_back();
@@ -116,7 +114,9 @@ mod tests {
         });
         starts.filter_map(|(at, _)| {
             let rest = &text[at + 2..];
-            let end = rest.find(|letter: char| !letter.is_ascii_lowercase() && letter != '-').unwrap_or(rest.len());
+            let end = rest
+                .find(|letter: char| !letter.is_ascii_lowercase() && !letter.is_ascii_digit() && letter != '-')
+                .unwrap_or(rest.len());
             (end > 1).then(|| rest[..end].trim_end_matches('-'))
         })
     }

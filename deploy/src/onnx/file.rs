@@ -2,6 +2,8 @@
 //!
 //! Field numbers are those of the published `onnx.proto` (ir_version 8, operator set 17).
 
+use std::collections::HashSet;
+
 use prost::{Message, Oneof};
 
 const IR_VERSION: i64 = 8;
@@ -156,25 +158,40 @@ pub(crate) enum Attribute {
     Float(f32),
 }
 
+/// What the value that a model makes is called.
+pub const OUTPUT: &str = "output";
 /// A length that may differ from one use of a model to the next.
 pub(crate) const BATCH: i64 = -1;
 
 /// A graph under construction; values are named by the node that makes them.
 pub(crate) struct Graph {
     graph: GraphProto,
+    /// Names that are taken: a network's layers may be called as they like.
+    names: HashSet<String>,
 }
 
 impl Graph {
     /// A graph with one input of float32, `input`, of shape `shape`, in which [`BATCH`] is any length.
     pub(crate) fn new(name: &str, shape: &[i64]) -> Graph {
-        let input = vec![value("input", shape, FLOAT)];
-        Graph { graph: GraphProto { name: name.to_owned(), input, ..GraphProto::default() } }
+        Self::reading(name, value("input", shape, FLOAT))
     }
 
     /// The same with an input of bytes.
     pub(crate) fn of_bytes(name: &str, shape: &[i64]) -> Graph {
-        let input = vec![value("input", shape, UINT8)];
-        Graph { graph: GraphProto { name: name.to_owned(), input, ..GraphProto::default() } }
+        Self::reading(name, value("input", shape, UINT8))
+    }
+
+    fn reading(name: &str, input: ValueInfoProto) -> Graph {
+        let names = HashSet::from([input.name.clone(), OUTPUT.to_owned()]);
+        Graph { graph: GraphProto { name: name.to_owned(), input: vec![input], ..GraphProto::default() }, names }
+    }
+
+    /// `name`, or what is like it and not taken.
+    fn free(&mut self, mut name: String) -> String {
+        while !self.names.insert(name.clone()) {
+            name.push('_');
+        }
+        name
     }
 
     /// Adds one number from 0 to 255 called `name`, and gives the name.
@@ -255,13 +272,29 @@ impl Graph {
     }
 
     fn initializer(&mut self, tensor: TensorProto) -> String {
-        let name = tensor.name.clone();
-        self.graph.initializer.push(tensor);
+        let name = self.free(tensor.name.clone());
+        self.graph.initializer.push(TensorProto { name: name.clone(), ..tensor });
         name
     }
 
     /// Adds a node called `name`, which its output is called too, and gives the name.
     pub(crate) fn node(
+        &mut self,
+        name: String,
+        op_type: &str,
+        inputs: &[&str],
+        attributes: Vec<(&str, Attribute)>,
+    ) -> String {
+        let name = self.free(name);
+        self.node_called(name, op_type, inputs, attributes)
+    }
+
+    /// Adds the node that makes [`OUTPUT`].
+    pub(crate) fn last(&mut self, op_type: &str, input: &str) -> String {
+        self.node_called(OUTPUT.to_owned(), op_type, &[input], Vec::new())
+    }
+
+    fn node_called(
         &mut self,
         name: String,
         op_type: &str,

@@ -7,7 +7,8 @@ mod model;
 mod nested;
 mod operator;
 
+pub use file::OUTPUT;
 pub use int8::int8_network_model;
-pub use model::{INPUT, OUTPUT, network_model};
+pub use model::{INPUT, network_model};
 pub use nested::{Nested, Slice, nested_models};
 pub use operator::operator_model;

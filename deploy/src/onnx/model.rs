@@ -7,10 +7,8 @@ use network::op::Map;
 use super::file::{BATCH, Graph};
 use super::layer::{Filters, Part, Value};
 
-/// What the value that a model reads is called, and what the one that it makes.
+/// What the value that a model reads is called.
 pub const INPUT: &str = "input";
-/// See [`INPUT`].
-pub const OUTPUT: &str = "output";
 
 /// The bytes of an ONNX file (operator set 17) of `network`: it reads `input`, `[batch, channels, height, width]` of
 /// float32, and makes `output`, `[batch, outputs]`, or a feature map of a network that ends in one. `facts` are what the
@@ -44,13 +42,15 @@ pub(super) fn finished(mut graph: Graph, last: &Value, output: [i64; 4], facts: 
     // The last value gets the name that is promised, and a classifier's is a vector.
     let is_vector = last.is_vector || output[2] == 1;
     let word = if is_vector && !last.is_vector { "Flatten" } else { "Identity" };
-    let result = graph.node(OUTPUT.to_owned(), word, &[&last.name], Vec::new());
+    let result = graph.last(word, &last.name);
     graph.finish(&result, if is_vector { &output[..2] } else { &output }, facts)
 }
 
 #[cfg(test)]
 mod tests {
+    use network::op::{Conv, Op};
     use network::published::{self, NETWORKS};
+    use network::shape::NetworkShape;
     use network::weights::Weights;
 
     use super::super::file::walk;
@@ -64,5 +64,15 @@ mod tests {
             let (output, macs) = walk(&network_model(name, &folded, &[]));
             assert_eq!((output, macs), (vec![1, 7], shape.macs().0), "{name}");
         }
+    }
+
+    #[test]
+    fn layers_may_be_called_as_the_graph_calls_its_own_values() {
+        let map = Map::new(6, 3);
+        let conv = || Op::Conv(Conv::plain(map, map));
+        let names = ["input", "input.real", "output", "output.weight"].map(|name| (name.to_owned(), conv())).to_vec();
+        let shape = NetworkShape::chain(map, names, 1e-5).unwrap();
+        let folded = Folded::new(&shape, &Weights::random(&shape, 1));
+        assert_eq!(walk(&network_model("it", &folded, &[])), (vec![1, 3, 6, 6], shape.macs().0));
     }
 }

@@ -102,7 +102,9 @@ impl Label<'_> {
         }
         let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
         let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-        let names: String = self.class_names.iter().map(|name| format!("{name}\n")).collect();
+        // One line a class, whatever is in its name.
+        let line = |name: &String| name.replace(|c: char| c.is_control(), " ") + "\n";
+        let names: String = self.class_names.iter().map(line).collect();
         let written = archive.start_file(LABELS, stored).and_then(|()| Ok(archive.write_all(names.as_bytes())?));
         written.expect("memory can be written");
         let archive = archive.finish().expect("memory can be written").into_inner();

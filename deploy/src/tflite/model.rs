@@ -118,7 +118,7 @@ mod tests {
     fn weights_lie_at_multiples_of_sixteen_and_names_behind() {
         for (name, shape) in shapes() {
             let network = network_of_pixels(&shape);
-            let class_names = ["cat".to_owned(), "dog".to_owned()];
+            let class_names = ["cat".to_owned(), "do\ng".to_owned()];
             let label = Label { name, class_names: &class_names, facts: "{\"it\": 1}", ..Label::default() };
             let file = int8_model(&network, &label).unwrap();
             assert_eq!(&file[4..8], b"TFL3");
@@ -131,7 +131,7 @@ mod tests {
             let mut archive = zip::ZipArchive::new(std::io::Cursor::new(&file)).unwrap();
             let mut names = String::new();
             std::io::Read::read_to_string(&mut archive.by_name("labels.txt").unwrap(), &mut names).unwrap();
-            assert_eq!(names, "cat\ndog\n");
+            assert_eq!(names, "cat\ndo g\n");
         }
     }
 

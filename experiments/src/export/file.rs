@@ -10,6 +10,7 @@ use deploy::onnx::{int8_network_model, network_model};
 use deploy::runtime::Runtime;
 use deploy::tflite::{Label, Normalisation, float_model, int8_model};
 use network::folded::Folded;
+use network::op::Map as NetworkMap;
 use network::shape::NetworkShape;
 use serde_json::{Map, json};
 use storage::atomic::write_atomically;
@@ -114,13 +115,18 @@ pub(crate) fn export_file(
     }
     let source = Source::read(folder, device)?;
     let refused = |problem: String| Error::NotExported { file: request.out.to_path_buf(), problem };
+    if request.out.is_dir() {
+        let hint = format!("name a file in it with {}", Setting("out"));
+        return Err(Error::ExportForm { problem: "a folder is where the file should be", hint });
+    }
     let kept = |name: &str| request.keep_float.iter().any(|kept| is_in(name, kept));
     Network::check_frozen(&source.shape, request.keep_float).map_err(|error| match error {
         SupernetError::UnknownLayer { name, nearest } => Error::NoLayer { name, nearest },
         other => other.into(),
     })?;
     if request.int8 {
-        deploy::int8::check(&source.folded, kept).map_err(|error| refused(error.to_string()))?;
+        deploy::int8::check(&source.folded, kept)
+            .map_err(|error| refused(format!("{error}; {} leaves it in float32", Setting("keep-float"))))?;
     }
     let samples = samples(folder, &source, request, own.as_ref())?;
     let expected = source.outputs(&samples.images, device);
@@ -170,11 +176,11 @@ pub(crate) fn export_file(
     })
 }
 
-/// Whether the file's name ends like one of another format.
+/// Whether the file's name ends like one of another kind, which it may well be.
 fn other_form(request: &FileRequest<'_>) -> bool {
-    let forms = [FileForm::Onnx, FileForm::Tflite];
-    let ends = |form: &FileForm| request.out.extension().is_some_and(|end| end.eq_ignore_ascii_case(form.word()));
-    forms.iter().any(|form| *form != request.form && ends(form))
+    const OTHERS: [&str; 7] = ["onnx", "tflite", "safetensors", "json", "yaml", "parquet", "pt"];
+    let ends = |other: &&str| request.out.extension().is_some_and(|end| end.eq_ignore_ascii_case(other));
+    OTHERS.iter().filter(|other| **other != request.form.word()).any(ends)
 }
 
 /// What the file says of its accuracy, and of who ran it.
@@ -283,12 +289,31 @@ fn check(
     let refused = |problem: String| Error::NotExported { file: request.out.to_path_buf(), problem };
     let outputs = source.shape.output().elements() as usize;
     let checked = match int8 {
-        None => {
-            let got = by_tract(request.form, bytes, &samples.images);
-            let (got, milliseconds) = got.map_err(|error| refused(error.to_string()))?;
-            let agreement = Agreement::of(expected, &got, outputs);
-            FileRun { runtime: "tract".into(), agreement, milliseconds, differing_in_micro: None }
-        }
+        None => match by_tract(request.form, Whole::Bytes(bytes), &samples.images, source.shape.output()) {
+            Ok((got, milliseconds)) => {
+                let agreement = Agreement::of(expected, &got, outputs);
+                FileRun { runtime: "tract".into(), agreement, milliseconds, differing_in_micro: None }
+            }
+            // tract does not know all of either format.
+            Err(error) => {
+                let folder = tempfile::tempdir().map_err(|source| Error::Write { source })?;
+                let file = folder.path().join("checked");
+                std::fs::write(&file, bytes).map_err(|source| Error::Write { source })?;
+                match run_float_elsewhere(request.form, &file, &samples.images, source.shape.output())? {
+                    Ok(ran) => {
+                        let agreement = Agreement::of(expected, &ran.outputs, outputs);
+                        let Elsewhere { runtime, milliseconds, .. } = ran;
+                        FileRun { runtime, agreement, milliseconds, differing_in_micro: None }
+                    }
+                    Err(Missing::Runtime(missing)) => {
+                        let error = error.to_string();
+                        let first = error.lines().next().unwrap_or_default();
+                        return Ok(Err(format!("{first}…; {missing}")));
+                    }
+                    Err(Missing::Refused(said)) => return Err(refused(format!("a runtime does not run it, {said}"))),
+                }
+            }
+        },
         Some(int8) => {
             let count = request.images.map_or(ELSEWHERE, |_| i64::MAX).min(samples.images.size()[0]);
             let few = samples.images.narrow(0, 0, count);
@@ -296,7 +321,7 @@ fn check(
             let folder = tempfile::tempdir().map_err(|source| Error::Write { source })?;
             let file = folder.path().join("checked");
             std::fs::write(&file, bytes).map_err(|source| Error::Write { source })?;
-            let ran = match run_elsewhere(request.form, &file, &pixels)? {
+            let ran = match run_elsewhere(request.form, &file, &pixels, source.shape.output())? {
                 Ok(ran) => ran,
                 Err(Missing::Runtime(missing)) => return Ok(Err(missing)),
                 Err(Missing::Refused(said)) => return Err(refused(format!("a runtime does not run it, {said}"))),
@@ -321,38 +346,82 @@ fn check(
     }
 }
 
-/// What Python's runtime makes of bytes of pixels, `[N, C, S, S]`.
+/// What Python's runtime makes of bytes of pixels, `[N, C, S, S]`; `made` is the network's output.
 ///
 /// # Errors
-/// It does not run the file.
+/// A file that cannot be written; else what was missing.
 pub(crate) fn run_elsewhere(
     form: FileForm,
     file: &Path,
     pixels: &Tensor,
+    made: NetworkMap,
 ) -> Result<std::result::Result<Elsewhere, Missing>> {
     let [n, c, h, w] = <[i64; 4]>::try_from(pixels.size()).expect("images").map(|length| length as usize);
-    match form {
+    let ran = match form {
         FileForm::Onnx => {
             let bytes: Vec<u8> = numbers(pixels).into_iter().map(|value| value as u8).collect();
-            elsewhere::run(form, file, &Images::Bytes(&bytes), [n, c, h, w])
+            elsewhere::run(form, file, &Images::Bytes(&bytes), [n, c, h, w])?
         }
-        FileForm::Tflite => elsewhere::run(form, file, &Images::Bytes(&channels_innermost(pixels)), [n, h, w, c]),
-    }
+        FileForm::Tflite => elsewhere::run(form, file, &Images::Bytes(&channels_innermost(pixels)), [n, h, w, c])?,
+    };
+    Ok(ran.map(|ran| Elsewhere { outputs: channels_outermost(form, ran.outputs, made), ..ran }))
 }
 
-/// What tract makes of a float32 file, and milliseconds an image.
+/// The same of normalised images, `[N, C, S, S]`.
+///
+/// # Errors
+/// As [`run_elsewhere`].
+pub(crate) fn run_float_elsewhere(
+    form: FileForm,
+    file: &Path,
+    images: &Tensor,
+    made: NetworkMap,
+) -> Result<std::result::Result<Elsewhere, Missing>> {
+    let [n, c, h, w] = <[i64; 4]>::try_from(images.size()).expect("images").map(|length| length as usize);
+    let (turned, shape) = match form {
+        FileForm::Onnx => (images.shallow_clone(), [n, c, h, w]),
+        FileForm::Tflite => (images.permute([0, 2, 3, 1]), [n, h, w, c]),
+    };
+    let ran = elsewhere::run(form, file, &Images::Float(&numbers(&turned)), shape)?;
+    Ok(ran.map(|ran| Elsewhere { outputs: channels_outermost(form, ran.outputs, made), ..ran }))
+}
+
+/// Outputs as LibTorch has them: a feature map of TensorFlow Lite has its channels last.
+fn channels_outermost(form: FileForm, outputs: Vec<f32>, made: NetworkMap) -> Vec<f32> {
+    if form == FileForm::Onnx || made.size == 1 {
+        return outputs;
+    }
+    let (area, channels) = (made.area() as usize, made.channels as usize);
+    let of_image = |image: &[f32]| -> Vec<f32> {
+        (0..channels).flat_map(|channel| (0..area).map(move |at| image[at * channels + channel])).collect()
+    };
+    outputs.chunks_exact(area * channels).flat_map(of_image).collect()
+}
+
+/// A file on its way to tract.
+pub(crate) enum Whole<'a> {
+    /// All of it.
+    Bytes(&'a [u8]),
+    /// Where it is, with what it needs beside it.
+    At(&'a Path, &'a [u8]),
+}
+
+/// What tract makes of a float32 file, and milliseconds an image; `made` is the network's output.
 ///
 /// # Errors
 /// It does not run the file.
 pub(crate) fn by_tract(
     form: FileForm,
-    bytes: &[u8],
+    file: Whole<'_>,
     images: &Tensor,
+    made: NetworkMap,
 ) -> std::result::Result<(Vec<f32>, f64), deploy::runtime::RuntimeError> {
     let size = <[i64; 4]>::try_from(images.size()).expect("images").map(|length| length as usize);
-    let one = match form {
-        FileForm::Onnx => Runtime::onnx(bytes, [1, size[1], size[2], size[3]])?,
-        FileForm::Tflite => Runtime::tflite(bytes)?,
+    let shape = [1, size[1], size[2], size[3]];
+    let one = match (form, file) {
+        (FileForm::Onnx, Whole::Bytes(bytes)) => Runtime::onnx(bytes, shape)?,
+        (FileForm::Onnx, Whole::At(path, _)) => Runtime::onnx_file(path, shape)?,
+        (FileForm::Tflite, Whole::Bytes(bytes) | Whole::At(_, bytes)) => Runtime::tflite(bytes)?,
     };
     let mut times = Vec::new();
     let mut got = Vec::new();
@@ -362,7 +431,7 @@ pub(crate) fn by_tract(
         times.push(start.elapsed().as_secs_f64());
     }
     times.sort_by(f64::total_cmp);
-    Ok((got, 1e3 * times[times.len() / 2]))
+    Ok((channels_outermost(form, got, made), 1e3 * times[times.len() / 2]))
 }
 
 /// Why a file is not written.
@@ -394,15 +463,14 @@ mod tests {
         let classes: Vec<String> = (0..4).map(|class| class.to_string()).collect();
         let described = Preprocessing::cifar10().describe(Some(8), &classes, None);
         described.write(&folder.path().join(names::PREPROCESSING)).unwrap();
-        let out = folder.path().join("grey.onnx");
         let data: DataSource = "synthetic:200,size=32,classes=4".parse().unwrap();
         for form in [FileForm::Onnx, FileForm::Tflite] {
+            let out = folder.path().join(format!("grey.{}", form.word()));
             let plain = FileRequest::new(form, &out);
             let export = |request: &FileRequest<'_>| export_file(folder.path(), request, None, None, Device::Cpu);
             let refused = export(&FileRequest { data: Some(&data), ..plain }).unwrap_err().to_string();
             assert!(refused.contains("no colour image") && !out.exists(), "{refused}");
             assert!(export(&plain).unwrap().ran.unwrap().agreement.holds());
-            std::fs::remove_file(&out).unwrap();
         }
     }
 }

@@ -164,10 +164,16 @@ impl Quantised {
         Tensor::cat(&made, 0)
     }
 
-    /// What the integer network makes of them, as what the numbers stand for.
+    /// What the integer network makes of them, as what the numbers stand for, channels outermost.
     pub(crate) fn outputs(&self, bytes: &Tensor) -> Vec<f32> {
         let runner = Runner::new(&self.network);
-        images_of(bytes).par_iter().flat_map_iter(|image| runner.run_real(image)).collect()
+        let channels = self.network.output().channels as usize;
+        let turned = |made: Vec<f32>| -> Vec<f32> {
+            (0..channels)
+                .flat_map(|channel| made.iter().skip(channel).step_by(channels).copied().collect::<Vec<_>>())
+                .collect()
+        };
+        images_of(bytes).par_iter().flat_map_iter(|image| turned(runner.run_real(image))).collect()
     }
 
     /// What every layer loses: the noise of its output beside the float network's, with all before it rounded, too; and

@@ -14,6 +14,7 @@ use search::arch_file::ArchFile;
 use search::space::SearchSpace;
 use serde_json::json;
 use storage::atomic::write_atomically;
+use storage::failure::Setting;
 use tch::Device;
 
 use super::deploy::deploy;
@@ -38,6 +39,7 @@ const CHECKED: usize = 100;
 /// A bundle without weights or images, [`Error::NotExported`] where a graph computes something else than its subnet, a file
 /// that cannot be written.
 pub(crate) fn export_nested(bundle: &OpenBundle, subnets: &[(String, ArchSpec)], folder: &Path) -> Result<NestedFile> {
+    check_folder(folder)?;
     let space = bundle.space();
     let scratch = tempfile::tempdir().map_err(|source| Error::Write { source })?;
     let taken = |name: &str, arch: &ArchSpec| -> Result<(Source, Weights, std::path::PathBuf)> {
@@ -84,6 +86,10 @@ pub(crate) fn export_nested(bundle: &OpenBundle, subnets: &[(String, ArchSpec)],
         made.push(NestedSlice { file: folder.join(file), bytes: graph.len() as u64, alone, agreement, subnet });
     }
     std::fs::create_dir_all(folder).map_err(|source| Error::Write { source })?;
+    // Graphs over other weights would go on running, and compute nonsense.
+    for file in graphs_in(folder) {
+        std::fs::remove_file(&file).map_err(|source| Error::Write { source })?;
+    }
     let _ = std::fs::remove_file(folder.join(SLICES));
     write(folder, WEIGHTS, &nested.weights)?;
     for ((name, _), graph) in subnets.iter().zip(&nested.graphs) {
@@ -97,6 +103,26 @@ pub(crate) fn export_nested(bundle: &OpenBundle, subnets: &[(String, ArchSpec)],
         json!({"schema": "ofa.slices/1", "space": space.id().to_string(), "weights": WEIGHTS, "slices": entries});
     write(folder, SLICES, format!("{list:#}\n").as_bytes())?;
     Ok(NestedFile { weights: folder.join(WEIGHTS), bytes: nested.weights.len() as u64, slices: made })
+}
+
+/// Refuses a folder that holds anything but an earlier export of this kind.
+fn check_folder(folder: &Path) -> Result<()> {
+    let is_other = match std::fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_some() && !folder.join(SLICES).exists(),
+        Err(_) => folder.exists(),
+    };
+    if is_other {
+        let hint = format!("{} is there already: name a new folder with {}", folder.display(), Setting("out"));
+        return Err(Error::ExportForm { problem: "nested subnets take a folder of their own", hint });
+    }
+    Ok(())
+}
+
+/// The graphs of an earlier export.
+fn graphs_in(folder: &Path) -> Vec<std::path::PathBuf> {
+    let is_graph = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "onnx");
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(is_graph).collect()
 }
 
 /// Bytes of weights that a file of this network alone has in float32, batch norms folded.

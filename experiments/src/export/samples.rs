@@ -8,6 +8,8 @@ use crate::error::Result;
 use crate::folders::image_settings::options;
 use crate::training::test_part::test_part;
 
+/// Images of noise at most.
+const MOST_NOISE: usize = 1000;
 /// Training images that ranges and means are taken from.
 const CALIBRATING: usize = 512;
 
@@ -55,7 +57,9 @@ impl Samples {
     pub(crate) fn noise(shape: &NetworkShape, count: usize) -> Samples {
         let size = i64::from(shape.input().size);
         tch::manual_seed(0);
-        let shape = [count.max(1) as i64, i64::from(shape.input().channels), size, size];
+        // There is no end of noise, and some of it says as much as more.
+        let count = if count == 0 { MOST_NOISE } else { count.min(MOST_NOISE) };
+        let shape = [count as i64, i64::from(shape.input().channels), size, size];
         let images = Tensor::randn(shape, (Kind::Float, Device::Cpu));
         Samples { images, labels: None, words: "noise".into(), kind: "noise", notes: Vec::new() }
     }

@@ -7,10 +7,10 @@ use deploy::runtime::RuntimeError;
 use storage::file::read_bytes;
 use tch::Device;
 
-use super::elsewhere::{self, Elsewhere, Images, Missing};
-use super::file::{Source, by_tract, run_elsewhere};
+use super::elsewhere::{Elsewhere, Missing};
+use super::file::{Source, Whole, by_tract, run_elsewhere, run_float_elsewhere};
 use super::int8::top1;
-use super::samples::{Samples, bytes_of, numbers};
+use super::samples::{Samples, bytes_of};
 use crate::error::{Error, Result};
 use crate::torch::{FileForm, Runtimes, VerifiedFile, VerifyRequest};
 
@@ -36,7 +36,7 @@ pub(crate) fn verify(request: &VerifyRequest<'_>, device: Device) -> Result<Veri
     let refused = |problem: String| Error::NotVerified { file: file.to_path_buf(), problem };
     let (ran, is_int8) = match by {
         Runtimes::Python => by_python(form, file, &source, &samples, "")?,
-        _ => match by_tract(form, &bytes, &samples.images) {
+        _ => match by_tract(form, Whole::At(file, &bytes), &samples.images, source.shape.output()) {
             Ok((outputs, milliseconds)) => {
                 (Elsewhere { runtime: "tract".into(), outputs, milliseconds, differing_in_micro: None }, false)
             }
@@ -85,16 +85,11 @@ fn by_python(
 ) -> Result<(Elsewhere, bool)> {
     let pixels = source.described.as_ref().map(|described| bytes_of(&samples.images, &described.preprocessing()));
     if let Some(pixels) = pixels
-        && let Ok(ran) = run_elsewhere(form, file, &pixels)?
+        && let Ok(ran) = run_elsewhere(form, file, &pixels, source.shape.output())?
     {
         return Ok((ran, true));
     }
-    let [n, c, h, w] = <[i64; 4]>::try_from(samples.images.size()).expect("images").map(|length| length as usize);
-    let (turned, shape) = match form {
-        FileForm::Onnx => (samples.images.shallow_clone(), [n, c, h, w]),
-        FileForm::Tflite => (samples.images.permute([0, 2, 3, 1]), [n, h, w, c]),
-    };
-    match elsewhere::run(form, file, &Images::Float(&numbers(&turned)), shape)? {
+    match run_float_elsewhere(form, file, &samples.images, source.shape.output())? {
         Ok(ran) => Ok((ran, false)),
         Err(Missing::Runtime(missing)) => {
             Err(Error::NoRuntime { what: "such a file", problem: format!("{before}{missing}") })

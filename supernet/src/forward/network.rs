@@ -200,7 +200,10 @@ impl Network {
         let step = |(at, (layer, tensors)): (usize, (Layer, Vec<Tensor>))| {
             // The image belongs to the caller.
             let is_last = |read: &Read| place(*read) > 0 && last[&place(*read)] == at;
-            let is_last_reader = layer.reads.iter().map(is_last).collect();
+            // Of a map that a layer reads twice, the second time.
+            let again = |input: usize, read: &Read| layer.reads[input + 1..].contains(read);
+            let reads = layer.reads.iter().enumerate();
+            let is_last_reader = reads.map(|(input, read)| is_last(read) && !again(input, read)).collect();
             Step { is_last_reader, followed_by: activations[at], ..Step::plain(layer, tensors) }
         };
         let steps = layers.into_iter().zip(tensors).enumerate().map(step).collect();

@@ -203,3 +203,22 @@ fn own_kernels_train_as_libtorch_does() {
         assert!(own <= 1.3 * theirs + 0.01, "{own:e}, LibTorch {theirs:e}");
     }
 }
+
+/// A map read twice by one layer is there both times.
+#[test]
+fn a_layer_may_read_a_map_twice() {
+    let map = Map::new(6, 4);
+    let drafts = vec![
+        Draft::new("conv", Op::Conv(network::op::Conv::plain(Map::new(6, 3), map))),
+        Draft::new("double", Op::Add { map, inputs: 2, activation: Activation::None }).reading(&["conv", "conv"]),
+        Draft::new("both", Op::Concat { inputs: vec![map, map] }).reading(&["double", "double"]),
+    ];
+    let shape = NetworkShape::new(Map::new(6, 3), drafts, 1e-5).unwrap();
+    let weights = Weights::random(&shape, 1);
+    let image: Vec<f32> = (0..108).map(|at| (at as f32 * 0.37).sin()).collect();
+    let expected = execute::run(&shape, &weights, &image);
+    let images = Tensor::from_slice(&image).reshape([1, 3, 6, 6]);
+    let got = Network::from_weights(&shape, &weights, Device::Cpu).unwrap().forward(&images);
+    let got: Vec<f32> = Vec::try_from(got.contiguous().flatten(0, -1)).unwrap();
+    assert!(got.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{got:?} {expected:?}");
+}

@@ -347,6 +347,10 @@ fn a_network_becomes_one_file_that_another_runtime_agrees_with() {
     };
     refused(&["--to", "torchscript"], 2, &["--to onnx"]);
     refused(&["--to", "safetensors", "--int8"], 2, &["float32"]);
+    refused(&["--to", "onnx", "--subnet", &subnet], 2, &["--subnet", "--network"]);
+    let own = format!("{folder}/weights.safetensors");
+    sandbox.refused(&[&of_network[..], &["--to", "onnx", "--out", &own]].concat(), 2, &[".onnx"]);
+    sandbox.refused(&[&of_network[..], &["--to", "onnx", "--out", &folder]].concat(), 2, &["--out"]);
     refused(&["--to", "onnx", "--keep-float", "stem"], 2, &["--int8"]);
     refused(&["--to", "onnx", "--int8"], 2, &["--data"]);
     refused(&["--to", "onnx", "--int8", "--keep-float", "stemm", "--data", "synthetic"], 2, &["stem"]);
@@ -408,6 +412,14 @@ fn subnets_share_a_file_of_weights() {
     let list: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("slices.json")).unwrap()).unwrap();
     assert_eq!((list["weights"].as_str(), list["slices"][1]["name"].as_str()), (Some("weights.bin"), Some("balanced")));
     assert!(["fast.onnx", "balanced.onnx", "best.onnx", "weights.bin"].iter().all(|name| folder.join(name).exists()));
+    // Another export takes the place of this one, but not of anything else.
+    sandbox.ok(&[&nested[..], &["--names", "a,b,c"]].concat());
+    assert!(folder.join("a.onnx").exists() && !folder.join("fast.onnx").exists());
+    let other = sandbox.path("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("notes.txt"), "mine").unwrap();
+    let elsewhere = ["export", "--supernet", "mcu-cifar", "--nested", &subnets, "--out", text(&other)];
+    sandbox.refused(&elsewhere, 2, &["folder of their own", "--out"]);
     for wrong in ["fast,best", "fast,fast,best", "fast,a/b,best"] {
         sandbox.refused(&[&nested[..], &["--names", wrong]].concat(), 2, &["one name"]);
     }
