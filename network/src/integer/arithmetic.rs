@@ -98,8 +98,8 @@ pub fn hard_swish(input: Scale, output: Scale) -> [i8; 256] {
         }
         // From 0 to 1.
         let gate = ((i32::from(gate) + (1 << 15)) >> 1) as i16;
-        // Not rounded, which makes up for the rounding before.
-        let product = (i32::from(gate) * i32::from(scaled)) >> 15;
+        // Cut off towards 0, which makes up for the rounding before.
+        let product = i32::from(gate) * i32::from(scaled) / (1 << 15);
         let last = shifted(i32::from(product as i16), (-to_output.shift).max(0) as u32);
         (last + output.zero_point).clamp(-128, 127) as i8
     })
@@ -123,6 +123,61 @@ mod tests {
         }
         assert_eq!([3, -3, 5, -5].map(|x| Multiplier::new(0.25).times(x)), [1, -1, 2, -1]);
         assert_eq!([2, -2, 6, -6].map(|x| Multiplier::new(0.25).times(x)), [1, -1, 2, -2]);
+    }
+
+    /// What LiteRT's reference kernel makes of numbers below 0, whose products are cut off towards 0 and not down.
+    #[test]
+    fn hard_swish_is_that_of_the_reference_kernel() {
+        let (input, output) = (
+            Scale { scale: 0.03742804378271103, zero_point: 1 },
+            Scale { scale: 0.020770926028490067, zero_point: -110 },
+        );
+        let table = hard_swish(input, output);
+        let known: [(i32, i8); 40] = [
+            (-78, -111),
+            (-77, -112),
+            (-76, -113),
+            (-75, -114),
+            (-74, -114),
+            (-73, -115),
+            (-72, -116),
+            (-71, -117),
+            (-70, -117),
+            (-69, -118),
+            (-68, -119),
+            (-67, -119),
+            (-66, -120),
+            (-65, -120),
+            (-64, -121),
+            (-63, -122),
+            (-62, -122),
+            (-61, -123),
+            (-60, -123),
+            (-59, -124),
+            (-58, -124),
+            (-57, -124),
+            (-56, -125),
+            (-55, -125),
+            (-54, -126),
+            (-53, -126),
+            (-52, -126),
+            (-51, -126),
+            (-50, -127),
+            (-49, -127),
+            (-48, -127),
+            (-47, -127),
+            (-46, -128),
+            (-45, -128),
+            (-44, -128),
+            (-43, -128),
+            (-42, -128),
+            (-41, -128),
+            (-40, -128),
+            (-39, -128),
+        ];
+        for (number, expected) in known {
+            assert_eq!(table[(number + 128) as usize], expected, "{number}");
+        }
     }
 
     proptest! {
