@@ -214,7 +214,8 @@ fn samples(folder: &Path, source: &Source, request: &FileRequest<'_>, own: Optio
     match (request.data, own) {
         (Some(data), _) => Samples::of_test(data, source.described(folder)?, &source.shape, count),
         (None, Some(own)) => {
-            let count = (count as i64).min(own.images.size()[0]);
+            let all = own.images.size()[0];
+            let count = if count == 0 { all } else { i64::try_from(count).unwrap_or(all).min(all) };
             Ok(Samples::of_bundle(own.images.narrow(0, 0, count), &own.bundle))
         }
         (None, None) => Ok(Samples::noise(&source.shape, count)),

@@ -376,7 +376,9 @@ fn a_subnet_becomes_a_file_in_int8() {
     let taken = ["export", "--supernet", "mcu-cifar", "--subnet", &subnet, "--device", "cpu", "--format", "json"];
     for form in ["onnx", "tflite"] {
         let (float, rounded) = (format!("float.{form}"), format!("int8.{form}"));
-        sandbox.ok(&[&taken[..], &["--to", form, "--out", &file(&float)]].concat());
+        // All of the bundle's images.
+        let all = sandbox.ok(&[&taken[..], &["--to", form, "--images", "0", "--out", &file(&float)]].concat());
+        assert!(all.json()[0]["images"].as_u64().unwrap() > 100);
         let some = ["--images", "64", "--out", &file(&rounded)];
         let more = [&["--to", form, "--int8", "--keep-float", "stem", "--damage"][..], &some].concat();
         let made = sandbox.ok(&[&taken[..], &more].concat()).json().remove(0);
