@@ -42,7 +42,7 @@ pub(crate) fn verify(request: &VerifyRequest<'_>, device: Device) -> Result<Veri
             }
             // tract knows no int8 as files have it, and not all of TensorFlow Lite.
             Err(RuntimeError::Unknown(_)) if by == Runtimes::Any => {
-                by_python(form, file, &source, &samples, "tract does not run it, and ")?
+                by_python(form, file, &source, &samples, "tract does not run it (it is in int8, or damaged), and ")?
             }
             Err(error) => return Err(refused(error.to_string())),
         },
