@@ -128,10 +128,8 @@ mod tests {
     /// What LiteRT's reference kernel makes of numbers below 0, whose products are cut off towards 0 and not down.
     #[test]
     fn hard_swish_is_that_of_the_reference_kernel() {
-        let (input, output) = (
-            Scale { scale: 0.03742804378271103, zero_point: 1 },
-            Scale { scale: 0.020770926028490067, zero_point: -110 },
-        );
+        let (input, output) =
+            (Scale { scale: 0.037_428_044, zero_point: 1 }, Scale { scale: 0.020_770_926, zero_point: -110 });
         let table = hard_swish(input, output);
         let known: [(i32, i8); 40] = [
             (-78, -111),
