@@ -23,6 +23,7 @@
 pub mod agreement;
 pub mod int8;
 pub mod onnx;
+mod parts;
 pub mod runtime;
 pub mod tflite;
 

@@ -13,12 +13,14 @@ mod equalise;
 mod pixels;
 mod quantise;
 mod ranges;
+mod shared;
 
 pub use correct::correct_biases;
 pub use equalise::equalised;
 pub use pixels::{Pixels, reading_pixels};
-pub use quantise::{check, quantise};
+pub use quantise::{check, quantise, quantise_with};
 pub use ranges::{Histogram, Range};
+pub use shared::{SharedFilter, SharedFilters};
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -6,6 +6,7 @@ use network::layers::{LayerKind, Read};
 use network::op::Activation;
 
 use super::Range;
+use super::shared::SharedFilter;
 use crate::Unsupported;
 
 /// Whether all layers have a meaning in int8 but for those that stay in float32.
@@ -40,10 +41,28 @@ pub fn quantise(
     ranges: &[Range],
     kept: impl Fn(&str) -> bool,
 ) -> Result<IntegerNetwork, Unsupported> {
+    quantise_with(network, image, ranges, kept, &[])
+}
+
+/// The same, with filters that are rounded already where there are some: `shared` has one entry for each layer, or none at
+/// all.
+///
+/// # Errors
+/// As [`check`].
+///
+/// # Panics
+/// If there are not as many ranges as layers.
+pub fn quantise_with(
+    network: &Folded,
+    image: Scale,
+    ranges: &[Range],
+    kept: impl Fn(&str) -> bool,
+    shared: &[Option<SharedFilter>],
+) -> Result<IntegerNetwork, Unsupported> {
     assert_eq!(ranges.len(), network.layers.len());
     check(network, &kept)?;
     let scales = scales(network, image, ranges, &kept);
-    let layers = network.layers.iter().zip(&scales).map(|(folded, scale)| {
+    let layers = network.layers.iter().zip(&scales).enumerate().map(|(at, (folded, scale))| {
         let input = match folded.layer.reads[0] {
             Read::Input(_) => image,
             Read::Layer(at) => scales[at],
@@ -52,7 +71,7 @@ pub fn quantise(
             let weight = folded.weight.as_ref().map_or_else(Vec::new, |weight| weight.values.clone());
             Numbers::Float32 { weight, bias: folded.bias.clone() }
         } else if folded.layer.is_weighted() {
-            Numbers::Int8(weights(folded, input, *scale))
+            Numbers::Int8(weights(folded, input, *scale, shared.get(at).and_then(Option::as_ref)))
         } else {
             Numbers::Plain
         };
@@ -120,21 +139,30 @@ fn scales(network: &Folded, image: Scale, ranges: &[Range], kept: &impl Fn(&str)
     scales
 }
 
-/// Rounded filters, each output with the scale that loses least.
-fn weights(folded: &FoldedLayer, input: Scale, output: Scale) -> IntegerWeights {
+/// Rounded filters, each output with the scale that loses least, or those of `shared`.
+fn weights(folded: &FoldedLayer, input: Scale, output: Scale, shared: Option<&SharedFilter>) -> IntegerWeights {
     let values = &folded.weight.as_ref().expect("a weighted layer").values;
     let of_output = (values.len() / folded.bias.len().max(1)).max(1);
     let filters = || values.chunks(of_output);
-    let scales: Vec<f32> =
-        filters().zip(&folded.bias).map(|(filter, bias)| scale(filter, *bias, input, output)).collect();
-    let rounded = filters().zip(&scales);
-    let rounded = rounded.flat_map(|(filter, scale)| filter.iter().map(move |value| round(*value, *scale)));
+    let (values, scales) = match shared {
+        Some(SharedFilter { values, scales, .. }) => {
+            let least = |(scale, bias): (&f32, &f32)| scale.max(least_scale(*bias, input)).max(f32::MIN_POSITIVE);
+            (values.clone(), scales.iter().zip(&folded.bias).map(least).collect())
+        }
+        None => {
+            let scales: Vec<f32> =
+                filters().zip(&folded.bias).map(|(filter, bias)| scale(filter, *bias, input, output)).collect();
+            let rounded = filters().zip(&scales);
+            let rounded = rounded.flat_map(|(filter, scale)| filter.iter().map(move |value| round(*value, *scale)));
+            (rounded.collect(), scales)
+        }
+    };
     let unit = |scale: &f32| f64::from(input.scale) * f64::from(*scale);
     let bias = folded.bias.iter().zip(&scales).map(|(bias, scale)| (f64::from(*bias) / unit(scale)).round() as i32);
-    IntegerWeights { values: rounded.collect(), bias: bias.collect(), scales }
+    IntegerWeights { values, bias: bias.collect(), scales }
 }
 
-fn round(value: f32, scale: f32) -> i8 {
+pub(super) fn round(value: f32, scale: f32) -> i8 {
     (value / scale).round().clamp(-127.0, 127.0) as i8
 }
 
@@ -143,20 +171,22 @@ fn least_scale(bias: f32, input: Scale) -> f32 {
     bias.abs() / (input.scale * (1 << 30) as f32)
 }
 
-/// The scale that loses least of a filter. It is never so small that its bias would not fit into 32 bits, and for a filter
-/// of zeros the one by which sums are in steps of the output.
-fn scale(filter: &[f32], bias: f32, input: Scale, output: Scale) -> f32 {
+/// The scale that loses least of a filter; none of a filter of zeros.
+pub(super) fn finest(filter: &[f32]) -> Option<f32> {
     let most = filter.iter().fold(0_f32, |most, value| most.max(value.abs()));
-    let least = least_scale(bias, input);
-    if most == 0.0 {
-        return (output.scale / input.scale).max(least).max(f32::MIN_POSITIVE);
-    }
     let error = |scale: f32| -> f64 {
         filter.iter().map(|value| f64::from(value - f32::from(round(*value, scale)) * scale).powi(2)).sum()
     };
-    let candidates = (0..=20).map(|step| most / 127.0 * (1.0 - 0.02 * step as f32));
+    let candidates = (0..=20).map(|step| (most / 127.0 * (1.0 - 0.02 * step as f32)).max(f32::MIN_POSITIVE));
     let best = candidates.min_by(|one, other| error(*one).total_cmp(&error(*other)));
-    best.unwrap_or(most / 127.0).max(least).max(f32::MIN_POSITIVE)
+    best.filter(|_| most > 0.0)
+}
+
+/// As [`finest`], but never so small that the bias would not fit into 32 bits, and for a filter of zeros the scale by which
+/// sums are in steps of the output.
+fn scale(filter: &[f32], bias: f32, input: Scale, output: Scale) -> f32 {
+    let scale = finest(filter).unwrap_or(output.scale / input.scale);
+    scale.max(least_scale(bias, input)).max(f32::MIN_POSITIVE)
 }
 
 #[cfg(test)]

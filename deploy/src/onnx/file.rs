@@ -163,6 +163,17 @@ pub const OUTPUT: &str = "output";
 /// A length that may differ from one use of a model to the next.
 pub(crate) const BATCH: i64 = -1;
 
+/// Where weights lie outside of a graph.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct External<'f> {
+    /// The file's name.
+    pub(crate) file: &'f str,
+    /// Bytes before them.
+    pub(crate) offset: usize,
+    /// Whether they are int8 and not float32.
+    pub(crate) is_int8: bool,
+}
+
 /// A graph under construction; values are named by the node that makes them.
 pub(crate) struct Graph {
     graph: GraphProto,
@@ -241,9 +252,10 @@ impl Graph {
         })
     }
 
-    /// Adds weights called `name` that lie in the file `file` from byte `offset` on, and gives the name.
-    pub(crate) fn external(&mut self, name: String, shape: &[usize], file: &str, offset: usize) -> String {
-        let length = 4 * shape.iter().product::<usize>();
+    /// Adds weights called `name` that lie in another file, and gives the name.
+    pub(crate) fn external(&mut self, name: String, shape: &[usize], at: External<'_>) -> String {
+        let External { file, offset, is_int8 } = at;
+        let length = if is_int8 { 1 } else { 4 } * shape.iter().product::<usize>();
         let of = [("location", file.to_owned()), ("offset", offset.to_string()), ("length", length.to_string())];
         let external_data =
             of.map(|(key, value)| StringStringEntryProto { key: key.to_owned(), value }).into_iter().collect();
@@ -251,7 +263,7 @@ impl Graph {
         let data_location = EXTERNAL;
         self.initializer(TensorProto {
             dims,
-            data_type: FLOAT,
+            data_type: if is_int8 { INT8 } else { FLOAT },
             name,
             external_data,
             data_location,

@@ -12,6 +12,17 @@ use super::model::{INPUT, finished, inputs_of};
 /// `[batch, channels, height, width]`, and makes `output` as float32. `facts` as of
 /// [`network_model`](super::network_model).
 pub fn int8_network_model(name: &str, network: &IntegerNetwork, facts: &[(String, String)]) -> Vec<u8> {
+    model(name, network, facts, |_, _| None)
+}
+
+/// The same, with the filters of the layers, which `held` is asked about by place, in values of the graph that hold them
+/// already.
+pub(super) fn model(
+    name: &str,
+    network: &IntegerNetwork,
+    facts: &[(String, String)],
+    mut held: impl FnMut(&mut Graph, usize) -> Option<String>,
+) -> Vec<u8> {
     let shape = |Map { size, channels }: Map| [BATCH, i64::from(channels), i64::from(size), i64::from(size)];
     let mut graph = Graph::of_bytes(name, &shape(network.input));
     let scale = graph.weights(format!("{INPUT}.scale"), &[], &[network.image.scale]);
@@ -19,11 +30,14 @@ pub fn int8_network_model(name: &str, network: &IntegerNetwork, facts: &[(String
     let real = graph.node(format!("{INPUT}.real"), "DequantizeLinear", &[INPUT, &scale, &zero], Vec::new());
     let image = Value { name: real, is_vector: false };
     let mut made: Vec<Value> = Vec::new();
-    for layer in &network.layers {
+    for (at, layer) in network.layers.iter().enumerate() {
+        let held = held(&mut graph, at);
         let inputs = inputs_of(&layer.layer, &image, &made);
         let filters = match &layer.numbers {
             Numbers::Plain => Filters::Float(&[], &[]),
-            Numbers::Int8(weights) => Filters::Int8(weights, network.scale_of(layer.layer.reads[0]).scale),
+            Numbers::Int8(weights) => {
+                Filters::Int8(weights, network.scale_of(layer.layer.reads[0]).scale, held.as_deref())
+            }
             Numbers::Float32 { weight, bias } => Filters::Float(weight, bias),
         };
         let part = Part { name: &layer.name, layer: &layer.layer, filters, activation: layer.activation };

@@ -21,8 +21,9 @@ pub(super) enum Filters<'n> {
     Float(&'n [f32], &'n [f32]),
     /// A value of the graph, and biases; none where there are none.
     Named(&'n str, &'n [f32]),
-    /// In int8, made real before they are used, and the scale of what they multiply.
-    Int8(&'n IntegerWeights, f32),
+    /// In int8, made real before they are used, and the scale of what they multiply; the value of the graph that holds the
+    /// filters, if one does.
+    Int8(&'n IntegerWeights, f32, Option<&'n str>),
 }
 
 /// A layer to be added, whose batch norms are folded.
@@ -104,10 +105,13 @@ impl Part<'_> {
             }
             Filters::Named(weight, []) => vec![weight.to_owned()],
             Filters::Named(weight, biases) => vec![weight.to_owned(), graph.weights(bias, &shape[..1], biases)],
-            Filters::Int8(weights, input) => {
+            Filters::Int8(weights, input, held) => {
                 let scale = graph.weights(format!("{weight}.scale"), &shape[..1], &weights.scales);
                 let zero = graph.int8(format!("{weight}.zero"), &shape[..1], &vec![0; weights.scales.len()]);
-                let numbers = graph.int8(format!("{weight}.int8"), shape, &weights.values);
+                let numbers = match held {
+                    Some(held) => held.to_owned(),
+                    None => graph.int8(format!("{weight}.int8"), shape, &weights.values),
+                };
                 let along = || vec![("axis", Attribute::Int(0))];
                 let real = graph.node(weight, "DequantizeLinear", &[&numbers, &scale, &zero], along());
                 let units: Vec<f32> = weights.scales.iter().map(|scale| input * scale).collect();

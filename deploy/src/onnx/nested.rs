@@ -6,14 +6,13 @@ use std::collections::HashMap;
 use network::layers::LayerKind;
 use network::op::Map;
 use network::shape::{NamedLayer, NetworkShape};
-use network::weights::{Array, Weights};
+use network::weights::Weights;
 
 use super::file::{Attribute, BATCH, Graph};
 use super::layer::{Filters, Part, Value};
 use super::model::{INPUT, finished, inputs_of};
-
-/// Where tensors begin in the file of weights: at multiples of so many bytes.
-const ALIGNMENT: usize = 64;
+use super::weight_file::{Tensor, WeightFile};
+use crate::parts::Parts;
 
 /// One of several networks.
 #[derive(Clone, Copy, Debug)]
@@ -39,73 +38,17 @@ pub struct Nested {
     pub own: usize,
 }
 
-/// A tensor of the file of weights.
-struct Shared<'a> {
-    array: &'a Array,
-    /// Where it begins; none if nobody takes any of it.
-    offset: Option<usize>,
-}
-
 /// Graphs of `slices` over one file of weights that they call `file`. `wholes` are networks whose weights the slices' are
 /// the first filters and channels of.
 pub fn nested_models(file: &str, wholes: &[&Weights], slices: &[Slice<'_>]) -> Nested {
-    let mut store = Store::default();
-    for weights in wholes {
-        weights.arrays().values().filter(|array| array.shape.len() > 1).for_each(|array| store.add(array));
-    }
-    let before = store.tensors.len();
-    let mut bytes = Vec::new();
-    let graphs = slices.iter().map(|slice| graph(file, slice, &mut store, &mut bytes)).collect();
-    Nested { weights: bytes, graphs, own: store.tensors.len() - before }
+    let mut parts = Parts::of(wholes);
+    let before = parts.len();
+    let mut weights = WeightFile::new(file);
+    let graphs = slices.iter().map(|slice| graph(slice, &mut parts, &mut weights)).collect();
+    Nested { weights: weights.bytes, graphs, own: parts.len() - before }
 }
 
-#[derive(Default)]
-struct Store<'a> {
-    tensors: Vec<Shared<'a>>,
-    /// Places of tensors by number of dimensions and first number, which a part and its whole have in common.
-    places: HashMap<(usize, u32), Vec<usize>>,
-}
-
-impl<'a> Store<'a> {
-    fn add(&mut self, array: &'a Array) {
-        let places = self.places.entry(key(array)).or_default();
-        if !places.iter().any(|at| self.tensors[*at].array == array) {
-            places.push(self.tensors.len());
-            self.tensors.push(Shared { array, offset: None });
-        }
-    }
-
-    /// The place of the smallest tensor that `array` is the beginning of; of itself, if there is none.
-    fn whole_of(&mut self, array: &'a Array) -> usize {
-        let places = self.places.get(&key(array)).map_or(&[][..], Vec::as_slice);
-        let fits = places.iter().copied().filter(|at| begins(self.tensors[*at].array, array));
-        if let Some(at) = fits.min_by_key(|at| self.tensors[*at].array.values.len()) {
-            return at;
-        }
-        self.add(array);
-        self.tensors.len() - 1
-    }
-}
-
-fn key(array: &Array) -> (usize, u32) {
-    (array.shape.len(), array.values.first().map_or(0, |value| value.to_bits()))
-}
-
-/// Whether `part` is the first rows and columns of `whole`; windows of filters are taken whole.
-fn begins(whole: &Array, part: &Array) -> bool {
-    let (rows, columns) = (part.shape[0], part.shape[1]);
-    let taps: usize = part.shape[2..].iter().product();
-    whole.shape.len() == part.shape.len()
-        && whole.shape[2..] == part.shape[2..]
-        && whole.shape[0] >= rows
-        && whole.shape[1] >= columns
-        && (0..rows).all(|row| {
-            let of = |array: &'_ Array| row * array.shape[1] * taps;
-            whole.values[of(whole)..][..columns * taps] == part.values[of(part)..][..columns * taps]
-        })
-}
-
-fn graph<'a>(file: &str, slice: &Slice<'a>, store: &mut Store<'a>, bytes: &mut Vec<u8>) -> Vec<u8> {
+fn graph<'a>(slice: &Slice<'a>, parts: &mut Parts<'a>, file: &mut WeightFile<'_>) -> Vec<u8> {
     let shape = |Map { size, channels }: Map| [BATCH, i64::from(channels), i64::from(size), i64::from(size)];
     let mut graph = Graph::new(slice.name, &shape(slice.shape.input()));
     let image = Value { name: INPUT.to_owned(), is_vector: false };
@@ -120,21 +63,11 @@ fn graph<'a>(file: &str, slice: &Slice<'a>, store: &mut Store<'a>, bytes: &mut V
             continue;
         }
         let shared = array("weight").map(|weight| {
-            let at = store.whole_of(weight);
-            let tensor = &mut store.tensors[at];
-            let offset = *tensor.offset.get_or_insert_with(|| {
-                bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
-                let offset = bytes.len();
-                bytes.extend(tensor.array.values.iter().flat_map(|value| value.to_le_bytes()));
-                offset
-            });
-            let whole = known
-                .entry(at)
-                .or_insert_with(|| graph.external(format!("shared.{at}"), &tensor.array.shape, file, offset));
-            match tensor.array.shape == weight.shape {
-                true => whole.clone(),
-                false => sliced(&mut graph, &format!("{name}.weight"), whole, &weight.shape),
-            }
+            let at = parts.whole_of(weight);
+            let whole = parts.array(at);
+            let numbers = || whole.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let tensor = Tensor { at, shape: &whole.shape, is_int8: false };
+            file.part(&mut graph, &mut known, &tensor, numbers, &format!("{name}.weight"), &weight.shape)
         });
         let bias = array("bias").map_or(&[][..], |bias| &bias.values);
         let filters = Filters::Named(shared.as_deref().unwrap_or_default(), bias);
@@ -175,14 +108,6 @@ fn normalised(
     Value { name: made, is_vector: input.is_vector }
 }
 
-/// The first rows and columns of the value `whole`.
-fn sliced(graph: &mut Graph, name: &str, whole: &str, shape: &[usize]) -> String {
-    let ends = [shape[0] as i64, shape[1] as i64];
-    let [starts, ends, axes] = [("starts", [0, 0]), ("ends", ends), ("axes", [0, 1])]
-        .map(|(part, values)| graph.integers(format!("{name}.{part}"), &values));
-    graph.node(name.to_owned(), "Slice", &[whole, &starts, &ends, &axes], Vec::new())
-}
-
 #[cfg(test)]
 mod tests {
     use network::folded::Folded;
@@ -191,22 +116,8 @@ mod tests {
     use super::super::file::walk;
     use super::*;
     use crate::onnx::network_model;
+    use crate::parts::tests::part_of;
     use crate::runtime::Runtime;
-
-    /// A narrower network of the first filters and channels of a wider one's.
-    fn part_of(wide: &Weights, narrow: &NetworkShape) -> Weights {
-        let drawn = Weights::random(narrow, 9);
-        let cut = |(name, array): (&String, &Array)| {
-            let whole = wide.get(name).unwrap();
-            let (columns, taps) =
-                (array.shape.get(1).copied().unwrap_or(1), array.shape.iter().skip(2).product::<usize>());
-            let of_whole = whole.shape.get(1).copied().unwrap_or(1) * taps;
-            let row = |row: usize| whole.values[row * of_whole..][..columns * taps].to_vec();
-            let values = (0..array.shape[0]).flat_map(row).collect();
-            (name.clone(), Array { shape: array.shape.clone(), values })
-        };
-        Weights::new(narrow, drawn.arrays().iter().map(cut).collect()).unwrap()
-    }
 
     #[test]
     fn parts_share_their_weights_and_compute_what_they_do_alone() {
