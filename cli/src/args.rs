@@ -415,7 +415,7 @@ pub(crate) struct ExportArgs {
     /// A file with one subnet
     #[arg(long, value_name = "F", requires = "supernet", group = "which")]
     pub(crate) subnet: Option<PathBuf>,
-    /// A file with several subnets, one a line, which become ONNX graphs over one file of weights
+    /// A file with several subnets, one a line, which become ONNX graphs over one file of weights; with --int8 in int8
     #[arg(long, value_name = "F", requires = "supernet", group = "which")]
     pub(crate) nested: Option<PathBuf>,
     /// Names of the nested subnets, in their order, separated by commas: fast,balanced,best

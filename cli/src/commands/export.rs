@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use experiments::error::Error;
 use experiments::torch::{
-    self, BundleUse, ExportedFile, FileForm, FileRequest, FileRun, Int8Report, NestedFile, NestedSlice,
+    self, BundleUse, ExportedFile, FileForm, FileRequest, FileRun, Int8Report, NestedFile, NestedRequest, NestedSlice,
 };
 use serde_json::{Value, json};
 
@@ -23,11 +23,14 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<()> {
     let (data, device) = (args.data.as_ref(), args.compute.device);
     let on = args.supernet.as_ref().map(|bundle| BundleUse { bundle, data, device });
     if let (Some(on), Some(nested)) = (&on, &args.nested) {
-        if args.int8 || !matches!(args.to, ExportForm::Safetensors | ExportForm::Onnx) {
-            let hint = "leave out --to and --int8, or export the subnets one by one";
-            return Err(form("nested subnets are ONNX graphs in float32", hint));
+        if !matches!(args.to, ExportForm::Safetensors | ExportForm::Onnx) || !args.keep_float.is_empty() || args.damage
+        {
+            let hint = "leave out --to, --keep-float and --damage, or export the subnets one by one";
+            return Err(form("nested subnets are ONNX graphs, in float32 or all in int8", hint));
         }
-        return show_nested(&torch::export_nested(on, nested, &args.names, &args.out)?, output);
+        let request =
+            NestedRequest { subnets: nested, names: &args.names, int8: args.int8, images: args.images, out: &args.out };
+        return show_nested(&torch::export_nested(on, &request)?, output);
     }
     let kind = match args.to {
         ExportForm::Onnx => FileForm::Onnx,
@@ -79,16 +82,8 @@ fn show(made: &ExportedFile, form: FileForm, of: &Path, output: &mut Output) -> 
     if output.is_json() {
         let mut object = json!({
             "file": file, "bytes": bytes, "of": of, "checked_with": checked_with,
-            "runtime": ran.as_ref().ok().map(|ran| &ran.runtime),
         });
-        if let Ok(FileRun { agreement, milliseconds, differing_in_micro, .. }) = ran {
-            object["milliseconds"] = (*milliseconds).into();
-            object["differing_in_micro"] = (*differing_in_micro).into();
-            object["images"] = agreement.images.into();
-            object["largest_error"] = agreement.largest_error.into();
-            object["same_class"] = agreement.same_class.into();
-            object["differing"] = agreement.differing.into();
-        }
+        add_run(&mut object, ran);
         if let Some(int8) = int8 {
             object["int8"] = int8_json(int8);
         }
@@ -105,12 +100,12 @@ fn show(made: &ExportedFile, form: FileForm, of: &Path, output: &mut Output) -> 
                 let words = format!("{differing} numbers of these outputs are others");
                 rows.push(("TensorFlow Lite Micro".to_owned(), words));
             }
-            rows.push((format!("one image here, {}", runtime.split(',').next().unwrap_or_default()), format!("{milliseconds:.2} ms")));
+            rows.push((
+                format!("one image here, {}", runtime.split(',').next().unwrap_or_default()),
+                format!("{milliseconds:.2} ms"),
+            ));
         }
-        Err(missing) => output.warn(format!(
-            "this file was run by no runtime of others ({missing}); `pip install onnxruntime ai-edge-litert`, or name a \
-             Python that has them in OFA_PYTHON, and `ofa verify` does"
-        )),
+        Err(missing) => output.warn(not_run(missing)),
     }
     if let Some(int8) = int8 {
         rows.extend(int8_rows(int8, checked_with));
@@ -119,7 +114,7 @@ fn show(made: &ExportedFile, form: FileForm, of: &Path, output: &mut Output) -> 
     if let Some(int8) = int8 {
         int8_table(int8, output)?;
     }
-    let lines = python(form, &file.display().to_string(), made);
+    let lines = python(form, &file.display().to_string(), made.size, made.normalisation, made.int8.is_some());
     output.line("in Python:")?;
     lines.iter().try_for_each(|line| output.line(format!("  {line}")))
 }
@@ -131,10 +126,14 @@ fn show_nested(made: &NestedFile, output: &mut Output) -> Result<()> {
     let alone: u64 = slices.iter().map(|slice| slice.alone).sum();
     if output.is_json() {
         let slice = |slice: &NestedSlice| {
-            json!({
+            let mut object = json!({
                 "file": slice.file, "bytes": slice.bytes, "alone_bytes": slice.alone, "subnet": slice.subnet,
-                "images": slice.agreement.images, "largest_error": slice.agreement.largest_error,
-            })
+            });
+            add_run(&mut object, &slice.ran);
+            if let Some(int8) = &slice.int8 {
+                object["int8"] = int8_json(int8);
+            }
+            object
         };
         let slices: Vec<Value> = slices.iter().map(slice).collect();
         return output.json(&json!({"weights": weights, "bytes": bytes, "all_bytes": whole, "slices": slices}));
@@ -142,11 +141,50 @@ fn show_nested(made: &NestedFile, output: &mut Output) -> Result<()> {
     output.line(format!("{}, {:.2} MB", weights.display(), *bytes as f64 / 1e6))?;
     let row = |slice: &NestedSlice| {
         let [bytes, alone] = [slice.bytes, slice.alone].map(|bytes| format!("{:.3} MB", bytes as f64 / 1e6));
-        vec![slice.file.display().to_string(), bytes, alone, slice.agreement.to_string()]
+        let ran = match &slice.ran {
+            Ok(FileRun { runtime, agreement, .. }) => format!("{runtime}: {agreement}"),
+            Err(_) => "not run".to_owned(),
+        };
+        let top1 = match slice.int8.as_ref().and_then(|int8| Some((int8.top1?, int8.images))) {
+            Some(([float, rounded], images)) => format!("{} → {}", percent(float), share(rounded, images as u64)),
+            None => String::new(),
+        };
+        vec![slice.file.display().to_string(), bytes, alone, ran, top1]
     };
-    output.table(&["graph", "size", "weights alone", "tract beside LibTorch"], slices.iter().map(row).collect())?;
+    let is_int8 = slices.iter().any(|slice| slice.int8.is_some());
+    let top1 = if is_int8 { "top-1, float32 → int8" } else { "" };
+    output
+        .table(&["graph", "size", "a file of its own", "beside the subnet", top1], slices.iter().map(row).collect())?;
+    if let Some(missing) = slices.iter().find_map(|slice| slice.ran.as_ref().err()) {
+        output.warn(not_run(missing));
+    }
     let words = format!("{:.2} MB, {:.2} of as many files", whole as f64 / 1e6, whole as f64 / alone.max(1) as f64);
-    output.rows(&[("together".to_owned(), words)])
+    output.rows(&[("together".to_owned(), words)])?;
+    let Some(NestedSlice { file, size, normalisation, int8, .. }) = slices.first() else { return Ok(()) };
+    output.line("in Python:")?;
+    let lines = python(FileForm::Onnx, &file.display().to_string(), *size, *normalisation, int8.is_some());
+    lines.into_iter().try_for_each(|line| output.line(format!("    {line}")))
+}
+
+/// A file that nobody has checked, and how to have it checked.
+fn not_run(missing: &str) -> String {
+    format!(
+        "this file was run by no runtime of others ({missing}); `pip install onnxruntime ai-edge-litert`, or name a \
+         Python that has them in OFA_PYTHON, and `ofa verify` does"
+    )
+}
+
+/// Adds what a runtime of others made of a file.
+fn add_run(object: &mut Value, ran: &std::result::Result<FileRun, String>) {
+    object["runtime"] = ran.as_ref().ok().map(|ran| ran.runtime.as_str()).into();
+    if let Ok(FileRun { agreement, milliseconds, differing_in_micro, .. }) = ran {
+        object["milliseconds"] = (*milliseconds).into();
+        object["differing_in_micro"] = (*differing_in_micro).into();
+        object["images"] = agreement.images.into();
+        object["largest_error"] = agreement.largest_error.into();
+        object["same_class"] = agreement.same_class.into();
+        object["differing"] = agreement.differing.into();
+    }
 }
 
 fn int8_rows(int8: &Int8Report, checked_with: &str) -> Vec<(String, String)> {
@@ -205,13 +243,12 @@ fn int8_json(int8: &Int8Report) -> Value {
 }
 
 /// The lines that run a file in Python, on an image if it reads colour images.
-fn python(form: FileForm, file: &str, made: &ExportedFile) -> Vec<String> {
-    let (size, is_int8) = (made.size, made.int8.is_some());
+fn python(form: FileForm, file: &str, size: u32, normalisation: Option<[[f64; 3]; 2]>, is_int8: bool) -> Vec<String> {
     let mut lines = vec![match form {
         FileForm::Onnx => "import numpy, onnxruntime".to_owned(),
         FileForm::Tflite => "import numpy; from ai_edge_litert.interpreter import Interpreter".to_owned(),
     }];
-    if let Some([mean, std]) = made.normalisation {
+    if let Some([mean, std]) = normalisation {
         let open = format!("Image.open(\"image.png\").convert(\"RGB\").resize(({size}, {size}))");
         lines.push(format!("from PIL import Image; pixels = numpy.asarray({open})"));
         lines.push(match is_int8 {

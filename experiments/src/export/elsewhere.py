@@ -4,7 +4,7 @@ import statistics
 import sys
 import time
 
-form, path, inputs, shape, kind, outputs = sys.argv[1:]
+form, path, inputs, shape, kind, outputs, kernels = sys.argv[1:]
 try:
     import numpy
 except ImportError:
@@ -50,8 +50,9 @@ def tflite():
             name += " " + version("ai-edge-litert")
         except Exception:
             pass
-        name += ", reference kernels"
-        keywords = {"experimental_op_resolver_type": OpResolverType.BUILTIN_REF}
+        if kernels == "reference":
+            name += ", reference kernels"
+            keywords = {"experimental_op_resolver_type": OpResolverType.BUILTIN_REF}
     except ImportError:
         try:
             from tflite_runtime.interpreter import Interpreter
@@ -79,12 +80,13 @@ def tflite():
     made = numpy.concatenate(made)
     micro = None
     if made.dtype != numpy.float32:
-        micro = differing_in_micro(made)
+        micro = differing_in_micro(made) if kernels == "reference" else None
         scale, zero_point = output["quantization"]
         made = (made.astype(numpy.float32) - int(zero_point)) * numpy.float32(scale)
-    # As an application would run it, with the fast kernels.
-    interpreter, read, _ = prepared()
-    interpreter.set_tensor(read, images[:1])
+    if keywords:
+        # As an application would run it, with the fast kernels.
+        interpreter, read, _ = prepared()
+        interpreter.set_tensor(read, images[:1])
     return name, made, median_of(interpreter.invoke), micro
 
 

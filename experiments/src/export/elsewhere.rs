@@ -11,7 +11,7 @@ use crate::torch::FileForm;
 
 /// Names the program that runs Python.
 const PYTHON: &str = "OFA_PYTHON";
-/// Runs `[form, file, images, shape, type, outputs]`; ends with 3 where no runtime is installed.
+/// Runs `[form, file, images, shape, type, outputs, kernels]`; ends with 3 where no runtime is installed.
 const PROGRAM: &str = include_str!("elsewhere.py");
 const NOT_INSTALLED: i32 = 3;
 
@@ -35,6 +35,15 @@ pub(crate) enum Images<'a> {
     Bytes(&'a [u8]),
 }
 
+/// Which of a runtime's kernels compute, where it has several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kernels {
+    /// Those that define what is right, slowly; TensorFlow Lite Micro is held against them.
+    Reference,
+    /// Those that an application runs.
+    Fast,
+}
+
 /// Why nothing ran a file.
 pub(crate) enum Missing {
     /// No Python, or one without a runtime for it: which, and what it lacks.
@@ -52,6 +61,7 @@ pub(crate) fn run(
     path: &Path,
     images: &Images<'_>,
     shape: [usize; 4],
+    kernels: Kernels,
 ) -> Result<std::result::Result<Elsewhere, Missing>> {
     let folder = tempfile::tempdir().map_err(|source| Error::Write { source })?;
     let [inputs, outputs] = ["inputs", "outputs"].map(|name| folder.path().join(name));
@@ -67,6 +77,10 @@ pub(crate) fn run(
         .args([path, &inputs])
         .args([&shape.map(|length| length.to_string()).join(","), kind])
         .arg(&outputs)
+        .arg(match kernels {
+            Kernels::Reference => "reference",
+            Kernels::Fast => "fast",
+        })
         .stdin(Stdio::null())
         .output();
     let python = match named {

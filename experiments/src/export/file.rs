@@ -1,16 +1,13 @@
 //! A network as one file, in float32 or int8, which is not written where a runtime of others computes something else from
-//! it.
+//! it ([`super::run`]).
 
 use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
 
-use deploy::agreement::{Agreement, TOLERANCE};
+use deploy::agreement::Agreement;
 use deploy::onnx::{int8_network_model, network_model};
-use deploy::runtime::Runtime;
 use deploy::tflite::{Label, Normalisation, float_model, int8_model};
 use network::folded::Folded;
-use network::op::Map as NetworkMap;
 use network::shape::NetworkShape;
 use serde_json::{Map, json};
 use storage::atomic::write_atomically;
@@ -20,10 +17,10 @@ use supernet::error::SupernetError;
 use supernet::network::Network;
 use tch::{Device, Tensor};
 
-use super::elsewhere::{self, Elsewhere, Images, Missing};
 use super::facts::{Facts, facts_of, text_of};
 use super::int8::{Quantised, quantised, top1};
-use super::samples::{Samples, bytes_of, channels_innermost, numbers, training_images};
+use super::run::{Check, Whole};
+use super::samples::{OwnImages, Samples, bytes_of, numbers, training_images};
 use crate::error::{Error, Result};
 use crate::folders::names;
 use crate::folders::network_folder::NetworkFolder;
@@ -31,22 +28,12 @@ use crate::torch::{ExportedFile, FileForm, FileRequest, FileRun, Int8Report};
 
 /// Images that a file is checked with before it is written, where nobody says how many: in float32 they show whether it
 /// is the network, in int8 what was lost.
-const CHECKED: usize = 100;
-const CHECKED_IN_INT8: usize = 1000;
+pub(crate) const CHECKED: usize = 100;
+pub(crate) const CHECKED_IN_INT8: usize = 1000;
 /// Images that a runtime elsewhere is given, where nobody says how many.
-const ELSEWHERE: i64 = 100;
-/// Steps of the output that two runtimes may be apart in int8: each rounds in its own way, layer by layer.
-const STEPS: f64 = 16.0;
+pub(crate) const ELSEWHERE: i64 = 100;
 /// Images at a time.
 const BATCH: i64 = 250;
-
-/// Images that come with a bundle, as a network of its reads them.
-pub(crate) struct OwnImages {
-    /// `[N, C, S, S]`, normalised.
-    pub(crate) images: Tensor,
-    /// The bundle's name.
-    pub(crate) bundle: String,
-}
 
 /// A network about to be written.
 pub(crate) struct Source {
@@ -128,6 +115,7 @@ pub(crate) fn export_file(
         deploy::int8::check(&source.folded, kept)
             .map_err(|error| refused(format!("{error}; {} leaves it in float32", Setting("keep-float"))))?;
     }
+    let scratch = tempfile::tempdir().map_err(|source| Error::Write { source })?;
     let samples = samples(folder, &source, request, own.as_ref())?;
     let expected = source.outputs(&samples.images, device);
     let int8 = match request.int8 {
@@ -157,7 +145,15 @@ pub(crate) fn export_file(
     let written = |facts: &Facts| {
         bytes_in(request.form, &name, &source, int8.as_ref(), facts).map_err(|error| refused(error.to_string()))
     };
-    let ran = check(request, &written(&facts)?, &samples, int8.as_ref(), &source, &expected)?;
+    let check = Check { form: request.form, out: request.out, source: &source, samples: &samples, expected: &expected };
+    let ran = match &int8 {
+        None => check.float(Whole::Bytes(&written(&facts)?))?,
+        Some(int8) => {
+            let file = scratch.path().join("checked");
+            std::fs::write(&file, written(&facts)?).map_err(|source| Error::Write { source })?;
+            check.int8(&file, int8, request.images.map_or(ELSEWHERE, |_| i64::MAX))?
+        }
+    };
     // What was found goes into the file that it was found of, and changes nothing that is computed.
     let mut facts = facts;
     facts.push(measured(&samples, &expected, report.as_ref(), ran.as_ref().ok()));
@@ -184,7 +180,7 @@ fn other_form(request: &FileRequest<'_>) -> bool {
 }
 
 /// What the file says of its accuracy, and of who ran it.
-fn measured(
+pub(crate) fn measured(
     samples: &Samples,
     expected: &[f32],
     report: Option<&Int8Report>,
@@ -213,16 +209,19 @@ fn samples(folder: &Path, source: &Source, request: &FileRequest<'_>, own: Optio
     let count = request.images.unwrap_or(if request.int8 { CHECKED_IN_INT8 } else { CHECKED });
     match (request.data, own) {
         (Some(data), _) => Samples::of_test(data, source.described(folder)?, &source.shape, count),
-        (None, Some(own)) => {
-            let all = own.images.size()[0];
-            let count = if count == 0 { all } else { i64::try_from(count).unwrap_or(all).min(all) };
-            Ok(Samples::of_bundle(own.images.narrow(0, 0, count), &own.bundle))
-        }
+        (None, Some(own)) => Ok(Samples::of_bundle(own, count)),
         (None, None) => Ok(Samples::noise(&source.shape, count)),
     }
 }
 
-fn int8_report(int8: &Quantised, source: &Source, samples: &Samples, expected: &[f32], damage: bool) -> Int8Report {
+/// What rounding did to a network.
+pub(crate) fn int8_report(
+    int8: &Quantised,
+    source: &Source,
+    samples: &Samples,
+    expected: &[f32],
+    damage: bool,
+) -> Int8Report {
     let preprocessing = source.described.as_ref().expect("int8 reads pixels").preprocessing();
     let bytes = bytes_of(&samples.images, &preprocessing);
     let got = int8.outputs(&bytes);
@@ -276,173 +275,6 @@ fn bytes_in(
         Some(int8) => int8_model(&int8.network, &label),
         None => float_model(&source.folded, &label),
     }
-}
-
-/// Runs the file: in float32 by tract, in int8 by what Python has; or what is missing to run it with.
-fn check(
-    request: &FileRequest<'_>,
-    bytes: &[u8],
-    samples: &Samples,
-    int8: Option<&Quantised>,
-    source: &Source,
-    expected: &[f32],
-) -> Result<std::result::Result<FileRun, String>> {
-    let refused = |problem: String| Error::NotExported { file: request.out.to_path_buf(), problem };
-    let outputs = source.shape.output().elements() as usize;
-    let checked = match int8 {
-        None => match by_tract(request.form, Whole::Bytes(bytes), &samples.images, source.shape.output()) {
-            Ok((got, milliseconds)) => {
-                let agreement = Agreement::of(expected, &got, outputs);
-                FileRun { runtime: "tract".into(), agreement, milliseconds, differing_in_micro: None }
-            }
-            // tract does not know all of either format.
-            Err(error) => {
-                let folder = tempfile::tempdir().map_err(|source| Error::Write { source })?;
-                let file = folder.path().join("checked");
-                std::fs::write(&file, bytes).map_err(|source| Error::Write { source })?;
-                match run_float_elsewhere(request.form, &file, &samples.images, source.shape.output())? {
-                    Ok(ran) => {
-                        let agreement = Agreement::of(expected, &ran.outputs, outputs);
-                        let Elsewhere { runtime, milliseconds, .. } = ran;
-                        FileRun { runtime, agreement, milliseconds, differing_in_micro: None }
-                    }
-                    Err(Missing::Runtime(missing)) => {
-                        let error = error.to_string();
-                        let first = error.lines().next().unwrap_or_default();
-                        return Ok(Err(format!("{first}…; {missing}")));
-                    }
-                    Err(Missing::Refused(said)) => return Err(refused(format!("a runtime does not run it, {said}"))),
-                }
-            }
-        },
-        Some(int8) => {
-            let count = request.images.map_or(ELSEWHERE, |_| i64::MAX).min(samples.images.size()[0]);
-            let few = samples.images.narrow(0, 0, count);
-            let pixels = bytes_of(&few, &source.described.as_ref().expect("int8 reads pixels").preprocessing());
-            let folder = tempfile::tempdir().map_err(|source| Error::Write { source })?;
-            let file = folder.path().join("checked");
-            std::fs::write(&file, bytes).map_err(|source| Error::Write { source })?;
-            let ran = match run_elsewhere(request.form, &file, &pixels, source.shape.output())? {
-                Ok(ran) => ran,
-                Err(Missing::Runtime(missing)) => return Ok(Err(missing)),
-                Err(Missing::Refused(said)) => return Err(refused(format!("a runtime does not run it, {said}"))),
-            };
-            let Elsewhere { runtime, outputs: got, milliseconds, differing_in_micro } = ran;
-            let float = &expected[..count as usize * outputs];
-            let expected = int8.outputs(&pixels);
-            if got.len() != expected.len() {
-                return Err(refused(format!("{runtime} makes {} numbers of it, not {}", got.len(), expected.len())));
-            }
-            let largest = expected.iter().fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
-            let steps = STEPS * f64::from(int8.network.output_scale().scale / largest);
-            // Two ways to round a network may be as far apart as either is from what was rounded.
-            let rounding = float.iter().zip(&expected).fold(0_f32, |most, (a, b)| most.max((a - b).abs())) / largest;
-            let agreement = Agreement::within(&expected, &got, outputs, steps.max(f64::from(rounding)));
-            FileRun { runtime, agreement, milliseconds, differing_in_micro }
-        }
-    };
-    match checked.agreement.holds() {
-        true => Ok(Ok(checked)),
-        false => Err(refused(disagreement(&checked.runtime, &checked.agreement))),
-    }
-}
-
-/// What Python's runtime makes of bytes of pixels, `[N, C, S, S]`; `made` is the network's output.
-///
-/// # Errors
-/// A file that cannot be written; else what was missing.
-pub(crate) fn run_elsewhere(
-    form: FileForm,
-    file: &Path,
-    pixels: &Tensor,
-    made: NetworkMap,
-) -> Result<std::result::Result<Elsewhere, Missing>> {
-    let [n, c, h, w] = <[i64; 4]>::try_from(pixels.size()).expect("images").map(|length| length as usize);
-    let ran = match form {
-        FileForm::Onnx => {
-            let bytes: Vec<u8> = numbers(pixels).into_iter().map(|value| value as u8).collect();
-            elsewhere::run(form, file, &Images::Bytes(&bytes), [n, c, h, w])?
-        }
-        FileForm::Tflite => elsewhere::run(form, file, &Images::Bytes(&channels_innermost(pixels)), [n, h, w, c])?,
-    };
-    Ok(ran.map(|ran| Elsewhere { outputs: channels_outermost(form, ran.outputs, made), ..ran }))
-}
-
-/// The same of normalised images, `[N, C, S, S]`.
-///
-/// # Errors
-/// As [`run_elsewhere`].
-pub(crate) fn run_float_elsewhere(
-    form: FileForm,
-    file: &Path,
-    images: &Tensor,
-    made: NetworkMap,
-) -> Result<std::result::Result<Elsewhere, Missing>> {
-    let [n, c, h, w] = <[i64; 4]>::try_from(images.size()).expect("images").map(|length| length as usize);
-    let (turned, shape) = match form {
-        FileForm::Onnx => (images.shallow_clone(), [n, c, h, w]),
-        FileForm::Tflite => (images.permute([0, 2, 3, 1]), [n, h, w, c]),
-    };
-    let ran = elsewhere::run(form, file, &Images::Float(&numbers(&turned)), shape)?;
-    Ok(ran.map(|ran| Elsewhere { outputs: channels_outermost(form, ran.outputs, made), ..ran }))
-}
-
-/// Outputs as LibTorch has them: a feature map of TensorFlow Lite has its channels last.
-fn channels_outermost(form: FileForm, outputs: Vec<f32>, made: NetworkMap) -> Vec<f32> {
-    if form == FileForm::Onnx || made.size == 1 {
-        return outputs;
-    }
-    let (area, channels) = (made.area() as usize, made.channels as usize);
-    let of_image = |image: &[f32]| -> Vec<f32> {
-        (0..channels).flat_map(|channel| (0..area).map(move |at| image[at * channels + channel])).collect()
-    };
-    outputs.chunks_exact(area * channels).flat_map(of_image).collect()
-}
-
-/// A file on its way to tract.
-pub(crate) enum Whole<'a> {
-    /// All of it.
-    Bytes(&'a [u8]),
-    /// Where it is, with what it needs beside it.
-    At(&'a Path, &'a [u8]),
-}
-
-/// What tract makes of a float32 file, and milliseconds an image; `made` is the network's output.
-///
-/// # Errors
-/// It does not run the file.
-pub(crate) fn by_tract(
-    form: FileForm,
-    file: Whole<'_>,
-    images: &Tensor,
-    made: NetworkMap,
-) -> std::result::Result<(Vec<f32>, f64), deploy::runtime::RuntimeError> {
-    let size = <[i64; 4]>::try_from(images.size()).expect("images").map(|length| length as usize);
-    let shape = [1, size[1], size[2], size[3]];
-    let one = match (form, file) {
-        (FileForm::Onnx, Whole::Bytes(bytes)) => Runtime::onnx(bytes, shape)?,
-        (FileForm::Onnx, Whole::At(path, _)) => Runtime::onnx_file(path, shape)?,
-        (FileForm::Tflite, Whole::Bytes(bytes) | Whole::At(_, bytes)) => Runtime::tflite(bytes)?,
-    };
-    let mut times = Vec::new();
-    let mut got = Vec::new();
-    for image in images.split(1, 0) {
-        let start = Instant::now();
-        got.extend(one.run(&numbers(&image))?);
-        times.push(start.elapsed().as_secs_f64());
-    }
-    times.sort_by(f64::total_cmp);
-    Ok((channels_outermost(form, got, made), 1e3 * times[times.len() / 2]))
-}
-
-/// Why a file is not written.
-pub(crate) fn disagreement(runtime: &str, agreement: &Agreement) -> String {
-    let Agreement { images, largest_error, other_class, tolerance, .. } = agreement;
-    format!(
-        "what {runtime} computes of it is {largest_error:.1e} of the largest output away from the network, {:.0e} being \
-         allowed, and of another class for {other_class} of {images} images",
-        tolerance.max(TOLERANCE)
-    )
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 //! layer loses.
 
 use deploy::Unsupported;
-use deploy::int8::{Histogram, Pixels, Range, correct_biases, equalised, quantise, reading_pixels};
+use deploy::int8::{
+    Histogram, Pixels, Range, SharedFilter, SharedFilters, correct_biases, equalised, quantise, quantise_with,
+    reading_pixels,
+};
 use network::folded::Folded;
 use network::integer::{IntegerNetwork, Numbers, Runner, Scale};
 use network::shape::NetworkShape;
@@ -47,14 +50,8 @@ pub(crate) fn quantised(
     let (folded, pixels) = reading_pixels(folded, &preprocessing.mean, &preprocessing.std);
     let images = bytes - f64::from(pixels.offset);
     let reach = reach_of(&folded, &images);
-    let make = |folded: Folded, is_equalised| -> Result<Quantised, Unsupported> {
-        let (ranges, means) = observed(&folded, &images);
-        let mut network = quantise(&folded, pixels.scale(), &ranges, kept)?;
-        let few = bytes.narrow(0, 0, CORRECTING.min(bytes.size()[0]));
-        correct_biases(&mut network, &means, &images_of(&few));
-        Ok(Quantised { network, folded, pixels, is_equalised })
-    };
-    let (plain, balanced) = (make(folded.clone(), false)?, make(equalised(folded, &reach), true)?);
+    let plain = rounded(folded.clone(), pixels, bytes, kept, &[])?;
+    let balanced = Quantised { is_equalised: true, ..rounded(equalised(folded, &reach), pixels, bytes, kept, &[])? };
     if plain.folded == balanced.folded {
         return Ok(plain);
     }
@@ -65,6 +62,39 @@ pub(crate) fn quantised(
         got.iter().zip(&expected).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
     };
     Ok(if error(&balanced) < error(&plain) { balanced } else { plain })
+}
+
+/// Rounds `folded`, whose unfolded weights are `weights`, with the filters that it has of `shared`, which are given for each
+/// layer.
+///
+/// # Errors
+/// As [`quantised`].
+pub(crate) fn quantised_sharing(
+    folded: Folded,
+    preprocessing: &Preprocessing,
+    bytes: &Tensor,
+    shared: &SharedFilters<'_>,
+    weights: &Weights,
+) -> Result<(Quantised, Vec<Option<SharedFilter>>), Unsupported> {
+    let (folded, pixels) = reading_pixels(folded, &preprocessing.mean, &preprocessing.std);
+    let filters = shared.of(&folded, weights);
+    Ok((rounded(folded, pixels, bytes, &|_| false, &filters)?, filters))
+}
+
+/// Rounds a network of pixels as it is.
+fn rounded(
+    folded: Folded,
+    pixels: Pixels,
+    bytes: &Tensor,
+    kept: &dyn Fn(&str) -> bool,
+    filters: &[Option<SharedFilter>],
+) -> Result<Quantised, Unsupported> {
+    let images = bytes - f64::from(pixels.offset);
+    let (ranges, means) = observed(&folded, &images);
+    let mut network = quantise_with(&folded, pixels.scale(), &ranges, kept, filters)?;
+    let few = bytes.narrow(0, 0, CORRECTING.min(bytes.size()[0]));
+    correct_biases(&mut network, &means, &images_of(&few));
+    Ok(Quantised { network, folded, pixels, is_equalised: false })
 }
 
 /// What the layers of a network are rounded to in int8, one for each in order where its output is rounded, by what they hold

@@ -6,5 +6,6 @@ mod facts;
 pub(crate) mod file;
 pub(crate) mod int8;
 pub(crate) mod nested;
+mod run;
 pub(crate) mod samples;
 pub(crate) mod verify;

@@ -1,12 +1,11 @@
-//! Several subnets of a bundle as ONNX graphs over one file of weights.
+//! Several subnets of a bundle as ONNX graphs over one file of weights, in float32 or int8.
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use deploy::agreement::Agreement;
-use deploy::onnx::{Slice, nested_models};
-use deploy::runtime::Runtime;
+use deploy::int8::{SharedFilter, SharedFilters};
+use deploy::onnx::{Int8Slice, Nested, Slice, int8_network_model, nested_int8_models, nested_models, network_model};
 use network::shape::NetworkShape;
 use network::weights::Weights;
 use search::arch::ArchSpec;
@@ -18,73 +17,93 @@ use storage::failure::Setting;
 use tch::Device;
 
 use super::deploy::deploy;
-use super::facts::{facts_of, text_of};
-use super::file::{Source, disagreement};
-use super::samples::{Samples, numbers};
+use super::facts::{Facts, facts_of, text_of};
+use super::file::{CHECKED, CHECKED_IN_INT8, ELSEWHERE, Source, int8_report, measured};
+use super::int8::{Quantised, quantised_sharing};
+use super::run::{Check, Whole};
+use super::samples::{Samples, bytes_of, own_images, training_images};
 use crate::error::{Error, Result};
 use crate::folders::network_folder::NetworkFolder;
-use crate::torch::{NestedFile, NestedSlice};
+use crate::torch::{FileForm, FileRun, Int8Report, NestedFile, NestedSlice};
 use crate::training::open_bundle::OpenBundle;
 
 /// The file of weights.
 const WEIGHTS: &str = "weights.bin";
 /// Which graphs there are, written last.
 const SLICES: &str = "slices.json";
-/// Images that each graph is checked with.
-const CHECKED: usize = 100;
 
-/// Writes `subnets` of `bundle`, each with its name, into `folder`.
+/// A subnet taken out of its bundle.
+struct Taken {
+    shape: NetworkShape,
+    weights: Weights,
+    folder: PathBuf,
+}
+
+/// One of the subnets on its way to a graph.
+struct Prepared {
+    name: String,
+    taken: Taken,
+    source: Source,
+    samples: Samples,
+    /// What LibTorch makes of the samples.
+    expected: Vec<f32>,
+    /// In int8, with what it takes of the shared filters.
+    int8: Option<(Quantised, Vec<Option<SharedFilter>>)>,
+    report: Option<Int8Report>,
+    facts: Facts,
+}
+
+/// Writes `subnets` of `bundle`, each with its name, into `folder`, checked with `images` test images if that many are
+/// wanted.
 ///
 /// # Errors
 /// A bundle without weights or images, [`Error::NotExported`] where a graph computes something else than its subnet, a file
 /// that cannot be written.
-pub(crate) fn export_nested(bundle: &OpenBundle, subnets: &[(String, ArchSpec)], folder: &Path) -> Result<NestedFile> {
+pub(crate) fn export_nested(
+    bundle: &OpenBundle,
+    subnets: &[(String, ArchSpec)],
+    in_int8: bool,
+    images: Option<usize>,
+    folder: &Path,
+) -> Result<NestedFile> {
     check_folder(folder)?;
     let space = bundle.space();
     let scratch = tempfile::tempdir().map_err(|source| Error::Write { source })?;
-    let taken = |name: &str, arch: &ArchSpec| -> Result<(Source, Weights, std::path::PathBuf)> {
+    let taken = |name: String, arch: &ArchSpec| -> Result<Taken> {
         let folder = scratch.path().join(name);
         deploy(bundle, arch, false, &folder)?;
-        Ok((Source::read(&folder, Device::Cpu)?, NetworkFolder::read(&folder)?.weights, folder))
+        let NetworkFolder { shape, weights, .. } = NetworkFolder::read(&folder)?;
+        Ok(Taken { shape, weights, folder })
     };
     let archs: Vec<&ArchSpec> = subnets.iter().map(|(_, arch)| arch).collect();
-    let mut wholes = Vec::new();
-    for (at, whole) in covers(space, &archs).iter().enumerate() {
-        wholes.push(taken(&format!("whole-{at}"), whole)?.1);
-    }
-    let mut networks = Vec::new();
-    for (at, (_, arch)) in subnets.iter().enumerate() {
-        networks.push(taken(&format!("subnet-{at}"), arch)?);
-    }
-    let facts: Vec<Vec<(String, String)>> = networks
+    let covers = covers(space, &archs);
+    let wholes = covers.iter().enumerate().map(|(at, whole)| taken(format!("whole-{at}"), whole));
+    let wholes = wholes.collect::<Result<Vec<Taken>>>()?;
+    let shared = in_int8
+        .then(|| SharedFilters::new(&wholes.iter().map(|whole| (&whole.shape, &whole.weights)).collect::<Vec<_>>()));
+    let prepared = subnets
         .iter()
-        .map(|(source, _, folder)| {
-            let facts = facts_of(folder, None, &source.shape, source.described.as_ref(), false);
-            facts.into_iter().map(|(key, value)| (key, text_of(&value))).collect()
-        })
-        .collect();
-    let slices: Vec<Slice<'_>> = subnets
-        .iter()
-        .zip(&networks)
-        .zip(&facts)
-        .map(|(((name, _), (source, weights, _)), facts)| Slice { name, shape: &source.shape, weights, facts })
-        .collect();
-    let nested = nested_models(WEIGHTS, &wholes.iter().collect::<Vec<_>>(), &slices);
+        .enumerate()
+        .map(|(at, (name, arch))| prepare(bundle, name, taken(format!("subnet-{at}"), arch)?, shared.as_ref(), images));
+    let mut prepared = prepared.collect::<Result<Vec<Prepared>>>()?;
 
     // Everything is checked in a folder that nobody sees.
     let write = |folder: &Path, name: &str, bytes: &[u8]| {
         write_atomically(&folder.join(name), |file| file.write_all(bytes)).map_err(|source| Error::Write { source })
     };
+    let nested = graphs(&wholes, shared.as_ref(), &prepared);
     write(scratch.path(), WEIGHTS, &nested.weights)?;
-    let mut made = Vec::new();
-    for (((name, arch), (source, ..)), graph) in subnets.iter().zip(&networks).zip(&nested.graphs) {
-        let file = format!("{name}.onnx");
+    let mut ran = Vec::new();
+    for (subnet, graph) in prepared.iter_mut().zip(&nested.graphs) {
+        let file = graph_of(&subnet.name);
         write(scratch.path(), &file, graph)?;
-        let agreement = check(&scratch.path().join(&file), &folder.join(&file), bundle, source)?;
-        let alone = separate_bytes(&source.shape);
-        let subnet = space.to_subnet_json(arch);
-        made.push(NestedSlice { file: folder.join(file), bytes: graph.len() as u64, alone, agreement, subnet });
+        let made = check(subnet, &scratch.path().join(&file), graph, &folder.join(&file), images)?;
+        let measured = measured(&subnet.samples, &subnet.expected, subnet.report.as_ref(), made.as_ref().ok());
+        subnet.facts.push(measured);
+        ran.push(made);
     }
+    // What was found goes into the graphs that it was found of, and changes nothing that is computed.
+    let nested = graphs(&wholes, shared.as_ref(), &prepared);
     std::fs::create_dir_all(folder).map_err(|source| Error::Write { source })?;
     // Graphs over other weights would go on running, and compute nonsense.
     for file in graphs_in(folder) {
@@ -92,17 +111,122 @@ pub(crate) fn export_nested(bundle: &OpenBundle, subnets: &[(String, ArchSpec)],
     }
     let _ = std::fs::remove_file(folder.join(SLICES));
     write(folder, WEIGHTS, &nested.weights)?;
-    for ((name, _), graph) in subnets.iter().zip(&nested.graphs) {
-        write(folder, &format!("{name}.onnx"), graph)?;
+    let (mut entries, mut slices) = (Vec::new(), Vec::new());
+    for (((subnet, (_, arch)), graph), ran) in prepared.into_iter().zip(subnets).zip(&nested.graphs).zip(ran) {
+        let file = graph_of(&subnet.name);
+        write(folder, &file, graph)?;
+        let genome = space.to_subnet_json(arch);
+        let alone = match &subnet.int8 {
+            Some((int8, _)) => int8_network_model(&subnet.name, &int8.network, &[]),
+            None => network_model(&subnet.name, &subnet.source.folded, &[]),
+        };
+        entries.push(json!({"name": subnet.name, "file": file, "subnet": genome}));
+        slices.push(NestedSlice {
+            file: folder.join(file),
+            bytes: graph.len() as u64,
+            alone: alone.len() as u64,
+            ran,
+            checked_with: subnet.samples.words,
+            size: subnet.source.shape.input().size,
+            normalisation: subnet.source.described.as_ref().map(|described| [described.mean, described.std]),
+            int8: subnet.report,
+            subnet: genome,
+        });
     }
-    let entries: Vec<_> = subnets
-        .iter()
-        .map(|(name, arch)| json!({"name": name, "file": format!("{name}.onnx"), "subnet": space.to_subnet_json(arch)}))
-        .collect();
     let list =
         json!({"schema": "ofa.slices/1", "space": space.id().to_string(), "weights": WEIGHTS, "slices": entries});
     write(folder, SLICES, format!("{list:#}\n").as_bytes())?;
-    Ok(NestedFile { weights: folder.join(WEIGHTS), bytes: nested.weights.len() as u64, slices: made })
+    Ok(NestedFile { weights: folder.join(WEIGHTS), bytes: nested.weights.len() as u64, slices })
+}
+
+fn graph_of(name: &str) -> String {
+    format!("{name}.onnx")
+}
+
+/// Rounds a subnet if filters are `shared` in int8, and says what it computes.
+fn prepare(
+    bundle: &OpenBundle,
+    name: &str,
+    taken: Taken,
+    shared: Option<&SharedFilters<'_>>,
+    images: Option<usize>,
+) -> Result<Prepared> {
+    let source = Source::read(&taken.folder, Device::Cpu)?;
+    let described = source.described(&taken.folder)?;
+    let preprocessing = described.preprocessing();
+    let resolution = source.shape.input().size;
+    let count = images.unwrap_or(if shared.is_some() { CHECKED_IN_INT8 } else { CHECKED });
+    let samples = match bundle.data() {
+        Some(data) => Samples::of_test(data, described, &source.shape, count)?,
+        None => Samples::of_bundle(&own_images(bundle, resolution)?, count),
+    };
+    let int8 = match shared {
+        None => None,
+        Some(shared) => {
+            let calibrating = match bundle.data() {
+                Some(data) => training_images(data, described, &source.shape)?,
+                None => own_images(bundle, resolution)?.images,
+            };
+            let bytes = bytes_of(&calibrating, &preprocessing);
+            let rounded = quantised_sharing(source.folded.clone(), &preprocessing, &bytes, shared, &taken.weights);
+            let refused = |problem: deploy::Unsupported| Error::NotExported {
+                file: graph_of(name).into(),
+                problem: problem.to_string(),
+            };
+            Some(rounded.map_err(refused)?)
+        }
+    };
+    let expected = source.outputs(&samples.images, Device::Cpu);
+    let report = int8.as_ref().map(|(int8, _)| int8_report(int8, &source, &samples, &expected, false));
+    let facts = facts_of(&taken.folder, None, &source.shape, source.described.as_ref(), shared.is_some());
+    Ok(Prepared { name: name.to_owned(), taken, source, samples, expected, int8, report, facts })
+}
+
+/// The file of weights and all graphs.
+fn graphs(wholes: &[Taken], shared: Option<&SharedFilters<'_>>, subnets: &[Prepared]) -> Nested {
+    let facts: Vec<Vec<(String, String)>> = subnets
+        .iter()
+        .map(|subnet| subnet.facts.iter().map(|(key, value)| (key.clone(), text_of(value))).collect())
+        .collect();
+    let with_facts = || subnets.iter().zip(&facts);
+    match shared {
+        None => {
+            let slices: Vec<Slice<'_>> = with_facts()
+                .map(|(Prepared { name, taken, .. }, facts)| Slice {
+                    name,
+                    shape: &taken.shape,
+                    weights: &taken.weights,
+                    facts,
+                })
+                .collect();
+            nested_models(WEIGHTS, &wholes.iter().map(|whole| &whole.weights).collect::<Vec<_>>(), &slices)
+        }
+        Some(shared) => {
+            let slices: Vec<Int8Slice<'_>> = with_facts()
+                .filter_map(|(Prepared { name, int8, .. }, facts)| {
+                    let (int8, filters) = int8.as_ref()?;
+                    Some(Int8Slice { name, network: &int8.network, filters, facts })
+                })
+                .collect();
+            nested_int8_models(WEIGHTS, shared, &slices)
+        }
+    }
+}
+
+/// Runs the graph at `path`, whose bytes are `graph`, beside its subnet; it is to be at `out`.
+fn check(
+    subnet: &Prepared,
+    path: &Path,
+    graph: &[u8],
+    out: &Path,
+    images: Option<usize>,
+) -> Result<std::result::Result<FileRun, String>> {
+    let Prepared { source, samples, expected, int8, .. } = subnet;
+    let check = Check { form: FileForm::Onnx, out, source, samples, expected };
+    match int8 {
+        None => check.float(Whole::At(path, graph)),
+        Some((int8, _)) => check.int8(path, int8, images.map_or(ELSEWHERE, |_| i64::MAX)),
+    }
 }
 
 /// Refuses a folder that holds anything but an earlier export of this kind.
@@ -119,34 +243,10 @@ fn check_folder(folder: &Path) -> Result<()> {
 }
 
 /// The graphs of an earlier export.
-fn graphs_in(folder: &Path) -> Vec<std::path::PathBuf> {
-    let is_graph = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "onnx");
+fn graphs_in(folder: &Path) -> Vec<PathBuf> {
+    let is_graph = |path: &PathBuf| path.extension().is_some_and(|end| end == "onnx");
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(is_graph).collect()
-}
-
-/// Bytes of weights that a file of this network alone has in float32, batch norms folded.
-fn separate_bytes(shape: &NetworkShape) -> u64 {
-    let of = |named: &network::shape::NamedLayer| match named.layer.is_weighted() {
-        true => 4 * (named.layer.weight_count() + u64::from(named.layer.output.channels)),
-        false => 0,
-    };
-    shape.layers().iter().map(of).sum()
-}
-
-/// Runs a graph beside its subnet in LibTorch.
-fn check(graph: &Path, file: &Path, bundle: &OpenBundle, source: &Source) -> Result<Agreement> {
-    let samples = match (bundle.data(), &source.described) {
-        (Some(data), Some(described)) => Samples::of_test(data, described, &source.shape, CHECKED)?,
-        _ => Samples::noise(&source.shape, CHECKED),
-    };
-    let refused = |problem: String| Error::NotExported { file: file.to_path_buf(), problem };
-    let [n, c, h, w] = <[i64; 4]>::try_from(samples.images.size()).expect("images").map(|length| length as usize);
-    let got = Runtime::onnx_file(graph, [n, c, h, w]).and_then(|runtime| runtime.run(&numbers(&samples.images)));
-    let got = got.map_err(|error| refused(error.to_string()))?;
-    let expected = source.outputs(&samples.images, Device::Cpu);
-    let agreement = Agreement::of(&expected, &got, source.shape.output().elements() as usize);
-    if agreement.holds() { Ok(agreement) } else { Err(refused(disagreement("tract", &agreement))) }
 }
 
 /// Subnets whose weights hold those of all of `archs`: as deep and wide as the deepest and widest, one for each kernel size,

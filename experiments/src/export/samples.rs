@@ -6,12 +6,31 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 use crate::folders::image_settings::options;
+use crate::training::open_bundle::OpenBundle;
 use crate::training::test_part::test_part;
 
 /// Images of noise at most.
 const MOST_NOISE: usize = 1000;
 /// Training images that ranges and means are taken from.
 const CALIBRATING: usize = 512;
+
+/// Images that come with a bundle, as a network of its reads them.
+pub(crate) struct OwnImages {
+    /// `[N, C, S, S]`, normalised.
+    pub(crate) images: Tensor,
+    /// The bundle's name.
+    pub(crate) bundle: String,
+}
+
+/// Those of `bundle` at `resolution`.
+///
+/// # Errors
+/// A bundle without such images, or a damaged file of them.
+pub(crate) fn own_images(bundle: &OpenBundle, resolution: u32) -> Result<OwnImages> {
+    bundle.bundle().calibration()?;
+    let batches = bundle.calibration_file()?.batches(&bundle.settings()?.preprocessing, &[resolution], Device::Cpu);
+    Ok(OwnImages { images: Tensor::cat(&batches[&resolution], 0), bundle: bundle.bundle().name().to_owned() })
+}
 
 /// Images as a network reads them.
 pub(crate) struct Samples {
@@ -64,9 +83,12 @@ impl Samples {
         Samples { images, labels: None, words: "noise".into(), kind: "noise", notes: Vec::new() }
     }
 
-    /// Images that come with a bundle.
-    pub(crate) fn of_bundle(images: Tensor, bundle: &str) -> Samples {
-        let words = format!("the images that come with bundle {bundle}");
+    /// The first `count` of the images that come with a bundle, all of them for 0.
+    pub(crate) fn of_bundle(own: &OwnImages, count: usize) -> Samples {
+        let all = own.images.size()[0];
+        let count = if count == 0 { all } else { i64::try_from(count).unwrap_or(all).min(all) };
+        let words = format!("the images that come with bundle {}", own.bundle);
+        let images = own.images.narrow(0, 0, count);
         Samples { images, labels: None, words, kind: "distilled images of the bundle", notes: Vec::new() }
     }
 

@@ -7,9 +7,10 @@ use deploy::runtime::RuntimeError;
 use storage::file::read_bytes;
 use tch::Device;
 
-use super::elsewhere::{Elsewhere, Missing};
-use super::file::{Source, Whole, by_tract, run_elsewhere, run_float_elsewhere};
+use super::elsewhere::{Elsewhere, Kernels, Missing};
+use super::file::Source;
 use super::int8::top1;
+use super::run::{Whole, by_tract, run_elsewhere, run_float_elsewhere};
 use super::samples::{Samples, bytes_of};
 use crate::error::{Error, Result};
 use crate::torch::{FileForm, Runtimes, VerifiedFile, VerifyRequest};
@@ -85,11 +86,11 @@ fn by_python(
 ) -> Result<(Elsewhere, bool)> {
     let pixels = source.described.as_ref().map(|described| bytes_of(&samples.images, &described.preprocessing()));
     if let Some(pixels) = pixels
-        && let Ok(ran) = run_elsewhere(form, file, &pixels, source.shape.output())?
+        && let Ok(ran) = run_elsewhere(form, file, &pixels, source.shape.output(), Kernels::Fast)?
     {
         return Ok((ran, true));
     }
-    match run_float_elsewhere(form, file, &samples.images, source.shape.output())? {
+    match run_float_elsewhere(form, file, &samples.images, source.shape.output(), Kernels::Fast)? {
         Ok(ran) => Ok((ran, false)),
         Err(Missing::Runtime(missing)) => {
             Err(Error::NoRuntime { what: "such a file", problem: format!("{before}{missing}") })

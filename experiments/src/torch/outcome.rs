@@ -350,10 +350,18 @@ pub struct NestedSlice {
     pub file: PathBuf,
     /// How large that is.
     pub bytes: u64,
-    /// Bytes of its weights in a file of its own.
+    /// How large a file of it alone is.
     pub alone: u64,
-    /// How far what a runtime of others computes is from the subnet.
-    pub agreement: Agreement,
+    /// How far what a runtime of others computes is from the subnet, or what is missing to run it with.
+    pub ran: Result<FileRun, String>,
+    /// Images that it was checked with, in words.
+    pub checked_with: String,
+    /// Side of its images in pixels.
+    pub size: u32,
+    /// Mean and standard deviation of each channel, where known.
+    pub normalisation: Option<[[f64; 3]; 2]>,
+    /// What int8 did to it.
+    pub int8: Option<Int8Report>,
     /// Which subnet it is.
     pub subnet: serde_json::Value,
 }

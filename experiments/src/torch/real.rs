@@ -12,7 +12,7 @@ pub use supernet::device::DeviceChoice;
 use supernet::error::SupernetError;
 pub use supernet::evaluate::Accuracy;
 use supernet::train::Step;
-use tch::{Device, Tensor};
+use tch::Device;
 
 use super::outcome::{
     CalibrationMade, Collected, Comparison, Evaluation, ExportedFile, FineTuned, Imported, MeasuredTarget, NestedFile,
@@ -20,11 +20,12 @@ use super::outcome::{
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
-    MeasureRequest, Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest, VerifyRequest,
+    MeasureRequest, NestedRequest, Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest, VerifyRequest,
 };
 use crate::error::{Error, Result};
 pub(crate) use crate::export::deploy::deploy;
 use crate::export::file;
+use crate::export::samples::own_images;
 use crate::folders::supernet_file::digest_of;
 use crate::folders::{output, spaces};
 pub(crate) use crate::search::verify::verify;
@@ -183,20 +184,18 @@ pub fn export_subnet_file(on: &BundleUse<'_>, subnet: &Path, request: &FileReque
         Some(_) => None,
         None => {
             let resolution = spaces::read_subnets(subnet, bundle.space())?[0].resolution();
-            let preprocessing = &bundle.settings()?.preprocessing;
-            let batches = bundle.calibration_file()?.batches(preprocessing, &[resolution], Device::Cpu);
-            let images = Tensor::cat(&batches[&resolution], 0);
-            Some(file::OwnImages { images, bundle: bundle.bundle().name().to_owned() })
+            Some(own_images(&bundle, resolution)?)
         }
     };
     file::export_file(folder.path(), request, own, subnet.parent(), on.device.resolve()?)
 }
 
-/// Writes the subnets of the file `subnets`, one a line, as ONNX graphs called `names` over one file of weights in `folder`.
+/// Writes several subnets of a bundle as ONNX graphs over one file of weights.
 ///
 /// # Errors
 /// Not as many names as subnets, or names that are no file names; as [`export_subnet_file`].
-pub fn export_nested(on: &BundleUse<'_>, subnets: &Path, names: &[String], folder: &Path) -> Result<NestedFile> {
+pub fn export_nested(on: &BundleUse<'_>, request: &NestedRequest<'_>) -> Result<NestedFile> {
+    let NestedRequest { subnets, names, int8, images, out } = *request;
     let bundle = open(on)?;
     let archs = spaces::read_subnets(subnets, bundle.space())?;
     let names: Vec<String> = match names {
@@ -215,7 +214,7 @@ pub fn export_nested(on: &BundleUse<'_>, subnets: &Path, names: &[String], folde
         return Err(Error::ExportForm { problem, hint });
     }
     let subnets: Vec<(String, search::arch::ArchSpec)> = names.into_iter().zip(archs).collect();
-    crate::export::nested::export_nested(&bundle, &subnets, folder)
+    crate::export::nested::export_nested(&bundle, &subnets, int8, images, out)
 }
 
 /// Runs a file by a runtime of others on images and compares it with a network.

@@ -343,6 +343,21 @@ pub struct FileRequest<'a> {
     pub out: &'a Path,
 }
 
+/// Several subnets over one file of weights.
+#[derive(Clone, Copy, Debug)]
+pub struct NestedRequest<'a> {
+    /// A file of subnets, one a line.
+    pub subnets: &'a Path,
+    /// What their graphs are called, in order; numbers where there are none.
+    pub names: &'a [String],
+    /// Whether numbers are int8.
+    pub int8: bool,
+    /// Images that each is checked with, all for 0; as many as usual without a word.
+    pub images: Option<usize>,
+    /// The folder.
+    pub out: &'a Path,
+}
+
 impl<'a> FileRequest<'a> {
     /// A file in float32, checked with noise or what comes with the bundle.
     pub fn new(form: FileForm, out: &'a Path) -> Self {

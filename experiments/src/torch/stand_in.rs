@@ -18,7 +18,7 @@ use super::outcome::{
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
-    MeasureRequest, Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest, VerifyRequest,
+    MeasureRequest, NestedRequest, Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest, VerifyRequest,
 };
 use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
@@ -210,7 +210,7 @@ pub fn export_subnet_file(_: &BundleUse<'_>, _: &Path, _: &FileRequest<'_>) -> R
 ///
 /// # Errors
 /// [`Error::NoTorch`], always.
-pub fn export_nested(_: &BundleUse<'_>, _: &Path, _: &[String], _: &Path) -> Result<NestedFile> {
+pub fn export_nested(_: &BundleUse<'_>, _: &NestedRequest<'_>) -> Result<NestedFile> {
     missing("extracting weights")
 }
 

@@ -414,6 +414,18 @@ fn subnets_share_a_file_of_weights() {
     let list: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("slices.json")).unwrap()).unwrap();
     assert_eq!((list["weights"].as_str(), list["slices"][1]["name"].as_str()), (Some("weights.bin"), Some("balanced")));
     assert!(["fast.onnx", "balanced.onnx", "best.onnx", "weights.bin"].iter().all(|name| folder.join(name).exists()));
+    // In int8 they share their filters, and have scales of their own.
+    let rounded = sandbox.path("int8");
+    let nested_int8 = ["export", "--supernet", "mcu-cifar", "--nested", &subnets, "--int8", "--device", "cpu"];
+    let more = ["--images", "50", "--out", text(&rounded), "--format", "json"];
+    let small = sandbox.ok(&[&nested_int8[..], &names, &more].concat()).json().remove(0);
+    assert!(small["bytes"].as_f64().unwrap() < 0.26 * made["bytes"].as_f64().unwrap(), "{small} {made}");
+    assert!(small["all_bytes"].as_f64().unwrap() < 0.5 * made["all_bytes"].as_f64().unwrap(), "{small} {made}");
+    for slice in small["slices"].as_array().unwrap() {
+        assert!(slice["int8"]["signal_to_noise_db"].as_f64().unwrap() > 18.0, "{slice}");
+        assert!(slice["runtime"].is_null() || slice["largest_error"].as_f64().unwrap() < 0.1, "{slice}");
+    }
+    sandbox.refused(&[&nested_int8[..], &["--damage", "--out", text(&rounded)]].concat(), 2, &["nested", "--damage"]);
     // Another export takes the place of this one, but not of anything else.
     sandbox.ok(&[&nested[..], &["--names", "a,b,c"]].concat());
     assert!(folder.join("a.onnx").exists() && !folder.join("fast.onnx").exists());
