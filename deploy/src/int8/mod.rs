@@ -10,6 +10,7 @@
 
 mod correct;
 mod equalise;
+mod filters;
 mod pixels;
 mod quantise;
 mod ranges;

@@ -6,6 +6,7 @@ use network::layers::{LayerKind, Read};
 use network::op::Activation;
 
 use super::Range;
+use super::filters::{finest, round};
 use super::shared::SharedFilter;
 use crate::Unsupported;
 
@@ -162,24 +163,9 @@ fn weights(folded: &FoldedLayer, input: Scale, output: Scale, shared: Option<&Sh
     IntegerWeights { values, bias: bias.collect(), scales }
 }
 
-pub(super) fn round(value: f32, scale: f32) -> i8 {
-    (value / scale).round().clamp(-127.0, 127.0) as i8
-}
-
 /// The finest scale of a filter whose bias fits into 32 bits.
 fn least_scale(bias: f32, input: Scale) -> f32 {
     bias.abs() / (input.scale * (1 << 30) as f32)
-}
-
-/// The scale that loses least of a filter; none of a filter of zeros.
-pub(super) fn finest(filter: &[f32]) -> Option<f32> {
-    let most = filter.iter().fold(0_f32, |most, value| most.max(value.abs()));
-    let error = |scale: f32| -> f64 {
-        filter.iter().map(|value| f64::from(value - f32::from(round(*value, scale)) * scale).powi(2)).sum()
-    };
-    let candidates = (0..=20).map(|step| (most / 127.0 * (1.0 - 0.02 * step as f32)).max(f32::MIN_POSITIVE));
-    let best = candidates.min_by(|one, other| error(*one).total_cmp(&error(*other)));
-    best.filter(|_| most > 0.0)
 }
 
 /// As [`finest`], but never so small that the bias would not fit into 32 bits, and for a filter of zeros the scale by which

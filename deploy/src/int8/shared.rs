@@ -8,7 +8,7 @@ use network::folded::{Folded, FoldedLayer};
 use network::shape::NetworkShape;
 use network::weights::{Array, Weights};
 
-use super::quantise::{finest, round};
+use super::filters::{finest, round};
 use crate::parts::{Parts, rows};
 
 /// A row whose numbers are further from a multiple of another's than this, as a fraction of its largest, is none.

@@ -7,23 +7,19 @@ use std::path::Path;
 use deploy::agreement::Agreement;
 use deploy::onnx::{int8_network_model, network_model};
 use deploy::tflite::{Label, Normalisation, float_model, int8_model};
-use network::folded::Folded;
-use network::shape::NetworkShape;
 use serde_json::{Map, json};
 use storage::atomic::write_atomically;
 use storage::failure::Setting;
-use supernet::data::PreprocessingFile;
 use supernet::error::SupernetError;
 use supernet::network::Network;
-use tch::{Device, Tensor};
+use tch::Device;
 
 use super::facts::{Facts, facts_of, text_of};
 use super::int8::{Quantised, quantised, top1};
 use super::run::{Check, Whole};
-use super::samples::{OwnImages, Samples, bytes_of, numbers, training_images};
+use super::samples::{OwnImages, Samples, bytes_of, training_images};
+use super::source::Source;
 use crate::error::{Error, Result};
-use crate::folders::names;
-use crate::folders::network_folder::NetworkFolder;
 use crate::torch::{ExportedFile, FileForm, FileRequest, FileRun, Int8Report};
 
 /// Images that a file is checked with before it is written, where nobody says how many: in float32 they show whether it
@@ -32,56 +28,6 @@ pub(crate) const CHECKED: usize = 100;
 pub(crate) const CHECKED_IN_INT8: usize = 1000;
 /// Images that a runtime elsewhere is given, where nobody says how many.
 pub(crate) const ELSEWHERE: i64 = 100;
-/// Images at a time.
-const BATCH: i64 = 250;
-
-/// A network about to be written.
-pub(crate) struct Source {
-    pub(crate) shape: NetworkShape,
-    pub(crate) folded: Folded,
-    pub(crate) network: Network,
-    pub(crate) described: Option<PreprocessingFile>,
-    pub(crate) warnings: Vec<String>,
-}
-
-impl Source {
-    /// The network in `folder`, on `device`.
-    ///
-    /// # Errors
-    /// A damaged folder.
-    pub(crate) fn read(folder: &Path, device: Device) -> Result<Source> {
-        let NetworkFolder { shape, weights, mixed } = NetworkFolder::read(folder)?;
-        let file = folder.join(names::PREPROCESSING);
-        let described = if file.exists() { Some(PreprocessingFile::read(&file)?) } else { None };
-        let (folded, network) = (Folded::new(&shape, &weights), Network::from_weights(&shape, &weights, device)?);
-        Ok(Source { shape, folded, network, described, warnings: mixed })
-    }
-
-    /// What says how images become its input.
-    ///
-    /// # Errors
-    /// Nothing says so, or it reads no colour images.
-    pub(crate) fn described(&self, folder: &Path) -> Result<&PreprocessingFile> {
-        if self.shape.input().channels != 3 {
-            let reason = format!(
-                "it reads {}, which no colour image is; without --data it is checked with noise",
-                self.shape.input()
-            );
-            return Err(Error::FileInFolder { path: folder.join(names::NETWORK), reason });
-        }
-        let missing = || {
-            let reason = "is missing, so nothing says how images become this network's input";
-            Error::FileInFolder { path: folder.join(names::PREPROCESSING), reason: reason.into() }
-        };
-        self.described.as_ref().ok_or_else(missing)
-    }
-
-    /// What LibTorch computes of normalised images.
-    pub(crate) fn outputs(&self, images: &Tensor, device: Device) -> Vec<f32> {
-        let run = |batch: &Tensor| numbers(&self.network.forward(&batch.to_device(device)));
-        images.split(BATCH, 0).iter().flat_map(run).collect()
-    }
-}
 
 /// Writes the network in `folder` as `request` says. `own` are images to calibrate int8 with where the request names no
 /// data; the result of the search that found the network may lie in `found`.
@@ -280,11 +226,14 @@ fn bytes_in(
 #[cfg(test)]
 mod tests {
     use network::op::{Conv, Map, Op};
+    use network::shape::NetworkShape;
     use network::weights::Weights;
     use serde_json::Value;
     use supernet::data::{DataSource, Preprocessing};
 
     use super::*;
+    use crate::folders::names;
+    use crate::folders::network_folder::NetworkFolder;
 
     #[test]
     fn a_network_of_grey_images_is_checked_with_noise_and_not_with_colour_images() {

@@ -8,4 +8,5 @@ pub(crate) mod int8;
 pub(crate) mod nested;
 mod run;
 pub(crate) mod samples;
+mod source;
 pub(crate) mod verify;

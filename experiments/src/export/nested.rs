@@ -18,10 +18,11 @@ use tch::Device;
 
 use super::deploy::deploy;
 use super::facts::{Facts, facts_of, text_of};
-use super::file::{CHECKED, CHECKED_IN_INT8, ELSEWHERE, Source, int8_report, measured};
+use super::file::{CHECKED, CHECKED_IN_INT8, ELSEWHERE, int8_report, measured};
 use super::int8::{Quantised, quantised_sharing};
 use super::run::{Check, Whole};
 use super::samples::{Samples, bytes_of, own_images, training_images};
+use super::source::Source;
 use crate::error::{Error, Result};
 use crate::folders::network_folder::NetworkFolder;
 use crate::torch::{FileForm, FileRun, Int8Report, NestedFile, NestedSlice};

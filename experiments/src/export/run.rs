@@ -9,9 +9,9 @@ use network::op::Map;
 use tch::Tensor;
 
 use super::elsewhere::{self, Elsewhere, Images, Kernels, Missing};
-use super::file::Source;
 use super::int8::Quantised;
 use super::samples::{Samples, bytes_of, channels_innermost, numbers};
+use super::source::Source;
 use crate::error::{Error, Result};
 use crate::torch::{FileForm, FileRun};
 

@@ -8,10 +8,10 @@ use storage::file::read_bytes;
 use tch::Device;
 
 use super::elsewhere::{Elsewhere, Kernels, Missing};
-use super::file::Source;
 use super::int8::top1;
 use super::run::{Whole, by_tract, run_elsewhere, run_float_elsewhere};
 use super::samples::{Samples, bytes_of};
+use super::source::Source;
 use crate::error::{Error, Result};
 use crate::torch::{FileForm, Runtimes, VerifiedFile, VerifyRequest};
 
