@@ -360,6 +360,8 @@ pub(crate) enum WeightsForm {
     Safetensors,
     /// Named tensors, and a TorchScript module that plain PyTorch runs.
     Torchscript,
+    /// Some kB that point to the bundle: the subnet and its batch-norm statistics
+    Pointer,
 }
 
 /// What `ofa export` writes.
@@ -369,6 +371,8 @@ pub(crate) enum ExportForm {
     Safetensors,
     /// Named tensors, and a TorchScript module that plain PyTorch runs.
     Torchscript,
+    /// Some kB that point to the bundle: the subnet and its batch-norm statistics.
+    Pointer,
     /// One ONNX file, which a runtime of others computed the same from.
     Onnx,
     /// One TensorFlow Lite file, likewise.

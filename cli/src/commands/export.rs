@@ -6,6 +6,7 @@ use anyhow::Result;
 use experiments::error::Error;
 use experiments::torch::{
     self, BundleUse, ExportedFile, FileForm, FileRequest, FileRun, Int8Report, NestedFile, NestedRequest, NestedSlice,
+    WeightsForm,
 };
 use serde_json::{Value, json};
 
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<()> {
     let kind = match args.to {
         ExportForm::Onnx => FileForm::Onnx,
         ExportForm::Tflite => FileForm::Tflite,
-        ExportForm::Safetensors | ExportForm::Torchscript => {
+        ExportForm::Safetensors | ExportForm::Torchscript | ExportForm::Pointer => {
             if args.int8 {
                 return Err(form(
                     "named tensors and TorchScript modules are float32",
@@ -43,10 +44,16 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<()> {
                 ));
             }
             let (Some(on), Some(subnet)) = (on, &args.subnet) else {
-                let hint = "--to onnx or --to tflite make a file of it; TorchScript takes --supernet and --subnet";
+                let hint =
+                    "--to onnx or --to tflite make a file of it; TorchScript and pointers take --supernet and --subnet";
                 return Err(form("the folder of a network holds named tensors already", hint));
             };
-            let files = torch::export(&on, subnet, args.to == ExportForm::Torchscript, &args.out)?;
+            let form = match args.to {
+                ExportForm::Torchscript => WeightsForm::TorchScript,
+                ExportForm::Pointer => WeightsForm::Pointer,
+                _ => WeightsForm::Tensors,
+            };
+            let files = torch::export(&on, subnet, form, &args.out)?;
             if output.is_json() {
                 return output.json(&json!({"files": files}));
             }

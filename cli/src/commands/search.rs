@@ -163,7 +163,11 @@ fn search(
         data: args.data.as_ref(),
         device: args.compute.device,
         out,
-        torchscript: args.to == WeightsForm::Torchscript,
+        form: match args.to {
+            WeightsForm::Safetensors => torch::WeightsForm::Tensors,
+            WeightsForm::Torchscript => torch::WeightsForm::TorchScript,
+            WeightsForm::Pointer => torch::WeightsForm::Pointer,
+        },
     })?;
     say_notes(plan.notes(), output);
     let template = "{bar:40} {pos}/{len} evaluations, {per_sec}, {eta} left";

@@ -8,6 +8,8 @@ use tch::Device;
 
 use crate::error::Result;
 use crate::folders::deployment::Deployment;
+use crate::folders::supernet_file::digest_of;
+use crate::torch::WeightsForm;
 use crate::training::open_bundle::OpenBundle;
 
 /// Takes `arch` out of `bundle` into `folder`, calibrated with training images of the bundle's source, or with its own
@@ -15,7 +17,7 @@ use crate::training::open_bundle::OpenBundle;
 ///
 /// # Errors
 /// A bundle without weights or without calibration images, images that cannot be read, a file that cannot be written.
-pub(crate) fn deploy(bundle: &OpenBundle, arch: &ArchSpec, torchscript: bool, folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn deploy(bundle: &OpenBundle, arch: &ArchSpec, form: WeightsForm, folder: &Path) -> Result<Vec<PathBuf>> {
     let space = bundle.space();
     let resolutions = [arch.resolution()];
     let (calibration, calibrated_with) = match bundle.data() {
@@ -26,7 +28,8 @@ pub(crate) fn deploy(bundle: &OpenBundle, arch: &ArchSpec, torchscript: bool, fo
             (bundle.own_calibration(&resolutions)?, format!("the images that come with bundle {name}"))
         }
     };
-    let subnet = bundle.supernet()?.subnet(&space.resolve(arch));
+    let supernet = bundle.supernet()?;
+    let subnet = supernet.subnet(&space.resolve(arch));
     let network = StaticSubnet::extract(&subnet, &calibration.calibrate(&subnet)).to_device(Device::Cpu);
     let settings = bundle.settings()?;
     let deployment = Deployment {
@@ -37,7 +40,9 @@ pub(crate) fn deploy(bundle: &OpenBundle, arch: &ArchSpec, torchscript: bool, fo
         class_names: &settings.class_names,
         trained_on: settings.trained_on.as_ref(),
         calibrated_with: &calibrated_with,
-        torchscript,
+        form,
+        bundle: bundle.bundle(),
+        supernet: &digest_of(&supernet.tensors()),
     };
     deployment.write(folder)
 }

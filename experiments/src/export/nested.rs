@@ -25,7 +25,7 @@ use super::samples::{Samples, bytes_of, own_images, training_images};
 use super::source::Source;
 use crate::error::{Error, Result};
 use crate::folders::network_folder::NetworkFolder;
-use crate::torch::{FileForm, FileRun, Int8Report, NestedFile, NestedSlice};
+use crate::torch::{FileForm, FileRun, Int8Report, NestedFile, NestedSlice, WeightsForm};
 use crate::training::open_bundle::OpenBundle;
 
 /// The file of weights.
@@ -72,7 +72,7 @@ pub(crate) fn export_nested(
     let scratch = tempfile::tempdir().map_err(|source| Error::Write { source })?;
     let taken = |name: String, arch: &ArchSpec| -> Result<Taken> {
         let folder = scratch.path().join(name);
-        deploy(bundle, arch, false, &folder)?;
+        deploy(bundle, arch, WeightsForm::Tensors, &folder)?;
         let NetworkFolder { shape, weights, .. } = NetworkFolder::read(&folder)?;
         Ok(Taken { shape, weights, folder })
     };

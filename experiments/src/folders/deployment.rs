@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 use search::arch::ArchSpec;
 use search::space::SearchSpace;
 use serde_json::json;
+use storage::digest::Digest;
 use supernet::data::{Preprocessing, TrainedOn};
 use supernet::extract::StaticSubnet;
 use supernet::tensors::Metadata;
 use supernet::torchscript::save_torchscript;
 
 use crate::error::Result;
+use crate::folders::bundle::Bundle;
 use crate::folders::network_folder::{LAYERS, digest_of, write_shape};
 use crate::folders::supernet_file::{save, write_text};
-use crate::folders::{names, output};
+use crate::folders::{names, output, parent};
+use crate::torch::WeightsForm;
 
 /// What goes into the folder of an extracted network.
 pub(crate) struct Deployment<'a> {
@@ -31,13 +34,17 @@ pub(crate) struct Deployment<'a> {
     pub trained_on: Option<&'a TrainedOn>,
     /// What it was calibrated with, in words.
     pub calibrated_with: &'a str,
-    /// Whether to write a TorchScript module, too.
-    pub torchscript: bool,
+    /// What is written of its weights.
+    pub form: WeightsForm,
+    /// Where they come from.
+    pub bundle: &'a Bundle,
+    /// Of all weights there.
+    pub supernet: &'a Digest,
 }
 
 impl Deployment<'_> {
-    /// Writes `weights.safetensors`, `subnet.json`, `space.yaml`, `preprocessing.json`, `network.json`, and
-    /// `module.pt` where wanted, in place of what an earlier network left there. Returns the files.
+    /// Writes `weights.safetensors` or a pointer to the bundle, `subnet.json`, `space.yaml`, `preprocessing.json`,
+    /// `network.json`, and `module.pt` where wanted, in place of what an earlier network left there. Returns the files.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -51,14 +58,24 @@ impl Deployment<'_> {
             (LAYERS.into(), digest_of(&shape).to_string()),
         ]);
         output::clear(folder, &output::DEPLOYMENT)?;
-        let mut files = vec![names::WEIGHTS, names::SUBNET, names::SPACE, names::PREPROCESSING, names::NETWORK];
-        save(&folder.join(files[0]), &self.network.tensors(), &metadata)?;
-        write_text(&folder.join(files[1]), &format!("{subnet}\n"))?;
-        write_text(&folder.join(files[2]), &self.space.to_yaml())?;
+        let mut files = vec![names::SUBNET, names::SPACE, names::PREPROCESSING, names::NETWORK];
+        let tensors = self.network.tensors();
+        match self.form {
+            WeightsForm::Pointer => {
+                parent::write(folder, self.bundle, self.supernet, &tensors, &metadata)?;
+                files.extend([names::STATISTICS, names::PARENT]);
+            }
+            WeightsForm::Tensors | WeightsForm::TorchScript => {
+                save(&folder.join(names::WEIGHTS), &tensors, &metadata)?;
+                files.push(names::WEIGHTS);
+            }
+        }
+        write_text(&folder.join(names::SUBNET), &format!("{subnet}\n"))?;
+        write_text(&folder.join(names::SPACE), &self.space.to_yaml())?;
         let resolution = Some(self.arch.resolution() as usize);
         let described = self.preprocessing.describe(resolution, self.class_names, self.trained_on);
-        described.write(&folder.join(files[3]))?;
-        if self.torchscript {
+        described.write(&folder.join(names::PREPROCESSING))?;
+        if self.form == WeightsForm::TorchScript {
             save_torchscript(self.network, &folder.join(names::TORCHSCRIPT))?;
             files.push(names::TORCHSCRIPT);
         }

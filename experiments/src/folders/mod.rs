@@ -16,6 +16,7 @@ pub mod names;
 pub mod network_folder;
 pub(crate) mod output;
 pub(crate) mod pairs_file;
+pub(crate) mod parent;
 pub mod predictor_file;
 #[cfg(feature = "torch")]
 pub(crate) mod recipe_error;

@@ -49,6 +49,10 @@ pub const NETWORK_FOLDER: &str = "network";
 pub(crate) const NETWORK: &str = "network.json";
 /// The weights of a network.
 pub const WEIGHTS: &str = "weights.safetensors";
+/// The bundle that has the weights of a subnet, in a folder without weights of its own.
+pub(crate) const PARENT: &str = "parent.json";
+/// The batch-norm statistics of such a subnet.
+pub(crate) const STATISTICS: &str = "statistics.safetensors";
 /// An extracted network as a TorchScript module.
 pub(crate) const TORCHSCRIPT: &str = "module.pt";
 /// The visits of a measurement under way.

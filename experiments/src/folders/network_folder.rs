@@ -1,5 +1,6 @@
 //! The folder of a network: `network.json` (its layers, no search space needed), `weights.safetensors`, and
-//! `preprocessing.json` where somebody knows how images become its input.
+//! `preprocessing.json` where somebody knows how images become its input. In place of weights a subnet may have a pointer to
+//! its bundle ([`parent`]).
 //!
 //! A folder of an extracted subnet from before `network.json` (`space.yaml` and `subnet.json`) is read as well.
 
@@ -18,8 +19,8 @@ use storage::atomic::write_atomically;
 use storage::digest::{Digest, Digester};
 
 use crate::error::{Error, Result};
-use crate::folders::names;
 use crate::folders::spaces::read_text;
+use crate::folders::{names, parent};
 
 /// A network with its weights on the host.
 #[derive(Clone, Debug)]
@@ -40,8 +41,14 @@ impl NetworkFolder {
     pub fn read(path: &Path) -> Result<Self> {
         let shape = read_shape(path)?;
         let mut mixed = changed(path);
-        let file = path.join(names::WEIGHTS);
-        let (arrays, metadata) = load_arrays(&file)?;
+        let (file, (arrays, metadata)) = match path.join(names::PARENT) {
+            parent if parent.exists() => (path.join(names::STATISTICS), parent::load(path)?),
+            _ => {
+                let file = path.join(names::WEIGHTS);
+                let loaded = load_arrays(&file)?;
+                (file, loaded)
+            }
+        };
         let wrong = |reason: String| Error::FileInFolder { path: file.clone(), reason };
         check_subnet(path, &metadata).map_err(wrong)?;
         let mut floats = BTreeMap::new();
@@ -86,8 +93,15 @@ impl NetworkFolder {
 pub(crate) const LAYERS: &str = "layers";
 /// Key of the digests of the folder's other files in the origin of `network.json`.
 const FILES: &str = "files";
-/// Those files.
-const TOGETHER: [&str; 5] = [names::WEIGHTS, names::TORCHSCRIPT, names::PREPROCESSING, names::SUBNET, names::SPACE];
+/// Those files; a pointer to a bundle names its weights by itself, and may be mended.
+const TOGETHER: [&str; 6] = [
+    names::WEIGHTS,
+    names::STATISTICS,
+    names::TORCHSCRIPT,
+    names::PREPROCESSING,
+    names::SUBNET,
+    names::SPACE,
+];
 
 /// Of all layers, whatever the network's origin.
 pub(crate) fn digest_of(shape: &NetworkShape) -> Digest {

@@ -9,8 +9,16 @@ use crate::error::{Error, Result};
 use crate::folders::names;
 
 /// What a deployed network may consist of; `network.json`, which says what the folder holds, goes first.
-pub(crate) const DEPLOYMENT: [&str; 6] =
-    [names::NETWORK, names::SUBNET, names::TORCHSCRIPT, names::WEIGHTS, names::SPACE, names::PREPROCESSING];
+pub(crate) const DEPLOYMENT: [&str; 8] = [
+    names::NETWORK,
+    names::SUBNET,
+    names::TORCHSCRIPT,
+    names::WEIGHTS,
+    names::PARENT,
+    names::STATISTICS,
+    names::SPACE,
+    names::PREPROCESSING,
+];
 /// What a search writes beside a network; `result.json`, which says what was found, goes first.
 pub(crate) const SEARCH: [&str; 3] = [names::RESULT, names::TOP, names::HISTORY];
 

@@ -18,7 +18,7 @@ use crate::search::report::SearchReport;
 use crate::search::run::Search;
 use crate::target::cost::within_memory;
 use crate::target::list;
-use crate::torch::{self, DataSource, DeviceChoice, OpenBundle};
+use crate::torch::{self, DataSource, DeviceChoice, OpenBundle, WeightsForm};
 
 /// Evaluations where neither their number nor a time is given.
 const EVALUATIONS: u64 = 50_100;
@@ -61,8 +61,8 @@ pub struct SearchRequest<'a> {
     pub device: DeviceChoice,
     /// The folder for all that is written.
     pub out: Option<PathBuf>,
-    /// Whether weights are written as a TorchScript module, too.
-    pub torchscript: bool,
+    /// What is written of the weights.
+    pub form: WeightsForm,
 }
 
 /// A search whose every input was checked.
@@ -72,7 +72,7 @@ pub struct SearchPlan {
     verify: bool,
     top: usize,
     out: Option<PathBuf>,
-    torchscript: bool,
+    form: WeightsForm,
     notes: Vec<String>,
 }
 
@@ -134,8 +134,8 @@ impl SearchPlan {
             seed: request.seed,
             top: request.top.max(request.verify.unwrap_or(0)),
         };
-        let (out, torchscript) = (request.out.clone(), request.torchscript);
-        Ok(SearchPlan { search, weights, verify: request.verify.is_some(), top: request.top, out, torchscript, notes })
+        let (out, form) = (request.out.clone(), request.form);
+        Ok(SearchPlan { search, weights, verify: request.verify.is_some(), top: request.top, out, form, notes })
     }
 
     /// What to know before the search, which may end with nothing that fits.
@@ -181,7 +181,7 @@ impl SearchPlan {
         let deployed = report.save(folder, |best| match &self.weights {
             _ if !torch::IS_THERE => Ok(Weights::NoTorch),
             Some(bundle) => {
-                torch::deploy(bundle, best, self.torchscript, folder)?;
+                torch::deploy(bundle, best, self.form, folder)?;
                 Ok(Weights::Written)
             }
             None => Ok(Weights::None),

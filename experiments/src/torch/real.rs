@@ -21,6 +21,7 @@ use super::outcome::{
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
     MeasureRequest, NestedRequest, Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest, VerifyRequest,
+    WeightsForm,
 };
 use crate::error::{Error, Result};
 pub(crate) use crate::export::deploy::deploy;
@@ -152,14 +153,14 @@ pub fn write_logits(
 /// # Errors
 /// Several subnets, a bundle without weights or calibration images, images that cannot be read, a file that cannot be
 /// written.
-pub fn export(on: &BundleUse<'_>, subnet: &Path, torchscript: bool, folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn export(on: &BundleUse<'_>, subnet: &Path, form: WeightsForm, folder: &Path) -> Result<Vec<PathBuf>> {
     let bundle = open(on)?;
     let subnets = spaces::read_subnets(subnet, bundle.space())?;
     let [arch] = subnets.as_slice() else {
         return Err(Error::NotOneSubnet { path: subnet.to_path_buf(), got: subnets.len() });
     };
     output::check(folder)?;
-    deploy(&bundle, arch, torchscript, folder)
+    deploy(&bundle, arch, form, folder)
 }
 
 /// Writes the network in `folder` as one file, checked with images of the request's data, or with noise.
@@ -178,7 +179,7 @@ pub fn export_file(folder: &Path, request: &FileRequest<'_>, device: DeviceChoic
 /// As [`export`] and [`export_file`].
 pub fn export_subnet_file(on: &BundleUse<'_>, subnet: &Path, request: &FileRequest<'_>) -> Result<ExportedFile> {
     let folder = tempfile::tempdir().map_err(|source| Error::Write { source })?;
-    export(on, subnet, false, folder.path())?;
+    export(on, subnet, WeightsForm::Tensors, folder.path())?;
     let bundle = open(on)?;
     let own = match on.data {
         Some(_) => None,

@@ -343,6 +343,17 @@ pub struct FileRequest<'a> {
     pub out: &'a Path,
 }
 
+/// What a subnet's folder holds of its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightsForm {
+    /// Named tensors.
+    Tensors,
+    /// Named tensors, and a TorchScript module.
+    TorchScript,
+    /// A pointer to the bundle, and the subnet's own batch-norm statistics.
+    Pointer,
+}
+
 /// Several subnets over one file of weights.
 #[derive(Clone, Copy, Debug)]
 pub struct NestedRequest<'a> {

@@ -19,6 +19,7 @@ use super::outcome::{
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
     MeasureRequest, NestedRequest, Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest, VerifyRequest,
+    WeightsForm,
 };
 use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
@@ -122,7 +123,7 @@ pub(crate) fn verify(bundle: &OpenBundle, _: Option<f64>, _: &mut SearchReport) 
 }
 
 /// There is no bundle in use to do it with.
-pub(crate) fn deploy(bundle: &OpenBundle, _: &ArchSpec, _: bool, _: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn deploy(bundle: &OpenBundle, _: &ArchSpec, _: WeightsForm, _: &Path) -> Result<Vec<PathBuf>> {
     match bundle.0 {}
 }
 
@@ -186,7 +187,7 @@ pub fn write_logits(_: &BundleUse<'_>, _: SubnetChoice<'_>, _: &Path, _: &BatchN
 ///
 /// # Errors
 /// [`Error::NoTorch`], always.
-pub fn export(_: &BundleUse<'_>, _: &Path, _: bool, _: &Path) -> Result<Vec<PathBuf>> {
+pub fn export(_: &BundleUse<'_>, _: &Path, _: WeightsForm, _: &Path) -> Result<Vec<PathBuf>> {
     missing("extracting weights")
 }
 

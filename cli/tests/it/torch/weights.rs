@@ -393,6 +393,52 @@ fn a_subnet_becomes_a_file_in_int8() {
     }
 }
 
+/// A subnet's folder that points to its bundle: some kilobytes, and the same weights to the bit.
+#[test]
+fn a_folder_may_point_to_the_bundle_that_has_its_weights() {
+    use experiments::folders::network_folder::NetworkFolder;
+
+    let sandbox = Sandbox::new();
+    let subnet = sandbox.file("subnet.json", &sandbox.ok(&["space", "sample", "mcu-cifar", "-n", "1"]).stdout);
+    let folders = ["safetensors", "pointer"].map(|form| {
+        let folder = sandbox.path(form);
+        let export = ["export", "--supernet", "mcu-cifar", "--subnet", &subnet, "--device", "cpu", "--to", form];
+        sandbox.ok(&[&export[..], &["--out", text(&folder)]].concat());
+        folder
+    });
+    let size = |folder: &Path| -> u64 {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+        entries.map(|entry| entry.metadata().unwrap().len()).sum()
+    };
+    assert!(size(&folders[1]) < size(&folders[0]) / 8 && !folders[1].join("weights.safetensors").exists());
+    let parent = folders[1].join("parent.json");
+    let written = fs::read_to_string(&parent).unwrap();
+    assert!(written.contains("\"bundle\": \"mcu-cifar\""), "{written}");
+    // The sandbox's program finds the bundle by name; here it is asked for by path.
+    let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experiments/zoo/mcu-cifar");
+    fs::write(&parent, written.replace("\"mcu-cifar\"", &format!("{:?}", text(&bundle)))).unwrap();
+    let networks = [0, 1].map(|at| NetworkFolder::read(&folders[at]).unwrap());
+    assert!(networks[0].weights == networks[1].weights && networks[0].shape == networks[1].shape);
+    fs::write(&parent, &written).unwrap();
+    // Every verb takes it for what it is.
+    let file = sandbox.path("it.onnx");
+    let export = ["export", "--network", text(&folders[1]), "--to", "onnx", "--device", "cpu", "--out", text(&file)];
+    sandbox.ok(&export);
+    sandbox.ok(&["verify", text(&file), "--against", text(&folders[0]), "--by", "tract", "--images", "3"]);
+    // A bundle that is gone, or another one's weights.
+    fs::write(&parent, written.replace("mcu-cifar", "gone")).unwrap();
+    sandbox.refused(&export, 3, &["bundle gone", "parent.json"]);
+    let digest = serde_json::from_str::<serde_json::Value>(&written).unwrap()["weights"].as_str().unwrap().to_owned();
+    let other: String = digest.chars().map(|c| if c == '0' { '1' } else { '0' }).collect();
+    fs::write(&parent, written.replace(&digest, &other)).unwrap();
+    sandbox.refused(&export, 3, &["other weights", "mcu-cifar"]);
+    // Weights in its place later on leave no pointer behind.
+    let again =
+        ["export", "--supernet", "mcu-cifar", "--subnet", &subnet, "--device", "cpu", "--out", text(&folders[1])];
+    sandbox.ok(&again);
+    assert!(!parent.exists() && folders[1].join("weights.safetensors").exists());
+}
+
 /// Several subnets over one file of weights, a few kilobytes each.
 #[test]
 fn subnets_share_a_file_of_weights() {
