@@ -3,6 +3,7 @@
 mod predictor;
 mod refine;
 mod search;
+pub(crate) mod sweep;
 mod target;
 mod training_energy;
 
@@ -106,6 +107,9 @@ pub(crate) enum Command {
     Calibration(CalibrationCommand),
     /// Find the subnet with the highest predicted top-1 within a budget
     Search(SearchArgs),
+    /// Many searches as one: targets, budgets, seeds and algorithms, computed once, in any number of processes
+    #[command(subcommand)]
+    Sweep(sweep::SweepCommand),
     /// Networks with or without a search space: published ones, what they consist of, cost and need
     #[command(subcommand)]
     Network(NetworkCommand),

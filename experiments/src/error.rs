@@ -20,6 +20,7 @@ use supernet::{
 use crate::folders::names;
 #[cfg(feature = "torch")]
 use crate::folders::recipe_error::RecipeError;
+use crate::sweep::error::SweepError;
 
 /// What a verb gives.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -61,6 +62,8 @@ pub enum Error {
     #[cfg(feature = "torch")]
     #[error(transparent)]
     Import(#[from] ImportError),
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(
@@ -196,6 +199,7 @@ impl Failure for Error {
             Self::NetworkFile { problem, .. } => problem.kind(),
             Self::Predictor(error) => error.kind(),
             Self::TensorFile(error) => error.kind(),
+            Self::Sweep(error) => error.kind(),
             #[cfg(feature = "torch")]
             Self::Recipe(error) => error.kind(),
             #[cfg(feature = "torch")]
@@ -354,6 +358,7 @@ impl Error {
             Self::NetworkFile { problem, .. } => return problem.hint(),
             Self::Predictor(error) => return error.hint(),
             Self::TensorFile(error) => return error.hint(),
+            Self::Sweep(error) => return error.hint(),
             #[cfg(feature = "torch")]
             Self::Recipe(error) => return error.hint(),
             #[cfg(feature = "torch")]

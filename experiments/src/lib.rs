@@ -37,6 +37,8 @@ pub(crate) mod refine;
 
 pub mod networks;
 
+pub mod sweep;
+
 pub mod doctor;
 pub mod error;
 pub mod operator_models;

@@ -11,6 +11,7 @@ mod predictor;
 mod refine;
 mod search;
 mod space;
+mod sweep;
 mod target;
 mod train;
 mod verify;
@@ -28,6 +29,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<()> {
         Command::Target(command) => target::run(command, output),
         Command::Predictor(command) => predictor::run(command, output),
         Command::Search(args) => search::run(&args, output),
+        Command::Sweep(command) => sweep::run(command, output),
         Command::Train(args) => train::run(args, output),
         Command::Finetune(args) => finetune::run(args, output),
         Command::Refine(args) => refine::run(args, output),

@@ -94,14 +94,8 @@ pub(crate) const LAYERS: &str = "layers";
 /// Key of the digests of the folder's other files in the origin of `network.json`.
 const FILES: &str = "files";
 /// Those files; a pointer to a bundle names its weights by itself, and may be mended.
-const TOGETHER: [&str; 6] = [
-    names::WEIGHTS,
-    names::STATISTICS,
-    names::TORCHSCRIPT,
-    names::PREPROCESSING,
-    names::SUBNET,
-    names::SPACE,
-];
+const TOGETHER: [&str; 6] =
+    [names::WEIGHTS, names::STATISTICS, names::TORCHSCRIPT, names::PREPROCESSING, names::SUBNET, names::SPACE];
 
 /// Of all layers, whatever the network's origin.
 pub(crate) fn digest_of(shape: &NetworkShape) -> Digest {

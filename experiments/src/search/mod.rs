@@ -5,7 +5,7 @@ pub mod confidence;
 pub mod inputs;
 pub mod plan;
 pub mod report;
-mod run;
+pub(crate) mod run;
 pub(crate) mod tables;
 #[cfg(feature = "torch")]
 pub(crate) mod verify;

@@ -38,6 +38,20 @@ pub struct FoundSubnet {
     pub verified: Option<Verified>,
 }
 
+impl FoundSubnet {
+    /// What is known of it, whoever found it; a member of `space`.
+    pub(crate) fn json(&self, space: &SearchSpace) -> Value {
+        json!({
+            "subnet": space.to_subnet_json(&self.arch),
+            "genome": space.to_genome_json(&self.arch),
+            "top1": self.top1,
+            "top1_is": "predicted",
+            "top1_spread": self.spread,
+            "costs": cost_json(&self.cost),
+        })
+    }
+}
+
 /// A measured top-1, never to be mixed up with a predicted one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verified {
@@ -165,13 +179,8 @@ impl SearchReport {
         let grid_step = self
             .grid_step
             .map(|(quantity, step)| json!({"quantity": quantity.json_key(), "step": step * quantity.json_scale()}));
-        let mut value = json!({
-            "subnet": space.to_subnet_json(&found.arch),
-            "genome": space.to_genome_json(&found.arch),
-            "top1": found.top1,
-            "top1_is": "predicted",
-            "top1_spread": found.spread,
-            "costs": cost_json(&found.cost),
+        let mut value = found.json(space);
+        let search = json!({
             "target": target.as_ref().map(Target::name),
             "bundle": bundle,
             "budgets": limits.collect::<Map<String, Value>>(),
@@ -187,9 +196,12 @@ impl SearchReport {
             "verified": verified,
             "grid": grid_step,
         });
-        if let (Some(front), Some(object)) = (&self.front, value.as_object_mut()) {
-            object.insert("hypervolume".to_owned(), front.hypervolume.into());
-            object.insert("front".to_owned(), front.positions.len().into());
+        if let (Some(object), Value::Object(search)) = (value.as_object_mut(), search) {
+            object.extend(search);
+            if let Some(front) = &self.front {
+                object.insert("hypervolume".to_owned(), front.hypervolume.into());
+                object.insert("front".to_owned(), front.positions.len().into());
+            }
         }
         value
     }

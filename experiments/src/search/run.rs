@@ -83,18 +83,35 @@ impl Search {
             let target = self.target.as_ref();
             let resolutions = common_resolutions(space, predictor, target, &mut notes)?;
             let needed = |quantity| self.budget.limit(quantity).is_some() || self.plan.optimises(quantity);
-            let tables = compile(space, target, &resolutions, needed, &mut notes)?.within(&self.budget).into_owned();
-            let mut search = |budget: &Budget| self.search(budget, &tables, stop, folder, progress);
-            let mut report = match self.confidence {
-                None => search(&self.budget)?,
-                // Each search has a record of its own.
-                Some(confidence) => {
-                    keep_with(confidence, &self.budget, &mut search, &|| folder.map_or(Ok(()), search_journal::remove))?
-                }
-            };
+            let tables = compile(space, target, &resolutions, needed, &mut notes)?;
+            let mut report = self.run_on(&tables, stop, folder, progress)?;
             notes.append(&mut report.notes);
             Ok(SearchReport { notes, seconds: started.elapsed().as_secs_f64(), ..report })
         })
+    }
+
+    /// The same on tables that are compiled already, and hold all that the budget limits.
+    ///
+    /// # Errors
+    /// As [`Search::run`].
+    pub(crate) fn run_on(
+        &self,
+        tables: &CostTables,
+        stop: &AtomicBool,
+        folder: Option<&Path>,
+        progress: &mut (dyn FnMut(usize) + Send),
+    ) -> Result<SearchReport> {
+        let started = Instant::now();
+        let tables = tables.within(&self.budget);
+        let mut search = |budget: &Budget| self.search(budget, &tables, stop, folder, progress);
+        let report = match self.confidence {
+            None => search(&self.budget)?,
+            // Each search has a record of its own.
+            Some(confidence) => {
+                keep_with(confidence, &self.budget, &mut search, &|| folder.map_or(Ok(()), search_journal::remove))?
+            }
+        };
+        Ok(SearchReport { seconds: started.elapsed().as_secs_f64(), ..report })
     }
 
     fn search(
@@ -291,7 +308,8 @@ impl Search {
         Ok(())
     }
 
-    fn found(&self, scored: Scored, tables: &CostTables) -> Result<FoundSubnet> {
+    /// A subnet with all that is known of it.
+    pub(crate) fn found(&self, scored: Scored, tables: &CostTables) -> Result<FoundSubnet> {
         let workload = self.inputs.space.lower(&scored.arch);
         let PerMeasured { energy, latency } = PerMeasured::try_from_fn(|quantity| match &self.target {
             Some(target) if tables.knows(quantity.into()) => value_in(target, quantity, &workload).map(Some),

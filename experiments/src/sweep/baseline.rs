@@ -1,0 +1,93 @@
+//! What a search is held against: random subnets, one setting everywhere, and the largest subnet that fits.
+
+use std::collections::BTreeSet;
+
+use hw_targets::budget::Budget;
+use search::arch::ArchSpec;
+use search::arch_file::ArchFile;
+use search::dense::CostTables;
+use search::space::SearchSpace;
+use serde_json::json;
+
+use crate::error::Result;
+
+/// Random subnets of which the best counts.
+pub(crate) const DRAWS: usize = 1000;
+
+/// A simple way to a subnet that fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Baseline {
+    /// The best by the predictor of 1,000 random subnets that fit.
+    Random,
+    /// The best by the predictor of those that have one depth, one kernel size and one expand ratio everywhere.
+    Uniform,
+    /// The largest subnet, at the highest resolution at which it fits.
+    Largest,
+}
+
+impl Baseline {
+    /// All of them.
+    pub const ALL: [Baseline; 3] = [Baseline::Random, Baseline::Uniform, Baseline::Largest];
+
+    /// Its name in a file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Baseline::Random => "random-1000",
+            Baseline::Uniform => "uniform",
+            Baseline::Largest => "largest",
+        }
+    }
+}
+
+/// Subnets with one depth, one kernel size and one expand ratio everywhere, at each of `resolutions`; a stage that does not
+/// offer one takes its nearest.
+pub(crate) fn uniform(space: &SearchSpace, resolutions: &[u32]) -> Result<Vec<ArchSpec>> {
+    let all =
+        |of: fn(&search::space::Stage) -> Vec<u32>| -> BTreeSet<u32> { space.stages().iter().flat_map(of).collect() };
+    let nearest = |choices: Vec<u32>, wish: u32| {
+        choices.into_iter().min_by_key(|choice| (choice.abs_diff(wish), *choice)).unwrap_or(wish)
+    };
+    let mut seen = BTreeSet::new();
+    let mut subnets = Vec::new();
+    for resolution in resolutions {
+        for depth in all(depths) {
+            for kernel in all(kernels) {
+                for expand in all(expands) {
+                    let stage = |stage: &search::space::Stage| {
+                        let block = json!({"kernel": nearest(kernels(stage), kernel), "expand": nearest(expands(stage), expand)});
+                        vec![block; nearest(depths(stage), depth) as usize]
+                    };
+                    let stages: Vec<_> = space.stages().iter().map(stage).collect();
+                    let file = json!({
+                        "schema": "ofa.subnet/1", "space": space.id().to_string(), "resolution": resolution, "stages": stages,
+                    });
+                    if seen.insert(file.to_string()) {
+                        subnets.push(space.parse(&ArchFile::from_json(&file.to_string())?)?);
+                    }
+                }
+            }
+        }
+    }
+    Ok(subnets)
+}
+
+fn depths(stage: &search::space::Stage) -> Vec<u32> {
+    stage.depths.iter().map(|depth| *depth as u32).collect()
+}
+
+fn kernels(stage: &search::space::Stage) -> Vec<u32> {
+    stage.kernels.iter().copied().collect()
+}
+
+fn expands(stage: &search::space::Stage) -> Vec<u32> {
+    stage.expands.iter().copied().collect()
+}
+
+/// Those of `subnets` that keep `budget`.
+pub(crate) fn affordable(subnets: Vec<ArchSpec>, tables: &CostTables, budget: &Budget) -> Vec<ArchSpec> {
+    let keeps = |arch: &ArchSpec| {
+        let costs = tables.cost(arch);
+        budget.limits().all(|(quantity, limit)| costs.get(quantity).is_some_and(|cost| cost <= limit))
+    };
+    subnets.into_iter().filter(keeps).collect()
+}

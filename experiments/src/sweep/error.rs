@@ -1,0 +1,98 @@
+//! What can be wrong with a sweep.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use storage::failure::{Failure, FailureKind, Setting};
+
+/// One thing that is wrong in a sweep's file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Line, from 1; 0 where it is the whole file.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+    /// What is wrong there, and what to write instead.
+    pub problem: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.problem),
+            line => write!(f, "line {line}, column {}: {}", self.column, self.problem),
+        }
+    }
+}
+
+/// What can be wrong with a sweep.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SweepError {
+    /// The file is wrong; nothing was run.
+    #[error("{}; nothing was run", told(path, mistakes))]
+    Mistakes {
+        /// The file.
+        path: PathBuf,
+        /// All of them, in order of place.
+        mistakes: Vec<Mistake>,
+    },
+    /// A folder that holds something else.
+    #[error("{folder} holds files, but no sweep", folder = folder.display())]
+    NotASweep {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// No such shard.
+    #[error("`{given}` is no shard: {problem}")]
+    Shard {
+        /// What was given.
+        given: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Sweeps that cannot be put into one table.
+    #[error("{folder} has no results", folder = folder.display())]
+    NoResults {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Points failed; the others are there.
+    #[error("{failed} of {points} points failed; the first: {first}")]
+    Failed {
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        points: usize,
+        /// Why the first one did, with its name.
+        first: String,
+    },
+}
+
+fn told(path: &std::path::Path, mistakes: &[Mistake]) -> String {
+    let lines: String = mistakes.iter().map(|mistake| format!("\n  {mistake}")).collect();
+    let count = match mistakes.len() {
+        1 => "a mistake".to_owned(),
+        count => format!("{count} mistakes"),
+    };
+    format!("{} has {count}:{lines}\n", path.display()).trim_end().to_owned()
+}
+
+impl Failure for SweepError {
+    fn kind(&self) -> FailureKind {
+        match self {
+            Self::Mistakes { .. } | Self::NoResults { .. } | Self::Failed { .. } => FailureKind::Content,
+            Self::NotASweep { .. } | Self::Shard { .. } => FailureKind::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Mistakes { .. } => return None,
+            Self::NotASweep { .. } => format!("name a new folder, or that of a sweep, with {}", Setting("out")),
+            Self::Shard { .. } => "the second of four is 2/4".into(),
+            Self::NoResults { .. } => format!("`{}` makes some", Setting("sweep run")),
+            Self::Failed { .. } => format!("`{}` tries failed points again", Setting("sweep run")),
+        })
+    }
+}

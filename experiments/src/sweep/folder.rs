@@ -1,0 +1,198 @@
+//! The folder of a sweep: `sweep.yaml`, one file a computed point in `points/`, claims of points under way in `claims/`, and
+//! `sweep.parquet` with all of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use storage::atomic::write_atomically;
+
+use crate::error::{Error, Result};
+use crate::sweep::error::SweepError;
+
+const SCHEMA: &str = "ofa.sweep-point/1";
+const POINTS: &str = "points";
+const CLAIMS: &str = "claims";
+const FILE: &str = "sweep.yaml";
+/// The table of all results.
+pub const TABLE: &str = "sweep.parquet";
+
+/// How a point ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// With a subnet.
+    Found,
+    /// Nothing fits: that is a result, too.
+    Infeasible,
+    /// With an error; it will be tried again.
+    Failed,
+}
+
+impl Status {
+    /// Its name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Found => "found",
+            Status::Infeasible => "infeasible",
+            Status::Failed => "failed",
+        }
+    }
+}
+
+/// A computed point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// How it ended.
+    pub status: Status,
+    /// What tells it from the others.
+    pub point: Value,
+    /// What it depends on.
+    pub inputs: Value,
+    /// What was found, as `ofa search --format json` prints it; null where nothing was.
+    pub result: Value,
+    /// Why nothing was found; empty where something was.
+    pub message: String,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+/// The folder of a sweep.
+#[derive(Clone, Debug)]
+pub struct SweepFolder {
+    path: PathBuf,
+}
+
+impl SweepFolder {
+    /// Makes the folder of the sweep whose file is at `sweep`, or opens it, with a copy of the file.
+    ///
+    /// # Errors
+    /// [`SweepError::NotASweep`]; a folder that cannot be written.
+    pub fn create(path: &Path, sweep: &Path) -> Result<SweepFolder> {
+        let holds_others = match fs::read_dir(path) {
+            Ok(mut entries) => entries.next().is_some() && !path.join(FILE).exists() && !path.join(POINTS).exists(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(_) => true,
+        };
+        if holds_others {
+            return Err(SweepError::NotASweep { folder: path.to_path_buf() }.into());
+        }
+        let cannot = |source| Error::Write { source };
+        fs::create_dir_all(path.join(POINTS)).map_err(cannot)?;
+        fs::create_dir_all(path.join(CLAIMS)).map_err(cannot)?;
+        let text = fs::read(sweep).map_err(|source| Error::Read { path: sweep.to_path_buf(), source })?;
+        if fs::read(path.join(FILE)).ok().as_ref() != Some(&text) {
+            write_atomically(&path.join(FILE), |file| file.write_all(&text)).map_err(cannot)?;
+        }
+        Ok(SweepFolder { path: path.to_path_buf() })
+    }
+
+    /// The folder of a sweep that was run; of none, one without records.
+    pub fn at(path: &Path) -> SweepFolder {
+        SweepFolder { path: path.to_path_buf() }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The copy of the sweep's file.
+    pub fn file(&self) -> PathBuf {
+        self.path.join(FILE)
+    }
+
+    pub(crate) fn claims(&self) -> PathBuf {
+        self.path.join(CLAIMS)
+    }
+
+    /// All records by key. One that is damaged is none: its point will be computed again.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn records(&self) -> Result<BTreeMap<String, Record>> {
+        let folder = self.path.join(POINTS);
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(source) => return Err(Error::Read { path: folder, source }),
+        };
+        let mut records = BTreeMap::new();
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(key) = name.to_str().and_then(|name| name.strip_suffix(".json")) else { continue };
+            records.extend(self.record(key).map(|record| (key.to_owned(), record)));
+        }
+        Ok(records)
+    }
+
+    /// The record of a point.
+    pub fn record(&self, key: &str) -> Option<Record> {
+        let text = fs::read_to_string(self.path_of(key)).ok()?;
+        let mut value: Value = serde_json::from_str(&text).ok()?;
+        if value["schema"] != SCHEMA {
+            return None;
+        }
+        let status = match value["status"].as_str()? {
+            "found" => Status::Found,
+            "infeasible" => Status::Infeasible,
+            "failed" => Status::Failed,
+            _ => return None,
+        };
+        Some(Record {
+            status,
+            point: value["point"].take(),
+            inputs: value["inputs"].take(),
+            result: value["result"].take(),
+            message: value["message"].as_str().unwrap_or_default().to_owned(),
+            seconds: value["seconds"].as_f64().unwrap_or(0.0),
+        })
+    }
+
+    /// Writes the record of a point.
+    pub(crate) fn write(&self, key: &str, record: &Record) -> Result<()> {
+        let value = json!({
+            "schema": SCHEMA, "point": record.point, "inputs": record.inputs, "status": record.status.name(),
+            "message": record.message, "result": record.result, "seconds": record.seconds,
+        });
+        write_atomically(&self.path_of(key), |file| file.write_all(format!("{value:#}\n").as_bytes()))
+            .map_err(|source| Error::Write { source })
+    }
+
+    /// Takes over all records of another folder that are not here.
+    ///
+    /// # Errors
+    /// [`SweepError::NoResults`] where there is none; a file that cannot be written.
+    pub fn take_over(&self, other: &SweepFolder) -> Result<()> {
+        let records = other.records()?;
+        if records.is_empty() {
+            return Err(SweepError::NoResults { folder: other.path.clone() }.into());
+        }
+        for (key, record) in records {
+            let here = self.record(&key);
+            if here.is_none_or(|here| here.status == Status::Failed) {
+                self.write(&key, &record)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn path_of(&self, key: &str) -> PathBuf {
+        self.path.join(POINTS).join(format!("{key}.json"))
+    }
+
+    /// How often a point was begun, of all points whose keys are asked for: more often than computed where a process was
+    /// killed in the middle of one.
+    pub(crate) fn log(&self, key: &str) -> io::Result<()> {
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(self.path.join("computed.log"))?;
+        // One write of a short line at the end of a file: lines of several processes do not mix.
+        file.write_all(format!("{key}\n").as_bytes())
+    }
+
+    /// Keys of all points that were computed to an end, each as often as it was.
+    pub fn computed(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path.join("computed.log")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+}

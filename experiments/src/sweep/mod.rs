@@ -1,0 +1,20 @@
+//! Many searches as one: every combination of targets, budgets, seeds and algorithms, computed once, in any number of
+//! processes, and gathered in one table.
+//!
+//! [`file`] reads what is asked, with all mistakes at once; [`plan`] says which points that makes and which of them are
+//! there already; [`run`] computes the others; [`folder`] keeps each as a file of its own, so that a kill loses none, and
+//! [`claim`] lets several processes, also on several machines, share the work; [`table`] gathers them.
+
+pub mod error;
+pub mod file;
+pub mod point;
+
+pub(crate) mod baseline;
+pub(crate) mod claim;
+pub mod folder;
+pub mod plan;
+pub mod run;
+pub mod script;
+pub mod shard;
+pub mod table;
+mod yaml;
