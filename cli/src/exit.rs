@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use experiments::error::Error;
-use storage::failure::{Failure, FailureKind};
+use storage::failure::{Failure, FailureKind, Located};
 use storage::guard::words_of;
 
 use crate::hints::worded;
@@ -26,7 +26,15 @@ pub(crate) fn report(error: &anyhow::Error) -> u8 {
         None => chain(error),
     };
     let hint = known.and_then(Failure::hint);
-    print(&message, located.as_ref().map(|at| at.place.as_str()), hint.as_deref());
+    let several = known.map(Failure::places).unwrap_or_default();
+    let place = match several.as_slice() {
+        [] => located.map(|at| at.place),
+        several => {
+            let line = |at: &Located| format!("{}: {}", at.place, worded(&one_paragraph(&at.message)));
+            Some(several.iter().map(line).collect::<Vec<_>>().join("\n  --> "))
+        }
+    };
+    print(&message, place.as_deref(), hint.as_deref());
     match known {
         Some(error) if error.is_interruption() => INTERRUPTED,
         Some(error) => error.kind().exit_code(),

@@ -292,6 +292,14 @@ impl Failure for Error {
         }
     }
 
+    fn places(&self) -> Vec<Located> {
+        match self {
+            Self::While { source, .. } => source.places(),
+            Self::Sweep(error) => error.places(),
+            _ => Vec::new(),
+        }
+    }
+
     fn is_interruption(&self) -> bool {
         match self {
             Self::While { source, .. } => source.is_interruption(),

@@ -61,6 +61,11 @@ pub trait Failure: Error {
         None
     }
 
+    /// Every place where something is wrong, each with what is wrong there, where there may be several.
+    fn places(&self) -> Vec<Located> {
+        Vec::new()
+    }
+
     /// Whether the user asked for the stop, and the state is saved.
     fn is_interruption(&self) -> bool {
         false

@@ -9,6 +9,7 @@ mod predictors;
 mod screens;
 mod search;
 mod support;
+mod sweep;
 mod talk;
 mod targets;
 #[cfg(feature = "torch")]

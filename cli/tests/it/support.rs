@@ -58,6 +58,18 @@ impl Sandbox {
 
     /// Runs and insists on a one-paragraph error with this exit code that contains all of `words`.
     pub(crate) fn refused(&self, args: &[&str], code: i32, words: &[&str]) -> Run {
+        let run = self.refused_with(args, code, words);
+        let lines = run.stderr.lines().filter(|line| line.starts_with("  --> ")).count();
+        assert!(lines <= 1, "{args:?}: not one place: {}", run.stderr);
+        run
+    }
+
+    /// The same of a file's content with mistakes in several places, a line for each.
+    pub(crate) fn refused_in_places(&self, args: &[&str], words: &[&str]) -> Run {
+        self.refused_with(args, 3, words)
+    }
+
+    fn refused_with(&self, args: &[&str], code: i32, words: &[&str]) -> Run {
         let run = self.ofa(args);
         let stderr = &run.stderr;
         assert_eq!(run.code, code, "{args:?}: {stderr}");
@@ -65,7 +77,8 @@ impl Sandbox {
         let lines: Vec<&str> =
             stderr.lines().filter(|line| !line.starts_with("note: ") && !line.starts_with("warning: ")).collect();
         assert!(lines[0].starts_with("error: "), "{args:?}: {stderr}");
-        assert!(lines.len() <= 3 && !lines.contains(&""), "{args:?}: not one paragraph: {stderr}");
+        let hints = lines.iter().filter(|line| line.starts_with("hint: ")).count();
+        assert!(hints <= 1 && !lines.contains(&""), "{args:?}: not one paragraph: {stderr}");
         assert!(lines[1..].iter().all(|line| line.starts_with("  --> ") || line.starts_with("hint: ")), "{stderr}");
         for word in words {
             assert!(stderr.contains(word), "{args:?}: {word:?} is not in: {stderr}");

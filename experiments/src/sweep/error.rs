@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use storage::failure::{Failure, FailureKind, Setting};
+use storage::failure::{Failure, FailureKind, Located, Setting};
 
 /// One thing that is wrong in a sweep's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl fmt::Display for Mistake {
 #[non_exhaustive]
 pub enum SweepError {
     /// The file is wrong; nothing was run.
-    #[error("{}; nothing was run", told(path, mistakes))]
+    #[error("{path} has {count}; nothing was run", path = path.display(), count = counted(mistakes.len()))]
     Mistakes {
         /// The file.
         path: PathBuf,
@@ -69,16 +69,23 @@ pub enum SweepError {
     },
 }
 
-fn told(path: &std::path::Path, mistakes: &[Mistake]) -> String {
-    let lines: String = mistakes.iter().map(|mistake| format!("\n  {mistake}")).collect();
-    let count = match mistakes.len() {
-        1 => "a mistake".to_owned(),
-        count => format!("{count} mistakes"),
-    };
-    format!("{} has {count}:{lines}\n", path.display()).trim_end().to_owned()
+fn counted(mistakes: usize) -> String {
+    if mistakes == 1 { "a mistake".into() } else { format!("{mistakes} mistakes") }
 }
 
 impl Failure for SweepError {
+    fn places(&self) -> Vec<Located> {
+        let Self::Mistakes { path, mistakes } = self else { return Vec::new() };
+        let located = |Mistake { line, column, problem }: &Mistake| {
+            let place = match line {
+                0 => path.display().to_string(),
+                line => format!("{}:{line}:{column}", path.display()),
+            };
+            Located { place, message: problem.clone() }
+        };
+        mistakes.iter().map(located).collect()
+    }
+
     fn kind(&self) -> FailureKind {
         match self {
             Self::Mistakes { .. } | Self::NoResults { .. } | Self::Failed { .. } => FailureKind::Content,

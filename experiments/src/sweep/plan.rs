@@ -120,15 +120,19 @@ impl SweepPlan {
     /// A folder that cannot be read.
     pub fn states(&self, folder: &SweepFolder) -> Result<Vec<State>> {
         let records = folder.records()?;
-        let mut earlier: BTreeMap<String, &Record> = BTreeMap::new();
+        let mut earlier: BTreeMap<String, Vec<&Record>> = BTreeMap::new();
         for record in records.values() {
-            earlier.insert(record.point.to_string(), record);
+            earlier.entry(record.point.to_string()).or_default().push(record);
         }
+        let least = |planned: &Planned, records: &Vec<&Record>| {
+            records.iter().map(|record| planned.changes(&record.inputs)).min_by_key(Vec::len)
+        };
         let state = |planned: &Planned| match records.get(&planned.key) {
             Some(record) if record.status != Status::Failed => State::There(record.status),
             Some(_) => State::Missing,
-            None => match earlier.get(&planned.point.json().to_string()) {
-                Some(record) => State::Changed(planned.changes(&record.inputs)),
+            // Of several earlier results, the one that is nearest.
+            None => match earlier.get(&planned.point.json().to_string()).and_then(|records| least(planned, records)) {
+                Some(changes) => State::Changed(changes),
                 None => State::Missing,
             },
         };
