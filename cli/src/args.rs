@@ -2,6 +2,7 @@
 
 mod predictor;
 mod refine;
+pub(crate) mod report;
 mod search;
 pub(crate) mod sweep;
 mod target;
@@ -110,6 +111,8 @@ pub(crate) enum Command {
     /// Many searches as one: targets, budgets, seeds and algorithms, computed once, in any number of processes
     #[command(subcommand)]
     Sweep(sweep::SweepCommand),
+    /// A page with the fronts, subnets and sources of sweeps, which needs no network, or a table for a document
+    Report(report::ReportArgs),
     /// Networks with or without a search space: published ones, what they consist of, cost and need
     #[command(subcommand)]
     Network(NetworkCommand),

@@ -39,6 +39,8 @@ pub mod networks;
 
 pub mod sweep;
 
+pub mod report;
+
 pub mod doctor;
 pub mod error;
 pub mod operator_models;

@@ -9,6 +9,7 @@ mod import;
 mod network;
 mod predictor;
 mod refine;
+mod report;
 mod search;
 mod space;
 mod sweep;
@@ -29,6 +30,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<()> {
         Command::Target(command) => target::run(command, output),
         Command::Predictor(command) => predictor::run(command, output),
         Command::Search(args) => search::run(&args, output),
+        Command::Report(args) => report::run(&args, output),
         Command::Sweep(command) => sweep::run(command, output),
         Command::Train(args) => train::run(args, output),
         Command::Finetune(args) => finetune::run(args, output),

@@ -219,7 +219,7 @@ fn show(rows: &[Row<'_>], output: &mut Output) -> Result<()> {
     }
     let lines = groups.iter().map(|(first, members)| {
         let point = &first.planned.point;
-        let all = |path: &str| -> Vec<f64> { members.iter().filter_map(|row| row.number(path)).collect() };
+        let all = |path: &str| -> Vec<f64> { members.iter().filter_map(|row| row.number_at(path)).collect() };
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         let scores = all("top1");
         let cost = |path: &str, unit: &str| match all(path) {

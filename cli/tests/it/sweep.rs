@@ -61,6 +61,14 @@ fn a_sweep_ends_alike_undisturbed_killed_and_shared() {
     let expected = results(&whole);
     assert_eq!(expected.len(), POINTS);
 
+    // What people look at.
+    sandbox.ok(&["report", text(&whole)]);
+    let page = fs::read_to_string(whole.join("report.html")).unwrap();
+    assert!(page.contains("<title>phones</title>") && page.contains("HW-NAS-Bench") && !page.contains("http://"));
+    let table = sandbox.ok(&["report", text(&whole), "--as", "md"]).stdout;
+    assert_eq!(table.lines().count(), POINTS + 2, "{table}");
+    assert!(sandbox.ok(&["report", text(&whole), text(&whole), "--as", "latex"]).stdout.lines().count() > 2 * POINTS);
+
     // Killed twenty times, at moments that move on.
     for kill in 0..20 {
         let mut child = run(&killed).spawn().unwrap();

@@ -55,7 +55,7 @@ pub struct Row<'p> {
 
 impl Row<'_> {
     /// A number that a search printed: `top1`, `costs.energy_mj.value`.
-    pub fn number(&self, path: &str) -> Option<f64> {
+    pub fn number_at(&self, path: &str) -> Option<f64> {
         path.split('.').fold(&self.record.result, |value, key| &value[key]).as_f64()
     }
 
@@ -100,7 +100,7 @@ const LIMITS: [(Quantity, &str); 6] = [
 ];
 
 /// Numbers of the result: column, and path in what a search prints.
-const NUMBERS: [(&str, &str); 12] = [
+pub(crate) const NUMBERS: [(&str, &str); 12] = [
     ("top1", "top1"),
     ("top1_spread", "top1_spread"),
     ("energy_mJ", "costs.energy_mj.value"),
@@ -164,7 +164,7 @@ fn write_rows(file: &mut BufWriter<File>, name: &str, rows: &[Row<'_>]) -> std::
     column::<ByteArrayType, _>(&mut out, texts(&|row| row.record.status.name().to_owned()))?;
     column::<ByteArrayType, _>(&mut out, texts(&|row| row.record.message.clone()))?;
     for (_, path) in NUMBERS {
-        optional_column(&mut out, rows.iter().map(|row| row.number(path)))?;
+        optional_column(&mut out, rows.iter().map(|row| row.number_at(path)))?;
     }
     column::<ByteArrayType, _>(&mut out, texts(&subnet))?;
     column::<DoubleType, _>(&mut out, rows.iter().map(|row| row.record.seconds))?;

@@ -1,0 +1,45 @@
+//! `ofa report`.
+
+use std::io::Write;
+
+use anyhow::Result;
+use experiments::error::Error;
+use experiments::report::{data, html, text};
+use experiments::sweep::folder::SweepFolder;
+use experiments::sweep::plan::SweepPlan;
+use serde_json::json;
+use storage::atomic::write_atomically;
+
+use crate::args::report::{ReportArgs, ReportForm};
+use crate::output::Output;
+
+pub(crate) fn run(args: &ReportArgs, output: &mut Output) -> Result<()> {
+    let mut sweeps = Vec::new();
+    for path in &args.folders {
+        let folder = SweepFolder::at(path);
+        let mut plan = SweepPlan::new(&folder.file())?;
+        // Two folders of one sweep's file are told apart by where they are.
+        if args.folders.len() > 1 || plan.name == "sweep" {
+            plan.name =
+                path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+        }
+        sweeps.push((plan, folder));
+    }
+    let data = data::of_sweeps(&sweeps)?;
+    let names: Vec<&str> = sweeps.iter().map(|(plan, _)| plan.name.as_str()).collect();
+    let page = match args.form {
+        ReportForm::Html => html::page(&names.join(" and "), &data),
+        ReportForm::Md => text::markdown(&data),
+        ReportForm::Latex => text::latex(&data),
+    };
+    let Some(out) =
+        args.out.clone().or_else(|| (args.form == ReportForm::Html).then(|| args.folders[0].join("report.html")))
+    else {
+        return page.lines().try_for_each(|line| output.line(line));
+    };
+    write_atomically(&out, |file| file.write_all(page.as_bytes())).map_err(|source| Error::Write { source })?;
+    match output.is_json() {
+        true => output.json(&json!({"report": out, "bytes": page.len()})),
+        false => output.line(format!("written to {}", out.display())),
+    }
+}

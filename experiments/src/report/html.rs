@@ -1,0 +1,57 @@
+//! A report as one HTML file: its data, a style and a program inside, nothing from a network.
+
+use serde_json::Value;
+
+const STYLE: &str = include_str!("report.css");
+const PROGRAM: &str = include_str!("report.js");
+
+/// The page called `title` that shows `data`, as [`super::data`] makes it.
+pub fn page(title: &str, data: &Value) -> String {
+    // Inside a script only `<` could end it; whatever names a file brings are text to the program.
+    let data = data.to_string().replace('<', "\\u003c");
+    format!(
+        "<!DOCTYPE html>
+<html lang=\"en\">
+<head>
+<meta charset=\"utf-8\">
+<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">
+<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">
+<title>{title}</title>
+<style>
+{STYLE}</style>
+</head>
+<body>
+<header><h1>{title}</h1><button id=\"theme\" type=\"button\">dark or light</button></header>
+<noscript>This page draws its charts with a program inside it: allow scripts. The numbers are in sweep.parquet.</noscript>
+<main></main>
+<script type=\"application/json\" id=\"data\">{data}</script>
+<script>
+{PROGRAM}</script>
+</body>
+</html>
+",
+        title = escaped(title),
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_page_holds_its_data_and_nothing_that_could_leave_it() {
+        let data = json!({"sweeps": ["</script><b>"], "points": []});
+        let page = page("a <b> & \"c\"", &data);
+        assert!(page.contains("<title>a &lt;b&gt; &amp; &quot;c&quot;</title>"));
+        assert_eq!(page.matches("</script>").count(), 2);
+        assert!(!page.contains("http://") && !page.contains("https://"), "nothing from a network");
+        let inside = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(inside).unwrap(), data);
+    }
+}
