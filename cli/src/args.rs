@@ -1,5 +1,7 @@
 //! The command line.
 
+mod examples;
+mod global;
 mod predictor;
 mod refine;
 pub(crate) mod report;
@@ -8,13 +10,15 @@ pub(crate) mod sweep;
 mod target;
 mod training_energy;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use experiments::error::Error;
 use experiments::torch::{BatchNormSource, DataSource, DeviceChoice};
 
+pub(crate) use self::global::{Common, Format, LogFormat};
 pub(crate) use self::predictor::{CollectArgs, FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
 pub(crate) use self::refine::{FinetuneArgs, RefineArgs, WinnerArg};
 pub(crate) use self::search::SearchArgs;
@@ -23,7 +27,7 @@ pub(crate) use self::training_energy::TrainingEnergyArgs;
 
 /// Once-for-all architecture search: one supernet, one table per device, the best subnet within a budget.
 #[derive(Debug, Parser)]
-#[command(name = "ofa", version, propagate_version = true)]
+#[command(name = "ofa", version, propagate_version = true, disable_help_flag = true, disable_version_flag = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -31,24 +35,24 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What every verb takes.
-#[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct Common {
-    /// How results are printed; json is one object, or one per line for lists
-    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
-    pub(crate) format: Format,
-    /// No talk and no progress on stderr, but warnings and errors
-    #[arg(long, short, global = true)]
-    pub(crate) quiet: bool,
+/// Columns of a help text: what fits a terminal that nobody widened.
+const WIDTH: usize = 80;
+
+/// The command line as clap knows it, each verb with its examples.
+pub(crate) fn definition() -> clap::Command {
+    examples::added(Cli::command().max_term_width(WIDTH))
 }
 
-/// How results are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For reading.
-    Human,
-    /// For programs.
-    Json,
+impl Cli {
+    /// What words ask for, the program's name the first of them.
+    ///
+    /// # Errors
+    /// A wrong command line; also where help or the version is asked for.
+    pub(crate) fn read<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Result<Cli, clap::Error> {
+        let mut definition = definition();
+        let mut matches = definition.try_get_matches_from_mut(words)?;
+        Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut definition))
+    }
 }
 
 /// Threads: many more than there are cores only wait for each other.
@@ -162,7 +166,7 @@ pub(crate) enum SpaceCommand {
         /// A shipped space, or the path of one
         space: String,
         /// How many
-        #[arg(short, default_value_t = 1, value_parser = parse_count)]
+        #[arg(short, value_name = "COUNT", default_value_t = 1, value_parser = parse_count)]
         n: usize,
         /// Equal seeds draw equal subnets
         #[arg(long, default_value_t = 0)]
@@ -173,7 +177,7 @@ pub(crate) enum SpaceCommand {
         /// A shipped space, or the path of one
         space: String,
         /// Subnets, one JSON object per line
-        #[arg(long, value_name = "F.jsonl")]
+        #[arg(long, value_name = "SUBNETS.jsonl")]
         subnets: PathBuf,
     },
 }
@@ -182,6 +186,7 @@ pub(crate) enum SpaceCommand {
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {
     /// The recipe (YAML)
+    #[arg(value_name = "RECIPE.yaml")]
     pub(crate) recipe: PathBuf,
     /// Run folder
     #[arg(long, value_name = "RUN")]
@@ -193,7 +198,7 @@ pub(crate) struct TrainArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
     /// Images; replaces the recipe's: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
-    #[arg(long, value_parser = parse::<DataSource>)]
+    #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
     /// Longest time between two checkpoints, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
@@ -270,7 +275,7 @@ pub(crate) struct EvalArgs {
     )]
     pub(crate) extracted: Option<PathBuf>,
     /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
-    #[arg(long, required_unless_present = "logits", value_parser = parse::<DataSource>)]
+    #[arg(long, required_unless_present = "logits", value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
     /// Which of the images
     #[arg(long, value_enum, default_value_t = PartArg::Test, conflicts_with = "extracted")]
@@ -279,10 +284,10 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_enum, default_value_t = CalibrationArg::Data, conflicts_with = "extracted")]
     pub(crate) calibration: CalibrationArg,
     /// A file with one subnet
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "SUBNET.json")]
     pub(crate) subnet: Option<PathBuf>,
     /// Subnets, one JSON object per line
-    #[arg(long, value_name = "F.jsonl")]
+    #[arg(long, value_name = "SUBNETS.jsonl")]
     pub(crate) subnets: Option<PathBuf>,
     /// The largest subnet at the highest resolution
     #[arg(long)]
@@ -331,7 +336,7 @@ pub(crate) enum CalibrationCommand {
         #[command(flatten)]
         on: CalibrationArgs,
         /// Updates of the images; fewer are quicker and match less closely
-        #[arg(long, value_name = "N", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, value_name = "STEPS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
         steps: u32,
     },
     /// Top-1 of random subnets on held-out images, calibrated with real images and with the bundle's own
@@ -339,7 +344,7 @@ pub(crate) enum CalibrationCommand {
         #[command(flatten)]
         on: CalibrationArgs,
         /// How many subnets
-        #[arg(short, default_value_t = 10, value_parser = parse_count)]
+        #[arg(short, value_name = "COUNT", default_value_t = 10, value_parser = parse_count)]
         n: usize,
         /// Equal seeds compare equal subnets
         #[arg(long, default_value_t = 0)]
@@ -354,7 +359,7 @@ pub(crate) struct CalibrationArgs {
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) supernet: String,
     /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
-    #[arg(long, value_parser = parse::<DataSource>)]
+    #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: DataSource,
     #[command(flatten)]
     pub(crate) compute: Compute,
@@ -396,6 +401,7 @@ pub(crate) enum ImportCommand {
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// The checkpoint; tensors are read, nothing in it is executed
+    #[arg(value_name = "CHECKPOINT.pth")]
     pub(crate) checkpoint: PathBuf,
     /// The space of the weights
     #[arg(long)]
@@ -404,7 +410,7 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) out: PathBuf,
     /// Height and width that images are brought to; the space's largest resolution without it
-    #[arg(long, value_name = "PX")]
+    #[arg(long, value_name = "PIXELS")]
     pub(crate) image_size: Option<usize>,
     /// Mean of R, G and B in 0 to 1, for example 0.485,0.456,0.406; ImageNet's without it
     #[arg(long, value_name = "R,G,B", value_parser = parse_rgb)]
@@ -413,7 +419,7 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_name = "R,G,B", value_parser = parse_rgb)]
     pub(crate) std: Option<[f64; 3]>,
     /// A file with one name of a class per line, in the order of the outputs; numbers without it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "NAMES.txt")]
     pub(crate) class_names: Option<PathBuf>,
 }
 
@@ -424,10 +430,10 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "BUNDLE", requires = "which")]
     pub(crate) supernet: Option<String>,
     /// A file with one subnet
-    #[arg(long, value_name = "F", requires = "supernet", group = "which")]
+    #[arg(long, value_name = "SUBNET.json", requires = "supernet", group = "which")]
     pub(crate) subnet: Option<PathBuf>,
     /// A file with several subnets, one a line, which become ONNX graphs over one file of weights; with --int8 in int8
-    #[arg(long, value_name = "F", requires = "supernet", group = "which")]
+    #[arg(long, value_name = "SUBNETS.jsonl", requires = "supernet", group = "which")]
     pub(crate) nested: Option<PathBuf>,
     /// Names of the nested subnets, in their order, separated by commas: fast,balanced,best
     #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "nested", conflicts_with = "subnet")]
@@ -436,7 +442,7 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["supernet", "which", "names"], required_unless_present = "supernet")]
     pub(crate) network: Option<PathBuf>,
     /// What is written: named tensors, with a module that plain PyTorch runs, or one file of another format
-    #[arg(long, value_enum, default_value_t = ExportForm::Safetensors)]
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = ExportForm::Safetensors)]
     pub(crate) to: ExportForm,
     /// A file of 8-bit whole numbers that reads the bytes of pixels; --data or the bundle's images say how far they reach
     #[arg(long)]
@@ -449,11 +455,11 @@ pub(crate) struct ExportArgs {
     #[arg(long, requires = "int8")]
     pub(crate) damage: bool,
     /// Test images that a file is checked with, 0 for all; 100 without it, and 1000 in int8
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "COUNT")]
     pub(crate) images: Option<usize>,
     /// Images to calibrate and to check with, instead of the bundle's own: parquet:PATH, cifar:FOLDER, folder:FOLDER or
     /// idx:FOLDER
-    #[arg(long, value_parser = parse::<DataSource>)]
+    #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
     /// Folder for the weights and what is needed to feed them, or for the nested subnets; with --to onnx or tflite, the file
     #[arg(long, value_name = "PATH")]
@@ -482,13 +488,13 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "FOLDER")]
     pub(crate) against: PathBuf,
     /// Images to compare with: parquet:PATH, cifar:FOLDER, folder:FOLDER or idx:FOLDER; noise without it
-    #[arg(long, value_parser = parse::<DataSource>)]
+    #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
     /// Whose runtime runs it
-    #[arg(long, value_enum, default_value_t = By::Any)]
+    #[arg(long, value_name = "RUNTIME", value_enum, default_value_t = By::Any)]
     pub(crate) by: By,
     /// Test images compared, 0 for all; 1000 without it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "COUNT")]
     pub(crate) images: Option<usize>,
     #[command(flatten)]
     pub(crate) compute: Compute,
@@ -496,13 +502,11 @@ pub(crate) struct VerifyArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
+        definition().debug_assert();
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(crate) fn report(error: &anyhow::Error) -> u8 {
 /// What is left when something that cannot be happened: one sentence, no stack.
 pub(crate) fn report_panic(panic: Box<dyn Any + Send>) -> u8 {
     let message = format!("this should not happen: {}", one_paragraph(&words_of(panic)));
-    print(&message, None, Some("please report it with the command and its files; OFA_LOG=debug says more"));
+    print(&message, None, Some("please report it with the command and its files; -vv says more"));
     FailureKind::Io.exit_code()
 }
 

@@ -19,7 +19,7 @@ pub(crate) enum PredictorCommand {
     /// Judge a predictor by measured pairs
     Eval {
         /// A predictor's file, or a bundle
-        #[arg(long)]
+        #[arg(long, value_name = "PREDICTOR")]
         predictor: String,
         /// Measured pairs
         #[arg(long, value_name = "PAIRS.parquet")]
@@ -31,24 +31,25 @@ pub(crate) enum PredictorCommand {
     /// Turn a published predictor (.pth; tensors are read, nothing in it is executed) into one for `search`
     Import {
         /// The published file
+        #[arg(value_name = "PREDICTOR.pth")]
         file: PathBuf,
         /// The space it judges, or ofa-resnet50
         #[arg(long)]
         space: String,
         /// Resolutions it was trained on, in the order of its columns; needed where its columns do not say
-        #[arg(long, value_name = "R,…", value_delimiter = ',')]
+        #[arg(long, value_name = "PIXELS,…", value_delimiter = ',')]
         resolutions: Option<Vec<u32>>,
         /// Where the predictor goes
-        #[arg(long, value_name = "P.safetensors")]
+        #[arg(long, value_name = "PREDICTOR.safetensors")]
         out: PathBuf,
     },
     /// Predicted top-1 of subnets
     Predict {
         /// A predictor's file, or a bundle
-        #[arg(long)]
+        #[arg(long, value_name = "PREDICTOR")]
         predictor: String,
         /// Subnets, one JSON object per line
-        #[arg(long, value_name = "F.jsonl")]
+        #[arg(long, value_name = "SUBNETS.jsonl")]
         subnets: PathBuf,
         /// The predictor's space, where it is not a shipped one
         #[arg(long)]
@@ -64,10 +65,10 @@ pub(crate) struct CollectArgs {
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) supernet: String,
     /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
-    #[arg(long, value_parser = parse::<DataSource>)]
+    #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: DataSource,
     /// How many subnets
-    #[arg(short, long, default_value_t = 1000, value_parser = parse_count)]
+    #[arg(short, long, value_name = "COUNT", default_value_t = 1000, value_parser = parse_count)]
     pub(crate) n: usize,
     /// Equal seeds measure equal subnets
     #[arg(long, default_value_t = 0)]
@@ -103,7 +104,7 @@ pub(crate) struct FrontArgs {
     /// From this cost on, in the cost's unit: 15ms, 3M; by default from the cheapest subnet
     #[arg(long, value_name = "COST", requires = "to")]
     pub(crate) from: Option<String>,
-    /// Up to this cost; by default to the dearest subnet
+    /// Up to this cost; by default to the most expensive subnet
     #[arg(long, value_name = "COST", requires = "from")]
     pub(crate) to: Option<String>,
 }
@@ -124,7 +125,7 @@ pub(crate) struct ProposeArgs {
     #[arg(long)]
     pub(crate) space: Option<String>,
     /// How many subnets
-    #[arg(short, long, default_value_t = 40, value_parser = parse_count)]
+    #[arg(short, long, value_name = "COUNT", default_value_t = 40, value_parser = parse_count)]
     pub(crate) n: usize,
     /// Equal seeds propose equal subnets
     #[arg(long, default_value_t = 0)]
@@ -145,19 +146,19 @@ pub(crate) struct FitArgs {
     #[arg(long)]
     pub(crate) space: Option<String>,
     /// Where the predictor goes; its report goes beside it
-    #[arg(long, value_name = "P.safetensors")]
+    #[arg(long, value_name = "PREDICTOR.safetensors")]
     pub(crate) out: PathBuf,
     /// Subnets set aside to judge the fit; by default a fifth of the pairs, and at most 200
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "COUNT")]
     pub(crate) test_pairs: Option<usize>,
     /// What to fit
     #[arg(long, value_enum, default_value_t = ModelArg::Auto)]
     pub(crate) model: ModelArg,
     /// MLPs; 0 for the closed-form parts alone, the default without LibTorch
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "COUNT")]
     pub(crate) members: Option<usize>,
     /// Times that every pair is seen
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "COUNT")]
     pub(crate) epochs: Option<usize>,
     /// Seed of the split, the initial weights and the batches
     #[arg(long, default_value_t = 0)]

@@ -13,7 +13,7 @@ use super::{Compute, parse};
 #[derive(Debug, Args)]
 pub(crate) struct TuningArgs {
     /// How to train (YAML, `schema: ofa.finetune/1`)
-    #[arg(long, value_name = "F.yaml")]
+    #[arg(long, value_name = "RECIPE.yaml")]
     pub(crate) recipe: Option<PathBuf>,
     /// Replace a value of the recipe: learning_rate=0.02, augmentation.flip=false
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -32,7 +32,7 @@ pub(crate) struct FinetuneArgs {
     #[arg(long, value_name = "FOLDER")]
     pub(crate) network: PathBuf,
     /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
-    #[arg(long, value_parser = parse::<DataSource>)]
+    #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: DataSource,
     /// Run folder; the network is in its folder `network` at the end
     #[arg(long, value_name = "RUN")]
@@ -77,7 +77,7 @@ pub(crate) struct RefineArgs {
     #[arg(long, value_name = "BUNDLE", requires = "subnet")]
     pub(crate) supernet: Option<String>,
     /// The subnet, as JSON: the `subnet.json` that `ofa search --out` wrote, or a step of an earlier refinement
-    #[arg(long, value_name = "FILE", requires = "supernet")]
+    #[arg(long, value_name = "SUBNET.json", requires = "supernet")]
     pub(crate) subnet: Option<PathBuf>,
     /// A target's name or path; may be left out when neither energy nor latency is limited
     #[arg(long, short)]
@@ -89,7 +89,7 @@ pub(crate) struct RefineArgs {
     pub(crate) budget: BudgetArgs,
     /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic; with --supernet they may be left out,
     /// and the predictor alone judges
-    #[arg(long, value_parser = parse::<DataSource>)]
+    #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
     /// Run folder; the network is in its folder `network` at the end, that of each step in `steps`
     #[arg(long, value_name = "RUN")]
@@ -101,17 +101,17 @@ pub(crate) struct RefineArgs {
     #[arg(long, value_name = "FACTOR", value_parser = parse_part)]
     pub(crate) decay: Option<f64>,
     /// Steps at most
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    #[arg(long, value_name = "STEPS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=10_000))]
     pub(crate) iterations: u64,
     /// Widths are multiples of this; with --supernet, those that are not of an expand ratio
     #[arg(long, value_name = "CHANNELS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) step: u32,
     /// Proposals that are measured in each step, of those that the predictor likes best
-    #[arg(long, value_name = "N", default_value_t = 6, conflicts_with = "network", value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 6, conflicts_with = "network", value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub(crate) shortlist: u64,
     /// Which proposal is kept: the most accurate of those that pay for the step (the paper's rule), or that with the least
     /// loss for what it saves (the published code's)
-    #[arg(long, value_enum, conflicts_with = "supernet", default_value_t = WinnerArg::Accuracy)]
+    #[arg(long, value_name = "RULE", value_enum, conflicts_with = "supernet", default_value_t = WinnerArg::Accuracy)]
     pub(crate) winner: WinnerArg,
     /// One factor for all widths, in a single step: what NetAdapt is compared with
     #[arg(long, conflicts_with_all = ["supernet", "initial_reduction", "decay", "winner"])]

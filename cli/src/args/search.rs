@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use experiments::error::Result;
 use experiments::search::algorithm::{Algorithm, objective};
 use experiments::search::confidence::Confidence;
@@ -23,7 +23,7 @@ pub(crate) struct SearchArgs {
     #[arg(long, short)]
     pub(crate) target: Option<String>,
     /// Several targets, one search for each, as a table; --out gets a folder for each
-    #[arg(long, value_name = "T,…", value_delimiter = ',', conflicts_with = "target", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "TARGET,…", value_delimiter = ',', conflicts_with = "target", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) targets: Vec<String>,
     /// Let a target's fitted models answer however far outside of what they were fitted to
     #[arg(long)]
@@ -36,46 +36,45 @@ pub(crate) struct SearchArgs {
     /// A space, to be searched with the target's bundle for it or with --predictor
     #[arg(long)]
     pub(crate) space: Option<String>,
-    /// A predictor's file
-    #[arg(long)]
+    /// A predictor's file, or a bundle that has one
+    #[arg(long, value_name = "PREDICTOR")]
     pub(crate) predictor: Option<String>,
-    /// evolution (annealing populations and climbs), local (climbs), random, nsga2 (several objectives) or exact (the
-    /// certified front of an additive predictor); by default evolution, and nsga2 for several objectives
-    #[arg(long, value_name = "NAME", value_parser = parse_algorithm)]
+    /// How to search; by default evolution, and nsga2 for several objectives
+    #[arg(long, value_name = "ALGORITHM", value_parser = algorithms())]
     pub(crate) algorithm: Option<Algorithm>,
-    /// Objectives to optimise: accuracy, energy, latency, macs, params, flash; several give a front
-    #[arg(long, value_name = "A,B,…", value_delimiter = ',', default_value = "accuracy", value_parser = parse_objective)]
+    /// What to optimise; several give a front
+    #[arg(long, value_name = "OBJECTIVE,…", value_delimiter = ',', default_value = "accuracy", value_parser = objectives())]
     pub(crate) objectives: Vec<Objective>,
     /// Subnets to begin with, one JSON object per line
-    #[arg(long, value_name = "F.jsonl")]
+    #[arg(long, value_name = "SUBNETS.jsonl")]
     pub(crate) start: Option<PathBuf>,
     /// Evaluations in all, each of a distinct subnet: 50100, or as many as --time allows
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub(crate) evaluations: Option<u64>,
     /// How long to search, for example 2s; says how many --evaluations that were, to repeat it with
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) time: Option<Duration>,
     /// Keep energy and latency within budget with this probability, for example 0.95, given the target's errors
-    #[arg(long, value_name = "P", value_parser = str::parse::<Confidence>)]
+    #[arg(long, value_name = "PROBABILITY", value_parser = str::parse::<Confidence>)]
     pub(crate) confidence: Option<Confidence>,
     /// Equal seeds find equal subnets
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// How many subnets to report, best first
-    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub(crate) top: u64,
     /// Folder for the result, the history, and the weights of the best subnet where a bundle has them
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
     /// Write the weights in this form, too
-    #[arg(long, value_enum, requires = "out", default_value_t = WeightsForm::Safetensors)]
+    #[arg(long, value_name = "FORM", value_enum, requires = "out", default_value_t = WeightsForm::Safetensors)]
     pub(crate) to: WeightsForm,
     /// Measure this many of the best on held-out images of --data; first comes what prediction and measurement together
     /// say is best
-    #[arg(long, value_name = "K", requires = "data", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(long, value_name = "COUNT", requires = "data", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(crate) verify: Option<u64>,
     /// Real images: to verify with, and to calibrate the weights with instead of the bundle's own images
-    #[arg(long, requires = "real_images", value_parser = parse::<DataSource>)]
+    #[arg(long, requires = "real_images", value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
     #[command(flatten)]
     pub(crate) compute: Compute,
@@ -86,14 +85,36 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds.0).map_err(|_| format!("{text} is longer than any search"))
 }
 
-fn parse_algorithm(name: &str) -> Result<Algorithm, String> {
-    let all = Algorithm::ALL;
-    let known = || format!("known are {}", all.map(Algorithm::name).join(", "));
-    all.into_iter().find(|algorithm| algorithm.name() == name).ok_or_else(known)
+/// The algorithms by name, each with what it does.
+fn algorithms() -> impl TypedValueParser<Value = Algorithm> {
+    let value = |algorithm: Algorithm| {
+        let help = match algorithm {
+            Algorithm::Evolution => "Populations that are annealed, then climbs from the best",
+            Algorithm::Local => "Climbs from random subnets",
+            Algorithm::Random => "Subnets at random, to compare with",
+            Algorithm::Nsga2 => "A front of several objectives",
+            Algorithm::Exact => "The certified front of an additive predictor",
+        };
+        PossibleValue::new(algorithm.name()).help(help)
+    };
+    PossibleValuesParser::new(Algorithm::ALL.map(value)).try_map(|name| {
+        let named = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name);
+        named.ok_or("is no algorithm")
+    })
 }
 
-fn parse_objective(name: &str) -> Result<Objective, String> {
-    objective(name).ok_or_else(|| "known are accuracy, energy, latency, macs, params, flash".to_owned())
+/// The objectives by name, each with what it is.
+fn objectives() -> impl TypedValueParser<Value = Objective> {
+    let known = [
+        ("accuracy", "Predicted top-1, as high as possible"),
+        ("energy", "Of one inference on the target"),
+        ("latency", "Of one inference on the target"),
+        ("macs", "Multiply-accumulates"),
+        ("params", "Parameters"),
+        ("flash", "For the weights of an int8 network"),
+    ];
+    let values = known.map(|(name, help)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(values).try_map(|name| objective(&name).ok_or("is no objective"))
 }
 
 /// Ceilings.
@@ -112,10 +133,10 @@ pub(crate) struct BudgetArgs {
     #[arg(long, allow_hyphen_values = true, value_parser = parse::<Params>)]
     pub(crate) params: Option<Params>,
     /// Most flash for the weights of an int8 network, for example 1MiB; a board has a ceiling of its own
-    #[arg(long, allow_hyphen_values = true, value_parser = parse::<Bytes>)]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = parse::<Bytes>)]
     pub(crate) flash: Option<Bytes>,
     /// Most memory that one int8 inference may need at its peak, for example 320KiB; a board has a ceiling of its own
-    #[arg(long, allow_hyphen_values = true, value_parser = parse::<Bytes>)]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = parse::<Bytes>)]
     pub(crate) peak_memory: Option<Bytes>,
 }
 

@@ -41,7 +41,7 @@ pub(crate) enum TargetCommand {
         #[arg(long)]
         space: String,
         /// Subnets, one JSON object per line
-        #[arg(long, value_name = "F.jsonl")]
+        #[arg(long, value_name = "SUBNETS.jsonl")]
         subnets: PathBuf,
         /// Let fitted models answer however far outside of what they were fitted to
         #[arg(long)]
@@ -52,12 +52,13 @@ pub(crate) enum TargetCommand {
     /// Keep a table of measured operators (CSV or Parquet) as your own target
     Add {
         /// The table
+        #[arg(value_name = "TABLE.csv")]
         table: PathBuf,
         /// The target's name
         #[arg(long)]
         name: String,
         /// YAML about device and measurements; without it, the one beside the table
-        #[arg(long)]
+        #[arg(long, value_name = "MANIFEST.yaml")]
         manifest: Option<PathBuf>,
         /// Replace a target of your own of that name
         #[arg(long)]
@@ -123,7 +124,7 @@ pub(crate) enum TargetCommand {
         /// The name it gets
         new: String,
     },
-    /// The cheapest, the dearest and the median network of a space on a target
+    /// The cheapest, the most expensive and the median network of a space on a target
     Range {
         /// A target's name or path
         target: String,
@@ -134,8 +135,10 @@ pub(crate) enum TargetCommand {
     /// Compare two targets, operator by operator
     Diff {
         /// A target's name or path
+        #[arg(value_name = "TARGET")]
         a: String,
         /// Another
+        #[arg(value_name = "OTHER")]
         b: String,
         /// Compare the operators of a space, not those of the targets' tables
         #[arg(long)]
@@ -182,13 +185,13 @@ pub(crate) struct EnergyArgs {
     #[arg(long, value_name = "NAME|FILE.yaml", default_value = "eyeriss")]
     pub(crate) accelerator: String,
     /// Images computed together; without it, as the file says, and 1 for subnets
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    #[arg(long, value_name = "IMAGES", value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pub(crate) batch: Option<u64>,
     /// Subnets of this space instead of layers: a shipped space, or the path of one
     #[arg(long, requires = "subnets")]
     pub(crate) space: Option<String>,
     /// Subnets, one JSON object per line
-    #[arg(long, value_name = "F.jsonl", requires = "space")]
+    #[arg(long, value_name = "SUBNETS.jsonl", requires = "space")]
     pub(crate) subnets: Option<PathBuf>,
 }
 
@@ -210,7 +213,7 @@ pub(crate) struct TargetFitArgs {
     #[arg(long, value_name = "TARGET", conflicts_with = "networks")]
     pub(crate) transfer: Option<String>,
     /// Doublings outside the measured shapes up to which the model answers
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = parse_doublings)]
+    #[arg(long, value_name = "DOUBLINGS", allow_hyphen_values = true, value_parser = parse_doublings)]
     pub(crate) extrapolation: Option<f64>,
     /// Keep the model as your own target of this name
     #[arg(long, value_name = "NAME")]
@@ -238,10 +241,10 @@ pub(crate) struct MeasureArgs {
     #[arg(long)]
     pub(crate) replace: bool,
     /// Some of the space's resolutions: 24,32; by default all
-    #[arg(long, value_delimiter = ',', value_name = "R,…")]
+    #[arg(long, value_delimiter = ',', value_name = "PIXELS,…")]
     pub(crate) resolutions: Vec<u32>,
     /// Random networks that are timed whole and compared with the sums of their operators
-    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(..=10_000))]
+    #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(..=10_000))]
     pub(crate) networks: u32,
     /// Relative standard error at which a time is settled
     #[arg(long, default_value_t = 0.01, value_parser = parse_precision)]

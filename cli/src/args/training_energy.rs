@@ -8,13 +8,13 @@ use experiments::training::energy::settings::EnergySettings;
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct PowerArgs {
     /// Grams of CO2 per kilowatt-hour; without it 481, the world average of 2023 (Ember)
-    #[arg(long, value_name = "G", value_parser = above_zero)]
+    #[arg(long, value_name = "GRAMS", value_parser = above_zero)]
     pub(crate) grid_intensity: Option<f64>,
     /// Watts of a busy core, where the processor's counters cannot be read
-    #[arg(long, value_name = "W", default_value_t = 10.0, value_parser = above_zero)]
+    #[arg(long, value_name = "WATTS", default_value_t = 10.0, value_parser = above_zero)]
     pub(crate) core_watts: f64,
     /// Watts of the GPU where its counter cannot be read; without it, the limit its driver states, else 300
-    #[arg(long, value_name = "W", value_parser = above_zero)]
+    #[arg(long, value_name = "WATTS", value_parser = above_zero)]
     pub(crate) gpu_watts: Option<f64>,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct TrainingEnergyArgs {
     #[command(flatten)]
     pub(crate) power: PowerArgs,
     /// With how many networks, trained one by one, the energy is compared
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) compare_networks: u64,
 }
 

@@ -27,13 +27,21 @@ fn check_layout(name: &str, args: &[&str]) {
 }
 
 fn compare(name: &str, args: &[&str], stand_ins: &[(&str, &str)]) {
+    keep(name, stand_ins, || screen(args));
+}
+
+fn keep(name: &str, stand_ins: &[(&str, &str)], text: impl FnOnce() -> String) {
     let mut settings = insta::Settings::clone_current();
     settings.set_omit_expression(true);
     settings.set_prepend_module_to_snapshot(false);
     for (pattern, stands_for) in stand_ins {
         settings.add_filter(pattern, *stands_for);
     }
-    settings.bind(|| insta::assert_snapshot!(name, screen(args)));
+    settings.bind(|| {
+        let text = text();
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        insta::assert_snapshot!(name, lines.join("\n"))
+    });
 }
 
 #[test]
@@ -70,10 +78,38 @@ fn networks() {
     check("accelerator", &["target", "energy", "--accelerator", "eyeriss", "absent.csv"]);
 }
 
+/// The long help of every verb, in one file: what a change does to it is seen in a diff.
+#[test]
+fn all_help() {
+    let sandbox = Sandbox::new();
+    let mut pages = String::new();
+    let mut verbs = vec![Vec::new()];
+    while let Some(verb) = verbs.pop() {
+        let words: Vec<&str> = verb.iter().map(String::as_str).collect();
+        let page = sandbox.ok(&[&words[..], &["-h"]].concat()).stdout;
+        // Global options are the same everywhere.
+        let (own, rest) = page.split_once("\nGlobal options:\n").unwrap();
+        let (_, examples) = rest.split_once("\nExamples:\n").unwrap();
+        pages += &format!("# ofa {}\n\n{own}\nExamples:\n{examples}\n", words.join(" "));
+        let listed = own.split_once("Commands:\n").map_or("", |(_, listed)| listed);
+        let below = listed.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+        let below: Vec<&str> = below.filter_map(|line| line.split_whitespace().next()).collect();
+        // The next one is taken from the end.
+        verbs.extend(below.into_iter().rev().filter(|name| *name != "help").map(|name| {
+            let mut below = verb.clone();
+            below.push(name.to_owned());
+            below
+        }));
+    }
+    assert!(pages.matches("# ofa").count() > 45);
+    keep("help-of-all-verbs", &[], || pages);
+}
+
 #[test]
 fn words_on_the_way() {
     check("no-verb", &["serch"]);
     check("no-option", &["search", "--enery", "50mJ"]);
     check("help", &["-h"]);
     check("help-search", &["search", "-h"]);
+    check("help-search-all", &["search", "--help"]);
 }

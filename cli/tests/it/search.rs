@@ -287,7 +287,7 @@ fn objectives_that_do_not_go_together_are_refused() {
     let refused = |more: &[&str], words: &[&str]| {
         sandbox.refused(&search(&predictor, &[&pixel[..], more].concat()), 2, words);
     };
-    refused(&["accuracy,power"], &["power", "known are accuracy"]);
+    refused(&["accuracy,power"], &["power", "possible values: accuracy, energy"]);
     refused(&["accuracy,energy", "--algorithm", "evolution"], &["evolution", "nsga2"]);
     let start = sandbox.file("start.jsonl", &sandbox.ok(&["space", "sample", "mcu-cifar"]).stdout);
     refused(&["accuracy", "--algorithm", "random", "--start", &start], &["random", "--start"]);

@@ -41,7 +41,7 @@ impl Sandbox {
 
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ofa"));
-        command.env("OFA_HOME", self.path("home")).env_remove("OFA_LOG").current_dir(self.folder.path());
+        command.env("OFA_HOME", self.path("home")).env_remove("RUST_LOG").current_dir(self.folder.path());
         command
     }
 
