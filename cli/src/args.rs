@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use experiments::error::Error;
 use experiments::torch::{BatchNormSource, DataSource, DeviceChoice};
 
@@ -127,6 +128,18 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Compare a file with the network that it was made of, by a runtime of others
     Verify(VerifyArgs),
+    /// Completions for a shell, to be kept where it looks for them
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Manual pages, one a verb, into a folder
+    Man {
+        /// The folder
+        #[arg(value_name = "FOLDER")]
+        out: PathBuf,
+    },
 }
 
 /// Where and with how many threads to compute.

@@ -5,7 +5,7 @@ use clap::Command;
 use super::WIDTH;
 
 /// Each verb, by the words that call it, with its examples; `ofa ` stands before each of them.
-const EXAMPLES: [(&str, &[&str]); 49] = [
+const EXAMPLES: [(&str, &[&str]); 51] = [
     (
         "",
         &[
@@ -230,6 +230,11 @@ const EXAMPLES: [(&str, &[&str]); 49] = [
         "verify",
         &["verify found.onnx --against found", "verify found.tflite --against found --data folder:img --images 0"],
     ),
+    (
+        "completions",
+        &["completions bash > ~/.local/share/bash-completion/completions/ofa", "completions zsh > ~/.zfunc/_ofa"],
+    ),
+    ("man", &["man ~/.local/share/man/man1", "man man1"]),
 ];
 
 /// The command with its examples at the end of each help.

@@ -1,6 +1,7 @@
 //! One file per verb: arguments in, a function of `experiments` called, results out.
 
 mod calibration;
+mod completions;
 mod doctor;
 mod eval;
 mod export;
@@ -41,6 +42,8 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<()> {
         Command::Import(command) => import::run(command, output),
         Command::Export(args) => export::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),
+        Command::Completions { shell } => completions::completions(shell, output),
+        Command::Man { out } => completions::man(&out, output),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Help, versions, pipes and the report on the machine.
 
 use std::io::Read;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::support::Sandbox;
 
@@ -14,6 +14,51 @@ fn help_and_version_are_results() {
         assert!(help.contains(flag), "{flag}");
     }
     assert_eq!(sandbox.ofa(&[]).code, 2);
+}
+
+#[test]
+fn completions_name_every_verb_and_are_a_script() {
+    let sandbox = Sandbox::new();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = sandbox.ok(&["completions", shell]).stdout;
+        for word in ["search", "finetune", "completions", "template"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+        let object = sandbox.ok(&["completions", shell, "--format", "json"]).json().remove(0);
+        assert_eq!(object["script"].as_str().unwrap().trim_end(), script.trim_end());
+    }
+    sandbox.refused(&["completions", "bahs"], 2, &["bash", "fish"]);
+    let script = sandbox.file("ofa.bash", &sandbox.ok(&["completions", "bash"]).stdout);
+    match Command::new("bash").args(["-n", &script]).output() {
+        Ok(checked) => assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr)),
+        Err(_) => println!("SKIPPED: there is no bash"),
+    }
+}
+
+#[test]
+fn a_manual_has_a_page_for_every_verb() {
+    let sandbox = Sandbox::new();
+    let folder = sandbox.path("share/man/man1");
+    let files = sandbox.ok(&["man", folder.to_str().unwrap(), "--format", "json"]).json().remove(0);
+    let files: Vec<&str> = files["files"].as_array().unwrap().iter().map(|file| file.as_str().unwrap()).collect();
+    assert!(files.len() > 45, "{files:?}");
+    for (page, words) in [
+        ("ofa.1", &["ofa\\-search(1)", "Global options"][..]),
+        ("ofa-search.1", &["energy", "ofa search \\-\\-target pixel3"][..]),
+        ("ofa-target-cost.1", &["\\-\\-subnets", "Examples"][..]),
+    ] {
+        let path = folder.join(page);
+        assert!(files.contains(&path.to_str().unwrap()), "{page}: {files:?}");
+        let text = std::fs::read_to_string(&path).unwrap();
+        for word in words {
+            assert!(text.to_lowercase().contains(&word.to_lowercase()), "{page} has no {word}: {text}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), files.len(), "something else was written");
+    // Again over the pages of an earlier version; a file cannot be a folder.
+    sandbox.ok(&["man", folder.to_str().unwrap()]);
+    let file = sandbox.file("file", "");
+    assert_eq!(sandbox.ofa(&["man", &file]).code, 1);
 }
 
 #[test]
