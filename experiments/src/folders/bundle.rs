@@ -45,9 +45,9 @@ impl Bundle {
     fn find_in(name_or_path: &str, zoos: &[PathBuf]) -> Result<Bundle, Error> {
         let path = PathBuf::from(name_or_path);
         if path.is_dir() {
-            // A run holds the files of its bundle but for the weights.
-            let is_run = path.join(names::CHECKPOINTS).is_dir() && !path.join(names::SUPERNET).exists();
+            // A run holds the files of its bundle but for the weights. Its checkpoints may be gone by now.
             let made = path.join(names::BUNDLE);
+            let is_run = !path.join(names::SUPERNET).exists() && (is_in_run(&made) || is_bundle(&made));
             return match is_run && !is_bundle(&made) {
                 true => Err(Error::Unfinished { run: path }),
                 false => Ok(Bundle { folder: if is_run { made } else { path } }),
@@ -79,7 +79,7 @@ impl Bundle {
     /// The folder's name; that of the run where it lies in one.
     pub fn name(&self) -> String {
         let folder = fs::canonicalize(&self.folder).unwrap_or_else(|_| self.folder.clone());
-        let run = folder.parent().filter(|run| run.join(names::CHECKPOINTS).is_dir());
+        let run = folder.parent().filter(|_| is_in_run(&folder));
         run.unwrap_or(&folder).file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
@@ -188,6 +188,12 @@ fn zoos() -> Vec<PathBuf> {
     zoos
 }
 
+/// Whether that is where a run puts its bundle.
+fn is_in_run(folder: &Path) -> bool {
+    let run = folder.parent().unwrap_or(folder);
+    folder.ends_with(names::BUNDLE) && (run.join(names::CHECKPOINTS).is_dir() || run.join(names::RUN).is_file())
+}
+
 fn is_bundle(folder: &Path) -> bool {
     folder.join(names::SPACE).is_file()
 }
@@ -229,6 +235,11 @@ mod tests {
         fs::copy(folder.join(names::SPACE), run.join(names::BUNDLE).join(names::SPACE)).unwrap();
         let made = find().unwrap();
         assert_eq!((made.folder(), &*made.name()), (&*run.join(names::BUNDLE), "run"));
+        // Checkpoints are removed when they are no longer needed, and bundles moved without them.
+        fs::remove_dir(run.join(names::CHECKPOINTS)).unwrap();
+        assert_eq!(find().unwrap().folder(), run.join(names::BUNDLE));
+        fs::write(run.join(names::RUN), "{}").unwrap();
+        assert_eq!((find().unwrap().name(), Bundle::at(&run).name()), ("run".to_owned(), "run".to_owned()));
 
         let unknown = Bundle::find_in("large", &zoos).unwrap_err();
         assert_eq!(unknown.kind(), FailureKind::Usage);
