@@ -7,6 +7,7 @@ mod exit;
 mod hints;
 mod interrupt;
 mod log;
+mod next;
 mod output;
 mod progress;
 

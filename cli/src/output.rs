@@ -16,6 +16,7 @@ use crate::args::{Common, Format};
 pub(crate) struct Output {
     format: Format,
     quiet: bool,
+    verbose: bool,
     stdout: io::BufWriter<Stdout>,
 }
 
@@ -33,7 +34,17 @@ impl std::error::Error for OutputClosed {}
 
 impl Output {
     pub(crate) fn new(common: &Common) -> Self {
-        Self { format: common.format, quiet: common.quiet, stdout: io::BufWriter::new(io::stdout()) }
+        Self {
+            format: common.format,
+            quiet: common.quiet,
+            verbose: common.verbose > 0,
+            stdout: io::BufWriter::new(io::stdout()),
+        }
+    }
+
+    /// Whether to show where results come from.
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
     }
 
     /// Whether results are JSON.
@@ -76,7 +87,7 @@ impl Output {
     }
 
     /// The command that usually comes next, as the last line; capitals stand for what only the user knows.
-    pub(crate) fn next(&mut self, words: &[&str]) -> Result<()> {
+    pub(crate) fn next(&mut self, words: &[String]) -> Result<()> {
         if self.quiet || self.is_json() {
             return Ok(());
         }

@@ -141,6 +141,18 @@ pub(crate) struct BudgetArgs {
 }
 
 impl BudgetArgs {
+    /// Whether there is a ceiling on that.
+    pub(crate) fn limits(&self, quantity: Quantity) -> bool {
+        match quantity {
+            Quantity::Energy => self.energy.is_some(),
+            Quantity::Latency => self.latency.is_some(),
+            Quantity::Macs => self.macs.is_some(),
+            Quantity::Params => self.params.is_some(),
+            Quantity::Flash => self.flash.is_some(),
+            Quantity::PeakMemory => self.peak_memory.is_some(),
+        }
+    }
+
     /// The ceilings together.
     pub(crate) fn budget(&self) -> Result<Budget> {
         let mut budget = Budget::new(self.energy, self.latency, self.macs, self.params)?;

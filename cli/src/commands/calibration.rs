@@ -2,10 +2,12 @@
 
 use anyhow::Result;
 use experiments::torch::{self, BundleUse};
+use network::units::Quantity;
 use serde_json::json;
 
 use super::set_threads;
 use crate::args::{CalibrationArgs, CalibrationCommand};
+use crate::next::{self, SearchIn};
 use crate::output::{Output, percent};
 
 pub(crate) fn run(command: CalibrationCommand, output: &mut Output) -> Result<()> {
@@ -31,17 +33,7 @@ fn make(args: &CalibrationArgs, steps: usize, output: &mut Output) -> Result<()>
         return output.json(&json!({"images": made.images, "folder": made.folder}));
     }
     output.line(format!("{} images are in {}", made.images, made.folder.display()))?;
-    output.next(&[
-        "search",
-        "--supernet",
-        &args.supernet,
-        "--target",
-        "TARGET",
-        "--energy",
-        "BUDGET",
-        "--out",
-        "FOLDER",
-    ])
+    output.next(&next::front(&SearchIn::Bundle(&args.supernet), None, Quantity::Latency))
 }
 
 fn compare(args: &CalibrationArgs, count: usize, seed: u64, output: &mut Output) -> Result<()> {

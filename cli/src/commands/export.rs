@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::set_threads;
 use crate::args::{ExportArgs, ExportForm};
+use crate::next;
 use crate::output::{Output, percent, share};
 
 /// Layers that a table of the damage shows, the noisiest first.
@@ -57,7 +58,8 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<()> {
             if output.is_json() {
                 return output.json(&json!({"files": files}));
             }
-            return files.iter().try_for_each(|file| output.line(file.display().to_string()));
+            files.iter().try_for_each(|file| output.line(file.display().to_string()))?;
+            return output.next(&next::eval(&args.out, data.map(ToString::to_string).as_deref()));
         }
     };
     let request = FileRequest {
@@ -70,7 +72,10 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<()> {
         out: &args.out,
     };
     match (&args.network, on, &args.subnet) {
-        (Some(network), ..) => show(&torch::export_file(network, &request, device)?, kind, network, output),
+        (Some(network), ..) => {
+            show(&torch::export_file(network, &request, device)?, kind, network, output)?;
+            output.next(&next::verify(&args.out, network, data.map(ToString::to_string).as_deref()))
+        }
         (_, Some(on), Some(subnet)) => show(&torch::export_subnet_file(&on, subnet, &request)?, kind, subnet, output),
         _ => Err(form("there is no network", "name one with --network, or --supernet and --subnet")),
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::set_threads;
 use crate::args::FinetuneArgs;
 use crate::interrupt::stop_flag;
+use crate::next;
 use crate::output::{Output, share};
 use crate::progress::TrainProgress;
 
@@ -58,6 +59,5 @@ pub(crate) fn run(args: FinetuneArgs, output: &mut Output) -> Result<()> {
         row(part.name(), tested.top1, tested.images),
     ])?;
     output.rows(&energy.spent_rows())?;
-    let (folder, data) = (folder.display().to_string(), request.data.to_string());
-    output.next(&["eval", "--network", &folder, "--data", &data])
+    output.next(&next::export(&folder, Some(&request.data.to_string()), args.int8))
 }

@@ -5,6 +5,7 @@ use experiments::torch::{self, ImportRequest, Imported};
 use serde_json::json;
 
 use crate::args::{ImportArgs, ImportCommand};
+use crate::next;
 use crate::output::Output;
 
 pub(crate) fn run(command: ImportCommand, output: &mut Output) -> Result<()> {
@@ -17,6 +18,5 @@ pub(crate) fn run(command: ImportCommand, output: &mut Output) -> Result<()> {
         return output.json(&json!({"bundle": bundle, "space": space, "parameters": parameters}));
     }
     output.line(format!("{parameters} parameters of space {space} are in {bundle}"))?;
-    let pairs = request.out.join("accuracy.parquet").display().to_string();
-    output.next(&["predictor", "collect", "--supernet", &bundle, "--data", "folder:FOLDER", "--out", &pairs])
+    output.next(&next::collect(&bundle, None, &request.out.join("accuracy.parquet")))
 }

@@ -11,6 +11,7 @@ use network::units::{Bytes, Measured, Quantity};
 use serde_json::{Value, json};
 
 use crate::args::NetworkCommand;
+use crate::next;
 use crate::output::Output;
 
 pub(crate) fn run(command: NetworkCommand, output: &mut Output) -> Result<()> {
@@ -28,7 +29,8 @@ pub(crate) fn run(command: NetworkCommand, output: &mut Output) -> Result<()> {
                 out.display(),
                 shape.macs(),
                 shape.params()
-            ))
+            ))?;
+            output.next(&next::finetune(&out))
         }
         NetworkCommand::Show { network } => show(&network_folder::read_shape(&network)?, output),
         NetworkCommand::Cost { network, target, extrapolate } => {

@@ -17,6 +17,7 @@ use serde_json::json;
 use super::set_threads;
 use crate::args::{FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
 use crate::interrupt::stop_flag;
+use crate::next::{self, SearchIn};
 use crate::output::{Output, percent};
 
 mod collect;
@@ -55,7 +56,10 @@ pub(crate) fn run(command: PredictorCommand, output: &mut Output) -> Result<()> 
                 return output.json(&json!({"predictor": out, "space": space, "resolutions": known}));
             }
             let known: Vec<String> = known.iter().map(u32::to_string).collect();
-            output.line(format!("a predictor for space {space} at {} is in {}", known.join(", "), out.display()))
+            output.line(format!("a predictor for space {space} at {} is in {}", known.join(", "), out.display()))?;
+            let file = out.display().to_string();
+            let of = SearchIn::Predictor { file: &file, space: Some(&space) };
+            output.next(&next::front(&of, None, Quantity::Latency))
         }
         PredictorCommand::Predict { predictor, subnets, space } => {
             let predictions = experiments::predictor::predict::predict(&predictor, space.as_deref(), &subnets)?;
@@ -151,18 +155,13 @@ fn fit(args: FitArgs, output: &mut Output) -> Result<()> {
         rows.push(row("closed form", format!("Kendall tau-b with {}", curve.collect::<Vec<_>>().join(", "))));
     }
     output.rows(&rows)?;
-    let predictor = job.out.display().to_string();
+    let file = job.out.display().to_string();
     let bundle = chosen.bundle.as_ref().map(|bundle| bundle.display().to_string());
-    let with = match &bundle {
-        Some(bundle) => ["--supernet", bundle],
-        None => ["--predictor", &predictor],
+    let of = match &bundle {
+        Some(bundle) => SearchIn::Bundle(bundle),
+        None => SearchIn::Predictor { file: &file, space: None },
     };
-    let mut words = vec!["search", with[0], with[1], "--target", "TARGET", "--energy", "BUDGET", "--out", "FOLDER"];
-    if bundle.is_some() {
-        // A bundle that was just trained has no images of its own to calibrate with.
-        words.extend(["--data", "DATA"]);
-    }
-    output.next(&words)
+    output.next(&next::front(&of, None, Quantity::Latency))
 }
 
 /// The ways to fit that the command line asks for.

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::set_threads;
 use crate::args::{RefineArgs, WinnerArg};
 use crate::interrupt::stop_flag;
+use crate::next;
 use crate::output::{Output, percent, share};
 use crate::progress::TrainProgress;
 
@@ -66,8 +67,7 @@ fn of_network(args: RefineArgs, network: PathBuf, data: DataSource, output: &mut
     rows.push((refined.part.name().to_owned(), share(refined.tested.top1, refined.tested.images)));
     rows.extend(refined.energy.spent_rows());
     output.rows(&rows)?;
-    let (folder, data) = (refined.folder.display().to_string(), request.data.to_string());
-    output.next(&["eval", "--network", &folder, "--data", &data])
+    output.next(&next::export(&refined.folder, Some(&request.data.to_string()), false))
 }
 
 fn in_supernet(
@@ -110,11 +110,8 @@ fn in_supernet(
         rows.push((measured.part.name().to_owned(), share(measured.tested.top1, measured.tested.images)));
     }
     output.rows(&rows)?;
-    let folder = refined.folder.display().to_string();
-    match &request.data {
-        Some(data) => output.next(&["eval", "--network", &folder, "--data", &data.to_string()]),
-        None => output.next(&["network", "show", &folder]),
-    }
+    let data = request.data.as_ref().map(ToString::to_string);
+    output.next(&next::export(&refined.folder, data.as_deref(), false))
 }
 
 /// For how many operators the target has no cost of its own, where there are any.

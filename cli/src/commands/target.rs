@@ -23,6 +23,7 @@ use network::units::{Measured, Quantity};
 use serde_json::{Value, json};
 
 use crate::args::{SchemaOf, TargetCommand};
+use crate::next::{self, SearchIn, Words};
 use crate::output::Output;
 
 pub(crate) fn run(command: TargetCommand, output: &mut Output) -> Result<()> {
@@ -143,7 +144,7 @@ fn range(target: &Target, ranges: &[QuantityRange], output: &mut Output) -> Resu
         let values = [range.cheapest, range.median, range.dearest].map(words);
         [vec![range.quantity.name().to_owned()], values.to_vec()].concat()
     };
-    output.table(&["quantity", "cheapest", "median", "dearest"], ranges.iter().map(row).collect())?;
+    output.table(&["quantity", "cheapest", "median", "most expensive"], ranges.iter().map(row).collect())?;
     output.say("of the smallest and the largest network at each resolution, and 1000 random ones");
     explain(target, output);
     Ok(())
@@ -186,7 +187,14 @@ fn kept(target: &Target, output: &mut Output) -> Result<()> {
         let (notes, warnings) = (target.notes(), target.warnings());
         return output.json(&json!({"name": target.name(), "knows": known, "notes": notes, "warnings": warnings}));
     }
-    output.line(format!("target {} is kept; it knows {}", target.name(), known.join(", ")))
+    output.line(format!("target {} is kept; it knows {}", target.name(), known.join(", ")))?;
+    output.next(&front_of(target, None))
+}
+
+/// The front of a target of the user's own, along the first that it knows of the device.
+fn front_of(target: &Target, space: Option<&str>) -> Words {
+    let along = [Quantity::Latency, Quantity::Energy].into_iter().find(|quantity| target.knows(*quantity));
+    next::front(&SearchIn::DefaultOf { space }, Some(target.name()), along.unwrap_or(Quantity::Macs))
 }
 
 fn kept_networks(name: &str, file: &Path, networks: &Networks, output: &mut Output) -> Result<()> {

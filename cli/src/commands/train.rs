@@ -10,6 +10,7 @@ use serde_json::json;
 use super::set_threads;
 use crate::args::TrainArgs;
 use crate::interrupt::stop_flag;
+use crate::next;
 use crate::output::Output;
 use crate::progress::TrainProgress;
 
@@ -36,7 +37,7 @@ pub(crate) fn run(args: TrainArgs, output: &mut Output) -> Result<()> {
     output.line(format!("trained; the run is in {}", request.out.display()))?;
     output.rows(&energy.rows())?;
     let run = request.out.display().to_string();
-    let pairs = request.out.join(BUNDLE).join("accuracy.parquet").display().to_string();
-    let data = request.data.map_or("DATA".to_owned(), |data| data.to_string());
-    output.next(&["predictor", "collect", "--supernet", &run, "--data", &data, "--out", &pairs])
+    let pairs = request.out.join(BUNDLE).join("accuracy.parquet");
+    let data = request.data.map(|data| data.to_string());
+    output.next(&next::collect(&run, data.as_deref(), &pairs))
 }

@@ -318,7 +318,7 @@ fn far_extrapolation_is_refused_unless_told() {
     sandbox.refused(&search, 3, &words);
     let lifted = sandbox.ok(&[&cost[..], &["--extrapolate", "--format", "json"]].concat()).json();
     assert!(lifted.iter().all(|cost| number(&cost["latency_ms"], "operators_outside_fit") > 0.0), "{lifted:?}");
-    let found = sandbox.ok(&[&search[..], &["--extrapolate"]].concat()).stdout;
+    let found = sandbox.ok(&[&search[..], &["--extrapolate", "-v"]].concat()).stdout;
     assert!(
         found.contains("measured, in part fitted, grade C") && found.contains("outside the fitted range"),
         "{found}"

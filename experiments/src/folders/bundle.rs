@@ -83,6 +83,21 @@ impl Bundle {
         run.unwrap_or(&folder).file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// What its images are called: by the section "Data" of its model card, else by the source that its recipe names.
+    pub fn data_set(&self) -> Option<String> {
+        let read = |file: &str| fs::read_to_string(self.folder.join(file)).ok();
+        let card = read(names::MODEL_CARD).and_then(|card| {
+            let (_, section) = card.split_once("\n## Data\n")?;
+            // `CIFAR-10 (Krizhevsky 2009), 10 classes`: the name comes first.
+            let name = section.trim_start().split(['(', ',', ';', '\n']).next()?.trim().trim_end_matches('.');
+            (!name.is_empty()).then(|| name.to_owned())
+        });
+        card.or_else(|| {
+            let recipe: serde_yaml::Value = serde_yaml::from_str(&read(names::RECIPE)?).ok()?;
+            Some(recipe.get("data")?.as_str()?.to_owned())
+        })
+    }
+
     /// Its search space.
     ///
     /// # Errors
@@ -225,6 +240,14 @@ mod tests {
         assert_eq!(by_name, Bundle::find_in(folder.to_str().unwrap(), &[]).unwrap());
         assert_eq!(by_name.name(), "small");
         assert_eq!(&*by_name.space().unwrap().id().0, "mcu-cifar");
+
+        assert_eq!(by_name.data_set(), None);
+        fs::write(folder.join(names::RECIPE), "schema: ofa.recipe/1\ndata: folder:img\n").unwrap();
+        assert_eq!(by_name.data_set().as_deref(), Some("folder:img"));
+        fs::write(folder.join(names::MODEL_CARD), "# small\n\n## Data\n\nFlowers 17 (Nilsback 2006), 17 classes\n")
+            .unwrap();
+        assert_eq!(by_name.data_set().as_deref(), Some("Flowers 17"));
+        assert_eq!(Bundle::find("mcu-cifar").unwrap().data_set().as_deref(), Some("CIFAR-10"));
 
         // The folder of the run that made it will do as well, once there is something in it.
         let run = zoo.path().join("run");

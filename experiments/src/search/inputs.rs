@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use hw_targets::target::Target;
 use predictors::ensemble::AccuracyPredictor;
 use search::space::SearchSpace;
-use storage::failure::Setting;
 
 use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
@@ -23,8 +22,6 @@ pub(crate) struct SearchInputs {
     pub predictor: AccuracyPredictor,
     /// The bundle both are from, if they are.
     pub bundle: Option<Bundle>,
-    /// What the user should know about the choice.
-    pub notes: Vec<String>,
 }
 
 /// What the command line says about the candidates; everything may be left out.
@@ -46,11 +43,11 @@ impl SearchInputs {
     /// Unknown names, wrong content, and [`Error::NoDefaultBundle`].
     pub(crate) fn choose(choice: &BundleChoice<'_>, target: Option<&Target>) -> Result<SearchInputs> {
         if let Some(name) = choice.supernet {
-            return Self::of_bundle(Bundle::find(name)?, Vec::new());
+            return Self::of_bundle(Bundle::find(name)?);
         }
         if let Some(name) = choice.predictor {
             let (space, predictor) = predictor_file::load(name, choice.space)?;
-            return Ok(SearchInputs { space, predictor, bundle: None, notes: Vec::new() });
+            return Ok(SearchInputs { space, predictor, bundle: None });
         }
         let space = choice.space.map(spaces::find).transpose()?;
         let of_space = |name: &str| space.as_ref().is_none_or(|space| *space.id().0 == *name);
@@ -72,21 +69,16 @@ impl SearchInputs {
         else {
             return Err(Error::NoDefaultBundle { asked, wanted, known: Bundle::names() });
         };
-        let mut notes = Vec::new();
         if at > 0 {
-            notes.push(format!(
-                "bundle `{}`, which {asked} prefers, is not in the zoo; using `{}`",
-                wanted[0], wanted[at]
-            ));
-        } else if target.is_none() {
-            notes.push(format!("using bundle `{}`; name another with {}", wanted[at], Setting("supernet")));
+            tracing::info!("bundle `{}`, which {asked} prefers, is not in the zoo", wanted[0]);
         }
-        Self::of_bundle(bundle, notes)
+        tracing::info!("searching bundle `{}`, the default of {asked}", wanted[at]);
+        Self::of_bundle(bundle)
     }
 
-    fn of_bundle(bundle: Bundle, notes: Vec<String>) -> Result<SearchInputs> {
+    fn of_bundle(bundle: Bundle) -> Result<SearchInputs> {
         let space = bundle.space()?;
         let predictor = bundle.predictor(&space)?;
-        Ok(SearchInputs { space, predictor, bundle: Some(bundle), notes })
+        Ok(SearchInputs { space, predictor, bundle: Some(bundle) })
     }
 }

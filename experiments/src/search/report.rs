@@ -110,6 +110,10 @@ pub struct SearchHeader {
     pub target: Option<Target>,
     /// Name of the bundle that space and predictor are from, if they are.
     pub bundle: Option<String>,
+    /// What the images are called that the bundle was trained on, where it says.
+    pub images: Option<String>,
+    /// Whether the bundle brings images to calibrate with.
+    pub has_calibration: bool,
     /// What had to be kept.
     pub budget: Budget,
     /// What was optimised.

@@ -78,8 +78,8 @@ impl Search {
         // On one of rayon's own threads, which then need not be woken for every batch.
         rayon::scope(|_| {
             let started = Instant::now();
-            let SearchInputs { space, predictor, notes, .. } = &self.inputs;
-            let mut notes = notes.clone();
+            let SearchInputs { space, predictor, .. } = &self.inputs;
+            let mut notes = Vec::new();
             let target = self.target.as_ref();
             let resolutions = common_resolutions(space, predictor, target, &mut notes)?;
             let needed = |quantity| self.budget.limit(quantity).is_some() || self.plan.optimises(quantity);
@@ -192,6 +192,8 @@ impl Search {
             space: self.inputs.space.clone(),
             target: self.target.clone(),
             bundle: self.inputs.bundle.as_ref().map(|bundle| bundle.name()),
+            images: self.inputs.bundle.as_ref().and_then(|bundle| bundle.data_set()),
+            has_calibration: self.inputs.bundle.as_ref().is_some_and(|bundle| bundle.calibration().is_ok()),
             budget: self.budget,
             objectives: self.objectives.clone(),
             algorithm: self.algorithm,
@@ -323,12 +325,12 @@ impl Search {
 
     fn slack_note(&self, limit: &LimitReport) -> String {
         let LimitReport { quantity, limit, range, .. } = limit;
-        let dearest = quantity.format(range.max);
+        let [low, high, limit] = [range.min, range.max, *limit].map(|value| quantity.format(value));
         let place = self.target.as_ref().map_or(String::new(), |target| format!(" on {}", target.name()));
         format!(
-            "the budget does not bind: the dearest subnet of space `{}`{place} has {quantity} {dearest}, the budget is {}",
+            "no need to economise: every network of space `{}`{place} fits {limit} of {quantity}; budgets that matter here are \
+             {low} to {high}",
             self.inputs.space.id(),
-            quantity.format(*limit)
         )
     }
 }

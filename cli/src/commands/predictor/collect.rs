@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::args::CollectArgs;
 use crate::commands::set_threads;
 use crate::interrupt::stop_flag;
+use crate::next;
 use crate::output::Output;
 
 pub(crate) fn run(args: CollectArgs, output: &mut Output) -> Result<()> {
@@ -37,6 +38,5 @@ pub(crate) fn run(args: CollectArgs, output: &mut Output) -> Result<()> {
     }
     let out = request.out.display().to_string();
     output.line(format!("{} pairs in {out}, top-1 from {:.2} % to {:.2} %", pairs.len(), 100.0 * low, 100.0 * high))?;
-    let predictor = request.out.with_file_name("predictor.safetensors").display().to_string();
-    output.next(&["predictor", "fit", "--pairs", &out, "--out", &predictor])
+    output.next(&next::fit(&request.out))
 }

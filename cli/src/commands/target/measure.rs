@@ -55,5 +55,5 @@ pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<()> {
         None if output.is_json() => output.json(&json!({"target": args.name, "operators": measured.operators})),
         None => Ok(()),
     }?;
-    output.next(&["search", "--target", &args.name, "--latency", "BUDGET", "--out", "FOLDER"])
+    output.next(&super::front_of(&measured.target, Some(&args.space)))
 }

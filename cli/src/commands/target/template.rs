@@ -9,6 +9,7 @@ use hw_targets::target::Target;
 use search::space::SearchSpace;
 use serde_json::json;
 
+use crate::next;
 use crate::output::Output;
 
 /// `out` is the file for the list, or the folder for the list and a model per operator.
@@ -42,7 +43,8 @@ pub(crate) fn run(
         (None, _) => output.line("nothing is missing"),
         (Some(_), Some(out)) => {
             let with = if models.is_some() { ", each with a model" } else { "" };
-            output.line(format!("{missing} operators to measure are in {}{with}", out.display()))
+            output.line(format!("{missing} operators to measure are in {}{with}", out.display()))?;
+            file.map_or(Ok(()), |file| output.next(&next::add(file)))
         }
         (Some(table), None) => {
             let mut text = Vec::new();

@@ -147,13 +147,7 @@ fn every_verb_names_the_next_one_as_it_can_be_run() {
             .collect()
     };
     let with = |words: &[String], more: &[&str]| -> Vec<String> {
-        let filled = words.iter().map(|word| match word.as_str() {
-            "TARGET" => "pixel3".to_owned(),
-            "BUDGET" => "5mJ".to_owned(),
-            "FOLDER" => text(&sandbox.path("found")).to_owned(),
-            "DATA" => data.clone(),
-            other => other.to_owned(),
-        });
+        let filled = words.iter().map(|word| if word == "folder:FOLDER" { data.clone() } else { word.clone() });
         filled.chain(more.iter().map(|word| (*word).to_owned())).collect()
     };
     let follow = |words: &[String]| next(&words.iter().map(String::as_str).collect::<Vec<_>>());
@@ -164,11 +158,15 @@ fn every_verb_names_the_next_one_as_it_can_be_run() {
     let collect = next(&train);
     assert_eq!(collect[..2], ["predictor", "collect"]);
     let fit = follow(&with(&collect, &["-n", "30", "--device", "cpu"]));
-    let search = follow(&with(&fit, &["--members", "0"]));
-    assert_eq!(search[..3], ["search", "--supernet", text(&run.join("bundle"))]);
-    let eval = follow(&with(&search, &["--device", "cpu", "--evaluations", "200"]));
-    assert_eq!(eval[..2], ["eval", "--network"]);
-    sandbox.ok(&eval.iter().map(String::as_str).collect::<Vec<_>>());
+    let front = follow(&with(&fit, &["--members", "0"]));
+    assert_eq!(front[..5], ["search", "--target", "pixel3", "--supernet", text(&run.join("bundle"))]);
+    let search = follow(&with(&front, &["--evaluations", "200"]));
+    assert_eq!((&*search[0], search.contains(&"--latency".to_owned())), ("search", true));
+    let export = follow(&with(&search, &["--device", "cpu"]));
+    assert_eq!(export[..5], ["export", "--network", "found", "--to", "onnx"]);
+    let verify = follow(&export);
+    assert_eq!(verify[..4], ["verify", "found.onnx", "--against", "found"]);
+    sandbox.ok(&verify.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 #[test]

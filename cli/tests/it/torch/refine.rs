@@ -21,7 +21,7 @@ fn a_network_is_trained_on_and_what_is_wrong_is_refused() {
     let run = sandbox.ok(&[&tune[..], &settings, &["--threads", "1", "--freeze", "blocks.0"]].concat());
     assert!(run.stderr.contains("0/6: held-out") && run.stderr.contains("3/6: loss"), "{}", run.stderr);
     assert!(
-        run.stdout.contains("held-out, after") && run.stdout.contains("next: ofa eval --network"),
+        run.stdout.contains("held-out, after") && run.stdout.contains("next: ofa export --network"),
         "{}",
         run.stdout
     );
