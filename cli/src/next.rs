@@ -60,6 +60,11 @@ pub(crate) fn front(of: &SearchIn<'_>, target: Option<&str>, along: Quantity) ->
     line
 }
 
+/// What networks cost on a device.
+pub(crate) fn range(target: &str, space: &str) -> Words {
+    words(["target", "range", target, "--space", space])
+}
+
 /// The same search again, written to a folder that is not there yet. A bundle without images of its own is calibrated
 /// with others.
 pub(crate) fn again_written(
@@ -169,6 +174,7 @@ mod tests {
         check(&own, "search --target here --space mcu-cifar --objectives accuracy,energy");
         let own = front(&SearchIn::DefaultOf { space: None }, Some("here"), Quantity::Energy);
         check(&own, "search --target here --objectives accuracy,energy");
+        check(&range("here", "mine.yaml"), "target range here --space mine.yaml");
         let found = Path::new("found/");
         check(&export(found, None, false), "export --network found/ --to onnx --out found.onnx");
         let expected = "export --network found --to onnx --data cifar:C --out found.onnx";

@@ -51,11 +51,7 @@ fn files(args: &SearchArgs, header: &SearchHeader, weights: Option<Weights>) -> 
 fn next_of(args: &SearchArgs, report: &SearchReport, weights: Option<Weights>) -> Option<next::Words> {
     let header = &report.header;
     let data = args.data.as_ref().map(ToString::to_string);
-    let line = || std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
-    let written = |line: &mut dyn Iterator<Item = String>| {
-        let has_images = args.data.is_some() || header.has_calibration;
-        next::again_written(line, has_images, |name| Path::new(name).exists())
-    };
+    let has_images = args.data.is_some() || header.has_calibration;
     if report.front.is_some() {
         let cost = header.objectives.iter().find_map(|objective| match objective {
             Objective::Cost(quantity) => Some(*quantity),
@@ -67,13 +63,22 @@ fn next_of(args: &SearchArgs, report: &SearchReport, weights: Option<Weights>) -
             return None;
         }
         let line = next::within(line(), cost, middle);
-        return Some(if header.bundle.is_some() { written(&mut line.into_iter()) } else { line });
+        return Some(if header.bundle.is_some() { written(line.into_iter(), has_images) } else { line });
     }
     match (&args.out, weights) {
         (Some(out), Some(Weights::Written)) => Some(next::export(out, data.as_deref(), false)),
-        (None, _) if header.bundle.is_some() && torch::IS_THERE => Some(written(&mut line())),
+        (None, _) if header.bundle.is_some() && torch::IS_THERE => Some(written(line(), has_images)),
         _ => None,
     }
+}
+
+/// The words after `ofa` that asked for this.
+fn line() -> impl Iterator<Item = String> {
+    std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned())
+}
+
+fn written(line: impl Iterator<Item = String>, has_images: bool) -> next::Words {
+    next::again_written(line, has_images, |name| Path::new(name).exists())
 }
 
 /// One search per target. One that fails does not keep the others from answering; its error comes last.
@@ -82,11 +87,14 @@ fn run_each(args: &SearchArgs, stop: &AtomicBool, output: &mut Output) -> Result
     let mut scopes: Vec<(&str, Scope)> = Vec::new();
     let mut batches: Vec<(&str, u32)> = Vec::new();
     let mut failure = None;
+    let mut ends = Vec::new();
     let names = experiments::target::list::folder_names(&args.targets)?;
     for (target, name) in args.targets.iter().zip(names) {
         let folder = args.out.as_ref().map(|out| out.join(name));
-        match search(args, Some(target), folder, stop, output) {
-            Ok((report, _)) => {
+        match search(args, Some(target), folder.clone(), stop, output) {
+            Ok((report, weights)) => {
+                let (is_of_bundle, has_images) = (report.header.bundle.is_some(), report.header.has_calibration);
+                ends.push(End { folder, weights, is_of_bundle, has_images });
                 let measured = report.found.first().and_then(|found| found.cost.energy.or(found.cost.latency));
                 batches.extend(measured.map(|cost| (target.as_str(), cost.batch)));
                 let energy = report.found.first().and_then(|found| found.cost.energy.as_ref());
@@ -126,7 +134,32 @@ fn run_each(args: &SearchArgs, stop: &AtomicBool, output: &mut Output) -> Result
     }
     say_scopes(&scopes, output);
     say_batches(&batches, output);
-    failure.map_or(Ok(()), |error| Err(error.into()))
+    match failure {
+        Some(error) => Err(error.into()),
+        None => next_of_each(args, &ends, output),
+    }
+}
+
+/// Having all networks written, and then the first of them as a file that others run.
+fn next_of_each(args: &SearchArgs, ends: &[End], output: &mut Output) -> Result<()> {
+    let data = args.data.as_ref().map(ToString::to_string);
+    match ends.first() {
+        Some(End { folder: Some(folder), weights: Some(Weights::Written), .. }) => {
+            output.next(&next::export(folder, data.as_deref(), false))
+        }
+        Some(End { folder: None, .. }) if torch::IS_THERE && ends.iter().all(|end| end.is_of_bundle) => {
+            output.next(&written(line(), data.is_some() || ends.iter().all(|end| end.has_images)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How one of several searches ended.
+struct End {
+    folder: Option<PathBuf>,
+    weights: Option<Weights>,
+    is_of_bundle: bool,
+    has_images: bool,
 }
 
 /// What was found for one of several targets, as a row.

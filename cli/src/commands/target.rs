@@ -10,6 +10,7 @@ mod template;
 use std::path::Path;
 
 use anyhow::Result;
+use experiments::folders::bundle::Bundle;
 use experiments::folders::spaces;
 use experiments::target as targets;
 use experiments::target::range::QuantityRange;
@@ -191,8 +192,12 @@ fn kept(target: &Target, output: &mut Output) -> Result<()> {
     output.next(&front_of(target, None))
 }
 
-/// The front of a target of the user's own, along the first that it knows of the device.
+/// The front of a target of the user's own, along the first that it knows of the device; its range in a space that nobody
+/// has trained a supernet of.
 fn front_of(target: &Target, space: Option<&str>) -> Words {
+    if let Some(space) = space.filter(|space| Bundle::find(space).is_err()) {
+        return next::range(target.name(), space);
+    }
     let along = [Quantity::Latency, Quantity::Energy].into_iter().find(|quantity| target.knows(*quantity));
     next::front(&SearchIn::DefaultOf { space }, Some(target.name()), along.unwrap_or(Quantity::Macs))
 }

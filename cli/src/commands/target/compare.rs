@@ -56,10 +56,9 @@ pub(crate) fn validate(
             validation.quantity
         ));
     }
-    if let Some(kept) = kept {
-        output.say(format!("target {} is kept with the correction", kept.name()));
-    }
-    Ok(())
+    let Some(kept) = kept else { return Ok(()) };
+    output.say(format!("target {} is kept with the correction", kept.name()));
+    output.next(&super::front_of(&kept, None))
 }
 
 fn keep_corrected(

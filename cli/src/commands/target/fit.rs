@@ -44,8 +44,8 @@ fn operators(args: &TargetFitArgs, target: &Target, space: Option<&SearchSpace>,
             print_operators(fit, space, output)?;
         }
     }
-    say_kept(kept.as_ref(), "its table answers first, the model for what the table lacks", output);
-    Ok(())
+    let how = "its table answers first, the model for what the table lacks";
+    say_kept(kept.as_ref(), how, args.space.as_deref(), output)
 }
 
 fn print_operators(fit: &OperatorFit, space: Option<&SearchSpace>, output: &mut Output) -> Result<()> {
@@ -168,8 +168,7 @@ fn whole(args: &TargetFitArgs, networks: &Networks, space: Option<&SearchSpace>,
     for objection in fits.iter().filter_map(WholeFit::objection) {
         output.warn(objection);
     }
-    say_kept(kept.as_ref(), "every answer of it is fitted", output);
-    Ok(())
+    say_kept(kept.as_ref(), "every answer of it is fitted", args.space.as_deref(), output)
 }
 
 fn whole_rows(networks: &Networks, fit: &WholeFit) -> Vec<(String, String)> {
@@ -227,8 +226,8 @@ fn with_kept(mut value: Value, kept: Option<&Target>) -> Value {
     value
 }
 
-fn say_kept(kept: Option<&Target>, how: &str, output: &mut Output) {
-    if let Some(kept) = kept {
-        output.say(format!("target {} is kept: {how}", kept.name()));
-    }
+fn say_kept(kept: Option<&Target>, how: &str, space: Option<&str>, output: &mut Output) -> Result<()> {
+    let Some(kept) = kept else { return Ok(()) };
+    output.say(format!("target {} is kept: {how}", kept.name()));
+    output.next(&super::front_of(kept, space))
 }
