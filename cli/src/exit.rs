@@ -1,14 +1,18 @@
-//! From any error to one paragraph on stderr and an exit code.
+//! From any error to one paragraph on stderr, or one object where results are objects, and an exit code.
 
 use std::any::Any;
 use std::error::Error as _;
+use std::ffi::OsString;
 use std::io::{self, Write};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use experiments::error::Error;
+use serde_json::{Value, json};
 use storage::failure::{Failure, FailureKind, Located};
 use storage::guard::words_of;
+use storage::names::nearest;
 
+use crate::args::definition;
 use crate::hints::worded;
 use crate::output::{OutputClosed, harmless};
 
@@ -26,27 +30,25 @@ pub(crate) fn report(error: &anyhow::Error) -> u8 {
         None => chain(error),
     };
     let hint = known.and_then(Failure::hint);
-    let several = known.map(Failure::places).unwrap_or_default();
-    let place = match several.as_slice() {
-        [] => located.map(|at| at.place),
-        several => {
-            let line = |at: &Located| format!("{}: {}", at.place, worded(&one_paragraph(&at.message)));
-            Some(several.iter().map(line).collect::<Vec<_>>().join("\n  --> "))
-        }
-    };
-    print(&message, place.as_deref(), hint.as_deref());
-    match known {
+    let code = match known {
         Some(error) if error.is_interruption() => INTERRUPTED,
         Some(error) => error.kind().exit_code(),
         None => FailureKind::Io.exit_code(),
-    }
+    };
+    let several = known.map(Failure::places).unwrap_or_default();
+    let line = |at: &Located| format!("{}: {}", at.place, worded(&one_paragraph(&at.message)));
+    let places = match several.as_slice() {
+        [] => located.into_iter().map(|at| at.place).collect(),
+        several => several.iter().map(line).collect::<Vec<_>>(),
+    };
+    print(&message, &places, hint.as_deref(), code)
 }
 
 /// What is left when something that cannot be happened: one sentence, no stack.
 pub(crate) fn report_panic(panic: Box<dyn Any + Send>) -> u8 {
     let message = format!("this should not happen: {}", one_paragraph(&words_of(panic)));
-    print(&message, None, Some("please report it with the command and its files; -vv says more"));
-    FailureKind::Io.exit_code()
+    let hint = "please report it with the command and its files; -vv says more";
+    print(&message, &[], Some(hint), FailureKind::Io.exit_code())
 }
 
 /// What happened, and why, down to the first cause.
@@ -111,15 +113,57 @@ pub(crate) fn refuse_arguments(error: &clap::Error) -> u8 {
     let message = message.strip_prefix("error: ").unwrap_or(&message);
     let general = || "`ofa help` and `ofa help VERB` show what there is".to_owned();
     // A value's own error says how to write it.
-    let hint = source.or(suggested).or_else(|| (error.kind() != ErrorKind::ValueValidation).then(general));
-    print(message, None, hint.as_deref());
-    FailureKind::Usage.exit_code()
+    let verb = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(word)) => meant(word, std::env::args_os()),
+        _ => None,
+    };
+    let hint = source.or(suggested).or(verb).or_else(|| (error.kind() != ErrorKind::ValueValidation).then(general));
+    print(message, &[], hint.as_deref(), FailureKind::Usage.exit_code())
 }
 
-fn print(message: &str, place: Option<&str>, hint: Option<&str>) {
-    let place = place.map_or(String::new(), |place| format!("  --> {place}\n"));
+/// The verb that was probably meant where clap, which leaves short words alone, has no idea: `fti` for `fit`.
+fn meant(wrong: &str, words: impl IntoIterator<Item = OsString>) -> Option<String> {
+    let mut at = definition();
+    for word in words.into_iter().skip(1) {
+        let Some(below) = word.to_str().and_then(|word| at.find_subcommand(word)) else { continue };
+        at = below.clone();
+    }
+    let near = nearest(wrong, at.get_subcommands().map(clap::Command::get_name));
+    near.first().map(|verb| format!("did you mean `{verb}`?"))
+}
+
+/// Whether results were asked for as JSON; of the words themselves, which may be no command line.
+fn wants_json(words: impl IntoIterator<Item = OsString>) -> bool {
+    let mut words = words.into_iter().skip(1).take_while(|word| word != "--");
+    let mut json = false;
+    while let Some(word) = words.next() {
+        match word.to_str() {
+            Some("--format") => json = words.next().is_some_and(|format| format == "json"),
+            Some(word) => json = word.strip_prefix("--format=").map_or(json, |format| format == "json"),
+            None => {}
+        }
+    }
+    json
+}
+
+/// Tells the user, and gives the exit code back.
+fn print(message: &str, places: &[String], hint: Option<&str>, code: u8) -> u8 {
+    if wants_json(std::env::args_os()) {
+        let (what, hint) = (worded(message), hint.map(worded));
+        // One place as a text, several as a list.
+        let place = match places {
+            [] => Value::Null,
+            [place] => json!(place),
+            several => json!(several),
+        };
+        let error = json!({"error": {"what": what, "where": place, "hint": hint, "exit_code": code}});
+        let _ = writeln!(io::stderr(), "{error}");
+        return code;
+    }
+    let place: String = places.iter().map(|place| format!("  --> {place}\n")).collect();
     let hint = hint.map_or(String::new(), |hint| format!("hint: {}\n", worded(hint)));
     let _ = write!(io::stderr(), "{}", harmless(&format!("error: {}\n{place}{hint}", worded(message))));
+    code
 }
 
 /// On one line, without the call stack that LibTorch adds to its messages.
@@ -141,4 +185,25 @@ fn shortened(text: String) -> String {
     let start: String = text.chars().take(MOST_LETTERS / 2).collect();
     let end: String = text.chars().skip(letters - MOST_LETTERS / 2).collect();
     format!("{start} … {end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_verb_is_guessed_among_those_of_its_group() {
+        let guess = |wrong: &str, line: &str| meant(wrong, line.split_whitespace().map(OsString::from));
+        assert_eq!(guess("fti", "ofa predictor fti --out x").as_deref(), Some("did you mean `fit`?"));
+        assert_eq!(guess("rn", "ofa --quiet target rn").as_deref(), Some("did you mean `rm`?"));
+        assert_eq!(guess("toaster", "ofa toaster"), None);
+    }
+
+    #[test]
+    fn json_is_wanted_where_the_words_say_so_however_wrong_they_are() {
+        let wants = |line: &str| wants_json(line.split_whitespace().map(OsString::from));
+        assert!(wants("ofa serch --format json") && wants("ofa --format=json search"));
+        assert!(!wants("ofa search") && !wants("ofa search --format human") && !wants("ofa search --format"));
+        assert!(!wants("ofa space show -- --format=json") && !wants("ofa search --log-format json"));
+    }
 }

@@ -11,6 +11,7 @@ use network::units::{Quantity, UnitError};
 use predictors::error::PredictorError;
 use search::error::{ForeignError, SearchError};
 use storage::failure::{Failure, FailureKind, Located, Setting};
+use storage::names::nearest;
 use supernet::import::TensorFileError;
 #[cfg(feature = "torch")]
 use supernet::{
@@ -421,7 +422,11 @@ impl Error {
             Self::BatchNormSource { .. } => "write `stored` or `calibrate:FILE.npz`".into(),
             Self::NotFound { .. } => "check the path".into(),
             Self::InFile { problem, .. } => return problem.hint(),
-            Self::UnknownBundle { known, .. } | Self::NoDefaultBundle { known, .. } => bundles(known),
+            Self::UnknownBundle { name, known } => match nearest(name, known.iter().map(String::as_str)).first() {
+                Some(near) => format!("did you mean `{near}`? Known bundles: {}", known.join(", ")),
+                None => bundles(known),
+            },
+            Self::NoDefaultBundle { known, .. } => bundles(known),
             Self::BundleLacks { file: "calibration", .. } => {
                 format!("give training images with {}, or name a bundle that has images of its own", Setting("data"))
             }

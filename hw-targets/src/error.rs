@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use network::units::{Quantity, UnitError};
 use storage::failure::{Failure, FailureKind, Located, Setting};
 use storage::file::{FileError, Place};
+use storage::names::nearest;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -304,7 +305,10 @@ impl Failure for HwError {
             BadName { .. } => {
                 "use lower-case letters, digits, '-', '_' and '.', starting with a letter or digit".to_string()
             }
-            UnknownFormat { known, .. } => format!("formats: {known}"),
+            UnknownFormat { name, known } => match nearest(name, known.split(", ")).first() {
+                Some(near) => format!("did you mean `{near}`? Formats: {known}"),
+                None => format!("formats: {known}"),
+            },
             UnknownDevice { known, .. } if known.is_empty() => format!("leave {} out", Setting("device")),
             UnknownDevice { known, .. } => {
                 format!("name one with {}: {}", Setting("device"), known.join(", "))

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 use experiments::torch::DataSource;
 use network::units::Quantity;
@@ -98,8 +99,8 @@ pub(crate) struct FrontArgs {
     /// The device whose front it is; without one, that of MACs or parameters
     #[arg(long)]
     pub(crate) target: Option<String>,
-    /// The cost along which it lies: energy, latency, macs, params or flash; by default the first that the target knows
-    #[arg(long, value_name = "COST", value_parser = parse_quantity)]
+    /// The cost along which it lies; by default the first that the target knows
+    #[arg(long, value_name = "COST", value_parser = costs())]
     pub(crate) along: Option<Quantity>,
     /// From this cost on, in the cost's unit: 15ms, 3M; by default from the cheapest subnet
     #[arg(long, value_name = "COST", requires = "to")]
@@ -109,10 +110,24 @@ pub(crate) struct FrontArgs {
     pub(crate) to: Option<String>,
 }
 
-fn parse_quantity(name: &str) -> Result<Quantity, String> {
-    let sums = Quantity::ALL.into_iter().filter(|quantity| quantity.is_sum());
-    let known = || format!("known are {}", sums.clone().map(Quantity::name).collect::<Vec<_>>().join(", "));
-    sums.clone().find(|quantity| quantity.name() == name).ok_or_else(known)
+/// The costs that are sums over a network's layers, by name, each with what it is.
+fn costs() -> impl TypedValueParser<Value = Quantity> {
+    let sums = || Quantity::ALL.into_iter().filter(|quantity| quantity.is_sum());
+    let values = sums().map(|quantity| PossibleValue::new(quantity.name()).help(meaning(quantity)));
+    PossibleValuesParser::new(values)
+        .try_map(move |name| sums().find(|quantity| quantity.name() == name).ok_or("is no cost"))
+}
+
+/// What a cost is, in a few words.
+pub(super) fn meaning(quantity: Quantity) -> &'static str {
+    match quantity {
+        Quantity::Energy => "Of one inference on the target",
+        Quantity::Latency => "Of one inference on the target",
+        Quantity::Macs => "Multiply-accumulates",
+        Quantity::Params => "Parameters",
+        Quantity::Flash => "For the weights of an int8 network",
+        Quantity::PeakMemory => "Of one inference of an int8 network",
+    }
 }
 
 /// `ofa predictor propose`.

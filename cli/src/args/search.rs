@@ -13,6 +13,7 @@ use hw_targets::budget::Budget;
 use network::units::{Bytes, Joules, Macs, Params, Quantity, Seconds, UnitError};
 use search::nsga2::Objective;
 
+use super::predictor::meaning;
 use super::{Compute, WeightsForm, parse};
 
 /// `ofa search`.
@@ -105,15 +106,10 @@ fn algorithms() -> impl TypedValueParser<Value = Algorithm> {
 
 /// The objectives by name, each with what it is.
 fn objectives() -> impl TypedValueParser<Value = Objective> {
-    let known = [
-        ("accuracy", "Predicted top-1, as high as possible"),
-        ("energy", "Of one inference on the target"),
-        ("latency", "Of one inference on the target"),
-        ("macs", "Multiply-accumulates"),
-        ("params", "Parameters"),
-        ("flash", "For the weights of an int8 network"),
-    ];
-    let values = known.map(|(name, help)| PossibleValue::new(name).help(help));
+    let accuracy = PossibleValue::new("accuracy").help("Predicted top-1, as high as possible");
+    let sums = Quantity::ALL.into_iter().filter(|quantity| quantity.is_sum());
+    let costs = sums.map(|quantity| PossibleValue::new(quantity.name()).help(meaning(quantity)));
+    let values: Vec<PossibleValue> = std::iter::once(accuracy).chain(costs).collect();
     PossibleValuesParser::new(values).try_map(|name| objective(&name).ok_or("is no objective"))
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 
 use search::space::SearchSpace;
+use serde_json::Value;
 
 use crate::support::Sandbox;
 
@@ -38,6 +39,51 @@ fn wrong_names_and_budgets_are_the_command_lines_fault() {
     sandbox.refused(&["space", "cost", "mcu-cifar", "--subnets", "absent.jsonl"], 2, &["absent.jsonl"]);
     sandbox.refused(&["target", "import", "yaml", ".", "--name", "mine"], 2, &["yaml", "ofa-yaml"]);
     sandbox.refused(&["search", "--target", "pixel3", "--format", "xml"], 2, &["xml"]);
+}
+
+#[test]
+fn where_results_are_json_errors_are() {
+    let sandbox = Sandbox::new();
+    let error = |args: &[&str]| {
+        let run = sandbox.ofa(&[args, &["--format", "json"]].concat());
+        let object: Value = serde_json::from_str(&run.stderr).unwrap_or_else(|_| panic!("{args:?}: {}", run.stderr));
+        let keys: Vec<&String> = object["error"].as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["what", "where", "hint", "exit_code"], "{object}");
+        assert_eq!((object["error"]["exit_code"].as_i64().unwrap(), &*run.stdout), (run.code.into(), ""), "{args:?}");
+        object["error"].clone()
+    };
+    let unknown = error(&["target", "show", "pixle3"]);
+    assert_eq!((&unknown["where"], &unknown["hint"]), (&Value::Null, &"did you mean pixel3?".into()));
+    assert!(unknown["what"].as_str().unwrap().contains("pixle3"), "{unknown}");
+    assert_eq!(error(&["serch"])["hint"], "did you mean `search`?");
+    assert_eq!(error(&["search", "--target", "pixel3", "--energy", "1nJ"])["exit_code"], 4);
+    let table = sandbox.file("table.csv", &format!("{HEADER}\n{ROW}\n{ROW}\n"));
+    let content = error(&["target", "add", &table, "--name", "mine"]);
+    assert!(content["where"].as_str().unwrap().ends_with("table.csv:3") && content["exit_code"] == 3, "{content}");
+}
+
+#[test]
+fn what_was_probably_meant_is_said() {
+    let sandbox = Sandbox::new();
+    let meant = |args: &[&str], word: &str| {
+        sandbox.refused(args, 2, &[&format!("did you mean `{word}`?")]);
+    };
+    meant(&["targt", "list"], "target");
+    meant(&["predictor", "fti"], "fit");
+    meant(&["space", "smaple", "mcu-cifar"], "sample");
+    meant(&["space", "show", "mcu-cifra"], "mcu-cifar");
+    meant(&["search", "--supernet", "mcu-cifr", "--macs", "5M"], "mcu-cifar");
+    meant(&["search", "--macs", "5M", "--algorithm", "exct"], "exact");
+    meant(&["target", "import", "ofa-yml", ".", "--name", "mine"], "ofa-yaml");
+    sandbox.refused(&["search", "--supernet", "toaster", "--macs", "5M"], 2, &["there are fbnet-cifar, mcu-cifar"]);
+    sandbox.refused(&["zzzzzz"], 2, &["`ofa help`"]);
+    if cfg!(feature = "torch") {
+        let recipe = concat!(env!("CARGO_MANIFEST_DIR"), "/../experiments/recipes/mcu-cifar.yaml");
+        let train = ["train", recipe, "--data", "synthetic", "--out", "run", "--set"];
+        meant(&[&train[..], &["batchsize=4"]].concat(), "batch_size");
+        meant(&[&train[..], &["augmentation.flp=true"]].concat(), "flip");
+        meant(&[&train[..], &["phases.0.epoch=1"]].concat(), "epochs");
+    }
 }
 
 #[test]

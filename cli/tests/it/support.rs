@@ -56,7 +56,8 @@ impl Sandbox {
         run
     }
 
-    /// Runs and insists on a one-paragraph error with this exit code that contains all of `words`.
+    /// Runs and insists on a one-paragraph error with this exit code that contains all of `words`; where results are JSON,
+    /// on an object that says the same.
     pub(crate) fn refused(&self, args: &[&str], code: i32, words: &[&str]) -> Run {
         let run = self.refused_with(args, code, words);
         let lines = run.stderr.lines().filter(|line| line.starts_with("  --> ")).count();
@@ -74,6 +75,13 @@ impl Sandbox {
         let stderr = &run.stderr;
         assert_eq!(run.code, code, "{args:?}: {stderr}");
         assert!(run.stdout.is_empty(), "{args:?} printed results: {}", run.stdout);
+        if args.contains(&"json") {
+            let object = stderr.lines().last().and_then(|line| serde_json::from_str::<Value>(line).ok());
+            let error = &object.unwrap_or_else(|| panic!("{args:?}: no object: {stderr}"))["error"];
+            let text = ["what", "where", "hint"].map(|key| error[key].as_str().unwrap_or_default()).join("\n");
+            assert!(words.iter().all(|word| text.contains(word)), "{args:?}: {words:?} are not all in: {text}");
+            return run;
+        }
         let lines: Vec<&str> =
             stderr.lines().filter(|line| !line.starts_with("note: ") && !line.starts_with("warning: ")).collect();
         assert!(lines[0].starts_with("error: "), "{args:?}: {stderr}");

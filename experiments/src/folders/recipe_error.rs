@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use storage::failure::{Failure, FailureKind, Located, Setting};
 use storage::file::FileError;
+use storage::names::nearest;
 use supernet::train::PlanError;
 
 /// What is wrong with a recipe.
@@ -39,10 +40,13 @@ impl Failure for RecipeError {
             Self::Within { problem, .. } => problem.hint(),
             Self::File(error) => error.hint(),
             Self::Unreadable { .. } => Some("recipes shipped with the project are in experiments/recipes".into()),
-            Self::Override { .. } => {
-                let set = Setting("set");
-                Some(format!("write {set} batch_size=64 or {set} phases.0.epochs=3"))
-            }
+            Self::Override { reason, .. } => Some(match meant(reason) {
+                Some(field) => format!("did you mean `{field}`?"),
+                None => {
+                    let set = Setting("set");
+                    format!("write {set} batch_size=64 or {set} phases.0.epochs=3")
+                }
+            }),
             _ => None,
         }
     }
@@ -56,6 +60,14 @@ impl Failure for RecipeError {
             _ => None,
         }
     }
+}
+
+/// The field that was probably meant, of those that serde's words list: ``unknown field `x`, expected one of `a`, `b` ``.
+fn meant(reason: &str) -> Option<String> {
+    let (_, rest) = reason.split_once("unknown field `")?;
+    let (field, rest) = rest.split_once('`')?;
+    let known = rest.split('`').skip(1).step_by(2);
+    nearest(field, known).into_iter().next()
 }
 
 impl RecipeError {
@@ -73,5 +85,21 @@ impl RecipeError {
 impl From<PlanError> for RecipeError {
     fn from(PlanError { field, value, reason }: PlanError) -> Self {
         Self::Value { field, value, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_field_that_was_meant_is_named() {
+        let hint =
+            |reason: &str| RecipeError::Override { given: "x=1".to_owned(), reason: reason.to_owned() }.hint().unwrap();
+        let words = "does not give a recipe: unknown field `batchsize`, expected one of `seed`, `batch_size`";
+        assert_eq!(hint(words), "did you mean `batch_size`?");
+        assert_eq!(hint("phases[0]: unknown field `epoch`, expected `name` or `epochs`"), "did you mean `epochs`?");
+        let general = hint("does not give a recipe: unknown field `toaster`, expected one of `seed`, `batch_size`");
+        assert!(general.contains("batch_size=64") && hint("has no `=`") == general, "{general}");
     }
 }
