@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
 use crate::support::Sandbox;
 
 #[test]
@@ -59,6 +61,47 @@ fn a_manual_has_a_page_for_every_verb() {
     sandbox.ok(&["man", folder.to_str().unwrap()]);
     let file = sandbox.file("file", "");
     assert_eq!(sandbox.ofa(&["man", &file]).code, 1);
+}
+
+/// Lines on stderr that are no talk.
+fn messages(stderr: &str) -> Vec<&str> {
+    let levels = ["info: ", "debug: ", "trace: ", "warning: "];
+    stderr.lines().filter(|line| levels.iter().any(|level| line.starts_with(level))).collect()
+}
+
+#[test]
+fn what_is_being_done_is_said_to_whoever_asks() {
+    let sandbox = Sandbox::new();
+    let search = ["search", "--target", "pixel3", "--energy", "25mJ", "--evaluations", "2000", "--threads", "1"];
+    let with = |more: &[&str]| sandbox.ok(&[&search[..], more].concat());
+    assert!(messages(&with(&[]).stderr).is_empty());
+    let said = with(&["-v"]).stderr;
+    assert!(said.contains("info: compiled the costs of pixel3 for space `fbnet-cifar`"), "{said}");
+    assert!(messages(&said).iter().all(|line| line.starts_with("info: ")), "{said}");
+    let said = with(&["-vv"]).stderr;
+    assert!(said.contains("debug: bundle read folder=") && said.contains("info: compiled"), "{said}");
+    // Results are the same.
+    let result = |more: &[&str]| {
+        let mut found = with(&[more, &["--format", "json"]].concat()).json().remove(0);
+        found.as_object_mut().unwrap().remove("seconds");
+        found
+    };
+    assert_eq!(result(&[]), result(&["-vvv"]));
+
+    let said = with(&["-v", "--log-format", "json"]).stderr;
+    let lines: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert!(
+        lines.iter().any(|line| line["level"] == "INFO" && line["target"] == "experiments::search::tables"),
+        "{said}"
+    );
+
+    let chosen = |filter: &str, more: &[&str]| {
+        let output = sandbox.command().env("RUST_LOG", filter).args([&search[..], more].concat()).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(chosen("experiments=debug", &[]).contains("debug: bundle read"));
+    assert!(messages(&chosen("off", &["-vv"])).is_empty());
+    assert!(messages(&chosen("", &["-v"])).len() > 1, "an empty variable is none");
 }
 
 #[test]

@@ -113,7 +113,14 @@ impl Check<'_> {
     }
 
     fn judged(&self, ran: FileRun) -> Result<std::result::Result<FileRun, String>> {
-        match ran.agreement.holds() {
+        let FileRun { runtime, agreement, .. } = &ran;
+        tracing::info!(
+            runtime,
+            images = agreement.images,
+            largest_error = agreement.largest_error,
+            "checked the file beside its network"
+        );
+        match agreement.holds() {
             true => Ok(Ok(ran)),
             false => Err(self.refused(disagreement(&ran.runtime, &ran.agreement))),
         }

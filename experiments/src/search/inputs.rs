@@ -79,6 +79,7 @@ impl SearchInputs {
     fn of_bundle(bundle: Bundle) -> Result<SearchInputs> {
         let space = bundle.space()?;
         let predictor = bundle.predictor(&space)?;
+        tracing::debug!(folder = %bundle.folder().display(), space = %space.id(), "bundle read");
         Ok(SearchInputs { space, predictor, bundle: Some(bundle) })
     }
 }

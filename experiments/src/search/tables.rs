@@ -1,6 +1,7 @@
 //! Dense cost tables of a target for a space, at the resolutions that space, predictor and target all know.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use hw_targets::error::HwError;
 use hw_targets::target::Target;
@@ -58,6 +59,7 @@ pub(crate) fn compile(
     needed: impl Fn(Quantity) -> bool,
     notes: &mut Vec<String>,
 ) -> Result<CostTables> {
+    let started = Instant::now();
     let Some(target) = target else { return Ok(CostTables::counts_only(space, resolutions)?) };
     let knows = |quantity: Measured| target.knows(quantity.into());
     let constants = DeviceCost::from_fn(|quantity| knows(quantity).then(|| target.constant(quantity)));
@@ -79,6 +81,11 @@ pub(crate) fn compile(
         DeviceCost::try_from_fn(|quantity| ask(quantity, op, resolution))
     })?;
     let (target, space) = (target.name(), space.id());
+    tracing::info!(
+        "compiled the costs of {target} for space `{space}` at {} resolutions in {:.2} s",
+        resolutions.len(),
+        started.elapsed().as_secs_f64()
+    );
     notes.extend(left_out.iter().map(|quantity| {
         format!("{target} does not cover every operator of space `{space}` in {quantity}, which is left out")
     }));

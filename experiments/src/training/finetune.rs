@@ -25,7 +25,7 @@ use crate::folders::network_folder::NetworkFolder;
 use crate::folders::run_dir::{Metrics, RunDir};
 use crate::folders::supernet_file::digest_of;
 use crate::folders::{names, output};
-use crate::torch::{FineTuneRequest, FineTuned, Progress};
+use crate::torch::{FineTuneRequest, FineTuned, Progress, StepReport};
 use crate::training::energy::course::Course;
 use crate::training::energy::ledger::{Meter, TrainingEnergy};
 use crate::training::identity::of_images;
@@ -71,7 +71,9 @@ impl FineTuneObserver for Quiet<'_> {
 impl FineTuneObserver for Log<'_> {
     fn step(&mut self, step: &Step) -> bool {
         self.energy.step(step.position);
-        self.progress.step(&step.into());
+        let report = StepReport::from(step);
+        tracing::trace!(step = report.global_step, loss = report.loss, seconds = report.seconds, "step");
+        self.progress.step(&report);
         !self.stop.load(Ordering::Relaxed)
     }
 
@@ -92,6 +94,7 @@ impl FineTuneObserver for Log<'_> {
             "energy_j": energy_j,
             "energy_method": energy_method,
         }))?;
+        tracing::debug!(epoch, loss, top1, "epoch measured");
         self.progress.epoch(&format!("{epoch}/{}: loss {loss:.4}, held-out top-1 {:.2} %", self.epochs, 100.0 * top1));
         Ok(())
     }

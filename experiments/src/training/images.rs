@@ -196,6 +196,7 @@ impl CalibrationImages {
     /// Statistics of `subnet` at its own resolution.
     pub(crate) fn calibrate(&self, subnet: &Subnet) -> BnStatistics {
         let resolution = subnet.config().resolution;
+        tracing::debug!(resolution, "calibrating batch norm");
         match &self.0 {
             Origin::Drawn(batches) => {
                 batches.at(resolution, |batches| calibrate(subnet, batches.map(|(images, _)| images)))

@@ -118,6 +118,7 @@ pub(crate) fn make(
             (subnet.config().clone(), statistics)
         })
         .collect();
+    tracing::info!(subnets = pool.len(), images = plan.images, "statistics of real images taken; distilling");
     let preprocessing = &settings.preprocessing;
     let noise = natural_noise(plan.images, plan.size, preprocessing, plan.seed).to_device(supernet.device());
     let how =

@@ -76,7 +76,11 @@ impl OpenBundle {
     /// # Errors
     /// A missing or damaged file, or weights of another space.
     pub(crate) fn supernet(&self) -> Result<&Supernet> {
-        once(&self.supernet, || load_supernet(self.bundle.folder(), &self.space, self.device))
+        once(&self.supernet, || {
+            let supernet = load_supernet(self.bundle.folder(), &self.space, self.device)?;
+            tracing::info!(bundle = self.bundle.name(), space = %self.space.id(), "weights read");
+            Ok(supernet)
+        })
     }
 
     /// How its images are read.

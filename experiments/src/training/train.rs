@@ -25,7 +25,7 @@ use crate::folders::recipe_file::Recipe;
 use crate::folders::run_dir::{Metrics, RunDir};
 use crate::folders::run_file::{self, RunFacts};
 use crate::folders::supernet_file::{StoredAs, load_supernet, round_to, save_supernet};
-use crate::torch::{MeasuredPart, Progress, Trained};
+use crate::torch::{MeasuredPart, Progress, StepReport, Trained};
 use crate::training::energy::course::Course;
 use crate::training::energy::ledger::{Meter, TrainingEnergy};
 use crate::training::energy::settings::EnergySettings;
@@ -75,7 +75,9 @@ struct Log<'p> {
 impl Observer for Log<'_> {
     fn step(&mut self, step: &Step) -> bool {
         self.energy.step(step.position);
-        self.progress.step(&step.into());
+        let report = StepReport::from(step);
+        tracing::trace!(step = report.global_step, loss = report.loss, seconds = report.seconds, "step");
+        self.progress.step(&report);
         !self.stop.load(Ordering::Relaxed)
     }
 
@@ -105,6 +107,14 @@ impl Observer for Log<'_> {
             "energy_j": energy_j,
             "energy_method": energy_method,
         }))?;
+        tracing::debug!(
+            phase = phase.name,
+            epoch = epoch.epoch,
+            loss = epoch.mean_loss,
+            largest = largest.top1,
+            smallest = smallest.top1,
+            "epoch measured"
+        );
         self.progress.epoch(&format!(
             "{} {}/{}: loss {:.4}, held-out top-1 largest {:.2} %, smallest {:.2} %",
             phase.name,

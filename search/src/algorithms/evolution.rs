@@ -124,6 +124,13 @@ fn explore<E: Evaluator>(explorer: &mut Explorer<'_, E>, settings: &EvolutionSet
         }
         stalled = if best_score(explorer, &optima) > best { 0 } else { stalled + 1 };
         turn += 1;
+        let evaluations = explorer.entries.len();
+        tracing::debug!(
+            turn,
+            evaluations,
+            best = best_score(explorer, &optima),
+            "populations annealed and climbed from"
+        );
         sides = populations(explorer, POPULATIONS[turn.min(POPULATIONS.len() - 1)].0, &start, &mut rng)?;
     }
     Ok(())

@@ -152,6 +152,7 @@ fn generations<E: Evaluator>(
         population.extend(children);
         population = survivors(explorer, &population, objectives, size);
         generation += 1;
+        tracing::debug!(generation, evaluations = explorer.entries.len(), "the best of parents and children stay");
     }
     Ok(())
 }

@@ -53,8 +53,11 @@ fn a_run_becomes_a_network_that_measures_as_it_did_in_its_supernet() {
     let recipe = recipe(&sandbox, 1);
     let out = sandbox.path("run");
     let train = ["train", &recipe, "--data", DATA, "--out", text(&out), "--device", "cpu", "--threads", "1"];
-    let run = sandbox.ok(&train);
+    let run = sandbox.ok(&[&train[..], &["-vvv"]].concat());
     assert!(run.stderr.contains("full 1/1"), "a line per epoch: {}", run.stderr);
+    for words in ["trace: step step=0 loss=", "debug: epoch measured phase=\"full\"", "debug: calibrating batch norm"] {
+        assert!(run.stderr.contains(words), "{words}: {}", run.stderr);
+    }
     sandbox.refused(&train, 2, &["already holds a run", "--resume"]);
 
     // All that the run folder's description lists, and nothing else.
@@ -314,7 +317,8 @@ fn a_network_becomes_one_file_that_another_runtime_agrees_with() {
 
     sandbox.ok(&[&taken[..], &["--out", &folder]].concat());
     let of_network = ["export", "--network", &folder, "--device", "cpu"];
-    let run = sandbox.ok(&[&of_network[..], &["--to", "onnx", "--out", &of_folder]].concat());
+    let run = sandbox.ok(&[&of_network[..], &["--to", "onnx", "--out", &of_folder, "-v"]].concat());
+    assert!(run.stderr.contains("info: checked the file beside its network runtime=\"tract\""), "{}", run.stderr);
     assert!(
         run.stdout.contains("onnxruntime.InferenceSession") && run.stdout.contains("tract, noise"),
         "{}",
