@@ -1,11 +1,15 @@
 //! The command line.
 
+mod eval;
 mod examples;
 mod global;
+mod import;
+mod network;
 mod predictor;
 mod refine;
 pub(crate) mod report;
 mod search;
+mod space;
 pub(crate) mod sweep;
 mod target;
 mod training_energy;
@@ -17,12 +21,16 @@ use std::str::FromStr;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use experiments::error::Error;
-use experiments::torch::{BatchNormSource, DataSource, DeviceChoice};
+use experiments::torch::{DataSource, DeviceChoice};
 
+pub(crate) use self::eval::{CalibrationArg, CalibrationArgs, CalibrationCommand, EvalArgs, PartArg};
 pub(crate) use self::global::{Common, Format, LogFormat};
+pub(crate) use self::import::{ImportArgs, ImportCommand};
+pub(crate) use self::network::NetworkCommand;
 pub(crate) use self::predictor::{CollectArgs, FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
 pub(crate) use self::refine::{FinetuneArgs, RefineArgs, WinnerArg};
 pub(crate) use self::search::SearchArgs;
+pub(crate) use self::space::SpaceCommand;
 pub(crate) use self::target::{EnergyArgs, MeasureArgs, SchemaOf, TargetCommand, TargetFitArgs};
 pub(crate) use self::training_energy::TrainingEnergyArgs;
 
@@ -69,13 +77,6 @@ pub(super) fn parse_threads(word: &str) -> Result<u32, String> {
 pub(super) fn parse_count(word: &str) -> Result<usize, String> {
     let number = word.parse().ok().filter(|number| (1..=1_000_000).contains(number));
     number.ok_or_else(|| format!("`{word}` is not a number from 1 to 1000000"))
-}
-
-/// One number per channel.
-fn parse_rgb(word: &str) -> Result<[f64; 3], String> {
-    let numbers: Result<Vec<f64>, _> = word.split(',').map(|number| number.trim().parse()).collect();
-    let channels = numbers.ok().and_then(|numbers| numbers.try_into().ok());
-    channels.ok_or_else(|| format!("`{word}` is not three numbers such as 0.485,0.456,0.406"))
 }
 
 /// A value whose own error, with its hint, says what is wrong with it.
@@ -160,41 +161,6 @@ pub(crate) struct Threads {
     pub(crate) threads: Option<u32>,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum SpaceCommand {
-    /// All shipped spaces
-    List,
-    /// The space as YAML
-    Show {
-        /// A shipped space, or the path of one
-        space: String,
-    },
-    /// How many distinct subnets it holds, exactly
-    Count {
-        /// A shipped space, or the path of one
-        space: String,
-    },
-    /// Random subnets, one JSON object per line, every distinct subnet equally likely
-    Sample {
-        /// A shipped space, or the path of one
-        space: String,
-        /// How many
-        #[arg(short, value_name = "COUNT", default_value_t = 1, value_parser = parse_count)]
-        n: usize,
-        /// Equal seeds draw equal subnets
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-    },
-    /// MACs and parameters of subnets
-    Cost {
-        /// A shipped space, or the path of one
-        space: String,
-        /// Subnets, one JSON object per line
-        #[arg(long, value_name = "SUBNETS.jsonl")]
-        subnets: PathBuf,
-    },
-}
-
 /// `ofa train`.
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {
@@ -225,159 +191,6 @@ pub(crate) struct TrainArgs {
     pub(crate) compute: Compute,
 }
 
-/// `ofa network`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum NetworkCommand {
-    /// Write a published network as a folder, with random weights
-    From {
-        /// alexnet, mobilenet-v1, mobilenet-v2, resnet8 or squeezenet-1.1
-        name: String,
-        /// Of the random weights
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-        /// Outputs, where not those published
-        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-        classes: Option<u32>,
-        /// The folder
-        #[arg(long, value_name = "FOLDER")]
-        out: PathBuf,
-    },
-    /// Its layers, with MACs and parameters
-    Show {
-        /// The folder of a network, or a network.json
-        network: PathBuf,
-    },
-    /// What it costs on a target
-    Cost {
-        /// The folder of a network, or a network.json
-        network: PathBuf,
-        /// The target
-        #[arg(long)]
-        target: String,
-        /// Answer also for operators that lie far outside of what a fitted model saw
-        #[arg(long)]
-        extrapolate: bool,
-    },
-    /// Memory that one int8 inference needs, and flash for the weights
-    Arena {
-        /// The folder of a network, or a network.json
-        network: PathBuf,
-    },
-    /// Whether the layers meet, and the weights are theirs
-    Check {
-        /// The folder of a network
-        network: PathBuf,
-    },
-}
-
-/// `ofa eval`.
-#[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("network").required(true))]
-#[command(group = clap::ArgGroup::new("choice").args(["subnet", "subnets", "largest", "smallest"]))]
-pub(crate) struct EvalArgs {
-    /// A bundle, by name or path
-    #[arg(long, value_name = "BUNDLE", group = "network", requires = "choice")]
-    pub(crate) supernet: Option<String>,
-    /// The folder of a network: written by `ofa search --out`, `ofa export` or `ofa network from`
-    #[arg(
-        long = "network",
-        visible_alias = "extracted",
-        value_name = "FOLDER",
-        group = "network",
-        conflicts_with = "choice"
-    )]
-    pub(crate) extracted: Option<PathBuf>,
-    /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
-    #[arg(long, required_unless_present = "logits", value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
-    pub(crate) data: Option<DataSource>,
-    /// Which of the images
-    #[arg(long, value_enum, default_value_t = PartArg::Test, conflicts_with = "extracted")]
-    pub(crate) part: PartArg,
-    /// Images for batch-norm calibration: of the data, or those of the bundle
-    #[arg(long, value_enum, default_value_t = CalibrationArg::Data, conflicts_with = "extracted")]
-    pub(crate) calibration: CalibrationArg,
-    /// A file with one subnet
-    #[arg(long, value_name = "SUBNET.json")]
-    pub(crate) subnet: Option<PathBuf>,
-    /// Subnets, one JSON object per line
-    #[arg(long, value_name = "SUBNETS.jsonl")]
-    pub(crate) subnets: Option<PathBuf>,
-    /// The largest subnet at the highest resolution
-    #[arg(long)]
-    pub(crate) largest: bool,
-    /// The smallest subnet at the lowest resolution
-    #[arg(long)]
-    pub(crate) smallest: bool,
-    /// With --format json: whether each image's first guess is right, as `right`, a text of 1 and 0
-    #[arg(long)]
-    pub(crate) per_image: bool,
-    /// Write logits of --inputs instead of measuring accuracy
-    #[arg(long, value_name = "OUT.npz", requires_all = ["inputs", "supernet"], conflicts_with = "data")]
-    pub(crate) logits: Option<PathBuf>,
-    /// Arrays r128, r160, … float32 [N, 3, r, r]; each subnet reads that of its resolution
-    #[arg(long, value_name = "IN.npz", requires = "logits")]
-    pub(crate) inputs: Option<PathBuf>,
-    /// Batch-norm statistics for --logits: stored, or calibrate:CAL.npz (array `batches` [B, N, 3, H, W])
-    #[arg(long, default_value = "stored", requires = "logits", value_parser = parse::<BatchNormSource>)]
-    pub(crate) batch_norm: BatchNormSource,
-    #[command(flatten)]
-    pub(crate) compute: Compute,
-}
-
-/// Which images an evaluation uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PartArg {
-    /// The test set: for final reports.
-    Test,
-    /// The part of the training set that the recipe kept apart: for decisions.
-    HeldOut,
-}
-
-/// Which images calibrate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CalibrationArg {
-    /// Training images of --data.
-    Data,
-    /// The images that come with the bundle.
-    Bundle,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CalibrationCommand {
-    /// Distil images whose batch-norm statistics match those of the data, and put them into the bundle
-    Make {
-        #[command(flatten)]
-        on: CalibrationArgs,
-        /// Updates of the images; fewer are quicker and match less closely
-        #[arg(long, value_name = "STEPS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
-        steps: u32,
-    },
-    /// Top-1 of random subnets on held-out images, calibrated with real images and with the bundle's own
-    Compare {
-        #[command(flatten)]
-        on: CalibrationArgs,
-        /// How many subnets
-        #[arg(short, value_name = "COUNT", default_value_t = 10, value_parser = parse_count)]
-        n: usize,
-        /// Equal seeds compare equal subnets
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-    },
-}
-
-/// `ofa calibration`.
-#[derive(Debug, Args)]
-pub(crate) struct CalibrationArgs {
-    /// A bundle, by name or path
-    #[arg(long, value_name = "BUNDLE")]
-    pub(crate) supernet: String,
-    /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
-    #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
-    pub(crate) data: DataSource,
-    #[command(flatten)]
-    pub(crate) compute: Compute,
-}
-
 /// What extracted weights are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum WeightsForm {
@@ -402,38 +215,6 @@ pub(crate) enum ExportForm {
     Onnx,
     /// One TensorFlow Lite file, likewise.
     Tflite,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImportCommand {
-    /// A checkpoint of the published once-for-all MobileNetV3 supernets
-    OfaMbv3(ImportArgs),
-}
-
-/// `ofa import`.
-#[derive(Debug, Args)]
-pub(crate) struct ImportArgs {
-    /// The checkpoint; tensors are read, nothing in it is executed
-    #[arg(value_name = "CHECKPOINT.pth")]
-    pub(crate) checkpoint: PathBuf,
-    /// The space of the weights
-    #[arg(long)]
-    pub(crate) space: String,
-    /// Folder of the bundle
-    #[arg(long, value_name = "BUNDLE")]
-    pub(crate) out: PathBuf,
-    /// Height and width that images are brought to; the space's largest resolution without it
-    #[arg(long, value_name = "PIXELS")]
-    pub(crate) image_size: Option<usize>,
-    /// Mean of R, G and B in 0 to 1, for example 0.485,0.456,0.406; ImageNet's without it
-    #[arg(long, value_name = "R,G,B", value_parser = parse_rgb)]
-    pub(crate) mean: Option<[f64; 3]>,
-    /// Standard deviation of R, G and B; ImageNet's without it
-    #[arg(long, value_name = "R,G,B", value_parser = parse_rgb)]
-    pub(crate) std: Option<[f64; 3]>,
-    /// A file with one name of a class per line, in the order of the outputs; numbers without it
-    #[arg(long, value_name = "NAMES.txt")]
-    pub(crate) class_names: Option<PathBuf>,
 }
 
 /// `ofa export`.
