@@ -120,6 +120,17 @@ pub(crate) fn export(network: &Path, data: Option<&str>, int8: bool) -> Words {
     line
 }
 
+/// A sweep whose file is right.
+pub(crate) fn sweep_run(sweep: &Path, out: Option<&Path>) -> Words {
+    let folder = out.map_or_else(|| sweep.with_extension(""), Path::to_path_buf);
+    words(["sweep", "run", &shown(sweep), "--out", &shown(&folder)])
+}
+
+/// A sweep that is computed.
+pub(crate) fn report(folder: &Path) -> Words {
+    words(["report", &shown(folder)])
+}
+
 /// How good a network is.
 pub(crate) fn eval(network: &Path, data: Option<&str>) -> Words {
     words(["eval", "--network", &shown(network), "--data", images(data)])
@@ -186,6 +197,9 @@ mod tests {
         check(&verify(Path::new("a.onnx"), found, Some("folder:img")), expected);
         let expected = "finetune --network resnet8 --data folder:FOLDER --out resnet8-trained";
         check(&finetune(Path::new("resnet8")), expected);
+        check(&sweep_run(Path::new("phones.yaml"), None), "sweep run phones.yaml --out phones");
+        check(&sweep_run(Path::new("p.yaml"), Some(Path::new("a b"))), "sweep run p.yaml --out a b");
+        check(&report(Path::new("phones")), "report phones");
         check(&add(Path::new("o.csv")), "target add o.csv --name my-board");
     }
 

@@ -5,7 +5,7 @@ use clap::Command;
 use super::WIDTH;
 
 /// Each verb, by the words that call it, with its examples; `ofa ` stands before each of them.
-const EXAMPLES: [(&str, &[&str]); 51] = [
+const EXAMPLES: [(&str, &[&str]); 58] = [
     (
         "",
         &[
@@ -198,6 +198,19 @@ const EXAMPLES: [(&str, &[&str]); 51] = [
             "search --targets pixel3,jetson-tx2,note10 --macs 60M",
         ],
     ),
+    ("sweep", &["sweep plan phones.yaml", "sweep run phones.yaml --out phones", "sweep status phones"]),
+    ("sweep plan", &["sweep plan phones.yaml", "sweep plan phones.yaml --out phones"]),
+    ("sweep run", &["sweep run phones.yaml --out phones", "sweep run phones.yaml --out phones --shard 2/4"]),
+    ("sweep status", &["sweep status phones", "sweep status phones --format json"]),
+    ("sweep merge", &["sweep merge phones part-1 part-2", "sweep merge phones"]),
+    (
+        "sweep script",
+        &[
+            "sweep script slurm phones.yaml --out phones --tasks 8 > phones.sh",
+            "sweep script kubernetes phones.yaml --out /work/phones",
+        ],
+    ),
+    ("report", &["report phones", "report before after --out both.html", "report phones --as md"]),
     ("network", &["network from resnet8 --out resnet8", "network cost resnet8 --target stm32l4r5"]),
     ("network from", &["network from resnet8 --out resnet8", "network from mobilenet-v2 --classes 10 --out small"]),
     ("network show", &["network show found", "network show found/network.json --format json"]),

@@ -16,6 +16,7 @@ use serde_json::json;
 use super::set_threads;
 use crate::args::sweep::{SweepCommand, SweepRunArgs};
 use crate::interrupt::stop_flag;
+use crate::next;
 use crate::output::{Output, percent};
 
 /// Seconds of one evaluation on one thread, where nothing has been measured yet.
@@ -115,13 +116,7 @@ fn plan(sweep: &Path, out: Option<&Path>, cores: usize, output: &mut Output) -> 
         ("estimated time".to_owned(), format!("{} on {cores} threads", duration(seconds))),
     ])?;
     outlook.reasons().into_iter().try_for_each(|reason| output.line(reason))?;
-    output.next(&[
-        "sweep",
-        "run",
-        &sweep.display().to_string(),
-        "--out",
-        &out.unwrap_or(Path::new("OUT")).display().to_string(),
-    ])
+    output.next(&next::sweep_run(sweep, out))
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {
@@ -182,7 +177,10 @@ fn compute(args: &SweepRunArgs, output: &mut Output) -> Result<()> {
             summary.seconds
         ))?;
         match &written {
-            Some(path) => output.line(format!("written to {}", path.display()))?,
+            Some(path) => {
+                output.line(format!("written to {}", path.display()))?;
+                output.next(&next::report(&args.out))?;
+            }
             None => output.line(format!(
                 "{} of {} points are there; other shards make the rest",
                 rows.len(),

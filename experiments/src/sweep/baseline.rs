@@ -6,7 +6,7 @@ use hw_targets::budget::Budget;
 use search::arch::ArchSpec;
 use search::arch_file::ArchFile;
 use search::dense::CostTables;
-use search::space::SearchSpace;
+use search::space::{SearchSpace, Stage};
 use serde_json::json;
 
 use crate::error::Result;
@@ -39,13 +39,17 @@ impl Baseline {
     }
 }
 
+/// Choices that a stage offers.
+type Of = fn(&Stage) -> &[u32];
+
 /// Subnets with one depth, one kernel size and one expand ratio everywhere, at each of `resolutions`; a stage that does not
 /// offer one takes its nearest.
 pub(crate) fn uniform(space: &SearchSpace, resolutions: &[u32]) -> Result<Vec<ArchSpec>> {
-    let all =
-        |of: fn(&search::space::Stage) -> Vec<u32>| -> BTreeSet<u32> { space.stages().iter().flat_map(of).collect() };
-    let nearest = |choices: Vec<u32>, wish: u32| {
-        choices.into_iter().min_by_key(|choice| (choice.abs_diff(wish), *choice)).unwrap_or(wish)
+    let all = |of: Of| -> BTreeSet<u32> { space.stages().iter().flat_map(of).copied().collect() };
+    let (depths, kernels, expands): (Of, Of, Of) =
+        (|stage| &stage.depths, |stage| &stage.kernels, |stage| &stage.expands);
+    let nearest = |choices: &[u32], wish: u32| {
+        choices.iter().copied().min_by_key(|choice| (choice.abs_diff(wish), *choice)).unwrap_or(wish)
     };
     let mut seen = BTreeSet::new();
     let mut subnets = Vec::new();
@@ -53,7 +57,7 @@ pub(crate) fn uniform(space: &SearchSpace, resolutions: &[u32]) -> Result<Vec<Ar
         for depth in all(depths) {
             for kernel in all(kernels) {
                 for expand in all(expands) {
-                    let stage = |stage: &search::space::Stage| {
+                    let stage = |stage: &Stage| {
                         let block = json!({"kernel": nearest(kernels(stage), kernel), "expand": nearest(expands(stage), expand)});
                         vec![block; nearest(depths(stage), depth) as usize]
                     };
@@ -69,18 +73,6 @@ pub(crate) fn uniform(space: &SearchSpace, resolutions: &[u32]) -> Result<Vec<Ar
         }
     }
     Ok(subnets)
-}
-
-fn depths(stage: &search::space::Stage) -> Vec<u32> {
-    stage.depths.iter().map(|depth| *depth as u32).collect()
-}
-
-fn kernels(stage: &search::space::Stage) -> Vec<u32> {
-    stage.kernels.iter().copied().collect()
-}
-
-fn expands(stage: &search::space::Stage) -> Vec<u32> {
-    stage.expands.iter().copied().collect()
 }
 
 /// Those of `subnets` that keep `budget`.

@@ -156,8 +156,9 @@ fn read(node: &Node<'_>, name: String, reader: &mut Reader) -> SweepFile {
         }
     }
     let has = |field: &str| fields.iter().any(|(name, _)| *name == field);
+    let is_listed = has("include") && !has("targets") && !has("budgets");
     for field in ["targets", "budgets"] {
-        if !has(field) && !(has("include") && !has("targets") && !has("budgets")) {
+        if !has(field) && !is_listed {
             reader.wrong(place(node), format!("`{field}` is missing"));
         }
     }

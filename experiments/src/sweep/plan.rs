@@ -83,14 +83,16 @@ impl SweepPlan {
                 pairs.len() - 1
             }));
         }
-        let grounds: Vec<std::result::Result<Ground, (Part, Error)>> =
+        let grounds: Vec<std::result::Result<Ground, Refusal>> =
             pairs.par_iter().map(|(target, bundle)| Ground::new(target, *bundle)).collect();
         let (mut mistakes, mut points) = (Vec::new(), Vec::new());
         for ((point, places), ground) in file.points.iter().zip(&at) {
             let wrong = |place: Place, error: &Error| mistake(place, error);
             let made = match &grounds[*ground] {
-                Err((Part::Target, error)) => Err(wrong(places.target, error)),
-                Err((Part::Bundle, error)) => Err(wrong(places.bundle, error)),
+                Err(refusal) => Err(match &**refusal {
+                    (Part::Target, error) => wrong(places.target, error),
+                    (Part::Bundle, error) => wrong(places.bundle, error),
+                }),
                 Ok(of) => {
                     of.budget(&point.budget).map_err(|error| wrong(places.budget, &error)).map(|budget| (of, budget))
                 }
@@ -155,10 +157,13 @@ enum Part {
     Bundle,
 }
 
+/// Why there is no ground, and whose fault it is.
+type Refusal = Box<(Part, Error)>;
+
 impl Ground {
-    fn new(target: &str, bundle: Option<&str>) -> std::result::Result<Ground, (Part, Error)> {
-        let of_target = |error: Error| (Part::Target, error);
-        let of_bundle = |error: Error| (if bundle.is_some() { Part::Bundle } else { Part::Target }, error);
+    fn new(target: &str, bundle: Option<&str>) -> std::result::Result<Ground, Refusal> {
+        let of_target = |error: Error| Box::new((Part::Target, error));
+        let of_bundle = |error: Error| Box::new((if bundle.is_some() { Part::Bundle } else { Part::Target }, error));
         let target = list::find(target).map_err(of_target)?;
         let choice = BundleChoice { supernet: bundle, ..BundleChoice::default() };
         let inputs = SearchInputs::choose(&choice, Some(&target)).map_err(of_bundle)?;
