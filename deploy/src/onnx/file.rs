@@ -2,7 +2,7 @@
 //!
 //! Field numbers are those of the published `onnx.proto` (ir_version 8, operator set 17).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use prost::{Message, Oneof};
 
@@ -179,6 +179,8 @@ pub(crate) struct Graph {
     graph: GraphProto,
     /// Names that are taken: a network's layers may be called as they like.
     names: HashSet<String>,
+    /// Zero points that are there already, by their dimensions and numbers.
+    zero_points: HashMap<(Vec<i64>, Vec<i8>), String>,
 }
 
 impl Graph {
@@ -194,7 +196,8 @@ impl Graph {
 
     fn reading(name: &str, input: ValueInfoProto) -> Graph {
         let names = HashSet::from([input.name.clone(), OUTPUT.to_owned()]);
-        Graph { graph: GraphProto { name: name.to_owned(), input: vec![input], ..GraphProto::default() }, names }
+        let graph = GraphProto { name: name.to_owned(), input: vec![input], ..GraphProto::default() };
+        Graph { graph, names, zero_points: HashMap::new() }
     }
 
     /// `name`, or what is like it and not taken.
@@ -226,6 +229,17 @@ impl Graph {
             raw_data,
             ..TensorProto::default()
         })
+    }
+
+    /// The zero points `values`, of shape `shape`: one value for all that have the same.
+    pub(crate) fn zero_points(&mut self, shape: &[i64], values: &[i8]) -> String {
+        let key = (shape.to_vec(), values.to_vec());
+        if let Some(name) = self.zero_points.get(&key) {
+            return name.clone();
+        }
+        let name = self.int8(format!("zero.{}", self.zero_points.len()), shape, values);
+        self.zero_points.insert(key, name.clone());
+        name
     }
 
     /// Adds a vector of int32 numbers called `name`, and gives the name.
@@ -304,6 +318,21 @@ impl Graph {
     /// Adds the node that makes [`OUTPUT`].
     pub(crate) fn last(&mut self, op_type: &str, input: &str) -> String {
         self.node_called(OUTPUT.to_owned(), op_type, &[input], Vec::new())
+    }
+
+    /// A node between int8 and float32, called after what it makes; it has no name of its own, as a file has very many.
+    pub(crate) fn conversion(
+        &mut self,
+        name: String,
+        op_type: &str,
+        inputs: &[&str],
+        attributes: Vec<(&str, Attribute)>,
+    ) -> String {
+        let name = self.node(name, op_type, inputs, attributes);
+        if let Some(node) = self.graph.node.last_mut() {
+            node.name.clear();
+        }
+        name
     }
 
     fn node_called(

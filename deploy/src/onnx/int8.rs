@@ -27,7 +27,7 @@ pub(super) fn model(
     let mut graph = Graph::of_bytes(name, &shape(network.input));
     let scale = graph.weights(format!("{INPUT}.scale"), &[], &[network.image.scale]);
     let zero = graph.byte(format!("{INPUT}.zero"), (network.image.zero_point + 128) as u8);
-    let real = graph.node(format!("{INPUT}.real"), "DequantizeLinear", &[INPUT, &scale, &zero], Vec::new());
+    let real = graph.conversion(format!("{INPUT}.real"), "DequantizeLinear", &[INPUT, &scale, &zero], Vec::new());
     let image = Value { name: real, is_vector: false };
     let mut made: Vec<Value> = Vec::new();
     for (at, layer) in network.layers.iter().enumerate() {
@@ -51,9 +51,9 @@ pub(super) fn model(
 /// The value `from` rounded to int8 and made real again.
 fn rounded(graph: &mut Graph, layer: &str, from: &str, scale: Scale) -> String {
     let step = graph.weights(format!("{layer}.scale"), &[], &[scale.scale]);
-    let zero = graph.int8(format!("{layer}.zero"), &[], &[scale.zero_point as i8]);
-    let numbers = graph.node(format!("{layer}.int8"), "QuantizeLinear", &[from, &step, &zero], Vec::new());
-    graph.node(format!("{layer}.real"), "DequantizeLinear", &[&numbers, &step, &zero], Vec::new())
+    let zero = graph.zero_points(&[], &[scale.zero_point as i8]);
+    let numbers = graph.conversion(format!("{layer}.int8"), "QuantizeLinear", &[from, &step, &zero], Vec::new());
+    graph.conversion(format!("{layer}.real"), "DequantizeLinear", &[&numbers, &step, &zero], Vec::new())
 }
 
 #[cfg(test)]

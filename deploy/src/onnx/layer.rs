@@ -107,17 +107,17 @@ impl Part<'_> {
             Filters::Named(weight, biases) => vec![weight.to_owned(), graph.weights(bias, &shape[..1], biases)],
             Filters::Int8(weights, input, held) => {
                 let scale = graph.weights(format!("{weight}.scale"), &shape[..1], &weights.scales);
-                let zero = graph.int8(format!("{weight}.zero"), &shape[..1], &vec![0; weights.scales.len()]);
+                let zero = graph.zero_points(&shape[..1], &vec![0; weights.scales.len()]);
                 let numbers = match held {
                     Some(held) => held.to_owned(),
                     None => graph.int8(format!("{weight}.int8"), shape, &weights.values),
                 };
                 let along = || vec![("axis", Attribute::Int(0))];
-                let real = graph.node(weight, "DequantizeLinear", &[&numbers, &scale, &zero], along());
+                let real = graph.conversion(weight, "DequantizeLinear", &[&numbers, &scale, &zero], along());
                 let units: Vec<f32> = weights.scales.iter().map(|scale| input * scale).collect();
                 let scale = graph.weights(format!("{bias}.scale"), &shape[..1], &units);
                 let numbers = graph.int32(format!("{bias}.int32"), &weights.bias);
-                vec![real, graph.node(bias, "DequantizeLinear", &[&numbers, &scale], along())]
+                vec![real, graph.conversion(bias, "DequantizeLinear", &[&numbers, &scale], along())]
             }
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! Field numbers are those of the published `schema.fbs` (version 3), in the order of its tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use flatbuffers::{
     FlatBufferBuilder, ForwardsUOffset, Push, PushAlignment, TableFinishedWIPOffset, VOffsetT, Vector, WIPOffset,
@@ -170,7 +170,8 @@ impl File {
         }
         let buffers: Vec<Table> = self.buffers.iter().map(|bytes| buffer(&mut fbb, bytes)).collect();
         let buffers = fbb.create_vector(&buffers);
-        let tensors: Vec<Table> = self.tensors.iter().map(|one| tensor(&mut fbb, one)).collect();
+        let mut zero_points = ZeroPoints::new();
+        let tensors: Vec<Table> = self.tensors.iter().map(|one| tensor(&mut fbb, one, &mut zero_points)).collect();
         let tensors = fbb.create_vector(&tensors);
         let operators: Vec<Table> =
             self.operators.iter().map(|one| operator(&mut fbb, one, codes[&one.word].0)).collect();
@@ -253,7 +254,10 @@ fn buffer(fbb: &mut FlatBufferBuilder<'_>, bytes: &[u8]) -> Table {
     fbb.end_table(start)
 }
 
-fn tensor(fbb: &mut FlatBufferBuilder<'_>, tensor: &Tensor) -> Table {
+/// Vectors of zero points that are written already: eight bytes for each channel, nearly always the same ones.
+type ZeroPoints<'f> = HashMap<Vec<i64>, WIPOffset<Vector<'f, i64>>>;
+
+fn tensor<'f>(fbb: &mut FlatBufferBuilder<'f>, tensor: &Tensor, known: &mut ZeroPoints<'f>) -> Table {
     let numbers = match &tensor.quantisation {
         Quantisation::None => None,
         Quantisation::Map(scale) => Some((vec![scale.scale], vec![i64::from(scale.zero_point)], 0)),
@@ -261,7 +265,7 @@ fn tensor(fbb: &mut FlatBufferBuilder<'_>, tensor: &Tensor) -> Table {
     };
     let quantisation = numbers.map(|(scales, zero_points, axis)| {
         let scales = fbb.create_vector(&scales);
-        let zero_points = fbb.create_vector(&zero_points);
+        let zero_points = *known.entry(zero_points).or_insert_with_key(|points| fbb.create_vector(points));
         let start = fbb.start_table();
         fbb.push_slot_always(slot(2), scales);
         fbb.push_slot_always(slot(3), zero_points);
