@@ -3,7 +3,7 @@
 use storage::failure::Setting;
 
 /// What a [`Setting`] is called here.
-const WORDS: [(&str, &str); 45] = [
+const WORDS: [(&str, &str); 46] = [
     ("accelerator", "--accelerator"),
     ("algorithm", "--algorithm"),
     ("calibration make", "ofa calibration make"),
@@ -41,6 +41,7 @@ const WORDS: [(&str, &str); 45] = [
     ("space list", "ofa space list"),
     ("start", "--start"),
     ("supernet", "--supernet"),
+    ("sweep run", "ofa sweep run"),
     ("target", "--target"),
     ("target cost", "ofa target cost"),
     ("target import", "ofa target import"),

@@ -48,7 +48,7 @@ pub(crate) enum SweepCommand {
         #[arg(long, value_name = "FOLDER")]
         out: String,
         /// How many tasks
-        #[arg(long, value_name = "N", default_value_t = 8, value_parser = parse_count)]
+        #[arg(long, value_name = "TASKS", default_value_t = 8, value_parser = parse_count)]
         tasks: usize,
     },
 }

@@ -50,7 +50,11 @@ mod tests {
         let page = page("a <b> & \"c\"", &data);
         assert!(page.contains("<title>a &lt;b&gt; &amp; &quot;c&quot;</title>"));
         assert_eq!(page.matches("</script>").count(), 2);
-        assert!(!page.contains("http://") && !page.contains("https://"), "nothing from a network");
+        // Nothing from a network, and nothing may be fetched later.
+        let is_fetched =
+            ["src=", "<link", "@import", "url(", "fetch(", "https://"].iter().find(|word| page.contains(**word));
+        assert_eq!(is_fetched, None);
+        assert!(page.contains("default-src 'none'"));
         let inside = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
         assert_eq!(serde_json::from_str::<Value>(inside).unwrap(), data);
     }
