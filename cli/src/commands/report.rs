@@ -7,6 +7,7 @@ use experiments::error::Error;
 use experiments::report::{data, html, text};
 use experiments::sweep::folder::SweepFolder;
 use experiments::sweep::plan::SweepPlan;
+use experiments::sweep::table;
 use serde_json::json;
 use storage::atomic::write_atomically;
 
@@ -22,6 +23,11 @@ pub(crate) fn run(args: &ReportArgs, output: &mut Output) -> Result<()> {
         if args.folders.len() > 1 || plan.name == "sweep" {
             plan.name =
                 path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+        }
+        let there = table::rows(&plan, &folder)?.len();
+        if there < plan.points.len() {
+            let (missing, path) = (plan.points.len() - there, path.display());
+            output.warn(format!("{missing} of {} points of {path} are not computed yet", plan.points.len()));
         }
         sweeps.push((plan, folder));
     }

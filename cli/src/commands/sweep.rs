@@ -285,6 +285,8 @@ fn merge(out: &Path, others: &[std::path::PathBuf], output: &mut Output) -> Resu
         _ => SweepFolder::at(out).file(),
     };
     let plan = SweepPlan::new(&first)?;
+    // All can be used, or nothing is written.
+    others.iter().try_for_each(|other| plan.check_part(&SweepFolder::at(other)))?;
     let folder = SweepFolder::create(out, &first)?;
     for other in others {
         folder.take_over(&SweepFolder::at(other))?;

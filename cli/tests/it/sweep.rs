@@ -30,7 +30,9 @@ fn results(folder: &Path) -> BTreeMap<String, Value> {
     whole
         .map(|path| {
             let mut record: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+            // Of the seconds, too.
             record["seconds"].take();
+            record["digest"].take();
             (record["point"].to_string(), record)
         })
         .collect()
@@ -140,6 +142,21 @@ fn what_changed_is_computed_again_and_named_and_nothing_else() {
     );
     let (computed, said) = run();
     assert!(computed == 1 && said.contains("1 again: predictor changed"), "{computed} {said}");
+    // What was changed by hand is no result.
+    let first = fs::read_dir(out.join("points")).unwrap().next().unwrap().unwrap().path();
+    let record = fs::read_to_string(&first).unwrap();
+    fs::write(&first, record.replace("\"top1\": 0.", "\"top1\": 0.9")).unwrap();
+    let warned = sandbox.ok(&["report", text(&out), "--as", "md"]).stderr;
+    let is_current = warned.contains("1 of 2 points");
+    assert_eq!(run().0, u64::from(is_current), "{warned}");
+    // Folders of other sweeps are not merged, and nothing is written.
+    let other =
+        sandbox.file("other.yaml", "schema: ofa.sweep/1\ntargets: pixel3\nbudgets: {macs: 3M}\nevaluations: 50\n");
+    sandbox.ok(&["sweep", "run", &other, "--out", text(&sandbox.path("other"))]);
+    let merge =
+        ["sweep", "merge", text(&sandbox.path("all")), text(&out), text(&sandbox.path("other"))].map(str::to_owned);
+    sandbox.refused(&merge.each_ref().map(String::as_str), 3, &["has no point of sweep"]);
+    assert!(!sandbox.path("all").exists());
     // Another setting of all.
     fs::write(&file, text_of(600)).unwrap();
     let (computed, said) = run();

@@ -57,6 +57,14 @@ pub enum SweepError {
         /// The folder.
         folder: PathBuf,
     },
+    /// Results of another sweep.
+    #[error("{folder} has no point of sweep {name}", folder = folder.display())]
+    OtherSweep {
+        /// The folder.
+        folder: PathBuf,
+        /// The sweep that they should be of.
+        name: String,
+    },
     /// Points failed; the others are there.
     #[error("{failed} of {points} points failed; the first: {first}")]
     Failed {
@@ -88,7 +96,9 @@ impl Failure for SweepError {
 
     fn kind(&self) -> FailureKind {
         match self {
-            Self::Mistakes { .. } | Self::NoResults { .. } | Self::Failed { .. } => FailureKind::Content,
+            Self::Mistakes { .. } | Self::NoResults { .. } | Self::OtherSweep { .. } | Self::Failed { .. } => {
+                FailureKind::Content
+            }
             Self::NotASweep { .. } | Self::Shard { .. } => FailureKind::Usage,
         }
     }
@@ -98,6 +108,7 @@ impl Failure for SweepError {
             Self::Mistakes { .. } => return None,
             Self::NotASweep { .. } => format!("name a new folder, or that of a sweep, with {}", Setting("out")),
             Self::Shard { .. } => "the second of four is 2/4".into(),
+            Self::OtherSweep { .. } => "leave it out; each sweep has a table of its own".into(),
             Self::NoResults { .. } => format!("`{}` makes some", Setting("sweep run")),
             Self::Failed { .. } => format!("`{}` tries failed points again", Setting("sweep run")),
         })

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use storage::atomic::write_atomically;
+use storage::digest::{Digest, Digester};
 
 use crate::error::{Error, Result};
 use crate::sweep::error::SweepError;
@@ -56,6 +57,14 @@ pub struct Record {
     pub message: String,
     /// Seconds that it took.
     pub seconds: f64,
+}
+
+/// How a record begins.
+const DIGEST: &str = "{\n  \"digest\": \"";
+
+/// Of the text of a record without its digest.
+fn digest_of(text: &str) -> Digest {
+    Digester::new("sweep.record").text(text).finish()
 }
 
 /// The folder of a sweep.
@@ -130,6 +139,11 @@ impl SweepFolder {
     /// The record of a point.
     pub fn record(&self, key: &str) -> Option<Record> {
         let text = fs::read_to_string(self.path_of(key)).ok()?;
+        // What was changed by hand, or by a disk, is no result.
+        let (digest, rest) = text.strip_prefix(DIGEST)?.split_once("\",\n")?;
+        if digest_of(&format!("{{\n{rest}")).to_string() != digest {
+            return None;
+        }
         let mut value: Value = serde_json::from_str(&text).ok()?;
         if value["schema"] != SCHEMA {
             return None;
@@ -156,20 +170,19 @@ impl SweepFolder {
             "schema": SCHEMA, "point": record.point, "inputs": record.inputs, "status": record.status.name(),
             "message": record.message, "result": record.result, "seconds": record.seconds,
         });
-        write_atomically(&self.path_of(key), |file| file.write_all(format!("{value:#}\n").as_bytes()))
+        let text = format!("{value:#}\n");
+        let digest = digest_of(&text);
+        let text = text.replacen("{\n", &format!("{DIGEST}{digest}\",\n"), 1);
+        write_atomically(&self.path_of(key), |file| file.write_all(text.as_bytes()))
             .map_err(|source| Error::Write { source })
     }
 
     /// Takes over all records of another folder that are not here.
     ///
     /// # Errors
-    /// [`SweepError::NoResults`] where there is none; a file that cannot be written.
+    /// A folder that cannot be read, a file that cannot be written.
     pub fn take_over(&self, other: &SweepFolder) -> Result<()> {
-        let records = other.records()?;
-        if records.is_empty() {
-            return Err(SweepError::NoResults { folder: other.path.clone() }.into());
-        }
-        for (key, record) in records {
+        for (key, record) in other.records()? {
             let here = self.record(&key);
             if here.is_none_or(|here| here.status == Status::Failed) {
                 self.write(&key, &record)?;

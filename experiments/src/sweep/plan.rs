@@ -111,6 +111,22 @@ impl SweepPlan {
         Ok(SweepPlan { name: file.name.clone(), points, grounds, file })
     }
 
+    /// Refuses a folder that has no point of this sweep.
+    ///
+    /// # Errors
+    /// [`SweepError::NoResults`], [`SweepError::OtherSweep`], a folder that cannot be read.
+    pub fn check_part(&self, folder: &SweepFolder) -> Result<()> {
+        let records = folder.records()?;
+        let of = || folder.path().to_path_buf();
+        if records.is_empty() {
+            return Err(SweepError::NoResults { folder: of() }.into());
+        }
+        match self.points.iter().any(|planned| records.contains_key(&planned.key)) {
+            true => Ok(()),
+            false => Err(SweepError::OtherSweep { folder: of(), name: self.name.clone() }.into()),
+        }
+    }
+
     /// Evaluations of each search.
     pub fn evaluations(&self) -> u64 {
         self.file.evaluations
