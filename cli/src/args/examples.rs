@@ -207,7 +207,7 @@ const EXAMPLES: [(&str, &[&str]); 58] = [
         "sweep script",
         &[
             "sweep script slurm phones.yaml --out phones --tasks 8 > phones.sh",
-            "sweep script kubernetes phones.yaml --out /work/phones",
+            "sweep script kubernetes phones.yaml --out /data/phones",
         ],
     ),
     ("report", &["report phones", "report before after --out both.html", "report phones --as md"]),

@@ -171,6 +171,14 @@ fn read(node: &Node<'_>, name: String, reader: &mut Reader) -> SweepFile {
     }
     let algorithms = algorithms.unwrap_or_else(|| vec![(Method::Search(Algorithm::Evolution), at)]);
     matrix.methods = algorithms.into_iter().chain(baselines).collect();
+    if file.confidence.is_some() {
+        // Held against a search that keeps the budget with a probability, one that expects to is no baseline.
+        let included = include.iter().filter_map(|entry: &Entry| Some((entry.method?, entry.at?)));
+        let all = matrix.methods.iter().copied().chain(included);
+        for (method, at) in all.filter(|(method, _)| !method.is_random()) {
+            reader.wrong(at, format!("baseline `{}` knows no `confidence`; leave out one of the two", method.name()));
+        }
+    }
     let size =
         [matrix.targets.len(), matrix.bundles.len(), matrix.budgets.len(), matrix.methods.len(), matrix.seeds.len()];
     if size.iter().try_fold(1_usize, |all, axis| all.checked_mul(*axis)).is_none_or(|all| all > MOST_POINTS) {
@@ -399,6 +407,8 @@ include:
         assert_eq!(words.last().unwrap(), "pixel1, latency 20 ms, evolution, seed 7");
         assert!(!words.iter().any(|word| word.starts_with("note10, energy 50 mJ") && word.contains("evolution")));
         assert_eq!(file.evaluations, 50_100);
+        let told = wrong(&WHOLE.replace("seeds:", "confidence: 0.95\nseeds:"));
+        assert_eq!(told, ["line 8, column 13: baseline `uniform` knows no `confidence`; leave out one of the two"]);
         // Only what is included.
         let alone = read("schema: ofa.sweep/1\ninclude: [{target: pixel3, budget: {macs: 10M}}]\n");
         assert_eq!(alone.points().len(), 1);

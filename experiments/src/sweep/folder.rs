@@ -195,8 +195,7 @@ impl SweepFolder {
         self.path.join(POINTS).join(format!("{key}.json"))
     }
 
-    /// How often a point was begun, of all points whose keys are asked for: more often than computed where a process was
-    /// killed in the middle of one.
+    /// Notes that a point was computed to an end, for whoever counts what was computed twice.
     pub(crate) fn log(&self, key: &str) -> io::Result<()> {
         let mut file = fs::OpenOptions::new().create(true).append(true).open(self.path.join("computed.log"))?;
         // One write of a short line at the end of a file: lines of several processes do not mix.

@@ -129,6 +129,9 @@ impl Crew<'_> {
                 .collect();
             drop(events);
             heard.iter().for_each(|event| progress(&event));
+            // Nobody sends any more: all workers are done, or one has panicked, and the heart must not beat on for it.
+            self.is_over.store(true, Ordering::Relaxed);
+            heart.thread().unpark();
             let mut waiting = Ok(Vec::new());
             for worker in workers {
                 match worker.join() {
@@ -141,8 +144,6 @@ impl Crew<'_> {
                     Err(panic) => std::panic::resume_unwind(panic),
                 }
             }
-            self.is_over.store(true, Ordering::Relaxed);
-            heart.thread().unpark();
             waiting.map(|mut waiting: Vec<usize>| {
                 waiting.sort_unstable();
                 waiting

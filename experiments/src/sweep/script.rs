@@ -56,9 +56,9 @@ spec:
           resources:
             requests: {{cpu: \"4\", memory: 2Gi}}
           volumeMounts:
-            - {{name: work, mountPath: /work}}
+            - {{name: data, mountPath: /data}}
       volumes:
-        - name: work
+        - name: data
           persistentVolumeClaim: {{claimName: CLAIM}}   # one that all pods may write to (ReadWriteMany)
 "
         ),
@@ -83,7 +83,7 @@ mod tests {
         let slurm = script(Scheduler::Slurm, "My phones", "it's.yaml", "out", 4);
         assert!(slurm.contains("--array=0-3") && slurm.contains("--job-name=my-phones"), "{slurm}");
         assert!(slurm.contains("ofa sweep run 'it'\\''s.yaml' --out out"), "{slurm}");
-        let kubernetes = script(Scheduler::Kubernetes, "x", "a.yaml", "/work/out", 8);
+        let kubernetes = script(Scheduler::Kubernetes, "x", "a.yaml", "/data/out", 8);
         let job: serde_yaml::Value = serde_yaml::from_str(&kubernetes).unwrap();
         assert_eq!(job["spec"]["completions"].as_u64(), Some(8));
         let container = &job["spec"]["template"]["spec"]["containers"][0];
