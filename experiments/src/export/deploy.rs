@@ -8,7 +8,6 @@ use tch::Device;
 
 use crate::error::Result;
 use crate::folders::deployment::Deployment;
-use crate::folders::supernet_file::digest_of;
 use crate::torch::WeightsForm;
 use crate::training::open_bundle::OpenBundle;
 
@@ -42,7 +41,7 @@ pub(crate) fn deploy(bundle: &OpenBundle, arch: &ArchSpec, form: WeightsForm, fo
         calibrated_with: &calibrated_with,
         form,
         bundle: bundle.bundle(),
-        supernet: &digest_of(&supernet.tensors()),
+        supernet,
     };
     deployment.write(folder)
 }

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use search::arch::ArchSpec;
 use search::space::SearchSpace;
 use serde_json::json;
-use storage::digest::Digest;
 use supernet::data::{Preprocessing, TrainedOn};
 use supernet::extract::StaticSubnet;
+use supernet::supernet::Supernet;
 use supernet::tensors::Metadata;
 use supernet::torchscript::save_torchscript;
 
 use crate::error::Result;
 use crate::folders::bundle::Bundle;
 use crate::folders::network_folder::{LAYERS, digest_of, write_shape};
-use crate::folders::supernet_file::{save, write_text};
+use crate::folders::supernet_file::{self, save, write_text};
 use crate::folders::{names, output, parent};
 use crate::torch::WeightsForm;
 
@@ -38,8 +38,8 @@ pub(crate) struct Deployment<'a> {
     pub form: WeightsForm,
     /// Where they come from.
     pub bundle: &'a Bundle,
-    /// Of all weights there.
-    pub supernet: &'a Digest,
+    /// All weights there.
+    pub supernet: &'a Supernet,
 }
 
 impl Deployment<'_> {
@@ -62,7 +62,9 @@ impl Deployment<'_> {
         let tensors = self.network.tensors();
         match self.form {
             WeightsForm::Pointer => {
-                parent::write(folder, self.bundle, self.supernet, &tensors, &metadata)?;
+                // Reading all weights for their digest takes longer than writing those of a subnet.
+                let weights = supernet_file::digest_of(&self.supernet.tensors());
+                parent::write(folder, self.bundle, &weights, &tensors, &metadata)?;
                 files.extend([names::STATISTICS, names::PARENT]);
             }
             WeightsForm::Tensors | WeightsForm::TorchScript => {
