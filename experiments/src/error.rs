@@ -21,6 +21,7 @@ use supernet::{
 use crate::folders::names;
 #[cfg(feature = "torch")]
 use crate::folders::recipe_error::RecipeError;
+use crate::report::error::ReportError;
 use crate::sweep::error::SweepError;
 
 /// What a verb gives.
@@ -65,6 +66,8 @@ pub enum Error {
     Import(#[from] ImportError),
     #[error(transparent)]
     Sweep(#[from] SweepError),
+    #[error(transparent)]
+    Report(#[from] ReportError),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(
@@ -201,6 +204,7 @@ impl Failure for Error {
             Self::Predictor(error) => error.kind(),
             Self::TensorFile(error) => error.kind(),
             Self::Sweep(error) => error.kind(),
+            Self::Report(error) => error.kind(),
             #[cfg(feature = "torch")]
             Self::Recipe(error) => error.kind(),
             #[cfg(feature = "torch")]
@@ -368,6 +372,7 @@ impl Error {
             Self::Predictor(error) => return error.hint(),
             Self::TensorFile(error) => return error.hint(),
             Self::Sweep(error) => return error.hint(),
+            Self::Report(error) => return error.hint(),
             #[cfg(feature = "torch")]
             Self::Recipe(error) => return error.hint(),
             #[cfg(feature = "torch")]

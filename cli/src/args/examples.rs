@@ -210,7 +210,7 @@ const EXAMPLES: [(&str, &[&str]); 58] = [
             "sweep script kubernetes phones.yaml --out /data/phones",
         ],
     ),
-    ("report", &["report phones", "report before after --out both.html", "report phones --as md"]),
+    ("report", &["report phones", "report run found --out both.html", "report phones --as md"]),
     ("network", &["network from resnet8 --out resnet8", "network cost resnet8 --target stm32l4r5"]),
     ("network from", &["network from resnet8 --out resnet8", "network from mobilenet-v2 --classes 10 --out small"]),
     ("network show", &["network show found", "network show found/network.json --format json"]),

@@ -7,7 +7,8 @@ use clap::{Args, ValueEnum};
 /// `ofa report`.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// Folders of results of `ofa sweep run`; several are shown side by side
+    /// Folders of results: of a sweep, a training, a fine-tuning, a refinement, a search, or a bundle; several are shown
+    /// together
     #[arg(value_name = "FOLDER", required = true)]
     pub(crate) folders: Vec<PathBuf>,
     /// What is written
@@ -21,7 +22,7 @@ pub(crate) struct ReportArgs {
 /// What a report is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReportForm {
-    /// One page that needs no network: fronts, subnets, where the cost goes, sources
+    /// One page that needs no network: fronts, subnets, where the cost goes, curves, sources
     Html,
     /// A Markdown table
     Md,

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use experiments::error::Error;
-use experiments::report::{data, html, text};
+use experiments::report::{data, folder, html, text};
 use experiments::sweep::folder::SweepFolder;
 use experiments::sweep::plan::SweepPlan;
 use experiments::sweep::table;
@@ -15,9 +15,13 @@ use crate::args::report::{ReportArgs, ReportForm};
 use crate::output::Output;
 
 pub(crate) fn run(args: &ReportArgs, output: &mut Output) -> Result<()> {
-    let mut sweeps = Vec::new();
+    let (mut sweeps, mut folders) = (Vec::new(), Vec::new());
     for path in &args.folders {
         let folder = SweepFolder::at(path);
+        if !folder.file().exists() {
+            folders.push(folder::of_folder(path)?);
+            continue;
+        }
         let mut plan = SweepPlan::new(&folder.file())?;
         // Two folders of one sweep's file are told apart by where they are.
         if args.folders.len() > 1 || plan.name == "sweep" {
@@ -31,8 +35,13 @@ pub(crate) fn run(args: &ReportArgs, output: &mut Output) -> Result<()> {
         }
         sweeps.push((plan, folder));
     }
-    let data = data::of_sweeps(&sweeps)?;
-    let names: Vec<&str> = sweeps.iter().map(|(plan, _)| plan.name.as_str()).collect();
+    let mut data = data::of_sweeps(&sweeps)?;
+    let names: Vec<String> = sweeps
+        .iter()
+        .map(|(plan, _)| plan.name.clone())
+        .chain(folders.iter().map(|folder| folder["name"].as_str().unwrap_or_default().to_owned()))
+        .collect();
+    data["folders"] = folders.into();
     let page = match args.form {
         ReportForm::Html => html::page(&names.join(" and "), &data),
         ReportForm::Md => text::markdown(&data),

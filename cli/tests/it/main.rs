@@ -6,6 +6,7 @@ mod errors;
 mod fits;
 mod networks;
 mod predictors;
+mod report;
 mod screens;
 mod search;
 mod support;

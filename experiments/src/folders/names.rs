@@ -9,6 +9,8 @@ pub(crate) const SUPERNET: &str = supernet::WEIGHTS_FILE;
 pub(crate) const WEIGHTS_DIGEST: &str = "weights_digest";
 /// The predictor.
 pub(crate) const PREDICTOR: &str = "predictor.safetensors";
+/// How good it is, beside it.
+pub(crate) const PREDICTOR_REPORT: &str = "predictor.report.json";
 /// Normalisation, resize rule and class names.
 pub(crate) const PREPROCESSING: &str = "preprocessing.json";
 /// The folder of calibration images.

@@ -43,7 +43,8 @@ pub fn of_sweeps(sweeps: &[(SweepPlan, SweepFolder)]) -> Result<Value> {
     }
     let names: Vec<&str> = sweeps.iter().map(|(plan, _)| plan.name.as_str()).collect();
     Ok(json!({
-        "sweeps": names, "points": points, "targets": targets, "subnets": subnets, "version": env!("CARGO_PKG_VERSION"),
+        "sweeps": names, "points": points, "targets": targets, "subnets": subnets, "folders": [],
+        "version": env!("CARGO_PKG_VERSION"),
     }))
 }
 

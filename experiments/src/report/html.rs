@@ -3,11 +3,16 @@
 use serde_json::Value;
 
 const STYLE: &str = include_str!("report.css");
-const PROGRAM: &str = include_str!("report.js");
+const COMMON: &str = include_str!("common.js");
+const SWEEPS: &str = include_str!("sweeps.js");
+const FOLDERS: &str = include_str!("folders.js");
 
 /// The page called `title` that shows `data`, as [`super::data`] makes it.
 pub fn page(title: &str, data: &Value) -> String {
     // Inside a script only `<` could end it; whatever names a file brings are text to the program.
+    let holds = |name: &str| data[name].as_array().is_some_and(|list| !list.is_empty());
+    let [sweeps, folders] =
+        [("sweeps", SWEEPS), ("folders", FOLDERS)].map(|(name, part)| if holds(name) { part } else { "" });
     let data = data.to_string().replace('<', "\\u003c");
     format!(
         "<!DOCTYPE html>
@@ -22,11 +27,12 @@ pub fn page(title: &str, data: &Value) -> String {
 </head>
 <body>
 <header><h1>{title}</h1><button id=\"theme\" type=\"button\">dark or light</button></header>
-<noscript>This page draws its charts with a program inside it: allow scripts. The numbers are in sweep.parquet.</noscript>
+<noscript>This page draws its charts with a program inside it: allow scripts. The numbers are in the files of the folders that it was made from.</noscript>
 <main></main>
+<div id=\"folders\"></div>
 <script type=\"application/json\" id=\"data\">{data}</script>
 <script>
-{PROGRAM}</script>
+{COMMON}{sweeps}{folders}</script>
 </body>
 </html>
 ",
@@ -46,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_page_holds_its_data_and_nothing_that_could_leave_it() {
-        let data = json!({"sweeps": ["</script><b>"], "points": []});
+        let data = json!({"sweeps": ["</script><b>"], "points": [], "folders": [{"name": "run"}]});
         let page = page("a <b> & \"c\"", &data);
         assert!(page.contains("<title>a &lt;b&gt; &amp; &quot;c&quot;</title>"));
         assert_eq!(page.matches("</script>").count(), 2);

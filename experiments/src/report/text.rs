@@ -11,32 +11,80 @@ const COLUMNS: [(&str, &str, usize, f64); 5] = [
     ("parameters (M)", "params", 2, 1e6),
 ];
 
-/// Every point of `data` as a row of Markdown.
+/// The points of sweeps, then what each other folder holds, as tables of Markdown.
 pub fn markdown(data: &Value) -> String {
-    let (header, rows) = table(data);
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let rule: Vec<String> = header.iter().map(|_| "---".to_owned()).collect();
     let cell = |cell: &String| cell.replace('|', "\\|");
-    let mut text = line(&header) + &line(&rule);
-    rows.iter().for_each(|row| text += &line(&row.iter().map(cell).collect::<Vec<_>>()));
-    text
+    let table = |table: &Table| {
+        let rule: Vec<String> = table.header.iter().map(|_| "---".to_owned()).collect();
+        let title = if table.title.is_empty() { String::new() } else { format!("{}:\n\n", table.title) };
+        let rows = table.rows.iter().map(|row| line(&row.iter().map(cell).collect::<Vec<_>>()));
+        title + &line(&table.header) + &line(&rule) + &rows.collect::<String>()
+    };
+    tables(data).iter().map(table).collect::<Vec<_>>().join("\n")
 }
 
-/// Every point of `data` as a row of a LaTeX table (package booktabs).
+/// The same as LaTeX (package booktabs).
 pub fn latex(data: &Value) -> String {
-    let (header, rows) = table(data);
     let line =
         |cells: &[String]| format!("{} \\\\\n", cells.iter().map(|cell| escaped(cell)).collect::<Vec<_>>().join(" & "));
-    let columns: String = (0..header.len()).map(|at| if at < WORDS { 'l' } else { 'r' }).collect();
-    let mut text = format!("\\begin{{tabular}}{{{columns}}}\n\\toprule\n{}\\midrule\n", line(&header));
-    rows.iter().for_each(|row| text += &line(row));
-    text + "\\bottomrule\n\\end{tabular}\n"
+    let table = |table: &Table| {
+        let columns: String = (0..table.header.len()).map(|at| if at < table.words { 'l' } else { 'r' }).collect();
+        let title = if table.title.is_empty() { String::new() } else { format!("% {}\n", table.title) };
+        let rows: String = table.rows.iter().map(|row| line(row)).collect();
+        let header = line(&table.header);
+        format!(
+            "{title}\\begin{{tabular}}{{{columns}}}\n\\toprule\n{header}\\midrule\n{rows}\\bottomrule\n\\end{{tabular}}\n"
+        )
+    };
+    tables(data).iter().map(table).collect::<Vec<_>>().join("\n")
 }
 
-/// Columns of words before those of numbers.
-const WORDS: usize = 4;
+/// A table, its first `words` columns of words and the others of numbers.
+struct Table {
+    title: String,
+    words: usize,
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
 
-fn table(data: &Value) -> (Vec<String>, Vec<Vec<String>>) {
+fn tables(data: &Value) -> Vec<Table> {
+    let folders = data["folders"].as_array().map_or(&[][..], Vec::as_slice);
+    let has_sweeps = data["sweeps"].as_array().is_some_and(|sweeps| !sweeps.is_empty());
+    let of_sweeps = has_sweeps.then(|| {
+        let (header, rows) = points(data);
+        Table { title: String::new(), words: 4, header, rows }
+    });
+    of_sweeps.into_iter().chain(folders.iter().flat_map(of_folder)).collect()
+}
+
+/// Top-1 on test images, the steps of a refinement, and what a search found.
+fn of_folder(folder: &Value) -> Vec<Table> {
+    const TESTS: [(&str, &str, usize, f64); 3] =
+        [("input (px)", "resolution", 0, 1.0), ("MACs (M)", "macs", 1, 1e6), ("top-1 (%)", "top1", 2, 0.01)];
+    let name = folder["name"].as_str().unwrap_or_default();
+    let table = |key: &str, what: &str, word: &str, columns: &[(&str, &str, usize, f64)]| {
+        let rows = folder[key].as_array().filter(|rows| rows.iter().any(|row| !row[word].is_null()))?;
+        let known = |(_, key, ..): &&(&str, &str, usize, f64)| rows.iter().any(|row| row[*key].is_number());
+        let columns: Vec<_> = columns.iter().filter(known).collect();
+        let header = std::iter::once(word).chain(columns.iter().map(|(name, ..)| *name)).map(str::to_owned).collect();
+        let cells = |row: &Value| {
+            let number = |(_, key, digits, unit): &&(&str, &str, usize, f64)| {
+                row[*key].as_f64().map_or("–".to_owned(), |value| format!("{:.*}", *digits, value / unit))
+            };
+            let first = row[word].as_str().map_or_else(|| row[word].to_string(), str::to_owned);
+            std::iter::once(first).chain(columns.iter().map(number)).collect()
+        };
+        Some(Table { title: format!("{name}, {what}"), words: 1, header, rows: rows.iter().map(cells).collect() })
+    };
+    let found = table("found", "found", "place", &COLUMNS);
+    [table("tests", "on test images", "kind", &TESTS), table("steps", "steps", "step", &COLUMNS), found]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn points(data: &Value) -> (Vec<String>, Vec<Vec<String>>) {
     let header = ["target", "budget", "method", "seed"].map(str::to_owned).into_iter();
     let header = header.chain(COLUMNS.iter().map(|(name, ..)| (*name).to_owned())).collect();
     let points = data["points"].as_array().map_or(&[][..], Vec::as_slice);
@@ -74,7 +122,7 @@ mod tests {
 
     #[test]
     fn tables_say_what_was_found_and_what_was_not() {
-        let data = json!({"points": [
+        let data = json!({"sweeps": ["s"], "points": [
             {"target": "pixel3", "budget": "latency 30%", "method": "evolution", "seed": 0, "status": "found", "top1": 0.8911,
              "energy_mJ": 23.27, "latency_ms": null, "macs": 80_900_000.0, "params": 3_490_000.0},
             {"target": "my_board", "budget": "a|b", "method": "largest", "seed": 0, "status": "infeasible"},
@@ -88,5 +136,19 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("my\\_board") && text.contains("{llllrrrrr}"), "{text}");
+    }
+
+    #[test]
+    fn folders_have_tables_of_what_they_hold() {
+        let data = json!({"sweeps": [], "folders": [
+            {"name": "run", "tests": [{"kind": "largest", "macs": 11_874_304, "resolution": 32, "top1": 0.8611}]},
+            {"name": "refined", "tests": [{"top1": 0.9}],
+             "steps": [{"step": 0, "top1": 0.89, "energy_mJ": 30.6, "macs": 1_000_000, "params": 2_500_000}]},
+        ]});
+        let text = markdown(&data);
+        assert!(text.starts_with("run, on test images:\n\n| kind | input (px) | MACs (M) | top-1 (%) |"), "{text}");
+        assert!(text.contains("| largest | 32 | 11.9 | 86.11 |"), "{text}");
+        assert!(text.contains("refined, steps:") && text.contains("| 0 | 89.00 | 30.60 | 1.0 | 2.50 |"), "{text}");
+        assert_eq!(latex(&data).matches("\\begin{tabular}").count(), 2);
     }
 }

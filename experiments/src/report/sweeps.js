@@ -1,9 +1,6 @@
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
+// The points of sweeps: charts, table, one chosen subnet.
 const main = document.querySelector("main");
 
-// Colours that people with any colour vision tell apart, on light and on dark (Okabe and Ito).
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#8f6bd1", "#7a7a7a"];
 const AXES = {
   energy_mJ: "energy per inference, mJ", latency_ms: "latency, ms", macs: "multiply-accumulates, millions", params: "parameters, millions",
 };
@@ -19,21 +16,6 @@ const state = {
   targets: new Set(targets), methods: new Set(methods), words: "", sort: ["point", 1],
   chosen: found.reduce((best, point) => (best === null || point.top1 > best.top1 ? point : best), null),
 };
-
-// Elements, with text that is only ever text.
-function make(name, attributes = {}, ...children) {
-  const svg = ["svg", "g", "line", "path", "circle", "rect", "text"].includes(name);
-  const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-    else if (value !== null && value !== false) element.setAttribute(key, value);
-  }
-  element.append(...children.filter((child) => child !== null));
-  return element;
-}
-const number = (value, digits = 3) => (value === null || value === undefined ? "–" : Number(value.toPrecision(digits)).toLocaleString("en", { maximumSignificantDigits: digits }));
-const percent = (value, digits = 2) => (value === null ? "–" : (100 * value).toFixed(digits) + " %");
-const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 function shown() {
   const words = state.words.toLowerCase().split(/\s+/).filter(Boolean);
@@ -62,14 +44,6 @@ function marks() {
       std: best[state.axis + "_std"] || 0,
     };
   });
-}
-
-function ticks(low, high, count) {
-  const span = high - low || 1, raw = span / count, power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= raw);
-  const all = [];
-  for (let at = Math.ceil(low / step) * step; at <= high + step * 1e-9; at += step) all.push(Math.abs(at) < step * 1e-9 ? 0 : at);
-  return all;
 }
 
 function chart() {
@@ -138,28 +112,6 @@ function tip(event, mark) {
 function choose(point) {
   state.chosen = point;
   draw();
-}
-
-// Blocks as boxes: height is the expand ratio, the number inside the kernel; stages stand apart.
-function drawing(subnet) {
-  const stages = subnet.json.stages, unit = 22, gap = 10, tall = 62;
-  const blocks = stages.reduce((sum, stage) => sum + stage.length, 0), width = blocks * unit + stages.length * gap + 70;
-  const most = Math.max(...stages.flat().map((block) => block.expand));
-  const svg = make("svg", { viewBox: `0 0 ${width} ${tall + 34}`, role: "img", "aria-label": "the subnet, block by block", id: "drawing", style: `max-width:${1.3 * width}px` });
-  let x = 0;
-  stages.forEach((stage, at) => {
-    svg.append(make("text", { class: "faint", x, y: tall + 28 }, String(at + 1)));
-    for (const block of stage) {
-      const high = 12 + ((tall - 12) * block.expand) / most;
-      const shade = { 3: 0.35, 5: 0.65, 7: 0.95 }[block.kernel] || 0.5;
-      svg.append(make("rect", { x, y: tall - high + 4, width: unit - 3, height: high, rx: 3, fill: "var(--accent)", "fill-opacity": shade, stroke: "var(--line)" }));
-      svg.append(make("text", { x: x + (unit - 3) / 2, y: tall, "text-anchor": "middle" }, String(block.kernel)));
-      x += unit;
-    }
-    x += gap;
-  });
-  svg.append(make("text", { class: "faint", x, y: tall }, `${subnet.json.resolution} px`));
-  return svg;
 }
 
 // Where the cost goes, operator by operator.
@@ -286,16 +238,6 @@ function controls() {
   return row;
 }
 
-function saved() {
-  const copy = document.getElementById("chart").cloneNode(true);
-  copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
-  const styles = getComputedStyle(document.documentElement);
-  const rules = ["--paper", "--ink", "--faint", "--line"].map((name) => `${name}:${styles.getPropertyValue(name)}`).join(";");
-  copy.prepend(make("style", {}, `svg{${rules};font-family:sans-serif}text{fill:var(--ink);font-size:12px}.faint{fill:var(--faint)}.grid{stroke:var(--line)}.front{fill:none;stroke-width:1.6}.error{opacity:.55}`));
-  const link = make("a", { href: "data:image/svg+xml," + encodeURIComponent(new XMLSerializer().serializeToString(copy)), download: "front.svg" });
-  link.click();
-}
-
 function draw() {
   const search = document.activeElement?.id === "words", at = search ? document.activeElement.selectionStart : 0;
   const nothing = data.points.filter((point) => point.status === "infeasible").length, failed = data.points.filter((point) => point.status === "failed").length;
@@ -303,7 +245,7 @@ function draw() {
   const words = make("input", { id: "words", type: "search", placeholder: "filter: pixel3 40%", value: state.words, oninput: (event) => { state.words = event.target.value; draw(); } });
   main.replaceChildren(
     make("p", { class: "facts" }, facts), controls(), picks(),
-    make("div", { class: "columns" }, make("div", {}, chart(), make("button", { type: "button", id: "svg", onclick: saved }, "save as SVG")), panel()),
+    make("div", { class: "columns" }, make("div", {}, chart(), make("button", { type: "button", id: "svg", onclick: () => saved(document.getElementById("chart"), "front.svg") }, "save as SVG")), panel()),
     make("h2", {}, "Points"), make("div", { class: "controls" }, words), rows(),
     make("h2", {}, "Where the numbers come from"), sources(),
   );
@@ -314,9 +256,4 @@ function draw() {
   }
 }
 
-document.getElementById("theme").addEventListener("click", () => {
-  const root = document.documentElement;
-  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = dark ? "light" : "dark";
-});
 draw();
