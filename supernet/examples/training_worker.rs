@@ -1,7 +1,9 @@
 //! One training step (forward, backward, update) of one subnet whenever a line comes in; `scripts/bench-train` takes
 //! turns between workers like this one.
 //!
-//! `training_worker SPACE largest|middle|smallest RESOLUTION BATCH float32|bfloat16 elastic|static THREADS`
+//! `training_worker SPACE largest|middle|smallest RESOLUTION BATCH float32|bfloat16 elastic|static THREADS DEVICE`
+//!
+//! DEVICE is `cpu` or `cuda:N`.
 //!
 //! The first line out describes the subnet as JSON, each further one is a step's time in milliseconds.
 
@@ -11,14 +13,18 @@ use std::time::Instant;
 use search::arch::{ArchSpec, BlockSpec, StageSpec};
 use search::space::SearchSpace;
 use search::subnet::{ConvShape, SubnetConfig};
+use supernet::device::DeviceChoice;
 use supernet::optim::{Sgd, SgdSettings};
 use supernet::subnet::Mode;
 use supernet::supernet::Supernet;
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [space, which, resolution, batch, precision, weights, threads] = args.try_into().expect("seven arguments");
+    let [space, which, resolution, batch, precision, weights, threads, device] =
+        args.try_into().expect("eight arguments");
+    let device: DeviceChoice = device.parse().expect("a device");
+    let device = device.resolve().expect("a device that is there");
     let (resolution, batch): (u32, i64) = (resolution.parse().expect("pixels"), batch.parse().expect("images"));
     tch::set_num_threads(threads.parse().expect("a number of threads"));
     let kind = match precision.as_str() {
@@ -32,13 +38,13 @@ fn main() {
         space = only(&space, &arch);
         arch = space.largest(resolution).expect("its own resolution");
     }
-    let supernet = Supernet::new(&space, 1, Device::Cpu);
+    let supernet = Supernet::new(&space, 1, device);
     let mut sgd = Sgd::new(supernet.weights(), SgdSettings { momentum: 0.9, weight_decay: 3e-5, clip_gradient: None });
     let config = space.resolve(&arch);
     tch::manual_seed(1);
     let size = i64::from(resolution);
-    let images = Tensor::randn([batch, 3, size, size], (Kind::Float, Device::Cpu)).to_kind(kind);
-    let labels = Tensor::randint(i64::from(config.classes), [batch], (Kind::Int64, Device::Cpu));
+    let images = Tensor::randn([batch, 3, size, size], (Kind::Float, device)).to_kind(kind);
+    let labels = Tensor::randint(i64::from(config.classes), [batch], (Kind::Int64, device));
     println!("{}", description(&config, space.lower(&arch).macs().0));
     for line in stdin().lock().lines() {
         line.expect("a line");
