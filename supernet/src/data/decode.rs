@@ -94,6 +94,8 @@ pub(super) struct Collector {
     wanted: Option<usize>,
     size: usize,
     images: Vec<u8>,
+    /// Width and height of each image as its file has it.
+    sides: Vec<[u32; 2]>,
     /// What is wrong with the images that cannot be used.
     bad: Vec<DataError>,
 }
@@ -101,12 +103,17 @@ pub(super) struct Collector {
 impl Collector {
     /// `wanted`: the size every image is resized to; without it, all images must already have one square size.
     pub(super) fn new(wanted: Option<usize>) -> Collector {
-        Collector { wanted, size: wanted.unwrap_or(0), images: Vec::new(), bad: Vec::new() }
+        Collector { wanted, size: wanted.unwrap_or(0), images: Vec::new(), sides: Vec::new(), bad: Vec::new() }
     }
 
     /// Height and width of the images so far; 0 while that is open.
     pub(super) fn size(&self) -> usize {
         self.size
+    }
+
+    /// Width and height of each image so far, as its file has it.
+    pub(super) fn sides(&self) -> &[[u32; 2]] {
+        &self.sides
     }
 
     /// Pixels of all images.
@@ -137,12 +144,13 @@ impl Collector {
         let wanted = self.wanted;
         let one = |encoded: &E| {
             let image = decode(encoded.as_ref())?;
-            Ok(if let Some(size) = wanted { fit(image, size) } else { image })
+            let sides = [image.width(), image.height()];
+            Ok((sides, if let Some(size) = wanted { fit(image, size) } else { image }))
         };
-        let decoded: Vec<Result<RgbImage, String>> = encoded.par_iter().map(one).collect();
+        let decoded: Vec<Result<([u32; 2], RgbImage), String>> = encoded.par_iter().map(one).collect();
         for (index, image) in decoded.into_iter().enumerate() {
             let image = image.map_err(|what| DataError::content(place(index), what));
-            if let Err(error) = image.and_then(|image| self.push_raw(image, || place(index))) {
+            if let Err(error) = image.and_then(|(sides, image)| self.push(sides, image, || place(index))) {
                 self.bad.push(error);
             }
             if self.bad.len() == NAMED {
@@ -154,10 +162,16 @@ impl Collector {
 
     /// Appends raw RGB pixels of an image of this width and height.
     pub(super) fn push_raw(&mut self, image: RgbImage, place: impl Fn() -> Place) -> Result<(), DataError> {
+        self.push([image.width(), image.height()], image, place)
+    }
+
+    /// Appends an image that had these sides before it was fitted.
+    fn push(&mut self, sides: [u32; 2], image: RgbImage, place: impl Fn() -> Place) -> Result<(), DataError> {
         if self.size == 0 {
             self.size = square(&image, place())?;
         }
         let image = self.checked(image, place)?;
+        self.sides.push(sides);
         self.images.extend_from_slice(image.as_raw());
         Ok(())
     }

@@ -109,6 +109,18 @@ impl DataSource {
         Ok((division.divide(images)?, notes))
     }
 
+    /// Width and height of every training image as its file has it: what a size is chosen by before images are read at it.
+    ///
+    /// # Errors
+    /// As for [`DataSource::train`].
+    pub fn sides(&self) -> Result<Vec<[u32; 2]>, DataError> {
+        let mut images = Collector::new(Some(1));
+        self.gather(Part::Train, &mut images, &mut Vec::new(), &mut Vec::new())?;
+        let sides = images.sides().to_vec();
+        images.into_images()?;
+        Ok(sides)
+    }
+
     /// Whether the source has test images apart from those for training.
     ///
     /// # Errors
@@ -129,26 +141,7 @@ impl DataSource {
         let mut images = Collector::new(options.image_size);
         let mut labels = Vec::new();
         let mut notes = Vec::new();
-        let names = match self {
-            DataSource::Parquet(path) => {
-                parquet_images::read_all(&parquet_files(path, part)?, &mut images, &mut labels)?
-            }
-            DataSource::Cifar(path) => {
-                let files = if part == Part::Train { cifar::train_files(path) } else { cifar::test_files(path) };
-                cifar::read(&files, &mut images, &mut labels)?;
-                Some(cifar::class_names(path))
-            }
-            DataSource::Folder(path) => Some(read_folders(path, part, &mut images, &mut labels, &mut notes)?),
-            DataSource::Idx(path) => {
-                let prefix = if part == Part::Train { "train" } else { "t10k" };
-                idx::read(path, prefix, &mut images, &mut labels)?;
-                None
-            }
-            DataSource::Synthetic(synthetic) => {
-                synthetic.generate(part == Part::Test, &mut images, &mut labels)?;
-                Some((0..synthetic.classes).map(|class| format!("texture {class}")).collect())
-            }
-        };
+        let names = self.gather(part, &mut images, &mut labels, &mut notes)?;
         let size = images.size();
         let pixels = images.into_images()?;
         let is_named = names.is_some();
@@ -174,6 +167,34 @@ impl DataSource {
         }
         notes.insert(0, format!("{self}: {} {what}images of {classes} classes", images.len()));
         Ok(Loaded { images, notes })
+    }
+
+    /// Reads a part; gives the names of its classes, where the source knows them.
+    fn gather(
+        &self,
+        part: Part,
+        images: &mut Collector,
+        labels: &mut Vec<i64>,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Vec<String>>, DataError> {
+        Ok(match self {
+            DataSource::Parquet(path) => parquet_images::read_all(&parquet_files(path, part)?, images, labels)?,
+            DataSource::Cifar(path) => {
+                let files = if part == Part::Train { cifar::train_files(path) } else { cifar::test_files(path) };
+                cifar::read(&files, images, labels)?;
+                Some(cifar::class_names(path))
+            }
+            DataSource::Folder(path) => Some(read_folders(path, part, images, labels, notes)?),
+            DataSource::Idx(path) => {
+                let prefix = if part == Part::Train { "train" } else { "t10k" };
+                idx::read(path, prefix, images, labels)?;
+                None
+            }
+            DataSource::Synthetic(synthetic) => {
+                synthetic.generate(part == Part::Test, images, labels)?;
+                Some((0..synthetic.classes).map(|class| format!("texture {class}")).collect())
+            }
+        })
     }
 
     fn path(&self) -> &Path {

@@ -294,6 +294,21 @@ fn all_images_below_a_class_folder_are_read_and_what_is_left_out_is_said() {
 }
 
 #[test]
+fn sides_are_those_of_the_files_and_bad_images_are_named() {
+    let folder = tempdir().unwrap();
+    write_images(folder.path(), &["cat", "dog"], 2);
+    fs::write(folder.path().join("cat/large.png"), png(&numbered(9, 20))).unwrap();
+    let source = DataSource::Folder(folder.path().to_path_buf());
+    let mut sides = source.sides().unwrap();
+    sides.sort_unstable();
+    assert_eq!((sides.len(), sides[4], sides[0] < [20, 20]), (5, [20, 20], true));
+    // What has no one size can be looked at, and read at one.
+    assert!(source.train(&LoadOptions::default()).is_err());
+    fs::write(folder.path().join("dog/b.jpg"), "<html>").unwrap();
+    assert!(source.sides().unwrap_err().to_string().contains("dog/b.jpg"));
+}
+
+#[test]
 fn parts_are_known_by_several_names_and_need_class_folders() {
     let read = |parts: &[(&str, &[&str])], flat: &[&str]| {
         let folder = tempdir().unwrap();
