@@ -21,6 +21,15 @@ use crate::sweep::table::{self, NUMBERS, Row};
 /// # Errors
 /// A folder that cannot be read, a target that does not cover what was found on it.
 pub fn of_sweeps(sweeps: &[(SweepPlan, SweepFolder)]) -> Result<Value> {
+    let sweeps: Vec<(&SweepPlan, &SweepFolder)> = sweeps.iter().map(|(plan, folder)| (plan, folder)).collect();
+    of_plans(&sweeps)
+}
+
+/// The same of sweeps that belong to others.
+///
+/// # Errors
+/// As [`of_sweeps`].
+pub fn of_plans(sweeps: &[(&SweepPlan, &SweepFolder)]) -> Result<Value> {
     let (mut points, mut targets, mut subnets) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
     for (number, (plan, folder)) in sweeps.iter().enumerate() {
         for row in table::rows(plan, folder)? {

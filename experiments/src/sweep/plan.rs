@@ -83,8 +83,10 @@ impl SweepPlan {
                 pairs.len() - 1
             }));
         }
-        let grounds: Vec<std::result::Result<Ground, Refusal>> =
-            pairs.par_iter().map(|(target, bundle)| Ground::new(target, *bundle)).collect();
+        let grounds: Vec<std::result::Result<Ground, Refusal>> = pairs
+            .par_iter()
+            .map(|(target, bundle)| Ground::new(target, bundle.map(|name| beside(path, name))))
+            .collect();
         let (mut mistakes, mut points) = (Vec::new(), Vec::new());
         for ((point, places), ground) in file.points.iter().zip(&at) {
             let wrong = |place: Place, error: &Error| mistake(place, error);
@@ -167,6 +169,12 @@ impl Planned {
     }
 }
 
+/// A bundle that is named by its place beside the sweep's file, or as it stands.
+fn beside(sweep: &Path, name: &str) -> String {
+    let near = sweep.parent().map(|folder| folder.join(name)).filter(|near| near.is_dir());
+    near.map_or_else(|| name.to_owned(), |near| near.to_string_lossy().into_owned())
+}
+
 /// Which part of a pair is wrong.
 enum Part {
     Target,
@@ -177,11 +185,11 @@ enum Part {
 type Refusal = Box<(Part, Error)>;
 
 impl Ground {
-    fn new(target: &str, bundle: Option<&str>) -> std::result::Result<Ground, Refusal> {
+    fn new(target: &str, bundle: Option<String>) -> std::result::Result<Ground, Refusal> {
         let of_target = |error: Error| Box::new((Part::Target, error));
         let of_bundle = |error: Error| Box::new((if bundle.is_some() { Part::Bundle } else { Part::Target }, error));
         let target = list::find(target).map_err(of_target)?;
-        let choice = BundleChoice { supernet: bundle, ..BundleChoice::default() };
+        let choice = BundleChoice { supernet: bundle.as_deref(), ..BundleChoice::default() };
         let inputs = SearchInputs::choose(&choice, Some(&target)).map_err(of_bundle)?;
         if let Some(bundle) = &inputs.bundle {
             let stated = bundle.stated_weights().map_err(of_bundle)?;
