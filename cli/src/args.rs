@@ -1,5 +1,6 @@
 //! The command line.
 
+mod build;
 mod eval;
 mod examples;
 mod global;
@@ -23,6 +24,7 @@ use clap_complete::Shell;
 use experiments::error::Error;
 use experiments::torch::{DataSource, DeviceChoice};
 
+pub(crate) use self::build::{BuildArgs, InitArgs};
 pub(crate) use self::eval::{CalibrationArg, CalibrationArgs, CalibrationCommand, EvalArgs, PartArg};
 pub(crate) use self::global::{Common, Format, LogFormat};
 pub(crate) use self::import::{ImportArgs, ImportCommand};
@@ -92,6 +94,10 @@ where
 pub(crate) enum Command {
     /// Versions, devices, threads, folders, and what is wrong with them
     Doctor,
+    /// Look at images and write the files of a build for them: recipe, space, sweep, settings
+    Init(InitArgs),
+    /// From the files of `ofa init` to verified networks, stage by stage; goes on after a kill with the same command
+    Build(BuildArgs),
     /// Search spaces: which there are, how many subnets they hold, what subnets cost
     #[command(subcommand)]
     Space(SpaceCommand),

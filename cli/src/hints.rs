@@ -3,9 +3,10 @@
 use storage::failure::Setting;
 
 /// What a [`Setting`] is called here.
-const WORDS: [(&str, &str); 46] = [
+const WORDS: [(&str, &str); 48] = [
     ("accelerator", "--accelerator"),
     ("algorithm", "--algorithm"),
+    ("build", "ofa build"),
     ("calibration make", "ofa calibration make"),
     ("confidence", "--confidence"),
     ("data", "--data"),
@@ -16,6 +17,7 @@ const WORDS: [(&str, &str); 46] = [
     ("extrapolate", "--extrapolate"),
     ("flash", "--flash"),
     ("from", "--from"),
+    ("init", "ofa init"),
     ("initial-reduction", "--initial-reduction"),
     ("iterations", "--iterations"),
     ("keep", "--keep"),

@@ -126,6 +126,11 @@ pub(crate) fn sweep_run(sweep: &Path, out: Option<&Path>) -> Words {
     words(["sweep", "run", &shown(sweep), "--out", &shown(&folder)])
 }
 
+/// The files of a build are written.
+pub(crate) fn build(folder: &Path) -> Words {
+    words(["build", &shown(folder)])
+}
+
 /// A sweep that is computed.
 pub(crate) fn report(folder: &Path) -> Words {
     words(["report", &shown(folder)])
@@ -200,6 +205,7 @@ mod tests {
         check(&sweep_run(Path::new("phones.yaml"), None), "sweep run phones.yaml --out phones");
         check(&sweep_run(Path::new("p.yaml"), Some(Path::new("a b"))), "sweep run p.yaml --out a b");
         check(&report(Path::new("phones")), "report phones");
+        check(&build(Path::new("my-net")), "build my-net");
         check(&add(Path::new("o.csv")), "target add o.csv --name my-board");
     }
 

@@ -18,6 +18,7 @@ use supernet::{
     data::DataError, device::DeviceError, error::SupernetError, import::ofa_mbv3::ImportError, train::PlanError,
 };
 
+use crate::build::error::BuildError;
 use crate::folders::names;
 #[cfg(feature = "torch")]
 use crate::folders::recipe_error::RecipeError;
@@ -68,6 +69,8 @@ pub enum Error {
     Sweep(#[from] SweepError),
     #[error(transparent)]
     Report(#[from] ReportError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(
@@ -205,6 +208,7 @@ impl Failure for Error {
             Self::TensorFile(error) => error.kind(),
             Self::Sweep(error) => error.kind(),
             Self::Report(error) => error.kind(),
+            Self::Build(error) => error.kind(),
             #[cfg(feature = "torch")]
             Self::Recipe(error) => error.kind(),
             #[cfg(feature = "torch")]
@@ -291,6 +295,7 @@ impl Failure for Error {
             }
             Self::Unit(error) => error.place(),
             Self::Hw(error) => error.place(),
+            Self::Build(error) => error.place(),
             #[cfg(feature = "torch")]
             Self::Recipe(error) => error.place(),
             _ => None,
@@ -373,6 +378,7 @@ impl Error {
             Self::TensorFile(error) => return error.hint(),
             Self::Sweep(error) => return error.hint(),
             Self::Report(error) => return error.hint(),
+            Self::Build(error) => return error.hint(),
             #[cfg(feature = "torch")]
             Self::Recipe(error) => return error.hint(),
             #[cfg(feature = "torch")]

@@ -41,6 +41,10 @@ pub mod sweep;
 
 pub mod report;
 
+pub mod init;
+
+pub mod build;
+
 pub mod doctor;
 pub mod error;
 pub mod operator_models;

@@ -5,7 +5,7 @@ use clap::Command;
 use super::WIDTH;
 
 /// Each verb, by the words that call it, with its examples; `ofa ` stands before each of them.
-const EXAMPLES: [(&str, &[&str]); 58] = [
+const EXAMPLES: [(&str, &[&str]); 60] = [
     (
         "",
         &[
@@ -15,6 +15,14 @@ const EXAMPLES: [(&str, &[&str]); 58] = [
         ],
     ),
     ("doctor", &["doctor", "doctor --format json"]),
+    (
+        "init",
+        &[
+            "init my-net --data folder:img --minutes 20",
+            "init my-net --data parquet:digits --like fbnet-cifar --target note10",
+        ],
+    ),
+    ("build", &["build my-net", "build my-net --data folder:elsewhere/img"]),
     ("space", &["space list", "space show mcu-cifar > mine.yaml"]),
     ("space list", &["space list", "space list --format json"]),
     ("space show", &["space show mcu-cifar", "space show mcu-cifar > mine.yaml"]),

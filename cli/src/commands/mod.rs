@@ -1,5 +1,6 @@
 //! One file per verb: arguments in, a function of `experiments` called, results out.
 
+mod build;
 mod calibration;
 mod completions;
 mod doctor;
@@ -7,6 +8,7 @@ mod eval;
 mod export;
 mod finetune;
 mod import;
+mod init;
 mod network;
 mod predictor;
 mod refine;
@@ -27,6 +29,8 @@ use crate::output::Output;
 pub(crate) fn run(command: Command, output: &mut Output) -> Result<()> {
     match command {
         Command::Doctor => doctor::run(output),
+        Command::Init(args) => init::run(args, output),
+        Command::Build(args) => build::run(args, output),
         Command::Space(command) => space::run(command, output),
         Command::Target(command) => target::run(command, output),
         Command::Predictor(command) => predictor::run(command, output),

@@ -17,7 +17,7 @@ use super::set_threads;
 use crate::args::sweep::{SweepCommand, SweepRunArgs};
 use crate::interrupt::stop_flag;
 use crate::next;
-use crate::output::{Output, percent};
+use crate::output::{Output, duration, percent};
 
 /// Seconds of one evaluation on one thread, where nothing has been measured yet.
 const EVALUATION: f64 = 1.5e-5;
@@ -122,14 +122,6 @@ fn plan(sweep: &Path, out: Option<&Path>, cores: usize, output: &mut Output) -> 
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
-}
-
-fn duration(seconds: f64) -> String {
-    match seconds {
-        seconds if seconds < 90.0 => format!("{seconds:.0} s"),
-        seconds if seconds < 5400.0 => format!("{:.0} min", seconds / 60.0),
-        seconds => format!("{:.1} h", seconds / 3600.0),
-    }
 }
 
 fn compute(args: &SweepRunArgs, output: &mut Output) -> Result<()> {

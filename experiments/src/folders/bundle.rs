@@ -46,6 +46,10 @@ impl Bundle {
         let path = PathBuf::from(name_or_path);
         if path.is_dir() {
             // A run holds the files of its bundle but for the weights. Its checkpoints may be gone by now.
+            // A build holds a run.
+            let path = Some(path.join(names::TRAINED))
+                .filter(|run| run.is_dir() && path.join(names::BUILD).is_file())
+                .unwrap_or(path);
             let made = path.join(names::BUNDLE);
             let is_run = !path.join(names::SUPERNET).exists() && (is_in_run(&made) || is_bundle(&made));
             return match is_run && !is_bundle(&made) {

@@ -35,6 +35,12 @@ pub(crate) const TEST_REPORT: &str = "report.json";
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 /// The folder of the bundle that a training ends with.
 pub const BUNDLE: &str = "bundle";
+/// The settings of a build.
+pub const BUILD: &str = "build.yaml";
+/// A sweep's file in the folder of its results.
+pub const SWEEP: &str = "sweep.yaml";
+/// The folder of the training of a build, and of its bundle.
+pub const TRAINED: &str = "supernet";
 /// The best subnet of a search, with costs and provenance.
 pub(crate) const RESULT: &str = "result.json";
 /// The subnet alone.

@@ -10,7 +10,24 @@ use predictors::pairs::AccuracyPair;
 use search::arch::ArchSpec;
 use serde_json::{Map, Value, json};
 
-use super::{Accuracy, EnergyReport};
+use super::{Accuracy, DataSource, EnergyReport};
+
+/// What a training depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrainingInputs {
+    /// Where the images are.
+    pub data: DataSource,
+    /// Digest of the recipe, but for the places of data and weights.
+    pub recipe: String,
+    /// Digest of the space.
+    pub space: String,
+    /// Digest of the training images, their labels and class names.
+    pub images: String,
+    /// The same of the test images, where the source has them apart.
+    pub tests: String,
+    /// Passes over the images.
+    pub epochs: u64,
+}
 
 /// Progress of a training, as a caller may want to show it.
 pub trait Progress {

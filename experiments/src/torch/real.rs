@@ -16,7 +16,7 @@ use tch::Device;
 
 use super::outcome::{
     CalibrationMade, Collected, Comparison, Evaluation, ExportedFile, FineTuned, Imported, MeasuredTarget, NestedFile,
-    Progress, Refined, StepReport, SubnetRefined, Trained, VerifiedFile,
+    Progress, Refined, StepReport, SubnetRefined, Trained, TrainingInputs, VerifiedFile,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
@@ -29,6 +29,7 @@ use crate::export::file;
 use crate::export::samples::own_images;
 use crate::folders::supernet_file::digest_of;
 use crate::folders::{output, spaces};
+use crate::init::{self, InitRequest, Initialised};
 pub(crate) use crate::search::verify::verify;
 pub use crate::training::energy::EnergyReport;
 pub(crate) use crate::training::open_bundle::OpenBundle;
@@ -76,6 +77,23 @@ pub fn train(request: &TrainRequest, stop: Arc<AtomicBool>, progress: &mut dyn P
         }
         other => other,
     })
+}
+
+/// What training by the recipe at `recipe` depends on, its images read.
+///
+/// # Errors
+/// A recipe or images that cannot be read.
+pub fn training_inputs(recipe: &Path, data: Option<&DataSource>) -> Result<TrainingInputs> {
+    training::inputs::training_inputs(recipe, data)
+}
+
+/// Looks at images, measures what a training of them takes here, and writes the files of a build.
+///
+/// # Errors
+/// A folder that holds something, images that cannot be used, an unknown bundle or target, a target that does not price
+/// the space, a file that cannot be written, a stop on request (nothing is written).
+pub fn init(request: &InitRequest, stop: &AtomicBool) -> Result<Initialised> {
+    init::write::init(request, request.device.resolve()?, stop)
 }
 
 /// Trains a network on until done, or until `stop` is set.

@@ -14,7 +14,7 @@ use storage::digest::Digest;
 
 use super::outcome::{
     CalibrationMade, Collected, Comparison, Evaluation, ExportedFile, FineTuned, Imported, MeasuredTarget, NestedFile,
-    Progress, Refined, SubnetRefined, Trained, VerifiedFile,
+    Progress, Refined, SubnetRefined, Trained, TrainingInputs, VerifiedFile,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
@@ -23,6 +23,7 @@ use super::request::{
 };
 use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
+use crate::init::{InitRequest, Initialised};
 use crate::search::report::SearchReport;
 
 /// Whether there is a LibTorch.
@@ -133,6 +134,22 @@ pub(crate) fn deploy(bundle: &OpenBundle, _: &ArchSpec, _: WeightsForm, _: &Path
 /// [`Error::NoTorch`], always.
 pub fn train(_: &TrainRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -> Result<Trained> {
     missing("training")
+}
+
+/// What a training depends on.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn training_inputs(_: &Path, _: Option<&DataSource>) -> Result<TrainingInputs> {
+    missing("training")
+}
+
+/// Looks at images and writes the files of a build.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn init(_: &InitRequest, _: &AtomicBool) -> Result<Initialised> {
+    missing("measuring what a training takes")
 }
 
 /// Trains a network on.

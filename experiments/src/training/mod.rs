@@ -16,6 +16,8 @@ pub(crate) mod images;
 #[cfg(feature = "torch")]
 pub(crate) mod import;
 #[cfg(feature = "torch")]
+pub(crate) mod inputs;
+#[cfg(feature = "torch")]
 pub(crate) mod logits;
 #[cfg(feature = "torch")]
 pub(crate) mod make_calibration;

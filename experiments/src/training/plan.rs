@@ -56,11 +56,15 @@ pub(crate) fn plan(recipe: &Recipe, precision: Precision) -> Result<TrainPlan, P
 
 /// What a checkpoint belongs to: the recipe without the places of its data and weights, and the space.
 pub(crate) fn identity(recipe: &Recipe, space: &SearchSpace) -> String {
+    format!("{}---\n{}", recipe_text(recipe), space.to_yaml())
+}
+
+/// The recipe without the places of its data and weights.
+pub(crate) fn recipe_text(recipe: &Recipe) -> String {
     // Where weights lie says nothing about what they are.
     let weights = recipe.weights.as_ref().map(|_| String::new());
     let placeless = Recipe { data: None, weights, ..recipe.clone() };
-    let recipe = serde_yaml::to_string(&placeless).expect("plain data");
-    format!("{recipe}---\n{}", space.to_yaml())
+    serde_yaml::to_string(&placeless).expect("plain data")
 }
 
 /// How images become inputs: by the constants that the recipe names, or else by those measured on `train`.

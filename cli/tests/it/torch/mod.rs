@@ -1,5 +1,6 @@
 //! What needs LibTorch.
 
+mod build;
 mod images;
 mod killed;
 mod refine;

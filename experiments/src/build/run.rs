@@ -1,0 +1,425 @@
+//! The stages of a build, one after the other.
+//!
+//! | stage | depends on | makes |
+//! |---|---|---|
+//! | train | recipe, space, images | `supernet/`, with the bundle in it |
+//! | collect | weights, images, pairs, seed | `accuracy.parquet` of the bundle |
+//! | fit | those measurements, model | `predictor.safetensors` of the bundle |
+//! | calibrate | weights, images, steps | `calibration/` of the bundle |
+//! | search | predictor, space, tables, budgets | `points/`, `sweep.parquet`, `subnets.jsonl` |
+//! | verify | the subnets, weights, images | top-1 on held-out images |
+//! | finetune | each subnet, weights, images, epochs | `tuned/NAME/`, where that is asked for |
+//! | export | each network, images, formats | `networks/NAME/` |
+//! | test | the networks, test images | top-1 on test images |
+//! | report | all of those | `networks.json`, `networks.svg`, `report.html` |
+//!
+//! Training, collecting and searching go on by their own means after a kill; the others are short.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use predictors::pairs;
+use serde_json::Value;
+use storage::atomic::write_atomically;
+use storage::digest::Digester;
+use storage::failure::Failure;
+
+use super::error::BuildError;
+use super::file::BuildFile;
+use super::networks::{self, BuiltNetwork, Found};
+use super::stage::{Inputs, Made, Record, Records, Stage, State};
+use crate::error::{Error, Result};
+use crate::folders::bundle::Bundle;
+use crate::folders::names;
+use crate::predictor::fit::{FitJob, fit};
+use crate::sweep::folder::SweepFolder;
+use crate::sweep::plan::SweepPlan;
+use crate::sweep::run::run as run_sweep;
+use crate::sweep::shard::Shard;
+use crate::sweep::table;
+use crate::torch::{
+    self, BundleUse, CollectRequest, DataSource, DeviceChoice, Progress, StepReport, TrainRequest, TrainingInputs,
+};
+use crate::training::energy::settings::EnergySettings;
+
+/// The found subnets, one a line.
+pub const SUBNETS: &str = "subnets.jsonl";
+/// All that is known of the networks.
+pub const RESULTS: &str = "networks.json";
+/// The same as a picture.
+pub const CHART: &str = "networks.svg";
+/// The page of the sweep.
+pub const PAGE: &str = "report.html";
+/// Measurements on held-out images in the course of a training.
+const MEASURED: u64 = 20;
+/// Longest time between two checkpoints.
+pub(super) const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+/// `ofa build`.
+#[derive(Clone, Debug)]
+pub struct BuildRequest {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Images instead of the recipe's: the same ones, elsewhere.
+    pub data: Option<DataSource>,
+    /// Searches at a time.
+    pub threads: usize,
+    /// Commit of the source that the program was built from.
+    pub revision: &'static str,
+    /// Where to compute.
+    pub device: DeviceChoice,
+}
+
+/// What came out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Built {
+    /// What it is called.
+    pub name: String,
+    /// The networks, from the cheapest to the most expensive.
+    pub networks: Vec<BuiltNetwork>,
+    /// The first target.
+    pub target: String,
+    /// Seconds of all stages, whenever they ran.
+    pub seconds: f64,
+}
+
+/// Who watches a build.
+pub trait BuildProgress {
+    /// A stage begins, or turns out to be there.
+    fn begin(&mut self, stage: Stage, state: &State);
+    /// So far it is.
+    fn step(&mut self, done: u64, all: u64);
+    /// What it tells meanwhile.
+    fn tell(&mut self, line: &str);
+    /// It ended.
+    fn end(&mut self, stage: Stage, record: &Record);
+}
+
+/// Goes through all stages; those that are there are left alone. `stop` ends it early, everything saved.
+///
+/// # Errors
+/// A folder without the files of a build, wrong ones among them, images that cannot be used, whatever a stage meets;
+/// [`Error::Interrupted`].
+pub fn build(request: &BuildRequest, stop: &Arc<AtomicBool>, progress: &mut dyn BuildProgress) -> Result<Built> {
+    for missing in [names::BUILD, names::RECIPE, names::SWEEP] {
+        if !request.folder.join(missing).is_file() {
+            return Err(BuildError::NothingToBuild { folder: request.folder.clone(), missing }.into());
+        }
+    }
+    let file = BuildFile::read(&request.folder.join(names::BUILD))?;
+    let of = torch::training_inputs(&request.folder.join(names::RECIPE), request.data.as_ref())?;
+    let records = Records::of(&request.folder);
+    let mut build = Build { request, file, of, records, stop, progress, seconds: 0.0 };
+    build.run().map_err(|error| if error.is_interruption() { Error::Interrupted } else { error })
+}
+
+/// A build under way; its stages after the search are in [`super::deliver`].
+pub(super) struct Build<'b> {
+    pub(super) request: &'b BuildRequest,
+    pub(super) file: BuildFile,
+    pub(super) of: TrainingInputs,
+    pub(super) records: Records,
+    pub(super) stop: &'b Arc<AtomicBool>,
+    pub(super) progress: &'b mut dyn BuildProgress,
+    seconds: f64,
+}
+
+impl Build<'_> {
+    fn run(&mut self) -> Result<Built> {
+        self.train()?;
+        let weights = self.weights()?;
+        self.collect(&weights)?;
+        let predictor = self.fit()?;
+        self.calibrate(&weights)?;
+        let (plan, search) = self.search(&predictor)?;
+        let found: Vec<Found> = serde_json::from_value(search.facts).map_err(std::io::Error::other)?;
+        let verified = self.verify(&found, &weights)?;
+        let tuned = self.finetune(&found, &weights)?;
+        let exported = self.export(&found, &weights, &tuned)?;
+        let tested = self.test(&found, &exported)?;
+        let networks = self.report(&plan, &found, [verified, exported, tested])?;
+        let target = plan.points.first().map(|planned| planned.point.target.clone()).unwrap_or_default();
+        Ok(Built { name: plan.name, networks, target, seconds: self.seconds })
+    }
+
+    /// One stage: found, or done after what is left of an earlier one was removed by `clear`, which hears why.
+    pub(super) fn stage(
+        &mut self,
+        stage: Stage,
+        inputs: &Inputs,
+        clear: impl FnOnce(&Path, &State) -> Result<()>,
+        work: impl FnOnce(&mut Self) -> Result<Made>,
+    ) -> Result<Record> {
+        let state = self.records.state(stage.name(), inputs);
+        self.progress.begin(stage, &state);
+        let record = match state {
+            State::Found(record) => *record,
+            state => {
+                let mut before = 0.0;
+                if state == State::Begun {
+                    before = self.records.read(stage.name()).map_or(0.0, |record| record.seconds);
+                } else {
+                    self.records.forget(stage.name())?;
+                    clear(&self.request.folder, &state)?;
+                    self.records.begin(stage.name(), inputs, 0.0)?;
+                }
+                self.go_on()?;
+                let started = Instant::now();
+                let made = work(self);
+                let seconds = before + started.elapsed().as_secs_f64();
+                match made {
+                    Ok(made) => self.records.end(stage.name(), inputs, &made, seconds)?,
+                    Err(error) => {
+                        // What a stop leaves counts; a kill says nothing.
+                        self.records.begin(stage.name(), inputs, seconds)?;
+                        return Err(error);
+                    }
+                }
+            }
+        };
+        self.seconds += record.seconds;
+        self.progress.end(stage, &record);
+        Ok(record)
+    }
+
+    pub(super) fn go_on(&self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    fn run_folder(&self) -> PathBuf {
+        self.request.folder.join(names::TRAINED)
+    }
+
+    /// The bundle's folder, as verbs name it.
+    pub(super) fn bundle(&self) -> String {
+        self.run_folder().join(names::BUNDLE).to_string_lossy().into_owned()
+    }
+
+    fn weights(&self) -> Result<String> {
+        let stated = Bundle::at(self.bundle()).stated_weights()?;
+        Ok(stated.map(|digest| digest.to_string()).unwrap_or_default())
+    }
+
+    fn train(&mut self) -> Result<Record> {
+        let TrainingInputs { recipe, space, images, epochs, .. } = &self.of;
+        let inputs = inputs([("recipe", recipe), ("space", space), ("images", images)]);
+        let measure_every = (epochs / MEASURED).max(1);
+        let clear = |folder: &Path, _: &State| remove(&folder.join(names::TRAINED));
+        self.stage(Stage::Train, &inputs, clear, |build| {
+            let request = TrainRequest {
+                recipe: build.request.folder.join(names::RECIPE),
+                overrides: Vec::new(),
+                data: Some(build.of.data.clone()),
+                out: build.run_folder(),
+                resume: true,
+                save_every: SAVE_EVERY,
+                measure_every,
+                energy: EnergySettings::default(),
+                revision: build.request.revision,
+                device: build.request.device,
+            };
+            torch::train(&request, Arc::clone(build.stop), &mut Steps { progress: build.progress, all: 0 })?;
+            let made = [names::SUPERNET, names::SPACE, names::RECIPE, names::PREPROCESSING];
+            let of_bundle = made.map(|name| format!("{}/{}/{name}", names::TRAINED, names::BUNDLE));
+            let metrics = fs::read_to_string(build.run_folder().join(names::METRICS)).unwrap_or_default();
+            let last: Value =
+                metrics.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+            let top1 = |key: &str| 100.0 * last[key].as_f64().unwrap_or(f64::NAN);
+            let said = format!(
+                "{} epochs; held-out top-1: largest {:.1} %, smallest {:.1} %",
+                build.of.epochs,
+                top1("largest_top1"),
+                top1("smallest_top1")
+            );
+            Ok(Made { outputs: of_bundle.to_vec(), said, facts: Value::Null })
+        })
+    }
+
+    fn collect(&mut self, weights: &str) -> Result<Record> {
+        let of = self.file.collect;
+        let inputs = inputs([
+            ("weights", weights),
+            ("images", &self.of.images),
+            ("pairs", &of.pairs.to_string()),
+            ("seed", &of.seed.to_string()),
+        ]);
+        let out = in_bundle(names::ACCURACY);
+        // The first so many of more pairs are the same.
+        let clear = |folder: &Path, state: &State| {
+            let file = folder.join(&out);
+            let only_more = *state == State::Again(vec!["pairs changed".into()]);
+            match only_more && pairs::read(&file).is_ok_and(|known| known.len() <= of.pairs) {
+                true => Ok(()),
+                false => remove(&file),
+            }
+        };
+        self.stage(Stage::Collect, &inputs, clear, |build| {
+            let bundle = build.bundle();
+            let request = CollectRequest {
+                on: BundleUse { bundle: &bundle, data: Some(&build.of.data), device: build.request.device },
+                count: of.pairs,
+                near_front: None,
+                seed: of.seed,
+                out: build.request.folder.join(&out),
+            };
+            let progress = &mut build.progress;
+            let made =
+                torch::collect(&request, build.stop, &mut |done, _| progress.step(done as u64, of.pairs as u64))?;
+            let top1 = made.pairs.iter().map(|pair| pair.top1);
+            let [low, high] = top1.fold([1.0_f64, 0.0], |[low, high], top1| [low.min(top1), high.max(top1)]);
+            let said =
+                format!("{} subnets, held-out top-1 {:.1} to {:.1} %", made.pairs.len(), 100.0 * low, 100.0 * high);
+            Ok(Made { outputs: vec![out.clone()], said, facts: Value::Null })
+        })
+    }
+
+    /// Gives the digest of the predictor.
+    fn fit(&mut self) -> Result<String> {
+        let path = self.request.folder.join(in_bundle(names::ACCURACY));
+        // Without the seconds that measuring took.
+        let measured = pairs::read(&path)?.iter().fold(Digester::new("measured"), |all, pair| {
+            all.text(&pair.subnet).numbers([pair.top1, pair.loss].into_iter())
+        });
+        let model = self.file.fit.model;
+        let inputs = inputs([("measurements", &*measured.finish().to_string()), ("model", model.name())]);
+        let outputs = [in_bundle(names::PREDICTOR), in_bundle("predictor.report.json")];
+        let clear = |folder: &Path, _: &State| outputs.iter().try_for_each(|file| remove(&folder.join(file)));
+        let record = self.stage(Stage::Fit, &inputs, clear, |build| {
+            let out = build.request.folder.join(&outputs[0]);
+            let job = FitJob { space: None, pairs: vec![path], out, test_pairs: None, models: model.settings() };
+            let progress = &mut build.progress;
+            let chosen = fit(&job, &mut |done, all| progress.step(done as u64, all as u64))?;
+            chosen.notes.iter().for_each(|note| progress.tell(&format!("note: {note}")));
+            let kendall = chosen.report.scores.kendall.map_or("undefined".into(), |kendall| format!("{kendall:.2}"));
+            let said = format!(
+                "{}, Kendall {kendall} and RMSE {:.1} % on {} subnets it never saw",
+                chosen.model,
+                100.0 * chosen.report.scores.rmse,
+                chosen.report.test_pairs
+            );
+            Ok(Made { outputs: outputs.to_vec(), said, facts: Value::Null })
+        })?;
+        Ok(record.outputs[&outputs[0]].clone())
+    }
+
+    fn calibrate(&mut self, weights: &str) -> Result<Record> {
+        let steps = self.file.calibrate.steps;
+        let inputs = inputs([("weights", weights), ("images", &self.of.images), ("steps", &steps.to_string())]);
+        let clear = |folder: &Path, _: &State| remove(&folder.join(in_bundle(names::CALIBRATION)));
+        self.stage(Stage::Calibrate, &inputs, clear, |build| {
+            if steps == 0 {
+                return Ok(Made { said: "none asked for".into(), ..Made::default() });
+            }
+            let bundle = build.bundle();
+            let on = BundleUse { bundle: &bundle, data: Some(&build.of.data), device: build.request.device };
+            let progress = &mut build.progress;
+            let made = torch::make_calibration(&on, steps, &mut |step, _| progress.step(step as u64, steps as u64))?;
+            let file = in_bundle(&format!("{}/{}", names::CALIBRATION, names::CALIBRATION_IMAGES));
+            let said = format!("{} images that are no photographs, {steps} updates", made.images);
+            Ok(Made { outputs: vec![file], said, facts: Value::Null })
+        })
+    }
+
+    fn search(&mut self, predictor: &str) -> Result<(SweepPlan, Record)> {
+        let path = self.request.folder.join(names::SWEEP);
+        let plan = SweepPlan::new(&path)?;
+        let mut inputs = inputs([("predictor", predictor)]);
+        for planned in &plan.points {
+            for (word, value) in planned.inputs.iter().filter(|(word, _)| **word != "predictor") {
+                let all = inputs.entry((*word).to_owned()).or_default();
+                *all = Digester::new("points").text(all).text(value).finish().to_string();
+            }
+        }
+        let threads = self.request.threads;
+        let record = self.stage(
+            Stage::Search,
+            &inputs,
+            |_, _| Ok(()),
+            |build| {
+                let folder = SweepFolder::create(&build.request.folder, &path)?;
+                let (all, mut done) = (plan.points.len() as u64, 0);
+                let progress = &mut build.progress;
+                let summary = run_sweep(&plan, &folder, Shard::WHOLE, threads, build.stop, &mut |_| {
+                    done += 1;
+                    progress.step(done, all);
+                })?;
+                if let Some((point, message)) = summary.failed.first() {
+                    let first = format!("{point}: {message}");
+                    return Err(
+                        BuildError::Search { failed: summary.failed.len(), points: summary.points, first }.into()
+                    );
+                }
+                let rows = table::rows(&plan, &folder)?;
+                table::write(&plan.name, &rows, &folder)?;
+                let found = networks::distinct(&rows);
+                if found.is_empty() {
+                    return Err(BuildError::NothingFits { path: path.clone() }.into());
+                }
+                let lines: String = found.iter().map(|found| format!("{}\n", found.subnet)).collect();
+                build.write(SUBNETS, &lines)?;
+                let said = format!("{} networks for {} budgets", found.len(), rows.len());
+                let facts = serde_json::to_value(&found).expect("plain data");
+                Ok(Made { outputs: vec![crate::sweep::folder::TABLE.into(), SUBNETS.into()], said, facts })
+            },
+        )?;
+        Ok((plan, record))
+    }
+
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<()> {
+        write_atomically(&self.request.folder.join(name), |file| file.write_all(text.as_bytes()))
+            .map_err(|source| Error::Write { source })
+    }
+}
+
+/// Steps of a training for whoever watches the build.
+pub(super) struct Steps<'p> {
+    pub(super) progress: &'p mut dyn BuildProgress,
+    pub(super) all: u64,
+}
+
+impl Progress for Steps<'_> {
+    fn begin(&mut self, phases: &[(String, u64)], global_step: u64) {
+        self.all = phases.iter().map(|(_, steps)| steps).sum();
+        self.progress.step(global_step, self.all);
+    }
+
+    fn step(&mut self, step: &StepReport) {
+        self.progress.step(step.global_step + 1, self.all);
+    }
+
+    fn epoch(&mut self, line: &str) {
+        self.progress.tell(line);
+    }
+
+    fn note(&mut self, note: &str) {
+        self.progress.tell(&format!("note: {note}"));
+    }
+}
+
+pub(super) fn inputs<const N: usize>(of: [(&str, &str); N]) -> Inputs {
+    of.into_iter().map(|(word, value)| (word.to_owned(), value.to_owned())).collect()
+}
+
+/// Of which subnets they are.
+pub(super) fn of_all(found: &[Found]) -> String {
+    let digest =
+        found.iter().fold(Digester::new("subnets"), |all, one| all.text(&one.name).text(&one.subnet.to_string()));
+    digest.finish().to_string()
+}
+
+fn in_bundle(name: &str) -> String {
+    format!("{}/{}/{name}", names::TRAINED, names::BUNDLE)
+}
+
+/// Removes a file, or a folder with all that is in it, that this build made.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Write { source }),
+        _ => Ok(()),
+    }
+}

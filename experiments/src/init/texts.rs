@@ -1,0 +1,169 @@
+//! The files of a new folder, as text, with a comment for everything that may be changed.
+
+use network::units::Quantity;
+use search::space::SearchSpace;
+
+use super::scale;
+use super::schedule::Schedule;
+use crate::build::file::SCHEMA as BUILD_SCHEMA;
+use crate::sweep::file::SCHEMA as SWEEP_SCHEMA;
+
+/// How far from the cheapest to the most expensive subnet budgets are, in percent: close where accuracy is steep.
+pub(crate) const BUDGETS: [u32; 12] = [2, 5, 9, 14, 20, 27, 35, 44, 54, 66, 80, 100];
+
+/// What the recipe is about.
+pub(crate) struct RecipeFacts<'a> {
+    /// Name of it, and of its space.
+    pub(crate) name: &'a str,
+    /// Bundle that it takes after.
+    pub(crate) like: &'a str,
+    /// Source of images, by its whole path.
+    pub(crate) data: &'a str,
+    /// Height and width of images.
+    pub(crate) size: usize,
+    /// Shorter sides of the images: smallest, median, largest.
+    pub(crate) sides: [u32; 3],
+    /// Images to train on, held out, for testing.
+    pub(crate) images: [usize; 3],
+    /// Mean and deviation of each channel.
+    pub(crate) normalisation: [[f64; 3]; 2],
+    /// Images in a batch.
+    pub(crate) batch: usize,
+    /// Batches of calibration, and images in each.
+    pub(crate) calibration: (usize, usize),
+    /// Seed of everything.
+    pub(crate) seed: u64,
+}
+
+/// Largest learning rate of the shipped recipe, for its batches.
+const RATE: f64 = 0.2;
+const ELASTIC_RATE: f64 = 0.12;
+const BATCH: f64 = 128.0;
+/// Below so many images weights are held smaller.
+const FEW: usize = 10_000;
+
+/// `recipe.yaml`.
+pub(crate) fn recipe(facts: &RecipeFacts<'_>, epochs: [u64; 2]) -> String {
+    let RecipeFacts { name, like, data, size, sides, images, batch, seed, .. } = facts;
+    let [train, held_out, test] = images;
+    let [mean, std] = facts.normalisation.map(|values| values.map(|value| format!("{value:.4}")).join(", "));
+    let rate = |largest: f64| format!("{:.3}", largest * *batch as f64 / BATCH);
+    let decay = if *train < FEW { "5.0e-4" } else { "2.0e-4" };
+    let warm_up = |epochs: u64| if epochs >= 10 { "1" } else { "0" };
+    let (full, elastic) = (epochs[0], epochs[1]);
+    format!(
+        "# How the supernet is trained. `ofa build` trains it again when this file says something else.
+schema: ofa.recipe/1
+name: {name}
+space: space.yaml
+# {train} images to train on, {held_out} held out, {test} to test with; shorter sides {} to {} pixels, median {}.
+data: '{data}'
+# The shorter side is resized to it, and the centre cropped.
+image_size: {size}
+# Images that all decisions are made by; the test images decide nothing.
+held_out: {held_out}
+seed: {seed}
+batch_size: {batch}
+weight_decay: {decay}
+label_smoothing: 0.05
+augmentation:
+  crop: {{ kind: padded, padding: {}, border: mean }}
+  # false where left and right matter: text, digits, road signs.
+  flip: true
+# Of your images.
+normalisation: {{ mean: [{mean}], std: [{std}] }}
+# Images that a subnet's batch-norm statistics are taken from.
+calibration: {{ batches: {}, batch_size: {} }}
+# More epochs take longer in proportion; the two phases want about as many. After `{like}`, in two phases instead of four.
+phases:
+  # The largest subnet alone: the teacher of all others.
+  - {{ name: full, epochs: {full}, learning_rate: {}, warm_up_epochs: {}, with_largest: true }}
+  # All of them: the largest, the smallest and a random one in every step.
+  - name: elastic
+    epochs: {elastic}
+    learning_rate: {}
+    warm_up_epochs: {}
+    kernels: all
+    depths: all
+    expands: all
+    with_largest: true
+    with_smallest: true
+    random_subnets: 1
+    distillation: 1.0
+    label_loss: 0.5
+    sort_channels: true
+",
+        sides[0],
+        sides[2],
+        sides[1],
+        size / 8,
+        facts.calibration.0,
+        facts.calibration.1,
+        rate(RATE),
+        warm_up(full),
+        rate(ELASTIC_RATE),
+        warm_up(elastic),
+    )
+}
+
+/// `space.yaml`.
+pub(crate) fn space(space: &SearchSpace, like: &str, [least, most]: [u64; 2]) -> String {
+    let million = |macs: u64| format!("{:.1}", macs as f64 / 1e6);
+    format!(
+        "# What the networks are chosen from: {} to {} M MACs. The blocks of `{like}`, at your images' size; where that is\n\
+         # larger, strides are, too, so that a network costs about what it costs there. A stride of 1 instead of 2 makes\n\
+         # everything behind it four times as expensive.\n{}",
+        million(least),
+        million(most),
+        scale::text(space)
+    )
+}
+
+/// `sweep.yaml`.
+pub(crate) fn sweep(name: &str, target: &str, quantity: Quantity) -> String {
+    let budgets: String = BUDGETS.iter().map(|percent| format!("  - {{{}: {percent}%}}\n", quantity.name())).collect();
+    format!(
+        "# Which networks are looked for: the best within each budget, on each target (`ofa target list`).
+schema: {SWEEP_SCHEMA}
+name: {name}
+targets: [{target}]
+# What the stage `train` makes, beside this file.
+bundles: [supernet]
+# So far from the cheapest to the most expensive subnet, or absolute: {{latency: 2ms}}, {{macs: 5M}}.
+budgets:
+{budgets}"
+    )
+}
+
+/// `build.yaml`.
+pub(crate) fn build(schedule: &Schedule, seed: u64) -> String {
+    format!(
+        "# What `ofa build` does between training and search, and after them. A setting that is changed makes again what\n\
+         # depends on it, and nothing else.
+schema: {BUILD_SCHEMA}
+# Subnets whose accuracy is measured, for the predictor.
+collect: {{ pairs: {}, seed: {seed} }}
+# ensemble, additive, mlp, or auto for the best of the three, which takes longer.
+fit: {{ model: ensemble }}
+# Updates of the images that the bundle gets for calibration without data; 0 for none.
+calibrate: {{ steps: {} }}
+# Passes over the images that each network is trained on by itself, the largest its teacher; minutes for each, so 0.
+finetune: {{ epochs: 0 }}
+# What each network is written as, beside its weights: onnx, tflite.
+export: {{ formats: [onnx, tflite] }}
+",
+        schedule.pairs, schedule.updates
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_rise_to_everything() {
+        assert!(BUDGETS.is_sorted() && BUDGETS[11] == 100);
+        let text = sweep("flowers", "pixel3", Quantity::Latency);
+        assert!(text.contains("  - {latency: 2%}\n") && text.contains("  - {latency: 100%}\n"), "{text}");
+    }
+}

@@ -1,0 +1,54 @@
+//! What a training depends on, as digests: what a build compares before it trains again.
+
+use std::path::Path;
+
+use storage::digest::Digester;
+use supernet::data::{DataSource, ImageSet, LoadOptions};
+
+use crate::error::{Error, Result};
+use crate::folders::spaces;
+use crate::torch::TrainingInputs;
+use crate::training::plan;
+
+/// What training by the recipe at `path` depends on; `data` stands in for the recipe's images.
+///
+/// # Errors
+/// A recipe, a space or images that cannot be read.
+pub(crate) fn training_inputs(path: &Path, data: Option<&DataSource>) -> Result<TrainingInputs> {
+    let recipe = plan::load(path, &[])?;
+    let space = spaces::find_beside(path, &recipe.space)?;
+    let data = match (data, &recipe.data) {
+        (Some(data), _) => data.clone(),
+        (None, Some(words)) => words.parse()?,
+        (None, None) => return Err(Error::NoData { recipe: path.to_path_buf() }),
+    };
+    let options = LoadOptions {
+        classes: recipe.weights.as_ref().map(|_| space.classes() as usize),
+        class_names: recipe.class_names.clone(),
+        image_size: recipe.image_size,
+    };
+    let images = data.train(&options)?.images;
+    let tests = match data.has_test_part()? {
+        true => {
+            let names = Some(images.class_names().to_vec());
+            let options = LoadOptions { image_size: Some(images.size()), class_names: names, ..options };
+            of_images(&data.test(&options)?.images)
+        }
+        false => of_images(&images),
+    };
+    Ok(TrainingInputs {
+        recipe: Digester::new("recipe").text(&plan::recipe_text(&recipe)).finish().to_string(),
+        space: Digester::new("space").text(&space.to_yaml()).finish().to_string(),
+        images: of_images(&images),
+        tests,
+        epochs: recipe.phases.iter().map(|phase| phase.epochs).sum(),
+        data,
+    })
+}
+
+/// Pixels, labels and names.
+fn of_images(set: &ImageSet) -> String {
+    let labels: Vec<u8> = set.labels().iter().flat_map(|label| label.to_le_bytes()).collect();
+    let digest = Digester::new("labelled images").digest(&set.digest()).bytes(&labels);
+    set.class_names().iter().fold(digest, |digest, name| digest.text(name)).finish().to_string()
+}
