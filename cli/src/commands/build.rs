@@ -88,7 +88,8 @@ struct Progress<'o> {
 }
 
 fn number(stage: Stage) -> String {
-    format!("[{}/{}] {:9}", stage.number(), Stage::ALL.len(), stage.name())
+    let all = Stage::ALL.len().to_string();
+    format!("[{:>width$}/{all}] {:9}", stage.number(), stage.name(), width = all.len())
 }
 
 impl BuildProgress for Progress<'_> {
@@ -140,7 +141,8 @@ impl BuildProgress for Progress<'_> {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-        let how = if self.running.take().is_some() { duration(record.seconds) } else { "found".to_owned() };
-        self.output.say(format!("{}  {how:7}  {}", number(stage), record.said));
+        let took = duration(record.seconds);
+        let how = if self.running.take().is_some() { took } else { format!("found, {took}") };
+        self.output.say(format!("{}  {how:13}  {}", number(stage), record.said));
     }
 }

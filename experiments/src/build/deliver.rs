@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use search::arch_file::ArchFile;
+use search::space::SearchSpace;
 use serde_json::Value;
 use storage::atomic::write_atomically;
 
@@ -73,13 +74,13 @@ impl Build<'_> {
             if epochs == 0 {
                 return Ok(Made { said: "none asked for".into(), ..Made::default() });
             }
-            let open = build.open()?;
+            let (open, space) = build.open()?;
             for one in found {
                 let (name, inputs) = (format!("finetune-{}", one.name), of_one(&one.subnet.to_string(), build));
                 let record = build.each(&name, &inputs, &format!("{TUNED}/{}", one.name), |build, within| {
                     let folder = build.request.folder.join(within);
                     let (start, run) = (folder.join("start"), folder.join("run"));
-                    build.take_out(&open, one, &start)?;
+                    build.take_out((&open, &space), one, &start)?;
                     let bundle = build.bundle();
                     let request = FineTuneRequest {
                         network: start,
@@ -125,7 +126,7 @@ impl Build<'_> {
         let all = of_one(&of_all(found), self);
         let clear = |folder: &Path, _: &State| remove_others(folder, NETWORKS, found);
         self.stage(Stage::Export, &all, clear, |build| {
-            let open = build.open()?;
+            let (open, space) = build.open()?;
             let (mut outputs, mut files) = (Vec::new(), Vec::new());
             for (at, one) in found.iter().enumerate() {
                 build.go_on()?;
@@ -138,7 +139,7 @@ impl Build<'_> {
                         let network = format!("{TUNED}/{}/run/{}", one.name, names::NETWORK_FOLDER);
                         copy_folder(&build.request.folder.join(network), &folder)?;
                     } else {
-                        build.take_out(&open, one, &folder)?;
+                        build.take_out((&open, &space), one, &folder)?;
                     }
                     build.one(within, &one.name, &forms)
                 })?;
@@ -153,12 +154,13 @@ impl Build<'_> {
         })
     }
 
-    /// The bundle with its images, read once for all networks.
-    fn open(&self) -> Result<OpenBundle> {
-        let (bundle, data) = (Bundle::at(self.bundle()), self.of.data.clone());
-        let place = torch::place(self.request.device, Some(&data))?.expect("images ask for a device");
-        let space = bundle.space()?;
-        Ok(OpenBundle::new(bundle, space, Some(data), place))
+    /// The bundle with its images, read once for all networks, and its space.
+    fn open(&self) -> Result<(OpenBundle, SearchSpace)> {
+        let bundle = Bundle::at(self.bundle());
+        let (space, data) = (bundle.space()?, self.of.data.clone());
+        let place = torch::place(self.request.device, Some(&data))?;
+        let open = place.map(|place| OpenBundle::new(bundle, space.clone(), Some(data), place));
+        Ok((open.ok_or(Error::NoTorch { what: "extracting weights" })?, space))
     }
 
     /// What is done for one network: found, gone on with, or done in its folder `within` that of the build, emptied first.
@@ -184,8 +186,8 @@ impl Build<'_> {
     }
 
     /// The subnet's weights, calibrated, into `folder`.
-    fn take_out(&self, open: &OpenBundle, one: &Found, folder: &Path) -> Result<()> {
-        let arch = open.space().parse(&ArchFile::from_value(one.subnet.clone())?)?;
+    fn take_out(&self, (open, space): (&OpenBundle, &SearchSpace), one: &Found, folder: &Path) -> Result<()> {
+        let arch = space.parse(&ArchFile::from_value(one.subnet.clone())?)?;
         torch::deploy(open, &arch, WeightsForm::Tensors, folder).map(|_| ())
     }
 

@@ -134,7 +134,9 @@ fn two_commands_lead_from_images_to_networks_however_often_they_are_killed() {
     let stages = |folder: &Path| -> Vec<String> {
         let said = ok(folder).stderr;
         let lines = said.lines().filter(|line| line.starts_with('['));
-        lines.map(|line| line.split_whitespace().skip(1).take(5).collect::<Vec<_>>().join(" ")).collect()
+        let words =
+            |line: &str| line.split(']').nth(1).unwrap().split_whitespace().take(5).collect::<Vec<_>>().join(" ");
+        lines.map(words).collect()
     };
     let all = stages(&whole);
     assert!(all.len() == 10 && all.iter().all(|line| line.contains(" found")), "{all:?}");
