@@ -10,6 +10,7 @@ mod log;
 mod next;
 mod output;
 mod progress;
+mod waiting;
 
 use crate::args::Cli;
 use crate::output::Output;
@@ -29,6 +30,7 @@ fn run() -> u8 {
         Err(error) => return exit::refuse_arguments(&error),
     };
     log::start(&cli.common);
+    waiting::briefly(&cli.command);
     let mut output = Output::new(&cli.common);
     let result = commands::run(cli.command, &mut output).and_then(|()| output.finish());
     match result {

@@ -7,4 +7,5 @@ mod refine;
 mod timing;
 mod training;
 mod training_energy;
+mod waiting;
 mod weights;
