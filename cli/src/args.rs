@@ -1,6 +1,8 @@
 //! The command line.
 
 mod build;
+#[cfg(test)]
+mod documented;
 mod eval;
 mod examples;
 mod global;

@@ -6,7 +6,7 @@ const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9
 
 // Elements, with text that is only ever text.
 function make(name, attributes = {}, ...children) {
-  const svg = ["svg", "g", "line", "path", "circle", "rect", "text"].includes(name);
+  const svg = ["svg", "g", "line", "path", "circle", "rect", "text", "title", "style"].includes(name);
   const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
@@ -49,15 +49,18 @@ function drawing(subnet) {
   return svg;
 }
 
-// Offers a chart as a file of its own, in the colours that are shown.
-function saved(chart, name) {
+// A chart as a file of its own, in the colours that are shown.
+function fileOf(chart) {
   const copy = chart.cloneNode(true);
   copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
   const styles = getComputedStyle(document.documentElement);
-  const rules = ["--paper", "--ink", "--faint", "--line"].map((name) => `${name}:${styles.getPropertyValue(name)}`).join(";");
-  copy.prepend(make("style", {}, `svg{${rules};font-family:sans-serif}text{fill:var(--ink);font-size:12px}.faint{fill:var(--faint)}.grid{stroke:var(--line)}.front{fill:none;stroke-width:1.6}.error{opacity:.55}`));
-  const link = make("a", { href: "data:image/svg+xml," + encodeURIComponent(new XMLSerializer().serializeToString(copy)), download: name });
-  link.click();
+  const rules = ["--paper", "--ink", "--faint", "--line", "--accent"].map((name) => `${name}:${styles.getPropertyValue(name)}`).join(";");
+  copy.prepend(make("style", {}, `svg{${rules};font-family:sans-serif;background:var(--paper)}text{fill:var(--ink);font-size:12px}.faint{fill:var(--faint)}.grid{stroke:var(--line)}.front{fill:none;stroke-width:1.6}.error{opacity:.55}`));
+  return new XMLSerializer().serializeToString(copy);
+}
+
+function saved(chart, name) {
+  make("a", { href: "data:image/svg+xml," + encodeURIComponent(fileOf(chart)), download: name }).click();
 }
 
 document.getElementById("theme").addEventListener("click", () => {
