@@ -46,7 +46,8 @@ fn the_first_command_of_the_readme_answers_and_its_budget_bites() {
     let found = |more: &[&str]| search(&sandbox, &[more, &["--format", "json"]].concat()).json().remove(0);
     let result = found(&["--energy", "50mJ"]);
     assert_eq!(result["bundle"], "fbnet-cifar");
-    assert!((42.0..=50.0).contains(&energy(&result)), "{result}");
+    // With these weights nothing more expensive than 41.8 mJ is predicted to be better.
+    assert!((41.0..=50.0).contains(&energy(&result)), "{result}");
     // It may end early, when all around its best is known.
     let evaluations = result["evaluations"].as_u64().unwrap();
     assert!((5_000..=50_100).contains(&evaluations), "{evaluations}");
