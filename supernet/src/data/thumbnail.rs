@@ -7,6 +7,8 @@
 const SIDE: usize = 8;
 /// Correlation from which on two are one image.
 const ALIKE: f64 = 0.99;
+/// Correlation with another image from which on one is not told apart from it.
+const CONFUSABLE: f64 = 0.985;
 /// Largest value: with 63 of them, each is one character.
 const LARGEST: f64 = 31.0;
 /// Contrast below which nothing can be told, in grey levels.
@@ -63,12 +65,22 @@ impl Thumbnail {
 
     /// Whether both are of one image, or of it and its mirror image.
     pub(super) fn is_like(&self, other: &Thumbnail) -> bool {
+        self.correlation(other) >= ALIKE
+    }
+
+    /// Whether two different images are so much alike that this says nothing about them.
+    pub(super) fn is_confusable_with(&self, other: &Thumbnail) -> bool {
+        self.correlation(other) >= CONFUSABLE
+    }
+
+    /// With the other or with its mirror image, whichever is larger.
+    fn correlation(&self, other: &Thumbnail) -> f64 {
         let dot = |pairs: &mut dyn Iterator<Item = (f64, f64)>| pairs.map(|(a, b)| a * b).sum::<f64>();
         let length = |one: &Thumbnail| one.0.iter().map(|value| value * value).sum::<f64>().sqrt();
         let scale = length(self) * length(other);
         let same = dot(&mut self.0.iter().copied().zip(other.0));
         let mirrored = other.0.chunks(SIDE).flat_map(|row| row.iter().rev().copied());
-        same.max(dot(&mut self.0.iter().copied().zip(mirrored))) >= ALIKE * scale
+        same.max(dot(&mut self.0.iter().copied().zip(mirrored))) / scale
     }
 }
 

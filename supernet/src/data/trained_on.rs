@@ -1,6 +1,7 @@
 //! Which images weights have seen, so that none of them is taken for a test image later: not even in another order, or as
 //! a part of another source.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use storage::digest::Digester;
 
@@ -12,6 +13,8 @@ use super::thumbnail::{self, Thumbnail};
 const KEPT: usize = 256;
 /// Of those, images whose thumbnails are kept as well.
 const THUMBNAILS: usize = 128;
+/// Other images that these are compared with before they are kept.
+const OTHERS: usize = 20_000;
 /// Of those, how many at least must be found before that is no chance.
 const FOUND: usize = 3;
 /// Bytes of a fingerprint: two of a million images agree by chance with a probability of 0.2 %.
@@ -38,7 +41,8 @@ pub struct TrainedOn {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub different: u64,
     /// The images of the 128 smallest fingerprints at 8×8 px in 64 shades of grey, 64 characters each, by which they are
-    /// known after they were encoded anew or resized; earlier versions wrote none.
+    /// known after they were encoded anew or resized; none where the images of the source look too much like each other,
+    /// and earlier versions wrote none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub thumbnails: String,
 }
@@ -54,7 +58,7 @@ impl TrainedOn {
         all.sort_unstable();
         all.dedup_by_key(|(fingerprint, _)| *fingerprint);
         let sketch = all.iter().take(KEPT).flat_map(|(one, _)| one).map(|byte| format!("{byte:02x}")).collect();
-        let kept = all.iter().take(THUMBNAILS).filter_map(|(_, at)| Thumbnail::of(images.image(*at), images.size()));
+        let kept = telling(images, all.iter().take(THUMBNAILS).map(|(_, at)| *at));
         TrainedOn {
             images: images.digest().to_string(),
             splits_test,
@@ -62,7 +66,7 @@ impl TrainedOn {
             held_out: None,
             sketch,
             different: all.len() as u64,
-            thumbnails: kept.map(|thumbnail| thumbnail.to_text()).collect(),
+            thumbnails: kept.iter().map(Thumbnail::to_text).collect(),
         }
     }
 
@@ -96,6 +100,22 @@ impl TrainedOn {
         let seen = found as f64 / kept.len() as f64 * self.different as f64;
         (seen / images.len() as f64).min(1.0)
     }
+}
+
+/// Thumbnails of the images at `places` that are not like that of any other image; none at all where that leaves out more
+/// than half of them, as with centred shapes on black: what is left would be found again by chance.
+fn telling(images: &ImageSet, places: impl Iterator<Item = usize>) -> Vec<Thumbnail> {
+    let of = |at: usize| Thumbnail::of(images.image(at), images.size());
+    let step = images.len().div_ceil(OTHERS).max(1);
+    let others: Vec<(usize, Thumbnail)> =
+        (0..images.len()).step_by(step).filter_map(|at| Some((at, of(at)?))).collect();
+    let candidates: Vec<(usize, Thumbnail)> = places.filter_map(|at| Some((at, of(at)?))).collect();
+    let is_copy = |a: usize, b: usize| images.image(a) == images.image(b);
+    let tells = |(at, one): &&(usize, Thumbnail)| {
+        others.iter().all(|(other, image)| !one.is_confusable_with(image) || is_copy(*at, *other))
+    };
+    let kept: Vec<Thumbnail> = candidates.par_iter().filter(tells).map(|(_, one)| one.clone()).collect();
+    if 2 * kept.len() < candidates.len() { Vec::new() } else { kept }
 }
 
 fn fingerprints(images: &ImageSet) -> Vec<[u8; BYTES]> {
@@ -146,6 +166,28 @@ mod tests {
         let half = share(45_000..55_000);
         assert!((half - 0.5).abs() < 0.15, "{half}");
         assert_eq!(TrainedOn { sketch: String::new(), ..trained_on }.share_of(&all), None);
+    }
+
+    /// Shapes on black, 16 px wide: a bright box whose sides vary by a pixel, and the brightness of each pixel a little.
+    fn boxes(numbers: std::ops::Range<u32>) -> ImageSet {
+        let pixel = |number: u32, at: u32| {
+            let (x, y) = (at % 16, at / 16);
+            let inside = (4..11 + number % 2).contains(&x) && (2..13 + number / 2 % 2).contains(&y);
+            let value = if inside { 180 + (number * 7919 + at * 10_007 + number * at) % 65_521 % 23 } else { 0 };
+            [value as u8; 3]
+        };
+        let pixels = numbers.clone().flat_map(|number| (0..256).flat_map(move |at| pixel(number, at))).collect();
+        ImageSet::new(pixels, numbers.map(|_| 0).collect(), 16, vec!["one".into()]).unwrap()
+    }
+
+    #[test]
+    fn images_that_all_look_alike_are_not_taken_for_those_trained_on() {
+        let trained_on = TrainedOn::new(&boxes(0..400), false, 1);
+        assert_eq!(trained_on.thumbnails, "");
+        assert_eq!(trained_on.share_alike(&boxes(400..500)), 0.0);
+        // Their fingerprints still tell.
+        assert_eq!(trained_on.share_of(&boxes(100..200)), Some(1.0));
+        assert_eq!(trained_on.share_of(&boxes(400..500)), Some(0.0));
     }
 
     #[test]

@@ -1,4 +1,5 @@
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use storage::failure::{Failure, FailureKind};
@@ -378,6 +379,28 @@ fn idx_files_become_rgb() {
     refused(&source, FailureKind::Content, &["t10k-images.idx3-ubyte", "31 bytes"]);
     idx_file(&folder, "t10k-images.idx3-ubyte", &[u32::MAX, u32::MAX, u32::MAX], &pixels);
     refused(&source, FailureKind::Content, &["t10k-images.idx3-ubyte"]);
+}
+
+#[test]
+fn idx_files_may_be_packed() {
+    let folder = tempdir().unwrap();
+    let pixels: Vec<u8> = (0..2 * 4 * 4).collect();
+    idx_file(&folder, "t10k-images-idx3-ubyte", &[2, 4, 4], &pixels);
+    idx_file(&folder, "t10k-labels-idx1-ubyte", &[2], &[3, 1]);
+    let source = format!("idx:{}", folder.path().display());
+    let plain = load(&source).unwrap();
+    for name in ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"] {
+        let path = folder.path().join(name);
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packer.write_all(&fs::read(&path).unwrap()).unwrap();
+        fs::write(folder.path().join(format!("{name}.gz")), packer.finish().unwrap()).unwrap();
+        fs::remove_file(path).unwrap();
+    }
+    assert_eq!(load(&source).unwrap(), plain);
+    let packed = folder.path().join("t10k-images-idx3-ubyte.gz");
+    let bytes = fs::read(&packed).unwrap();
+    fs::write(&packed, &bytes[..bytes.len() - 9]).unwrap();
+    refused(&source, FailureKind::Content, &["t10k-images-idx3-ubyte.gz", "not a whole gzip file"]);
 }
 
 #[test]
