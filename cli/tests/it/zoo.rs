@@ -46,14 +46,22 @@ fn the_first_command_of_the_readme_answers_and_its_budget_bites() {
     let found = |more: &[&str]| search(&sandbox, &[more, &["--format", "json"]].concat()).json().remove(0);
     let result = found(&["--energy", "50mJ"]);
     assert_eq!(result["bundle"], "fbnet-cifar");
-    // With these weights nothing more expensive than 41.8 mJ is predicted to be better.
-    assert!((41.0..=50.0).contains(&energy(&result)), "{result}");
+    assert!(energy(&result) <= 50.0, "{result}");
     // It may end early, when all around its best is known.
     let evaluations = result["evaluations"].as_u64().unwrap();
     assert!((5_000..=50_100).contains(&evaluations), "{evaluations}");
     let half = found(&["--energy", "25mJ"]);
+    assert!(energy(&half) < energy(&result), "{half}");
     assert!(number(&half["top1"]) < number(&result["top1"]) - 0.005, "{half}");
     sandbox.refused(&["search", "--target", "pixel3", "--energy", "1nJ"], 4, &["no subnet", "1 nJ"]);
+}
+
+#[test]
+#[ignore = "not met by these weights: 41.8 mJ, and nothing dearer is predicted to be better (MODEL_CARD.md)"]
+fn the_first_command_of_the_readme_spends_its_budget() {
+    let sandbox = Sandbox::new();
+    let result = search(&sandbox, &["--energy", "50mJ", "--format", "json"]).json().remove(0);
+    assert!((42.0..=50.0).contains(&energy(&result)), "{result}");
 }
 
 #[test]
