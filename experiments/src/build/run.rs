@@ -286,7 +286,7 @@ impl Build<'_> {
         });
         let model = self.file.fit.model;
         let inputs = inputs([("measurements", &*measured.finish().to_string()), ("model", model.name())]);
-        let outputs = [in_bundle(names::PREDICTOR), in_bundle("predictor.report.json")];
+        let outputs = [in_bundle(names::PREDICTOR), in_bundle(names::PREDICTOR_REPORT)];
         let clear = |folder: &Path, _: &State| outputs.iter().try_for_each(|file| remove(&folder.join(file)));
         let record = self.stage(Stage::Fit, &inputs, clear, |build| {
             let out = build.request.folder.join(&outputs[0]);

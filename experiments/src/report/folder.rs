@@ -72,7 +72,7 @@ fn lines(path: &Path) -> Result<Option<Value>> {
 /// Top-1 on test images of the subnets of a training, or of what one network became.
 fn tests(path: &Path) -> Result<Option<Value>> {
     let Some(report) = object(&path.join(names::TEST_REPORT))? else { return Ok(None) };
-    Ok(Some(match report {
+    let tests: Value = match report {
         Value::Array(rows) => rows
             .iter()
             .map(|row| {
@@ -84,9 +84,13 @@ fn tests(path: &Path) -> Result<Option<Value>> {
         one => {
             let facts = ["part", "top1", "images", "held_out_top1_before", "held_out_top1", "held_out_images"];
             let facts = facts.iter().map(|name| ((*name).to_owned(), one[*name].clone()));
-            vec![Value::Object(facts.filter(|(_, value)| !value.is_null()).collect())].into()
+            let facts: Map<_, _> = facts.filter(|(_, value)| !value.is_null()).collect();
+            (!facts.is_empty()).then(|| Value::Object(facts)).into_iter().collect()
         }
-    }))
+    };
+    // Of a run without test images.
+    let is_empty = tests.as_array().is_none_or(Vec::is_empty);
+    Ok((!is_empty).then_some(tests))
 }
 
 /// Predicted beside measured top-1 of the pairs that a bundle's predictor was fitted to and judged by.
@@ -194,6 +198,16 @@ mod tests {
         assert_eq!(shown["tests"].as_array().unwrap().len(), 12);
         assert!(shown["tests"][0]["top1"].as_f64().unwrap() > 0.8);
         assert_eq!(shown["name"], "mcu-cifar");
+    }
+
+    #[test]
+    fn a_report_without_test_images_is_no_part_of_the_page() {
+        let folder = tempfile::tempdir().unwrap();
+        for text in ["[]", "{}"] {
+            std::fs::write(folder.path().join(names::TEST_REPORT), text).unwrap();
+            let nothing = of_folder(folder.path());
+            assert!(matches!(nothing, Err(Error::Report(ReportError::Nothing { .. }))), "{text}: {nothing:?}");
+        }
     }
 
     #[test]
