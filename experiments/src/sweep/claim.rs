@@ -5,6 +5,7 @@
 //! machine has not touched it for a minute, is superseded by one with the next number, which again only one process can
 //! make.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,27 @@ pub(crate) fn take(folder: &Path, key: &str) -> io::Result<Option<Claim>> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Removes the claims that dead processes left on points of which `is_done` says that nothing is to be computed: killed
+/// between a record and the release of its claim, a process leaves one that nobody takes any more.
+///
+/// # Errors
+/// A folder that cannot be read or written.
+pub(crate) fn clear(folder: &Path, is_done: impl Fn(&str) -> bool) -> io::Result<()> {
+    let mut keys = BTreeSet::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        keys.extend(name.to_str().and_then(|name| name.rsplit_once('.')).map(|(key, _)| key.to_owned()));
+    }
+    for key in keys {
+        if is_done(&key)
+            && let Some(claim) = take(folder, &key)?
+        {
+            claim.release();
+        }
+    }
+    Ok(())
 }
 
 impl Claim {
@@ -159,6 +181,23 @@ mod tests {
         assert!(take(folder.path(), "a").unwrap().is_none());
         taken.release();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "b's");
+    }
+
+    #[test]
+    fn claims_of_the_dead_on_what_is_done_go_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let dead = json!({"host": host(), "pid": 1, "started": "never"}).to_string();
+        for name in ["done.0", "done.1", "open.0", "alive.0"] {
+            fs::write(folder.path().join(name), &dead).unwrap();
+        }
+        let alive = take(folder.path(), "alive").unwrap().unwrap();
+        clear(folder.path(), |key| key != "open").unwrap();
+        let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["alive.0", "alive.1", "open.0"]);
+        alive.release();
+        clear(folder.path(), |_| true).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

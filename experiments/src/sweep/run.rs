@@ -90,6 +90,8 @@ pub fn run(
     if stop.load(Ordering::Relaxed) {
         return Err(Error::Interrupted);
     }
+    let is_done = |key: &str| folder.record(key).is_some_and(|record| record.status != Status::Failed);
+    claim::clear(&folder.claims(), is_done).map_err(|source| Error::Write { source })?;
     for place in own {
         let planned = &plan.points[place];
         match folder.record(&planned.key) {
