@@ -37,6 +37,8 @@ pub(crate) mod refine;
 
 pub mod networks;
 
+pub mod stages;
+
 pub mod sweep;
 
 pub mod report;

@@ -208,7 +208,14 @@ const EXAMPLES: [(&str, &[&str]); 60] = [
     ),
     ("sweep", &["sweep plan phones.yaml", "sweep run phones.yaml --out phones", "sweep status phones"]),
     ("sweep plan", &["sweep plan phones.yaml", "sweep plan phones.yaml --out phones"]),
-    ("sweep run", &["sweep run phones.yaml --out phones", "sweep run phones.yaml --out phones --shard 2/4"]),
+    (
+        "sweep run",
+        &[
+            "sweep run phones.yaml --out phones",
+            "sweep run phones.yaml --out phones --shard 2/4",
+            "sweep run recipes.yaml --out recipes --data parquet:cifar10",
+        ],
+    ),
     ("sweep status", &["sweep status phones", "sweep status phones --format json"]),
     ("sweep merge", &["sweep merge phones part-1 part-2", "sweep merge phones"]),
     (

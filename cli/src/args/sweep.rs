@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use experiments::sweep::script::Scheduler;
 use experiments::sweep::shard::Shard;
+use experiments::torch::DataSource;
 
-use super::{Threads, parse, parse_count};
+use super::{Compute, Threads, parse, parse_count};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SweepCommand {
@@ -65,8 +66,11 @@ pub(crate) struct SweepRunArgs {
     /// JOB_COMPLETION_INDEX say, or all
     #[arg(long, value_name = "I/N", value_parser = parse::<Shard>)]
     pub(crate) shard: Option<Shard>,
+    /// Images for what the sweep trains and measures, instead of those that it names: the same ones, elsewhere
+    #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
+    pub(crate) data: Option<DataSource>,
     #[command(flatten)]
-    pub(crate) threads: Threads,
+    pub(crate) compute: Compute,
 }
 
 /// Whose job file.

@@ -1,12 +1,11 @@
 //! `ofa build`.
 
-use std::time::{Duration, Instant};
-
 use anyhow::Result;
-use experiments::build::networks::{BuiltNetwork, Counted, quantity_of};
+use experiments::build::networks::{BuiltNetwork, quantity_of};
 use experiments::build::run::{BuildProgress, BuildRequest, Built, CHART, PAGE, RESULTS, build};
-use experiments::build::stage::{Record, Stage, State};
-use indicatif::ProgressBar;
+use experiments::build::stage::Stage;
+use experiments::stages::network::Counted;
+use experiments::stages::record::{Record, State};
 use network::units::Quantity;
 use serde_json::json;
 
@@ -15,9 +14,7 @@ use crate::args::BuildArgs;
 use crate::interrupt::stop_flag;
 use crate::next::{self, SearchIn};
 use crate::output::{Output, duration, percent};
-
-/// How often a stage that takes long says how far it is where there is no terminal.
-const EVERY: Duration = Duration::from_secs(60);
+use crate::stage_progress::StageProgress;
 
 pub(crate) fn run(args: BuildArgs, output: &mut Output) -> Result<()> {
     set_threads(args.compute.threads);
@@ -29,7 +26,7 @@ pub(crate) fn run(args: BuildArgs, output: &mut Output) -> Result<()> {
         revision: env!("OFA_REVISION"),
         device: args.compute.device,
     };
-    let mut progress = Progress { output, bar: None, running: None, said_at: Instant::now() };
+    let mut progress = StageProgress::new(output);
     let built = build(&request, &stop_flag(), &mut progress)?;
     drop(progress);
     let path = |name: &str| request.folder.join(name);
@@ -79,70 +76,17 @@ fn show(built: &Built, output: &mut Output) -> Result<()> {
     output.table(&header, built.networks.iter().map(row).collect())
 }
 
-/// A line when a stage begins again and one when it ends; a bar meanwhile.
-struct Progress<'o> {
-    output: &'o Output,
-    bar: Option<ProgressBar>,
-    running: Option<Stage>,
-    said_at: Instant,
-}
-
 fn number(stage: Stage) -> String {
     let all = Stage::ALL.len().to_string();
     format!("[{:>width$}/{all}] {:9}", stage.number(), stage.name(), width = all.len())
 }
 
-impl BuildProgress for Progress<'_> {
+impl BuildProgress for StageProgress<'_> {
     fn begin(&mut self, stage: Stage, state: &State) {
-        self.said_at = Instant::now();
-        self.running = (!matches!(state, State::Found(_))).then_some(stage);
-        match state {
-            State::Again(why) => self.output.say(format!("{}  again: {}", number(stage), why.join(", "))),
-            State::Begun => self.output.say(format!("{}  goes on", number(stage))),
-            State::New | State::Found(_) => {}
-        }
-        if self.running.is_some() {
-            let bar = self.output.progress(0, "{prefix}  {bar:30} {pos}/{len}, {eta} left");
-            bar.set_prefix(number(stage));
-            self.bar = Some(bar);
-        }
-    }
-
-    fn step(&mut self, done: u64, all: u64) {
-        if let Some(bar) = &self.bar {
-            if bar.length() != Some(all) {
-                bar.set_length(all);
-                // What was there before took no time now.
-                bar.set_position(done);
-                bar.reset_eta();
-            }
-            bar.set_position(done);
-        }
-        let is_due = !self.output.shows_progress() && self.said_at.elapsed() >= EVERY;
-        if let Some(stage) = self.running.filter(|_| is_due) {
-            self.said_at = Instant::now();
-            self.output.say(format!("{}  {done} of {all}", number(stage)));
-        }
-    }
-
-    fn tell(&mut self, line: &str) {
-        // The course of a training is in its folder; what may be wrong is said here.
-        let is_course = !line.starts_with("warning: ") && !line.starts_with("note: ");
-        if is_course && !self.output.is_verbose() {
-            return;
-        }
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.output.say(line)),
-            None => self.output.say(line),
-        }
+        self.start(number(stage), state);
     }
 
     fn end(&mut self, stage: Stage, record: &Record) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-        let took = duration(record.seconds);
-        let how = if self.running.take().is_some() { took } else { format!("found, {took}") };
-        self.output.say(format!("{}  {how:13}  {}", number(stage), record.said));
+        self.finish(&number(stage), record);
     }
 }

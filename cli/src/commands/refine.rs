@@ -84,6 +84,7 @@ fn in_supernet(
         extrapolate: args.extrapolate,
         budget: args.budget.budget()?,
         data,
+        judged_by_images: true,
         initial_reduction: args.initial_reduction.unwrap_or(0.05),
         decay: args.decay.unwrap_or(1.0),
         iterations: usize::try_from(args.iterations).unwrap_or(usize::MAX),

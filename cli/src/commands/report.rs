@@ -22,7 +22,7 @@ pub(crate) fn run(args: &ReportArgs, output: &mut Output) -> Result<()> {
             folders.push(folder::of_folder(path)?);
             continue;
         }
-        let mut plan = SweepPlan::new(&folder.file())?;
+        let mut plan = SweepPlan::new(&folder.file(), Some(folder.path()))?;
         // Two folders of one sweep's file are told apart by where they are.
         if args.folders.len() > 1 || plan.name == "sweep" {
             plan.name =

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
+use experiments::stages::network::NetworkResult;
+use experiments::stages::record::Record;
 use experiments::sweep::error::SweepError;
 use experiments::sweep::folder::{Status, SweepFolder};
+use experiments::sweep::networks::{self, NetworkSummary};
 use experiments::sweep::plan::{State, SweepPlan};
+use experiments::sweep::prepare::{StageRequest, StageWatcher};
 use experiments::sweep::run::{Event, Summary, run as run_sweep};
 use experiments::sweep::script::script;
 use experiments::sweep::shard::Shard;
@@ -18,6 +22,7 @@ use crate::args::sweep::{SweepCommand, SweepRunArgs};
 use crate::interrupt::stop_flag;
 use crate::next;
 use crate::output::{Output, duration, percent};
+use crate::stage_progress::StageProgress;
 
 /// Seconds of one evaluation on one thread, where nothing has been measured yet.
 const EVALUATION: f64 = 1.5e-5;
@@ -78,7 +83,7 @@ impl Outlook {
 }
 
 fn plan(sweep: &Path, out: Option<&Path>, cores: usize, output: &mut Output) -> Result<()> {
-    let plan = SweepPlan::new(sweep)?;
+    let plan = SweepPlan::new(sweep, out)?;
     let folder = out.map(SweepFolder::at);
     let states = match &folder {
         Some(folder) => plan.states(folder)?,
@@ -106,6 +111,7 @@ fn plan(sweep: &Path, out: Option<&Path>, cores: usize, output: &mut Output) -> 
         let points: Vec<_> = plan.points.iter().zip(&states).map(point).collect();
         return output.json(&json!({
             "sweep": plan.name, "points": points, "to_compute": outlook.to_compute(), "estimated_seconds": seconds,
+            "stages_before": plan.stages(),
         }));
     }
     output.rows(&[
@@ -115,6 +121,8 @@ fn plan(sweep: &Path, out: Option<&Path>, cores: usize, output: &mut Output) -> 
         ("to compute".to_owned(), outlook.to_compute().to_string()),
         ("estimated time".to_owned(), format!("{} on {cores} threads", duration(seconds))),
     ])?;
+    let stages = plan.stages();
+    stages.iter().try_for_each(|stage| output.line(format!("before that: {stage}")))?;
     outlook.reasons().into_iter().try_for_each(|reason| output.line(reason))?;
     output.next(&next::sweep_run(sweep, out))
 }
@@ -125,8 +133,14 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 fn compute(args: &SweepRunArgs, output: &mut Output) -> Result<()> {
-    set_threads(args.threads);
+    set_threads(args.compute.threads);
     let stop = stop_flag();
+    let request = StageRequest {
+        data: args.data.clone(),
+        revision: env!("OFA_REVISION"),
+        device: args.compute.device,
+        stop: &stop,
+    };
     let shard = match args.shard {
         Some(shard) => shard,
         None => Shard::of_environment(|name| std::env::var(name).ok())
@@ -134,13 +148,18 @@ fn compute(args: &SweepRunArgs, output: &mut Output) -> Result<()> {
             .unwrap_or(Shard::WHOLE),
     };
     // All that can be wrong is told before anything is written.
-    let plan = SweepPlan::new(&args.sweep)?;
+    let mut plan = SweepPlan::new(&args.sweep, Some(&args.out))?;
+    plan.check_data(&request)?;
     let folder = SweepFolder::create(&args.out, &args.sweep)?;
+    if plan.prepares() {
+        plan.prepare(&folder, &request, &mut StageProgress::new(output))?;
+        plan = SweepPlan::new(&args.sweep, Some(&args.out))?;
+    }
     let outlook = outlook(&plan.states(&folder)?);
     outlook.reasons().iter().for_each(|reason| output.say(format!("note: {reason}")));
     let bar = output.progress(plan.points.len() as u64, "{bar:40} {pos}/{len} points, {msg}{eta} left");
     let mut seen = 0;
-    let summary = run_sweep(&plan, &folder, shard, cores(args.threads.threads), &stop, &mut |event| {
+    let summary = run_sweep(&plan, &folder, shard, cores(args.compute.threads.threads), &stop, &mut |event| {
         seen += 1;
         if let Event::Computed(place, Status::Failed, _) = event {
             bar.suspend(|| output.say(format!("failed: {}", plan.points[*place].point)));
@@ -149,25 +168,33 @@ fn compute(args: &SweepRunArgs, output: &mut Output) -> Result<()> {
     })?;
     bar.finish_and_clear();
     let rows = table::rows(&plan, &folder)?;
+    let made = networks::run(&plan, &folder, shard, &rows, &request, &mut StageProgress::new(output))?;
+    let (results, all) = networks::results(&plan, &folder, &rows)?;
     // A part of the points is no table yet.
     let written = match rows.len() == plan.points.len() {
-        true => Some(table::write(&plan.name, &rows, &folder)?),
+        true => Some(table::write(&plan.name, &rows, &results, &folder)?),
         false => None,
     };
     if output.is_json() {
         output.json(&json!({
             "sweep": plan.name, "points": summary.points, "cached": summary.cached, "computed": summary.computed,
             "elsewhere": summary.elsewhere, "infeasible": summary.infeasible, "failed": summary.failed.len(),
-            "seconds": summary.seconds, "table": written,
+            "seconds": summary.seconds, "table": written, "networks": made.networks, "networks_cached": made.cached,
+            "networks_failed": made.failed.len(),
         }))?;
     } else {
-        show(&rows, output)?;
+        show(&rows, &results, output)?;
         let Summary { points, cached, computed, elsewhere, infeasible, .. } = summary;
         let others = if elsewhere > 0 { format!(", {elsewhere} by other processes") } else { String::new() };
         output.line(format!(
             "{points} points: {computed} computed in {:.1} s, {cached} there before{others}; nothing fits {infeasible}",
             summary.seconds
         ))?;
+        if all > 0 {
+            let NetworkSummary { networks, cached, failed } = &made;
+            let made = networks - cached - failed.len();
+            output.line(format!("{all} networks: {made} made now, {cached} there before, {} failed", failed.len()))?;
+        }
         match &written {
             Some(path) => {
                 output.line(format!("written to {}", path.display()))?;
@@ -180,7 +207,25 @@ fn compute(args: &SweepRunArgs, output: &mut Output) -> Result<()> {
             ))?,
         }
     }
-    failed(&summary)
+    failed(&summary)?;
+    let Some((name, message)) = made.failed.first() else { return Ok(()) };
+    let first = format!("{name}: {message}");
+    let error = SweepError::Networks { failed: made.failed.len(), networks: made.networks, first };
+    Err(experiments::error::Error::from(error).into())
+}
+
+impl StageWatcher for StageProgress<'_> {
+    fn begin(&mut self, stage: &str, state: &experiments::stages::record::State) {
+        self.start(stage.to_owned(), state);
+    }
+
+    fn end(&mut self, stage: &str, record: &Record) {
+        self.finish(stage, record);
+    }
+
+    fn wait(&mut self, stage: &str) {
+        self.say(&format!("{stage}  another process is at it"));
+    }
 }
 
 /// Failed points end with an error, after everything else was told.
@@ -195,18 +240,23 @@ fn failed(summary: &Summary) -> Result<()> {
 }
 
 /// A line for each target, budget and method, over all seeds.
-fn show(rows: &[Row<'_>], output: &mut Output) -> Result<()> {
+fn show(rows: &[Row<'_>], networks: &BTreeMap<usize, NetworkResult>, output: &mut Output) -> Result<()> {
     let mut groups: Vec<(&Row<'_>, Vec<&Row<'_>>)> = Vec::new();
     for row in rows {
         let same = |other: &Row<'_>| {
             let (a, b) = (&row.planned.point, &other.planned.point);
-            a.target == b.target && a.bundle == b.bundle && a.budget == b.budget && a.method == b.method
+            a.target == b.target
+                && a.bundle == b.bundle
+                && a.predictor == b.predictor
+                && a.budget == b.budget
+                && a.method == b.method
         };
         match groups.iter_mut().find(|(first, _)| same(first)) {
             Some((_, members)) => members.push(row),
             None => groups.push((row, vec![row])),
         }
     }
+    let has_predictors = rows.iter().any(|row| row.planned.point.predictor.is_some());
     let lines = groups.iter().map(|(first, members)| {
         let point = &first.planned.point;
         let all = |path: &str| -> Vec<f64> { members.iter().filter_map(|row| row.number_at(path)).collect() };
@@ -216,15 +266,18 @@ fn show(rows: &[Row<'_>], output: &mut Output) -> Result<()> {
             values if values.is_empty() => String::new(),
             values => format!("{:.3} {unit}", mean(&values)),
         };
-        let top1 = match scores.as_slice() {
-            [] => first.record.status.name().to_owned(),
+        let with_spread = |values: &[f64], none: &str| match values {
+            [] => none.to_owned(),
             [one] => percent(*one),
             several => {
                 let spread = several.iter().fold(0.0_f64, |most, x| most.max((x - mean(several)).abs()));
                 format!("{} ± {:.2}", percent(mean(several)), 100.0 * spread)
             }
         };
-        vec![
+        let top1 = with_spread(&scores, first.record.status.name());
+        let measured: Vec<f64> =
+            members.iter().filter_map(|row| Some(networks.get(&row.number)?.measured.top1)).collect();
+        let mut cells = vec![
             point.target.clone(),
             first.bundle().to_owned(),
             point.budget.to_string(),
@@ -237,37 +290,55 @@ fn show(rows: &[Row<'_>], output: &mut Output) -> Result<()> {
                 values => format!("{:.1} M", mean(&values) / 1e6),
             },
             members.len().to_string(),
-        ]
+        ];
+        if has_predictors {
+            cells.insert(2, point.predictor.clone().unwrap_or_else(|| "default".to_owned()));
+        }
+        if !networks.is_empty() {
+            cells.push(with_spread(&measured, ""));
+        }
+        cells
     });
-    let lines = lines.collect();
-    output.table(
-        &["target", "bundle", "budget", "method", "top-1 predicted", "energy", "latency", "MACs", "seeds"],
-        lines,
-    )
+    let lines: Vec<Vec<String>> = lines.collect();
+    let mut header =
+        vec!["target", "bundle", "budget", "method", "top-1 predicted", "energy", "latency", "MACs", "seeds"];
+    if has_predictors {
+        header.insert(2, "predictor");
+    }
+    let part = networks.values().next().map(|made| format!("top-1, {}", made.measured.part));
+    header.extend(part.as_deref());
+    output.table(&header, lines)
 }
 
 fn status(out: &Path, output: &mut Output) -> Result<()> {
     let folder = SweepFolder::at(out);
-    let plan = SweepPlan::new(&folder.file())?;
+    let plan = SweepPlan::new(&folder.file(), Some(out))?;
     let states = plan.states(&folder)?;
     let outlook = outlook(&states);
     let count = |wanted: Status| states.iter().filter(|state| **state == State::There(wanted)).count();
     let computed = folder.computed();
     let twice = computed.len() - computed.iter().collect::<std::collections::BTreeSet<_>>().len();
+    let rows = table::rows(&plan, &folder)?;
+    let (networks, all) = networks::results(&plan, &folder, &rows)?;
+    let made = networks.values().map(|made| &made.folder).collect::<std::collections::BTreeSet<_>>().len();
     if output.is_json() {
         return output.json(&json!({
             "sweep": plan.name, "points": plan.points.len(), "found": count(Status::Found),
             "infeasible": count(Status::Infeasible), "missing": outlook.missing,
             "changed": outlook.to_compute() - outlook.missing, "computed": computed.len(), "computed_twice": twice,
+            "networks": all, "networks_made": made,
         }));
     }
-    show(&table::rows(&plan, &folder)?, output)?;
+    show(&rows, &networks, output)?;
     output.rows(&[
         ("points".to_owned(), plan.points.len().to_string()),
         ("found".to_owned(), count(Status::Found).to_string()),
         ("nothing fits".to_owned(), count(Status::Infeasible).to_string()),
         ("to compute".to_owned(), outlook.to_compute().to_string()),
     ])?;
+    if all > 0 {
+        output.line(format!("{made} of {all} networks are made"))?;
+    }
     outlook.reasons().into_iter().try_for_each(|reason| output.line(reason))
 }
 
@@ -276,15 +347,21 @@ fn merge(out: &Path, others: &[std::path::PathBuf], output: &mut Output) -> Resu
         (false, Some(other)) => SweepFolder::at(other).file(),
         _ => SweepFolder::at(out).file(),
     };
-    let plan = SweepPlan::new(&first)?;
+    let plan = SweepPlan::new(&first, Some(out))?;
     // All can be used, or nothing is written.
-    others.iter().try_for_each(|other| plan.check_part(&SweepFolder::at(other)))?;
+    others.iter().try_for_each(|other| match plan.prepares() {
+        // Which points it has follows from the bundles and predictors that were made there.
+        true => SweepPlan::new(&first, Some(other))?.check_part(&SweepFolder::at(other)),
+        false => plan.check_part(&SweepFolder::at(other)),
+    })?;
     let folder = SweepFolder::create(out, &first)?;
     for other in others {
         folder.take_over(&SweepFolder::at(other))?;
     }
+    let plan = SweepPlan::new(&first, Some(out))?;
     let rows = table::rows(&plan, &folder)?;
-    let path = table::write(&plan.name, &rows, &folder)?;
+    let (networks, _) = networks::results(&plan, &folder, &rows)?;
+    let path = table::write(&plan.name, &rows, &networks, &folder)?;
     if output.is_json() {
         return output.json(&json!({"points": plan.points.len(), "there": rows.len(), "table": path}));
     }

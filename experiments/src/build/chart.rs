@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::networks::{BuiltNetwork, Counted, quantity_of};
+use super::networks::{BuiltNetwork, quantity_of};
+use crate::stages::network::Counted;
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 460.0;

@@ -1,32 +1,24 @@
 //! The stages of a build after its search: what was found is measured, written in other formats, tested and shown.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
 
-use search::arch_file::ArchFile;
-use search::space::SearchSpace;
 use serde_json::Value;
-use storage::atomic::write_atomically;
 
 use super::chart;
-use super::file::Finetune;
-use super::networks::{self, BuiltNetwork, Counted, Found, NETWORKS, NetworkFile};
-use super::run::{Build, CHART, PAGE, RESULTS, SAVE_EVERY, SUBNETS, Steps, inputs, of_all, remove};
-use super::stage::{Inputs, Made, Record, Stage, State};
-use crate::error::{Error, Result};
+use super::networks::{self, BuiltNetwork, Found, NETWORKS};
+use super::run::{Build, CHART, PAGE, RESULTS, SUBNETS, of_all, site};
+use super::stage::Stage;
+use crate::error::Result;
 use crate::folders::bundle::Bundle;
 use crate::folders::names;
 use crate::report::{data, html};
+use crate::stages::network::{Counted, NetworkFile, copy_folder};
+use crate::stages::record::{Made, Record, State, inputs, remove};
+use crate::stages::settings::Finetune;
 use crate::sweep::folder::SweepFolder;
 use crate::sweep::plan::SweepPlan;
-use crate::torch::{
-    self, BundleUse, CalibrationSource, FileForm, FileRequest, FineTuneRequest, OpenBundle, Part, SubnetChoice,
-    TrainingInputs, WeightsForm,
-};
-use crate::training::energy::settings::EnergySettings;
+use crate::torch::{self, BundleUse, CalibrationSource, FileForm, Part, SubnetChoice, TrainingInputs};
 
 /// The folder of networks that were trained on.
 const TUNED: &str = "tuned";
@@ -74,31 +66,17 @@ impl Build<'_> {
             if epochs == 0 {
                 return Ok(Made { said: "none asked for".into(), ..Made::default() });
             }
-            let (open, space) = build.open()?;
+            let source = site(build.request, &build.of, build.stop).open(Bundle::at(build.bundle()))?;
             for one in found {
                 let (name, inputs) = (format!("finetune-{}", one.name), of_one(&one.subnet.to_string(), build));
-                let record = build.each(&name, &inputs, &format!("{TUNED}/{}", one.name), |build, within| {
-                    let folder = build.request.folder.join(within);
-                    let (start, run) = (folder.join("start"), folder.join("run"));
-                    build.take_out((&open, &space), one, &start)?;
-                    let bundle = build.bundle();
-                    let request = FineTuneRequest {
-                        network: start,
-                        data: build.of.data.clone(),
-                        recipe: None,
-                        overrides: set.iter().cloned().chain([format!("epochs={epochs}")]).collect(),
-                        teacher: Some(bundle),
-                        out: run.clone(),
-                        resume: true,
-                        save_every: SAVE_EVERY,
-                        measure_every: epochs,
-                        energy: EnergySettings::default(),
-                        device: build.request.device,
-                    };
-                    torch::finetune(&request, Arc::clone(build.stop), &mut Steps { progress: build.progress, all: 0 })?;
-                    let network = format!("{within}/run/{}", names::NETWORK_FOLDER);
-                    let outputs = files_of(&build.request.folder, &network)?;
-                    Ok(Made { outputs, ..Made::default() })
+                let within = format!("{TUNED}/{}", one.name);
+                let records = build.records.clone();
+                let record = records.each(&name, &inputs, Some(&within), || {
+                    let start = build.request.folder.join(&within).join("start");
+                    source.take_out(&one.subnet, &start)?;
+                    let site = site(build.request, &build.of, build.stop);
+                    let settings = Finetune { epochs, set: set.clone() };
+                    site.tune(start, &within, build.bundle(), &settings, build.progress)
                 })?;
                 outputs.extend(record.outputs.keys().cloned());
             }
@@ -126,22 +104,25 @@ impl Build<'_> {
         let all = of_one(&of_all(found), self);
         let clear = |folder: &Path, _: &State| remove_others(folder, NETWORKS, found);
         self.stage(Stage::Export, &all, clear, |build| {
-            let (open, space) = build.open()?;
+            let source = site(build.request, &build.of, build.stop).open(Bundle::at(build.bundle()))?;
             let (mut outputs, mut files) = (Vec::new(), Vec::new());
             for (at, one) in found.iter().enumerate() {
                 build.go_on()?;
                 build.progress.step(at as u64, found.len() as u64);
                 let (name, inputs) = (format!("export-{}", one.name), of_one(&one.subnet.to_string(), build));
-                let record = build.each(&name, &inputs, &format!("{NETWORKS}/{}", one.name), |build, within| {
-                    let folder = build.request.folder.join(within);
+                let within = format!("{NETWORKS}/{}", one.name);
+                let records = build.records.clone();
+                let record = records.each(&name, &inputs, Some(&within), || {
+                    let folder = build.request.folder.join(&within);
                     remove(&folder)?;
                     if is_tuned {
                         let network = format!("{TUNED}/{}/run/{}", one.name, names::NETWORK_FOLDER);
                         copy_folder(&build.request.folder.join(network), &folder)?;
                     } else {
-                        build.take_out((&open, &space), one, &folder)?;
+                        source.take_out(&one.subnet, &folder)?;
                     }
-                    build.one(within, &one.name, &forms)
+                    let site = site(build.request, &build.of, build.stop);
+                    site.write_files(&within, &one.name, &forms, build.progress)
                 })?;
                 outputs.extend(record.outputs.keys().cloned());
                 files.push(record.facts);
@@ -152,74 +133,6 @@ impl Build<'_> {
             let said = format!("{} networks, {checked} of {all} files checked by runtimes of others", found.len());
             Ok(Made { outputs, said, facts: files.into() })
         })
-    }
-
-    /// The bundle with its images, read once for all networks, and its space.
-    fn open(&self) -> Result<(OpenBundle, SearchSpace)> {
-        let bundle = Bundle::at(self.bundle());
-        let (space, data) = (bundle.space()?, self.of.data.clone());
-        let place = torch::place(self.request.device, Some(&data))?;
-        let open = place.map(|place| OpenBundle::new(bundle, space.clone(), Some(data), place));
-        Ok((open.ok_or(Error::NoTorch { what: "extracting weights" })?, space))
-    }
-
-    /// What is done for one network: found, gone on with, or done in its folder `within` that of the build, emptied first.
-    fn each(
-        &mut self,
-        name: &str,
-        inputs: &Inputs,
-        within: &str,
-        work: impl FnOnce(&mut Self, &str) -> Result<Made>,
-    ) -> Result<Record> {
-        match self.records.state(name, inputs) {
-            State::Found(record) => return Ok(*record),
-            State::Begun => {}
-            State::New | State::Again(_) => {
-                self.records.forget(name)?;
-                remove(&self.request.folder.join(within))?;
-                self.records.begin(name, inputs, 0.0)?;
-            }
-        }
-        let started = Instant::now();
-        let made = work(self, within)?;
-        self.records.end(name, inputs, &made, started.elapsed().as_secs_f64())
-    }
-
-    /// The subnet's weights, calibrated, into `folder`.
-    fn take_out(&self, (open, space): (&OpenBundle, &SearchSpace), one: &Found, folder: &Path) -> Result<()> {
-        let arch = space.parse(&ArchFile::from_value(one.subnet.clone())?)?;
-        torch::deploy(open, &arch, WeightsForm::Tensors, folder).map(|_| ())
-    }
-
-    /// A file of each form beside the network in the folder `within` that of the build.
-    fn one(&mut self, within: &str, name: &str, forms: &[FileForm]) -> Result<Made> {
-        let folder = self.request.folder.join(within);
-        let mut outputs = files_of(&self.request.folder, within)?;
-        let mut files = Vec::new();
-        for form in forms {
-            let path = format!("{within}/{name}.{}", form.word());
-            let out = self.request.folder.join(&path);
-            let request = FileRequest { data: Some(&self.of.data), ..FileRequest::new(*form, &out) };
-            let file = match torch::export_file(&folder, &request, self.request.device) {
-                Ok(made) => {
-                    made.warnings.iter().for_each(|warning| self.progress.tell(&format!("warning: {warning}")));
-                    outputs.push(path.clone());
-                    let (checked_by, problem) = match made.ran {
-                        Ok(ran) => (Some(ran.runtime), None),
-                        Err(missing) => (None, Some(missing)),
-                    };
-                    NetworkFile { format: form.word().into(), path: Some(path), checked_by, problem }
-                }
-                // A file that says something else than its network is not written; the others may be right.
-                Err(Error::NotExported { problem, .. }) => {
-                    self.progress.tell(&format!("warning: {path} is not written: {problem}"));
-                    NetworkFile { format: form.word().into(), path: None, checked_by: None, problem: Some(problem) }
-                }
-                Err(error) => return Err(error),
-            };
-            files.push(file);
-        }
-        Ok(Made { outputs, said: String::new(), facts: serde_json::to_value(files).expect("plain data") })
     }
 
     pub(super) fn test(&mut self, found: &[Found], exported: &Record) -> Result<Record> {
@@ -233,9 +146,8 @@ impl Build<'_> {
                 for (at, one) in found.iter().enumerate() {
                     build.go_on()?;
                     build.progress.step(at as u64, found.len() as u64);
-                    let folder = build.request.folder.join(NETWORKS).join(&one.name);
-                    let made = torch::evaluate_network(&folder, &build.of.data, build.request.device)?;
-                    counted.push(Counted::new(made.accuracies[0].top1, made.accuracies[0].images, made.part.name()));
+                    counted
+                        .push(site(build.request, &build.of, build.stop).measure(&format!("{NETWORKS}/{}", one.name))?);
                 }
                 let best = counted.iter().map(|one| one.top1).fold(0.0, f64::max);
                 let said =
@@ -291,24 +203,4 @@ fn remove_others(folder: &Path, kind: &str, found: &[Found]) -> Result<()> {
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut others = names.filter(|name| networks::is_name(name) && !found.iter().any(|one| one.name == *name));
     others.try_for_each(|name| remove(&folder.join(kind).join(name)))
-}
-
-/// The files of the folder `within` that of a build, by their paths in that.
-fn files_of(folder: &Path, within: &str) -> Result<Vec<String>> {
-    let path = folder.join(within);
-    let entries = fs::read_dir(&path).map_err(|source| Error::Read { path, source })?;
-    let files = entries.flatten().filter(|entry| entry.path().is_file());
-    let mut files: Vec<String> =
-        files.map(|entry| format!("{within}/{}", entry.file_name().to_string_lossy())).collect();
-    files.sort();
-    Ok(files)
-}
-
-/// Copies the files of one folder into another, which is made.
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    for file in files_of(from, ".")? {
-        let bytes = fs::read(from.join(&file)).map_err(|source| Error::Read { path: from.join(&file), source })?;
-        write_atomically(&to.join(&file), |out| out.write_all(&bytes)).map_err(|source| Error::Write { source })?;
-    }
-    Ok(())
 }

@@ -6,7 +6,7 @@ use network::units::Quantity;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::share::Interval;
+use crate::stages::network::{Counted, NetworkFile};
 use crate::sweep::table::Row;
 
 /// The folder of the networks.
@@ -28,39 +28,6 @@ pub struct Found {
     pub costs: BTreeMap<String, Value>,
     /// Of one image.
     pub macs: f64,
-}
-
-/// A share of images that was counted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Counted {
-    /// Share of right ones.
-    pub top1: f64,
-    /// Images.
-    pub images: u64,
-    /// One standard deviation of the share.
-    pub std_error: f64,
-    /// Which images: `held-out`, `test`.
-    pub part: String,
-}
-
-impl Counted {
-    /// So many right of so many.
-    pub fn new(top1: f64, images: u64, part: &str) -> Counted {
-        Counted { top1, images, std_error: Interval::of_share(top1, images).std_error(), part: part.to_owned() }
-    }
-}
-
-/// A file that others run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NetworkFile {
-    /// Its kind.
-    pub format: String,
-    /// Where it is, in the folder of the build; none where it was not written.
-    pub path: Option<String>,
-    /// Who ran it and found the network's outputs.
-    pub checked_by: Option<String>,
-    /// Why nobody did, or why it was not written.
-    pub problem: Option<String>,
 }
 
 /// A network of a build.

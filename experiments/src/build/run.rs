@@ -15,14 +15,12 @@
 //!
 //! Training, collecting and searching go on by their own means after a kill; the others are short.
 
-use std::fs;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use predictors::pairs;
 use serde_json::Value;
 use storage::atomic::write_atomically;
 use storage::digest::Digester;
@@ -31,20 +29,20 @@ use storage::failure::Failure;
 use super::error::BuildError;
 use super::file::BuildFile;
 use super::networks::{self, BuiltNetwork, Found};
-use super::stage::{Inputs, Made, Record, Records, Stage, State};
+use super::stage::Stage;
 use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
 use crate::folders::names;
-use crate::predictor::fit::{FitJob, fit};
+use crate::stages::bundle::{Making, bundle_in, clear_pairs, fit_pairs, in_bundle, measurements};
+use crate::stages::network::Site;
+use crate::stages::record::{Inputs, Made, Record, Records, State, inputs, remove};
+use crate::stages::watcher::Watcher;
 use crate::sweep::folder::SweepFolder;
 use crate::sweep::plan::SweepPlan;
 use crate::sweep::run::run as run_sweep;
 use crate::sweep::shard::Shard;
 use crate::sweep::table;
-use crate::torch::{
-    self, BundleUse, CollectRequest, DataSource, DeviceChoice, Progress, StepReport, TrainRequest, TrainingInputs,
-};
-use crate::training::energy::settings::EnergySettings;
+use crate::torch::{self, BundleUse, DataSource, DeviceChoice, TrainingInputs};
 
 /// The found subnets, one a line.
 pub const SUBNETS: &str = "subnets.jsonl";
@@ -54,10 +52,6 @@ pub const RESULTS: &str = "networks.json";
 pub const CHART: &str = "networks.svg";
 /// The page of the sweep.
 pub const PAGE: &str = "report.html";
-/// Measurements on held-out images in the course of a training.
-const MEASURED: u64 = 20;
-/// Longest time between two checkpoints.
-pub(super) const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// `ofa build`.
 #[derive(Clone, Debug)]
@@ -88,13 +82,9 @@ pub struct Built {
 }
 
 /// Who watches a build.
-pub trait BuildProgress {
+pub trait BuildProgress: Watcher {
     /// A stage begins, or turns out to be there.
     fn begin(&mut self, stage: Stage, state: &State);
-    /// So far it is.
-    fn step(&mut self, done: u64, all: u64);
-    /// What it tells meanwhile.
-    fn tell(&mut self, line: &str);
     /// It ended.
     fn end(&mut self, stage: Stage, record: &Record);
 }
@@ -111,7 +101,7 @@ pub fn build(request: &BuildRequest, stop: &Arc<AtomicBool>, progress: &mut dyn 
         }
     }
     let file = BuildFile::read(&request.folder.join(names::BUILD))?;
-    let of = torch::training_inputs(&request.folder.join(names::RECIPE), request.data.as_ref())?;
+    let of = torch::training_inputs(&request.folder.join(names::RECIPE), &[], request.data.as_ref())?;
     let records = Records::of(&request.folder);
     let mut build = Build { request, file, of, records, stop, progress, seconds: 0.0 };
     build.run().map_err(|error| if error.is_interruption() { Error::Interrupted } else { error })
@@ -156,31 +146,17 @@ impl Build<'_> {
     ) -> Result<Record> {
         let state = self.records.state(stage.name(), inputs);
         self.progress.begin(stage, &state);
-        let record = match state {
-            State::Found(record) => *record,
-            state => {
-                let mut before = 0.0;
-                if state == State::Begun {
-                    before = self.records.read(stage.name()).map_or(0.0, |record| record.seconds);
-                } else {
-                    self.records.forget(stage.name())?;
-                    clear(&self.request.folder, &state)?;
-                    self.records.begin(stage.name(), inputs, 0.0)?;
-                }
+        let (records, folder) = (self.records.clone(), &self.request.folder);
+        let record = records.go(
+            stage.name(),
+            inputs,
+            state,
+            |state| clear(folder, state),
+            || {
                 self.go_on()?;
-                let started = Instant::now();
-                let made = work(self);
-                let seconds = before + started.elapsed().as_secs_f64();
-                match made {
-                    Ok(made) => self.records.end(stage.name(), inputs, &made, seconds)?,
-                    Err(error) => {
-                        // What a stop leaves counts; a kill says nothing.
-                        self.records.begin(stage.name(), inputs, seconds)?;
-                        return Err(error);
-                    }
-                }
-            }
-        };
+                work(self)
+            },
+        )?;
         self.seconds += record.seconds;
         self.progress.end(stage, &record);
         Ok(record)
@@ -190,13 +166,9 @@ impl Build<'_> {
         if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
     }
 
-    fn run_folder(&self) -> PathBuf {
-        self.request.folder.join(names::TRAINED)
-    }
-
     /// The bundle's folder, as verbs name it.
     pub(super) fn bundle(&self) -> String {
-        self.run_folder().join(names::BUNDLE).to_string_lossy().into_owned()
+        bundle_in(&self.request.folder).to_string_lossy().into_owned()
     }
 
     fn weights(&self) -> Result<String> {
@@ -205,37 +177,11 @@ impl Build<'_> {
     }
 
     fn train(&mut self) -> Result<Record> {
-        let TrainingInputs { recipe, space, images, epochs, .. } = &self.of;
+        let TrainingInputs { recipe, space, images, .. } = &self.of;
         let inputs = inputs([("recipe", recipe), ("space", space), ("images", images)]);
-        let measure_every = (epochs / MEASURED).max(1);
         let clear = |folder: &Path, _: &State| remove(&folder.join(names::TRAINED));
         self.stage(Stage::Train, &inputs, clear, |build| {
-            let request = TrainRequest {
-                recipe: build.request.folder.join(names::RECIPE),
-                overrides: Vec::new(),
-                data: Some(build.of.data.clone()),
-                out: build.run_folder(),
-                resume: true,
-                save_every: SAVE_EVERY,
-                measure_every,
-                energy: EnergySettings::default(),
-                revision: build.request.revision,
-                device: build.request.device,
-            };
-            torch::train(&request, Arc::clone(build.stop), &mut Steps { progress: build.progress, all: 0 })?;
-            let made = [names::SUPERNET, names::SPACE, names::RECIPE, names::PREPROCESSING];
-            let of_bundle = made.map(|name| format!("{}/{}/{name}", names::TRAINED, names::BUNDLE));
-            let metrics = fs::read_to_string(build.run_folder().join(names::METRICS)).unwrap_or_default();
-            let last: Value =
-                metrics.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
-            let top1 = |key: &str| 100.0 * last[key].as_f64().unwrap_or(f64::NAN);
-            let said = format!(
-                "{} epochs; held-out top-1: largest {:.1} %, smallest {:.1} %",
-                build.of.epochs,
-                top1("largest_top1"),
-                top1("smallest_top1")
-            );
-            Ok(Made { outputs: of_bundle.to_vec(), said, facts: Value::Null })
+            making(build.request, &build.of, build.stop).train(build.of.epochs, build.progress)
         })
     }
 
@@ -248,60 +194,22 @@ impl Build<'_> {
             ("seed", &of.seed.to_string()),
         ]);
         let out = in_bundle(names::ACCURACY);
-        // The first so many of more pairs are the same.
-        let clear = |folder: &Path, state: &State| {
-            let file = folder.join(&out);
-            let only_more = *state == State::Again(vec!["pairs changed".into()]);
-            match only_more && pairs::read(&file).is_ok_and(|known| known.len() <= of.pairs) {
-                true => Ok(()),
-                false => remove(&file),
-            }
-        };
+        let clear = |folder: &Path, state: &State| clear_pairs(&folder.join(&out), state, of.pairs);
         self.stage(Stage::Collect, &inputs, clear, |build| {
-            let bundle = build.bundle();
-            let request = CollectRequest {
-                on: BundleUse { bundle: &bundle, data: Some(&build.of.data), device: build.request.device },
-                count: of.pairs,
-                near_front: None,
-                seed: of.seed,
-                out: build.request.folder.join(&out),
-            };
-            let progress = &mut build.progress;
-            let made =
-                torch::collect(&request, build.stop, &mut |done, _| progress.step(done as u64, of.pairs as u64))?;
-            let top1 = made.pairs.iter().map(|pair| pair.top1);
-            let [low, high] = top1.fold([1.0_f64, 0.0], |[low, high], top1| [low.min(top1), high.max(top1)]);
-            let said =
-                format!("{} subnets, held-out top-1 {:.1} to {:.1} %", made.pairs.len(), 100.0 * low, 100.0 * high);
-            Ok(Made { outputs: vec![out.clone()], said, facts: Value::Null })
+            making(build.request, &build.of, build.stop).collect(of, build.progress)
         })
     }
 
     /// Gives the digest of the predictor.
     fn fit(&mut self) -> Result<String> {
-        let path = self.request.folder.join(in_bundle(names::ACCURACY));
-        // Without the seconds that measuring took.
-        let measured = pairs::read(&path)?.iter().fold(Digester::new("measured"), |all, pair| {
-            all.text(&pair.subnet).numbers([pair.top1, pair.loss].into_iter())
-        });
+        let measured_in = self.request.folder.join(in_bundle(names::ACCURACY));
+        let measured = measurements(&measured_in)?;
         let model = self.file.fit.model;
-        let inputs = inputs([("measurements", &*measured.finish().to_string()), ("model", model.name())]);
+        let inputs = inputs([("measurements", &*measured), ("model", model.name())]);
         let outputs = [in_bundle(names::PREDICTOR), in_bundle(names::PREDICTOR_REPORT)];
         let clear = |folder: &Path, _: &State| outputs.iter().try_for_each(|file| remove(&folder.join(file)));
         let record = self.stage(Stage::Fit, &inputs, clear, |build| {
-            let out = build.request.folder.join(&outputs[0]);
-            let job = FitJob { space: None, pairs: vec![path], out, test_pairs: None, models: model.settings() };
-            let progress = &mut build.progress;
-            let chosen = fit(&job, &mut |done, all| progress.step(done as u64, all as u64))?;
-            chosen.notes.iter().for_each(|note| progress.tell(&format!("note: {note}")));
-            let kendall = chosen.report.scores.kendall.map_or("undefined".into(), |kendall| format!("{kendall:.2}"));
-            let said = format!(
-                "{}, Kendall {kendall} and RMSE {:.1} % on {} subnets it never saw",
-                chosen.model,
-                100.0 * chosen.report.scores.rmse,
-                chosen.report.test_pairs
-            );
-            Ok(Made { outputs: outputs.to_vec(), said, facts: Value::Null })
+            fit_pairs(&Bundle::at(build.bundle()), &build.request.folder, model, &outputs, build.progress)
         })?;
         Ok(record.outputs[&outputs[0]].clone())
     }
@@ -326,7 +234,7 @@ impl Build<'_> {
 
     fn search(&mut self, predictor: &str) -> Result<(SweepPlan, Record)> {
         let path = self.request.folder.join(names::SWEEP);
-        let plan = SweepPlan::new(&path)?;
+        let plan = SweepPlan::new(&path, Some(&self.request.folder))?;
         let mut inputs = inputs([("predictor", predictor)]);
         for planned in &plan.points {
             for (word, value) in planned.inputs.iter().filter(|(word, _)| **word != "predictor") {
@@ -354,7 +262,7 @@ impl Build<'_> {
                     );
                 }
                 let rows = table::rows(&plan, &folder)?;
-                table::write(&plan.name, &rows, &folder)?;
+                table::write(&plan.name, &rows, &BTreeMap::new(), &folder)?;
                 let found = networks::distinct(&rows);
                 if found.is_empty() {
                     return Err(BuildError::NothingFits { path: path.clone() }.into());
@@ -375,33 +283,22 @@ impl Build<'_> {
     }
 }
 
-/// Steps of a training for whoever watches the build.
-pub(super) struct Steps<'p> {
-    pub(super) progress: &'p mut dyn BuildProgress,
-    pub(super) all: u64,
-}
-
-impl Progress for Steps<'_> {
-    fn begin(&mut self, phases: &[(String, u64)], global_step: u64) {
-        self.all = phases.iter().map(|(_, steps)| steps).sum();
-        self.progress.step(global_step, self.all);
-    }
-
-    fn step(&mut self, step: &StepReport) {
-        self.progress.step(step.global_step + 1, self.all);
-    }
-
-    fn epoch(&mut self, line: &str) {
-        self.progress.tell(line);
-    }
-
-    fn note(&mut self, note: &str) {
-        self.progress.tell(&format!("note: {note}"));
+/// What the bundle of a build is made of.
+fn making<'m>(request: &'m BuildRequest, of: &'m TrainingInputs, stop: &'m Arc<AtomicBool>) -> Making<'m> {
+    Making {
+        root: &request.folder,
+        recipe: request.folder.join(names::RECIPE),
+        overrides: &[],
+        data: &of.data,
+        revision: request.revision,
+        device: request.device,
+        stop,
     }
 }
 
-pub(super) fn inputs<const N: usize>(of: [(&str, &str); N]) -> Inputs {
-    of.into_iter().map(|(word, value)| (word.to_owned(), value.to_owned())).collect()
+/// Where the networks of a build are made.
+pub(super) fn site<'s>(request: &'s BuildRequest, of: &'s TrainingInputs, stop: &'s Arc<AtomicBool>) -> Site<'s> {
+    Site { root: &request.folder, data: &of.data, device: request.device, stop }
 }
 
 /// Of which subnets they are.
@@ -409,17 +306,4 @@ pub(super) fn of_all(found: &[Found]) -> String {
     let digest =
         found.iter().fold(Digester::new("subnets"), |all, one| all.text(&one.name).text(&one.subnet.to_string()));
     digest.finish().to_string()
-}
-
-fn in_bundle(name: &str) -> String {
-    format!("{}/{}/{name}", names::TRAINED, names::BUNDLE)
-}
-
-/// Removes a file, or a folder with all that is in it, that this build made.
-pub(super) fn remove(path: &Path) -> Result<()> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    match removed {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Write { source }),
-        _ => Ok(()),
-    }
 }

@@ -216,7 +216,7 @@ pub(crate) fn refine(
         return Err(Error::FileInFolder { path: request.subnet.clone(), reason });
     }
     notes.iter().for_each(|note| progress.note(note));
-    let exam = match bundle.data() {
+    let exam = match bundle.data().filter(|_| request.judged_by_images) {
         Some(_) => Some(Exam {
             calibration: bundle.real_calibration(&resolutions)?,
             held_out: bundle.held_out_images(&resolutions)?,
@@ -230,7 +230,7 @@ pub(crate) fn refine(
         return Err(prices.unpriced().unwrap_or(Error::NothingToSearchFor));
     };
     let upwards = at_first.iter().zip(&limits.budgets).all(|(cost, budget)| cost <= budget);
-    let of_images = match bundle.data() {
+    let of_images = match &exam {
         Some(_) => {
             let origin = identity::of_held_out(&bundle)?;
             format!("{} {}", origin.images, origin.calibration)
@@ -327,9 +327,10 @@ fn deploy(bundle: &OpenBundle, subnet: &RefinedSubnet, exam: Option<&Exam>, out:
     let config = subnet.resolve(space);
     let resolutions = [config.resolution];
     let runnable = bundle.supernet()?.subnet(&config);
-    let calibration = match exam {
-        Some(exam) => exam.calibration.share(),
-        None => {
+    let calibration = match (exam, bundle.data()) {
+        (Some(exam), _) => exam.calibration.share(),
+        (None, Some(_)) => bundle.real_calibration(&resolutions)?,
+        (None, None) => {
             bundle.bundle().calibration()?;
             bundle.own_calibration(&resolutions)?
         }

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Result;
 use crate::sweep::folder::SweepFolder;
+use crate::sweep::networks;
 use crate::sweep::plan::SweepPlan;
 use crate::sweep::table::{self, NUMBERS, Row};
 
@@ -32,7 +33,9 @@ pub fn of_sweeps(sweeps: &[(SweepPlan, SweepFolder)]) -> Result<Value> {
 pub fn of_plans(sweeps: &[(&SweepPlan, &SweepFolder)]) -> Result<Value> {
     let (mut points, mut targets, mut subnets) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
     for (number, (plan, folder)) in sweeps.iter().enumerate() {
-        for row in table::rows(plan, folder)? {
+        let rows = table::rows(plan, folder)?;
+        let (networks, _) = networks::results(plan, folder, &rows)?;
+        for row in rows {
             let ground = &plan.grounds[row.planned.ground];
             let name = ground.target.name().to_owned();
             targets.entry(name.clone()).or_insert_with(|| target_json(&ground.target));
@@ -47,7 +50,14 @@ pub fn of_plans(sweeps: &[(&SweepPlan, &SweepFolder)]) -> Result<Value> {
                     key.into()
                 }
             };
-            points.push(point_json(number, &row, &name, subnet));
+            let mut point = point_json(number, &row, &name, subnet);
+            if let Some(network) = networks.get(&row.number) {
+                point["network"] = network.folder.as_str().into();
+                point["measured_top1"] = network.measured.top1.into();
+                point["measured_top1_std"] = network.measured.std_error.into();
+                point["measured_part"] = network.measured.part.as_str().into();
+            }
+            points.push(point);
         }
     }
     let names: Vec<&str> = sweeps.iter().map(|(plan, _)| plan.name.as_str()).collect();
@@ -64,6 +74,7 @@ fn point_json(sweep: usize, row: &Row<'_>, target: &str, subnet: Value) -> Value
         ("point".to_owned(), row.number.into()),
         ("target".to_owned(), target.into()),
         ("bundle".to_owned(), row.bundle().into()),
+        ("predictor".to_owned(), point.predictor.clone().into()),
         ("budget".to_owned(), point.budget.to_string().into()),
         ("method".to_owned(), point.method.name().into()),
         ("seed".to_owned(), point.seed.into()),

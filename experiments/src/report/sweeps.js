@@ -20,17 +20,17 @@ const state = {
 function shown() {
   const words = state.words.toLowerCase().split(/\s+/).filter(Boolean);
   return data.points.filter((point) => {
-    const text = [point.target, point.bundle, point.budget, point.method, point.status, data.sweeps[point.sweep]].join(" ").toLowerCase();
+    const text = [point.target, point.bundle, point.predictor, point.budget, point.method, point.status, data.sweeps[point.sweep]].join(" ").toLowerCase();
     return state.targets.has(point.target) && state.methods.has(point.method) && words.every((word) => text.includes(word));
   });
 }
 
-// Points of one target, budget and method over all seeds are one mark.
+// Points of one target, bundle, predictor, budget and method over all seeds are one mark.
 function marks() {
   const groups = new Map();
   for (const point of shown()) {
     if (point.status !== "found" || point[state.axis] === null) continue;
-    const key = [point.sweep, point.target, point.bundle, point.budget, point.method].join("\n");
+    const key = [point.sweep, point.target, point.bundle, point.predictor, point.budget, point.method].join("\n");
     if (!groups.has(key)) groups.set(key, []);
     groups.get(key).push(point);
   }
@@ -97,7 +97,10 @@ function chart() {
   return svg;
 }
 
-const describe = (point) => `${point.target}, ${point.budget}, ${point.method}: ${percent(point.top1)}`;
+// What all points have in common need not be said of each.
+const varies = (key) => new Set(data.points.map((point) => point[key] ?? null)).size > 1;
+const measured = (point) => `${percent(point.measured_top1)} ± ${(100 * point.measured_top1_std).toFixed(2)}`;
+const describe = (point) => [point.target, varies("bundle") && point.bundle, varies("predictor") && `predictor ${point.predictor || "default"}`, point.budget, `${point.method}: ${percent(point.top1)}`].filter(Boolean).join(", ");
 
 function tip(event, mark) {
   document.getElementById("tip")?.remove();
@@ -134,12 +137,14 @@ function panel() {
   const point = state.chosen;
   if (!point) return make("div", { class: "panel" }, make("p", { class: "facts" }, "Choose a point in the chart or a row of the table to see its subnet."));
   const subnet = data.subnets[point.subnet], list = make("dl");
-  const facts = [["target", point.target], ["bundle", point.bundle], ["budget", point.budget], ["method", `${point.method}, seed ${point.seed}`]];
+  const facts = [["target", point.target], ["bundle", point.bundle], point.predictor ? ["predictor", point.predictor] : null, ["budget", point.budget], ["method", `${point.method}, seed ${point.seed}`]];
   if (several) facts.unshift(["sweep", data.sweeps[point.sweep]]);
   if (subnet) {
     const spread = point.top1_spread ? ` ± ${(100 * point.top1_spread).toFixed(2)} (between models)` : "";
     const cost = (key, unit) => (point[key] === null ? null : [unit[0], `${number(point[key])} ${unit[1]} ± ${number(point[key + "_std"], 2)}`]);
     facts.push(["top-1", percent(point.top1) + spread + ", predicted"], cost("energy_mJ", ["energy", "mJ"]), cost("latency_ms", ["latency", "ms"]));
+    if (typeof point.measured_top1 === "number") facts.splice(-2, 0, ["measured", `${measured(point)} (${point.measured_part})`]);
+    if (point.network) facts.push(["network", point.network]);
     facts.push(["size", `${number(point.macs / 1e6)} M MACs, ${number(point.params / 1e6)} M parameters`]);
   } else facts.push([point.status, point.message]);
   facts.filter(Boolean).forEach(([name, value]) => list.append(make("dt", {}, name), make("dd", {}, value)));
@@ -187,6 +192,8 @@ const COLUMNS = [
   ["macs", "M MACs", (p) => p.macs, (p) => number(p.macs === null ? null : p.macs / 1e6)], ["params", "M parameters", (p) => p.params, (p) => number(p.params === null ? null : p.params / 1e6)],
   ["resolution", "px", (p) => p.resolution, (p) => number(p.resolution)],
 ];
+for (const key of ["predictor", "bundle"]) if (varies(key)) COLUMNS.splice(2, 0, [key, key, (p) => p[key] || "default"]);
+if (varies("measured_top1")) COLUMNS.splice(COLUMNS.findIndex(([key]) => key === "top1") + 1, 0, ["measured_top1", "measured", (p) => p.measured_top1 ?? null, (p) => (typeof p.measured_top1 === "number" ? measured(p) : "–")]);
 if (several) COLUMNS.splice(1, 0, ["sweep", "sweep", (p) => data.sweeps[p.sweep]]);
 
 function rows() {

@@ -52,8 +52,8 @@ fn tables(data: &Value) -> Vec<Table> {
     let folders = data["folders"].as_array().map_or(&[][..], Vec::as_slice);
     let has_sweeps = data["sweeps"].as_array().is_some_and(|sweeps| !sweeps.is_empty());
     let of_sweeps = has_sweeps.then(|| {
-        let (header, rows) = points(data);
-        Table { title: String::new(), words: 4, header, rows }
+        let (words, header, rows) = points(data);
+        Table { title: String::new(), words, header, rows }
     });
     of_sweeps.into_iter().chain(folders.iter().flat_map(of_folder)).collect()
 }
@@ -84,21 +84,33 @@ fn of_folder(folder: &Value) -> Vec<Table> {
         .collect()
 }
 
-fn points(data: &Value) -> (Vec<String>, Vec<Vec<String>>) {
-    let header = ["target", "budget", "method", "seed"].map(str::to_owned).into_iter();
-    let header = header.chain(COLUMNS.iter().map(|(name, ..)| (*name).to_owned())).collect();
+/// What tells the points apart, and their numbers; with how many columns are words.
+fn points(data: &Value) -> (usize, Vec<String>, Vec<Vec<String>>) {
     let points = data["points"].as_array().map_or(&[][..], Vec::as_slice);
+    // What all have in common need not be said of each.
+    let varies = |key: &str| points.iter().any(|point| point[key] != points[0][key]);
+    let words: Vec<&str> = ["target", "bundle", "predictor", "budget", "method", "seed"]
+        .into_iter()
+        .filter(|key| !matches!(*key, "bundle" | "predictor") || varies(key))
+        .collect();
+    let is_measured = points.iter().any(|point| point["measured_top1"].is_number());
+    let measured = is_measured.then_some(("top-1 measured (%)", "measured_top1", 2, 0.01));
+    let columns: Vec<_> = COLUMNS[..1].iter().copied().chain(measured).chain(COLUMNS[1..].iter().copied()).collect();
+    let header = words.iter().copied().chain(columns.iter().map(|(name, ..)| *name)).map(str::to_owned).collect();
     let row = |point: &Value| {
-        let word = |key: &str| point[key].as_str().map_or_else(|| point[key].to_string(), str::to_owned);
+        let word = |key: &str| match &point[key] {
+            Value::String(word) => word.clone(),
+            Value::Null => "default".to_owned(),
+            other => other.to_string(),
+        };
         let number = |(at, (_, key, digits, unit)): (usize, &(&str, &str, usize, f64))| match point[*key].as_f64() {
             Some(value) => format!("{:.*}", *digits, value / unit),
             None if at == 0 => word("status"),
             None => "–".to_owned(),
         };
-        let words = ["target", "budget", "method", "seed"].map(word).into_iter();
-        words.chain(COLUMNS.iter().enumerate().map(number)).collect()
+        words.iter().map(|key| word(key)).chain(columns.iter().enumerate().map(number)).collect()
     };
-    (header, points.iter().map(row).collect())
+    (words.len(), header, points.iter().map(row).collect())
 }
 
 fn escaped(text: &str) -> String {
@@ -136,6 +148,24 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("my\\_board") && text.contains("{llllrrrrr}"), "{text}");
+    }
+
+    #[test]
+    fn what_tells_points_apart_is_a_column() {
+        let data = json!({"sweeps": ["s"], "points": [
+            {"target": "pixel3", "bundle": "one", "predictor": null, "budget": "a", "method": "local", "seed": 0,
+             "status": "found", "top1": 0.5, "measured_top1": 0.25},
+            {"target": "pixel3", "bundle": "one", "predictor": "mlp", "budget": "a", "method": "local", "seed": 0,
+             "status": "found", "top1": 0.5},
+        ]});
+        let text = markdown(&data);
+        assert!(
+            text.starts_with(
+                "| target | predictor | budget | method | seed | top-1 predicted (%) | top-1 measured (%) |"
+            )
+        );
+        assert!(text.contains("| pixel3 | default | a | local | 0 | 50.00 | 25.00 |"), "{text}");
+        assert!(text.contains("| pixel3 | mlp | a | local | 0 | 50.00 | – |"), "{text}");
     }
 
     #[test]

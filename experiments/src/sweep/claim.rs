@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -85,6 +86,28 @@ impl Claim {
             let _ = fs::remove_file(path_of(&self.folder, &self.key, number));
         }
     }
+}
+
+/// Does `work` while the claim is touched, so that nobody takes it over.
+pub(crate) fn keep<T>(claim: &Claim, work: impl FnOnce() -> T) -> T {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let heart = scope.spawn(|| {
+            let mut last = Instant::now();
+            while !is_over.load(Ordering::Relaxed) {
+                std::thread::park_timeout(HEARTBEAT);
+                if last.elapsed() >= HEARTBEAT {
+                    last = Instant::now();
+                    touch(claim.path());
+                }
+            }
+        });
+        // A panic must end the heart, too: the point is free for others then.
+        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        is_over.store(true, Ordering::Relaxed);
+        heart.thread().unpark();
+        made.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Says that the holder of the claim at `path` lives.

@@ -65,6 +65,22 @@ pub enum SweepError {
         /// The sweep that they should be of.
         name: String,
     },
+    /// Networks to be made of no images.
+    #[error("sweep {name} makes networks, but does not say with which images")]
+    NoImages {
+        /// What it is called.
+        name: String,
+    },
+    /// Networks failed; the others are there.
+    #[error("{failed} of {networks} networks failed; the first: {first}")]
+    Networks {
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        networks: usize,
+        /// Why the first one did, with its name.
+        first: String,
+    },
     /// Points failed; the others are there.
     #[error("{failed} of {points} points failed; the first: {first}")]
     Failed {
@@ -99,7 +115,8 @@ impl Failure for SweepError {
             Self::Mistakes { .. } | Self::NoResults { .. } | Self::OtherSweep { .. } | Self::Failed { .. } => {
                 FailureKind::Content
             }
-            Self::NotASweep { .. } | Self::Shard { .. } => FailureKind::Usage,
+            Self::Networks { .. } => FailureKind::Content,
+            Self::NotASweep { .. } | Self::Shard { .. } | Self::NoImages { .. } => FailureKind::Usage,
         }
     }
 
@@ -110,6 +127,8 @@ impl Failure for SweepError {
             Self::Shard { .. } => "the second of four is 2/4".into(),
             Self::OtherSweep { .. } => "leave it out; each sweep has a table of its own".into(),
             Self::NoResults { .. } => format!("`{}` makes some", Setting("sweep run")),
+            Self::NoImages { .. } => format!("write `data: folder:PATH` into it, or give {}", Setting("data")),
+            Self::Networks { .. } => format!("`{}` tries failed networks again", Setting("sweep run")),
             Self::Failed { .. } => format!("`{}` tries failed points again", Setting("sweep run")),
         })
     }

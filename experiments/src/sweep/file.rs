@@ -13,11 +13,14 @@
 //! bundles: [default, mcu-cifar]      # default: each target's own
 //! evaluations: 50100
 //! confidence: 0.95
+//! predictors: [default, additive]    # the bundle's own (default); models fitted to its measurements; files
 //! exclude:
 //!   - {target: pixel3, algorithm: local}
 //! include:
 //!   - {target: note10, budget: {latency: 20ms}, seed: 7}
 //! ```
+//!
+//! [`super::settings`] says what it may hold for the stages before and after the searches.
 //!
 //! Points are all combinations, without those that an entry of `exclude` describes, and with those of `include`.
 
@@ -31,7 +34,9 @@ use crate::search::algorithm::Algorithm;
 use crate::search::confidence::Confidence;
 use crate::sweep::baseline::Baseline;
 use crate::sweep::error::{Mistake, SweepError};
+use crate::sweep::matrix::{Entry, Matrix, Place, Places, all_of, points};
 use crate::sweep::point::{Ceiling, Method, Point, Wanted};
+use crate::sweep::settings::{self, NetworkSettings, TrainSettings};
 use crate::sweep::yaml::{Node, Reader, parse, place};
 
 /// The name of the format.
@@ -40,9 +45,6 @@ pub const SCHEMA: &str = "ofa.sweep/1";
 const EVALUATIONS: u64 = 50_100;
 /// Points beyond which a sweep is a mistake.
 const MOST_POINTS: usize = 1_000_000;
-
-/// Where something stands in the file: line and column, from 1.
-pub(crate) type Place = (usize, usize);
 
 /// A sweep as asked for: its file has no mistakes that can be seen without anything else.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,14 +57,12 @@ pub struct SweepFile {
     pub evaluations: u64,
     /// With what probability budgets are to be kept.
     pub confidence: Option<Confidence>,
-}
-
-/// Where the parts of a point stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Places {
-    pub(crate) target: Place,
-    pub(crate) budget: Place,
-    pub(crate) bundle: Place,
+    /// Images for what needs some, and where they stand.
+    pub(crate) data: Option<(String, Place)>,
+    /// Bundles that it trains.
+    pub(crate) train: Option<TrainSettings>,
+    /// What becomes of what it finds.
+    pub(crate) networks: Option<NetworkSettings>,
 }
 
 impl SweepFile {
@@ -95,20 +95,8 @@ impl SweepFile {
     }
 }
 
-/// One axis of the matrix: values with their places.
-type Axis<T> = Vec<(T, Place)>;
-
-#[derive(Default)]
-struct Matrix {
-    targets: Axis<String>,
-    budgets: Axis<Wanted>,
-    seeds: Axis<u64>,
-    methods: Axis<Method>,
-    bundles: Axis<Option<String>>,
-}
-
 fn read(node: &Node<'_>, name: String, reader: &mut Reader) -> SweepFile {
-    const FIELDS: [&str; 12] = [
+    const FIELDS: [&str; 16] = [
         "schema",
         "name",
         "targets",
@@ -117,12 +105,24 @@ fn read(node: &Node<'_>, name: String, reader: &mut Reader) -> SweepFile {
         "algorithms",
         "baselines",
         "bundles",
+        "predictors",
         "evaluations",
         "confidence",
+        "data",
+        "train",
+        "networks",
         "exclude",
         "include",
     ];
-    let mut file = SweepFile { name, points: Vec::new(), evaluations: EVALUATIONS, confidence: None };
+    let mut file = SweepFile {
+        name,
+        points: Vec::new(),
+        evaluations: EVALUATIONS,
+        confidence: None,
+        data: None,
+        train: None,
+        networks: None,
+    };
     let (mut matrix, mut algorithms, mut baselines) = (Matrix::default(), None, Vec::new());
     let (mut exclude, mut include) = (Vec::new(), Vec::new());
     let fields = reader.fields(node, "a sweep", &FIELDS);
@@ -138,14 +138,18 @@ fn read(node: &Node<'_>, name: String, reader: &mut Reader) -> SweepFile {
                 }
             }
             "name" => file.name = reader.text(value, field).unwrap_or_default(),
-            "targets" => matrix.targets = distinct(reader, value, field, |reader, node| reader.text(node, "targets")),
-            "budgets" => matrix.budgets = distinct(reader, value, field, budget),
-            "seeds" => matrix.seeds = distinct(reader, value, field, |reader, node| reader.whole(node, "seeds", 0)),
-            "algorithms" => algorithms = Some(distinct(reader, value, field, algorithm)),
-            "baselines" => baselines = distinct(reader, value, field, baseline),
-            "bundles" => matrix.bundles = distinct(reader, value, field, bundle),
+            "targets" => matrix.targets = reader.distinct(value, field, |reader, node| reader.text(node, "targets")),
+            "budgets" => matrix.budgets = reader.distinct(value, field, budget),
+            "seeds" => matrix.seeds = reader.distinct(value, field, |reader, node| reader.whole(node, "seeds", 0)),
+            "algorithms" => algorithms = Some(reader.distinct(value, field, algorithm)),
+            "baselines" => baselines = reader.distinct(value, field, baseline),
+            "bundles" => matrix.bundles = reader.distinct(value, field, or_default),
             "evaluations" => file.evaluations = reader.whole(value, field, 1).unwrap_or(EVALUATIONS),
             "confidence" => file.confidence = confidence(reader, value),
+            "predictors" => matrix.predictors = reader.distinct(value, field, or_default),
+            "data" => file.data = reader.text(value, field).map(|data| (data, place(value))),
+            "train" => file.train = Some(settings::train(reader, value)),
+            "networks" => file.networks = Some(settings::networks(reader, value)),
             "exclude" => {
                 exclude = reader.list(value, field).into_iter().map(|node| entry(reader, node, false)).collect()
             }
@@ -166,8 +170,26 @@ fn read(node: &Node<'_>, name: String, reader: &mut Reader) -> SweepFile {
     if !has("seeds") {
         matrix.seeds = vec![(0, at)];
     }
-    if !has("bundles") {
+    if !has("bundles") && file.train.is_none() {
         matrix.bundles = vec![(None, at)];
+    }
+    for trained in file.train.iter().flat_map(|train| &train.bundles) {
+        if matrix.bundles.iter().any(|(bundle, _)| bundle.as_ref() == Some(&trained.name)) {
+            reader.wrong(
+                trained.at,
+                format!("bundle `{}` is among `bundles`, too; name the recipe otherwise", trained.name),
+            );
+        }
+        matrix.bundles.push((Some(trained.name.clone()), trained.at));
+    }
+    if !has("predictors") {
+        matrix.predictors = vec![(None, at)];
+    }
+    if let (Some(NetworkSettings { refine: Some(_), at, .. }), Some(_)) = (&file.networks, file.confidence) {
+        reader.wrong(
+            *at,
+            "`refine` spends what a budget leaves in expectation and knows no `confidence`; leave out one of the two",
+        );
     }
     let algorithms = algorithms.unwrap_or_else(|| vec![(Method::Search(Algorithm::Evolution), at)]);
     matrix.methods = algorithms.into_iter().chain(baselines).collect();
@@ -179,8 +201,8 @@ fn read(node: &Node<'_>, name: String, reader: &mut Reader) -> SweepFile {
             reader.wrong(at, format!("baseline `{}` knows no `confidence`; leave out one of the two", method.name()));
         }
     }
-    let size =
-        [matrix.targets.len(), matrix.bundles.len(), matrix.budgets.len(), matrix.methods.len(), matrix.seeds.len()];
+    let Matrix { targets, budgets, seeds, methods, bundles, predictors } = &matrix;
+    let size = [targets.len(), bundles.len(), predictors.len(), budgets.len(), methods.len(), seeds.len()];
     if size.iter().try_fold(1_usize, |all, axis| all.checked_mul(*axis)).is_none_or(|all| all > MOST_POINTS) {
         reader.wrong(at, format!("that makes more than {MOST_POINTS} points"));
         return file;
@@ -195,26 +217,6 @@ fn read(node: &Node<'_>, name: String, reader: &mut Reader) -> SweepFile {
         reader.wrong(at, "it has no point");
     }
     file
-}
-
-/// The values of a list, each once.
-fn distinct<T: PartialEq>(
-    reader: &mut Reader,
-    node: &Node<'_>,
-    field: &str,
-    mut read: impl FnMut(&mut Reader, &Node<'_>) -> Option<T>,
-) -> Axis<T> {
-    let mut values: Axis<T> = Vec::new();
-    for entry in reader.list(node, field) {
-        let Some(value) = read(reader, entry) else { continue };
-        match values.iter().find(|(other, _)| *other == value) {
-            Some((_, (line, _))) => {
-                reader.wrong(place(entry), format!("this stands in `{field}` twice, first in line {line}"))
-            }
-            None => values.push((value, place(entry))),
-        }
-    }
-    values
 }
 
 fn budget(reader: &mut Reader, node: &Node<'_>) -> Option<Wanted> {
@@ -275,8 +277,8 @@ fn baseline(reader: &mut Reader, node: &Node<'_>) -> Option<Method> {
     found.map(Method::Baseline)
 }
 
-fn bundle(reader: &mut Reader, node: &Node<'_>) -> Option<Option<String>> {
-    reader.text(node, "bundles").map(|name| (name != "default").then_some(name))
+fn or_default(reader: &mut Reader, node: &Node<'_>) -> Option<Option<String>> {
+    reader.text(node, "this").map(|name| (name != "default").then_some(name))
 }
 
 fn confidence(reader: &mut Reader, node: &Node<'_>) -> Option<Confidence> {
@@ -284,29 +286,8 @@ fn confidence(reader: &mut Reader, node: &Node<'_>) -> Option<Confidence> {
     text.parse().map_err(|problem: String| reader.wrong(place(node), problem)).ok()
 }
 
-/// An entry of `exclude`, which describes points, or of `include`, which is one.
-#[derive(Default)]
-struct Entry {
-    at: Option<Place>,
-    target: Option<(String, Place)>,
-    budget: Option<(Wanted, Place)>,
-    seed: Option<u64>,
-    method: Option<Method>,
-    bundle: Option<(Option<String>, Place)>,
-}
-
-impl Entry {
-    fn describes(&self, point: &Point) -> bool {
-        self.target.as_ref().is_none_or(|(target, _)| *target == point.target)
-            && self.budget.as_ref().is_none_or(|(budget, _)| *budget == point.budget)
-            && self.seed.is_none_or(|seed| seed == point.seed)
-            && self.method.is_none_or(|method| method == point.method)
-            && self.bundle.as_ref().is_none_or(|(bundle, _)| *bundle == point.bundle)
-    }
-}
-
 fn entry(reader: &mut Reader, node: &Node<'_>, is_point: bool) -> Entry {
-    const FIELDS: [&str; 6] = ["target", "budget", "seed", "algorithm", "baseline", "bundle"];
+    const FIELDS: [&str; 7] = ["target", "budget", "seed", "algorithm", "baseline", "bundle", "predictor"];
     let before = reader.mistakes.len();
     let mut entry = Entry::default();
     for (field, value) in reader.fields(node, "an entry", &FIELDS) {
@@ -316,7 +297,8 @@ fn entry(reader: &mut Reader, node: &Node<'_>, is_point: bool) -> Entry {
             "seed" => entry.seed = reader.whole(value, field, 0),
             "algorithm" => entry.method = algorithm(reader, value),
             "baseline" => entry.method = baseline(reader, value),
-            _ => entry.bundle = bundle(reader, value).map(|bundle| (bundle, place(value))),
+            "bundle" => entry.bundle = or_default(reader, value).map(|bundle| (bundle, place(value))),
+            _ => entry.predictor = or_default(reader, value).map(|predictor| (predictor, place(value))),
         }
     }
     let is_whole = reader.mistakes.len() == before;
@@ -325,49 +307,6 @@ fn entry(reader: &mut Reader, node: &Node<'_>, is_point: bool) -> Entry {
     }
     entry.at = is_whole.then_some(place(node));
     entry
-}
-
-/// All combinations.
-fn all_of(matrix: &Matrix) -> Vec<(Point, Places)> {
-    let mut points = Vec::new();
-    for (target, target_at) in &matrix.targets {
-        for (bundle, bundle_at) in &matrix.bundles {
-            for (budget, budget_at) in &matrix.budgets {
-                for (method, _) in &matrix.methods {
-                    // What chance has no part in is one point.
-                    let seeds = if method.is_random() { matrix.seeds.as_slice() } else { &[(0, (0, 0))] };
-                    for (seed, _) in seeds {
-                        let point = Point {
-                            target: target.clone(),
-                            bundle: bundle.clone(),
-                            budget: budget.clone(),
-                            method: *method,
-                            seed: *seed,
-                        };
-                        let places = Places { target: *target_at, budget: *budget_at, bundle: *bundle_at };
-                        points.push((point, places));
-                    }
-                }
-            }
-        }
-    }
-    points
-}
-
-fn points(matrix: &Matrix, exclude: &[Entry], include: &[Entry]) -> Vec<(Point, Places)> {
-    let mut points = all_of(matrix);
-    points.retain(|(point, _)| !exclude.iter().any(|entry| entry.describes(point)));
-    for entry in include {
-        let (Some((target, target_at)), Some((budget, budget_at))) = (&entry.target, &entry.budget) else { continue };
-        let method = entry.method.unwrap_or(Method::Search(Algorithm::Evolution));
-        let (bundle, bundle_at) = entry.bundle.clone().unwrap_or((None, *target_at));
-        let seed = if method.is_random() { entry.seed.unwrap_or(0) } else { 0 };
-        let point = Point { target: target.clone(), bundle, budget: budget.clone(), method, seed };
-        if !points.iter().any(|(other, _)| *other == point) {
-            points.push((point, Places { target: *target_at, budget: *budget_at, bundle: bundle_at }));
-        }
-    }
-    points
 }
 
 #[cfg(test)]

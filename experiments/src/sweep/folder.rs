@@ -1,5 +1,5 @@
-//! The folder of a sweep: `sweep.yaml`, one file a computed point in `points/`, claims of points under way in `claims/`, and
-//! `sweep.parquet` with all of them.
+//! The folder of a sweep: `sweep.yaml`, one file a computed point in `points/`, claims of points under way in `claims/`, what
+//! stages before and after the searches make with their records in `stages/`, and `sweep.parquet` with all points.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,12 +11,21 @@ use storage::atomic::write_atomically;
 use storage::digest::{Digest, Digester};
 
 use crate::error::{Error, Result};
+use crate::stages::record::RECORDS;
 use crate::sweep::error::SweepError;
 
 const SCHEMA: &str = "ofa.sweep-point/1";
 const POINTS: &str = "points";
 const CLAIMS: &str = "claims";
 const FILE: &str = "sweep.yaml";
+/// Says in which folder the sweep's file was: what that names by its place lies there.
+pub(crate) const ORIGIN: &str = "sweep.origin";
+/// The folders of what stages before and after the searches make.
+pub(crate) const BUNDLES: &str = "bundles";
+pub(crate) const PREDICTORS: &str = "predictors";
+pub(crate) const REFINED: &str = "refined";
+pub(crate) const TUNED: &str = "tuned";
+pub(crate) const NETWORKS: &str = "networks";
 /// The table of all results.
 pub const TABLE: &str = "sweep.parquet";
 
@@ -67,6 +76,29 @@ fn digest_of(text: &str) -> Digest {
     Digester::new("sweep.record").text(text).finish()
 }
 
+/// Copies files below `from` that `to` lacks.
+fn copy_missing(from: &Path, to: &Path) -> Result<()> {
+    let entries = match fs::read_dir(from) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(Error::Read { path: from.to_path_buf(), source }),
+    };
+    for entry in entries.flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        match from.is_dir() {
+            true => copy_missing(&from, &to)?,
+            false if to.exists() => {}
+            false => copy_file(&from, &to)?,
+        }
+    }
+    Ok(())
+}
+
+fn copy_file(from: &Path, to: &Path) -> Result<()> {
+    let mut file = fs::File::open(from).map_err(|source| Error::Read { path: from.to_path_buf(), source })?;
+    write_atomically(to, |out| io::copy(&mut file, out).map(|_| ())).map_err(|source| Error::Write { source })
+}
+
 /// The folder of a sweep.
 #[derive(Clone, Debug)]
 pub struct SweepFolder {
@@ -93,6 +125,16 @@ impl SweepFolder {
         let text = fs::read(sweep).map_err(|source| Error::Read { path: sweep.to_path_buf(), source })?;
         if fs::read(path.join(FILE)).ok().as_ref() != Some(&text) {
             write_atomically(&path.join(FILE), |file| file.write_all(&text)).map_err(cannot)?;
+        }
+        // The folder of results may be copied from where others put it; then it stays as they said.
+        let own = sweep.parent().filter(|own| *own != path);
+        if let Some(origin) =
+            own.and_then(|own| fs::canonicalize(if own == Path::new("") { Path::new(".") } else { own }).ok())
+        {
+            let text = format!("{}\n", origin.display());
+            if fs::read_to_string(path.join(ORIGIN)).ok().as_ref() != Some(&text) {
+                write_atomically(&path.join(ORIGIN), |file| file.write_all(text.as_bytes())).map_err(cannot)?;
+            }
         }
         Ok(SweepFolder { path: path.to_path_buf() })
     }
@@ -187,6 +229,13 @@ impl SweepFolder {
             if here.is_none_or(|here| here.status == Status::Failed) {
                 self.write(&key, &record)?;
             }
+        }
+        // What stages made, the record of each after it.
+        for kind in [BUNDLES, PREDICTORS, REFINED, TUNED, NETWORKS, RECORDS] {
+            copy_missing(&other.path.join(kind), &self.path.join(kind))?;
+        }
+        if !self.path.join(ORIGIN).exists() && other.path.join(ORIGIN).exists() {
+            copy_file(&other.path.join(ORIGIN), &self.path.join(ORIGIN))?;
         }
         Ok(())
     }

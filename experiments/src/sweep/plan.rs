@@ -1,7 +1,7 @@
 //! Which points a sweep has, what each depends on, and which are computed already.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use hw_targets::budget::Budget;
 use hw_targets::target::Target;
@@ -11,15 +11,17 @@ use rayon::prelude::*;
 use search::dense::CostTables;
 use serde_json::Value;
 use storage::digest::Digester;
-use storage::failure::Failure;
 
 use crate::error::{Error, Result};
 use crate::search::inputs::{BundleChoice, SearchInputs};
 use crate::search::tables::{common_resolutions, compile};
 use crate::sweep::error::{Mistake, SweepError};
-use crate::sweep::file::{Place, SweepFile};
+use crate::sweep::file::SweepFile;
 use crate::sweep::folder::{Record, Status, SweepFolder};
+use crate::sweep::matrix::Place;
 use crate::sweep::point::{Ceiling, Point, Wanted};
+use crate::sweep::prepare::{Preparation, model};
+use crate::sweep::yaml::mistake;
 use crate::target::cost::within_memory;
 use crate::target::list;
 
@@ -28,6 +30,10 @@ pub(crate) struct Ground {
     pub(crate) target: Target,
     pub(crate) inputs: SearchInputs,
     pub(crate) tables: CostTables,
+    /// What the bundle is called.
+    pub(crate) bundle: String,
+    /// Whether its predictor is yet to be made: nothing can be searched then.
+    is_pending: bool,
     /// What its points depend on.
     digests: [(&'static str, String); 3],
 }
@@ -64,36 +70,50 @@ pub struct SweepPlan {
     pub points: Vec<Planned>,
     pub(crate) grounds: Vec<Ground>,
     pub(crate) file: SweepFile,
+    pub(crate) preparation: Preparation,
 }
 
 impl SweepPlan {
-    /// Reads the sweep at `path` and everything it names, and compiles the cost tables.
+    /// Reads the sweep at `path` and everything it names, and compiles the cost tables. What it makes itself before it
+    /// searches is looked for in `out`, the folder of its results.
     ///
     /// # Errors
     /// [`SweepError::Mistakes`] with all of them; a file that cannot be read.
-    pub fn new(path: &Path) -> Result<SweepPlan> {
+    pub fn new(path: &Path, out: Option<&Path>) -> Result<SweepPlan> {
         let file = SweepFile::read(path)?;
-        // Each target with each of its bundles, once.
-        let mut pairs: Vec<(&str, Option<&str>)> = Vec::new();
+        let (preparation, mut mistakes) = Preparation::of(&file, path, out);
+        // Each target with each of its bundles and predictors, once.
+        let mut kinds: Vec<(&str, Option<&str>, Option<&str>)> = Vec::new();
         let mut at = Vec::new();
         for point in file.points() {
-            let pair = (point.target.as_str(), point.bundle.as_deref());
-            at.push(pairs.iter().position(|other| *other == pair).unwrap_or_else(|| {
-                pairs.push(pair);
-                pairs.len() - 1
+            let kind = (point.target.as_str(), point.bundle.as_deref(), point.predictor.as_deref());
+            at.push(kinds.iter().position(|other| *other == kind).unwrap_or_else(|| {
+                kinds.push(kind);
+                kinds.len() - 1
             }));
         }
-        let grounds: Vec<std::result::Result<Ground, Refusal>> = pairs
+        let grounds: Vec<std::result::Result<Ground, Refusal>> = kinds
             .par_iter()
-            .map(|(target, bundle)| Ground::new(target, bundle.map(|name| beside(path, name))))
+            .map(|(target, bundle, predictor)| Ground::new(&preparation, target, *bundle, *predictor))
             .collect();
-        let (mut mistakes, mut points) = (Vec::new(), Vec::new());
+        if let Some(settings) = &file.networks {
+            let all = grounds.iter().flatten();
+            let lacks = all.filter(|ground| !ground.is_pending && !ground.has_weights()).map(|ground| &ground.bundle);
+            let lacks: BTreeSet<&String> = lacks.collect();
+            mistakes.extend(lacks.into_iter().map(|name| Mistake {
+                line: settings.at.0,
+                column: settings.at.1,
+                problem: format!("bundle `{name}` has no weights, so no networks can be taken out of it"),
+            }));
+        }
+        let mut points = Vec::new();
         for ((point, places), ground) in file.points.iter().zip(&at) {
             let wrong = |place: Place, error: &Error| mistake(place, error);
             let made = match &grounds[*ground] {
                 Err(refusal) => Err(match &**refusal {
                     (Part::Target, error) => wrong(places.target, error),
                     (Part::Bundle, error) => wrong(places.bundle, error),
+                    (Part::Predictor, error) => wrong(places.predictor, error),
                 }),
                 Ok(of) => {
                     of.budget(&point.budget).map_err(|error| wrong(places.budget, &error)).map(|budget| (of, budget))
@@ -110,7 +130,12 @@ impl SweepPlan {
             return Err(SweepError::Mistakes { path: path.to_path_buf(), mistakes }.into());
         }
         let grounds = grounds.into_iter().filter_map(std::result::Result::ok).collect();
-        Ok(SweepPlan { name: file.name.clone(), points, grounds, file })
+        Ok(SweepPlan { name: file.name.clone(), points, grounds, file, preparation })
+    }
+
+    /// Whether bundles or predictors are yet to be made before it can be searched.
+    pub fn is_pending(&self) -> bool {
+        self.grounds.iter().any(|ground| ground.is_pending)
     }
 
     /// Refuses a folder that has no point of this sweep.
@@ -169,43 +194,84 @@ impl Planned {
     }
 }
 
-/// A bundle that is named by its place beside the sweep's file, or as it stands.
-fn beside(sweep: &Path, name: &str) -> String {
-    let near = sweep.parent().map(|folder| folder.join(name)).filter(|near| near.is_dir());
-    near.map_or_else(|| name.to_owned(), |near| near.to_string_lossy().into_owned())
-}
-
-/// Which part of a pair is wrong.
+/// Which part of a ground is wrong.
 enum Part {
     Target,
     Bundle,
+    Predictor,
 }
 
 /// Why there is no ground, and whose fault it is.
 type Refusal = Box<(Part, Error)>;
 
 impl Ground {
-    fn new(target: &str, bundle: Option<String>) -> std::result::Result<Ground, Refusal> {
+    fn new(
+        preparation: &Preparation,
+        target: &str,
+        bundle: Option<&str>,
+        predictor: Option<&str>,
+    ) -> std::result::Result<Ground, Refusal> {
         let of_target = |error: Error| Box::new((Part::Target, error));
         let of_bundle = |error: Error| Box::new((if bundle.is_some() { Part::Bundle } else { Part::Target }, error));
+        let of_predictor = |error: Error| Box::new((Part::Predictor, error));
         let target = list::find(target).map_err(of_target)?;
-        let choice = BundleChoice { supernet: bundle.as_deref(), ..BundleChoice::default() };
-        let inputs = SearchInputs::choose(&choice, Some(&target)).map_err(of_bundle)?;
-        if let Some(bundle) = &inputs.bundle {
-            let stated = bundle.stated_weights().map_err(of_bundle)?;
-            bundle.check_predictor(&inputs.predictor, stated).map_err(of_bundle)?;
+        let (mut inputs, mut is_pending) = match bundle.and_then(|name| preparation.trained(name)) {
+            Some(trained) => preparation.inputs(trained).map_err(of_bundle)?,
+            None => {
+                let name = bundle.map(|name| preparation.beside(name));
+                let choice = BundleChoice { supernet: name.as_deref(), ..BundleChoice::default() };
+                (SearchInputs::choose(&choice, Some(&target)).map_err(of_bundle)?, false)
+            }
+        };
+        let of_name = |inputs: &SearchInputs| inputs.bundle.as_ref().map(|bundle| bundle.name()).unwrap_or_default();
+        let name = match bundle.filter(|name| preparation.trained(name).is_some()) {
+            Some(name) => name.to_owned(),
+            None => of_name(&inputs),
+        };
+        match predictor.map(|words| (words, model(words))) {
+            Some((_, Some(model))) => {
+                let trained = bundle.and_then(|name| preparation.trained(name));
+                let path = match &inputs.bundle {
+                    Some(bundle) => preparation.fitted(trained, bundle, model).map_err(of_predictor)?,
+                    None => None,
+                };
+                let made = path.map(|[root, file]| root.join(file)).filter(|path| path.is_file());
+                is_pending = made.is_none() || is_pending;
+                if let Some(path) = made {
+                    inputs.predictor = saved::load(&path, &inputs.space).map_err(Error::from).map_err(of_predictor)?;
+                }
+            }
+            Some((words, None)) => {
+                let path = PathBuf::from(preparation.beside(words));
+                if !path.is_file() {
+                    return Err(of_predictor(Error::NotFound { path }));
+                }
+                inputs.predictor = saved::load(&path, &inputs.space).map_err(Error::from).map_err(of_predictor)?;
+            }
+            None => {}
+        }
+        if let Some(of) = inputs.bundle.as_ref().filter(|_| !is_pending) {
+            let stated = of.stated_weights().map_err(of_bundle)?;
+            let checked = of.check_predictor(&inputs.predictor, stated);
+            checked.map_err(|error| if predictor.is_some() { of_predictor(error) } else { of_bundle(error) })?;
         }
         let mut notes = Vec::new();
         let resolutions =
             common_resolutions(&inputs.space, &inputs.predictor, Some(&target), &mut notes).map_err(of_bundle)?;
         // What a budget needs and the tables lack is told with the budget.
         let tables = compile(&inputs.space, Some(&target), &resolutions, |_| false, &mut notes).map_err(of_bundle)?;
+        let predictor =
+            if is_pending { "yet to be fitted".into() } else { saved::digest(&inputs.predictor).to_string() };
         let digests = [
             ("space", Digester::new("space").text(&inputs.space.to_yaml()).finish().to_string()),
-            ("predictor", saved::digest(&inputs.predictor).to_string()),
+            ("predictor", predictor),
             ("target", tables.digest().to_string()),
         ];
-        Ok(Ground { target, inputs, tables, digests })
+        Ok(Ground { target, inputs, tables, bundle: name, is_pending, digests })
+    }
+
+    fn has_weights(&self) -> bool {
+        self.inputs.bundle.as_ref().is_some_and(|bundle| bundle.supernet().is_ok())
     }
 
     /// The ceilings of `wanted` here.
@@ -242,20 +308,4 @@ fn planned(file: &SweepFile, point: Point, at: usize, ground: &Ground, budget: B
     let key =
         inputs.iter().fold(Digester::new("sweep.point"), |digester, (name, value)| digester.text(name).text(value));
     Planned { point, budget, key: key.finish().to_string(), inputs, ground: at }
-}
-
-fn mistake((line, column): Place, error: &Error) -> Mistake {
-    let mut problem = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !problem.contains(&more) {
-            problem = format!("{problem}: {more}");
-        }
-        cause = error.source();
-    }
-    if let Some(hint) = error.hint() {
-        problem = format!("{problem}; {hint}");
-    }
-    Mistake { line, column, problem }
 }

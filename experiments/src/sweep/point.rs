@@ -66,8 +66,10 @@ impl Method {
 pub struct Point {
     /// A target's name or path.
     pub target: String,
-    /// A bundle's name or path; without one, the target's default.
+    /// A bundle's name or path, or what a bundle that the sweep trains is called; without one, the target's default.
     pub bundle: Option<String>,
+    /// A model that is fitted to the bundle's measurements, or a predictor's file; without one, the bundle's own predictor.
+    pub predictor: Option<String>,
     /// What must be kept.
     pub budget: Wanted,
     /// How it is looked for.
@@ -79,19 +81,27 @@ pub struct Point {
 impl Point {
     /// What tells it from the others, for a file.
     pub(crate) fn json(&self) -> Value {
-        json!({
+        let mut object = json!({
             "target": self.target, "bundle": self.bundle, "budget": self.budget.to_string(), "method": self.method.name(),
             "is_baseline": matches!(self.method, Method::Baseline(_)), "seed": self.seed,
-        })
+        });
+        // Where there is none, as in records from before there were any.
+        if let Some(predictor) = &self.predictor {
+            object["predictor"] = predictor.as_str().into();
+        }
+        object
     }
 }
 
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Point { target, bundle, budget, method, seed } = self;
+        let Point { target, bundle, predictor, budget, method, seed } = self;
         write!(f, "{target}, {budget}, {}", method.name())?;
         if let Some(bundle) = bundle {
             write!(f, ", bundle {bundle}")?;
+        }
+        if let Some(predictor) = predictor {
+            write!(f, ", predictor {predictor}")?;
         }
         match method.is_random() {
             true => write!(f, ", seed {seed}"),

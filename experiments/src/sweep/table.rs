@@ -18,9 +18,14 @@
 //! | `resolution` | double, optional | in pixels |
 //! | `subnet` | text | as JSON (`ofa.subnet/1`); empty where nothing was found |
 //! | `evaluations` | double, optional | of the search |
+//! | `network` | text | folder of the network that was made of it, in that of the sweep; empty where none was |
+//! | `measured_top1`, `measured_top1_std` | double, optional | of that network, a fraction, and its standard error |
+//! | `measured_part` | text | on which images: `test`, or what they may be called instead |
+//! | `refined_energy_mJ`, `refined_latency_ms`, … | double, optional | what it costs after refinement, of what the budget limits |
 //! | `seconds` | double | that it took, on one thread |
 //! | `key` | text | digest of all that the result depends on |
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::PathBuf;
@@ -38,6 +43,7 @@ use serde_json::Value;
 use storage::parquet_file::{self, column, optional_column};
 
 use crate::error::{Error, Result};
+use crate::stages::network::NetworkResult;
 use crate::sweep::folder::{Record, SweepFolder, TABLE};
 use crate::sweep::plan::{Planned, SweepPlan};
 
@@ -73,20 +79,25 @@ pub fn rows<'p>(plan: &'p SweepPlan, folder: &SweepFolder) -> Result<Vec<Row<'p>
     let mut records = folder.records()?;
     let row = |(number, planned): (usize, &'p Planned)| {
         let record = records.remove(&planned.key)?;
-        let inputs = &plan.grounds[planned.ground].inputs;
-        let bundle = inputs.bundle.as_ref().map(|bundle| bundle.name()).unwrap_or_default();
-        Some(Row { number, planned, record, of: (bundle, inputs.space.id().to_string()) })
+        let ground = &plan.grounds[planned.ground];
+        Some(Row { number, planned, record, of: (ground.bundle.clone(), ground.inputs.space.id().to_string()) })
     };
     Ok(plan.points.iter().enumerate().filter_map(row).collect())
 }
 
-/// Writes `rows` into the folder's table; returns its path.
+/// Writes `rows`, and the `networks` of their points, into the folder's table; returns its path.
 ///
 /// # Errors
 /// [`Error::Write`].
-pub fn write(name: &str, rows: &[Row<'_>], folder: &SweepFolder) -> Result<PathBuf> {
+pub fn write(
+    name: &str,
+    rows: &[Row<'_>],
+    networks: &BTreeMap<usize, NetworkResult>,
+    folder: &SweepFolder,
+) -> Result<PathBuf> {
     let path = folder.path().join(TABLE);
-    parquet_file::write(&path, |file| write_rows(file, name, rows)).map_err(|source| Error::Write { source })?;
+    parquet_file::write(&path, |file| write_rows(file, name, rows, networks))
+        .map_err(|source| Error::Write { source })?;
     Ok(path)
 }
 
@@ -115,14 +126,20 @@ pub(crate) const NUMBERS: [(&str, &str); 12] = [
     ("evaluations", "evaluations"),
 ];
 
-fn write_rows(file: &mut BufWriter<File>, name: &str, rows: &[Row<'_>]) -> std::result::Result<(), ParquetError> {
+fn write_rows(
+    file: &mut BufWriter<File>,
+    name: &str,
+    rows: &[Row<'_>],
+    networks: &BTreeMap<usize, NetworkResult>,
+) -> std::result::Result<(), ParquetError> {
     let text = |name: &str| format!("REQUIRED BYTE_ARRAY {name} (UTF8); ");
     let optional = |name: &str| format!("OPTIONAL DOUBLE {name}; ");
     let limits: String = LIMITS.iter().map(|(_, name)| optional(&format!("{name}_limit"))).collect();
     let numbers: String = NUMBERS.iter().map(|(name, _)| optional(name)).collect();
+    let refined: String = LIMITS.iter().map(|(_, name)| optional(&format!("refined_{name}"))).collect();
     let schema = format!(
         "message sweep {{ REQUIRED INT64 point; {}{}{}{}REQUIRED BOOLEAN is_baseline; REQUIRED INT64 seed; {}{limits}{}{}{numbers}{}\
-         REQUIRED DOUBLE seconds; {}}}",
+         REQUIRED DOUBLE seconds; {}{}{}{}{}{refined}}}",
         text("target"),
         text("bundle"),
         text("space"),
@@ -132,6 +149,10 @@ fn write_rows(file: &mut BufWriter<File>, name: &str, rows: &[Row<'_>]) -> std::
         text("message"),
         text("subnet"),
         text("key"),
+        text("network"),
+        optional("measured_top1"),
+        optional("measured_top1_std"),
+        text("measured_part"),
     );
     let of_file = |key: &str, value: &str| KeyValue::new(key.to_owned(), value.to_owned());
     let metadata = vec![of_file("schema", "ofa.sweep-results/1"), of_file("sweep", name)];
@@ -169,6 +190,18 @@ fn write_rows(file: &mut BufWriter<File>, name: &str, rows: &[Row<'_>]) -> std::
     column::<ByteArrayType, _>(&mut out, texts(&subnet))?;
     column::<DoubleType, _>(&mut out, rows.iter().map(|row| row.record.seconds))?;
     column::<ByteArrayType, _>(&mut out, texts(&|row| row.planned.key.clone()))?;
+    let of = |row: &Row<'_>| networks.get(&row.number);
+    column::<ByteArrayType, _>(&mut out, texts(&|row| of(row).map(|made| made.folder.clone()).unwrap_or_default()))?;
+    optional_column(&mut out, rows.iter().map(|row| Some(of(row)?.measured.top1)))?;
+    optional_column(&mut out, rows.iter().map(|row| Some(of(row)?.measured.std_error)))?;
+    column::<ByteArrayType, _>(
+        &mut out,
+        texts(&|row| of(row).map(|made| made.measured.part.clone()).unwrap_or_default()),
+    )?;
+    for (quantity, _) in LIMITS {
+        let refined = |row: &Row<'_>| of(row)?.refined["costs"][quantity.json_key()]["after"].as_f64();
+        optional_column(&mut out, rows.iter().map(refined))?;
+    }
     out.close()?;
     writer.close()?;
     Ok(())

@@ -1,15 +1,18 @@
 //! YAML whose every value knows where it stands, and a reader that goes on after a mistake.
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+use storage::failure::Failure;
 use storage::names::nearest;
 
+use crate::error::Error;
 use crate::sweep::error::Mistake;
+use crate::sweep::matrix::{Axis, Place};
 
 /// A value with its place.
 pub(crate) type Node<'t> = MarkedYaml<'t>;
 
 /// Line and column of a value, from 1.
-pub(crate) fn place(node: &Node<'_>) -> (usize, usize) {
+pub(crate) fn place(node: &Node<'_>) -> Place {
     (node.span.start.line(), node.span.start.col() + 1)
 }
 
@@ -29,6 +32,23 @@ pub(crate) fn parse(text: &str) -> Result<Node<'_>, Mistake> {
     }
 }
 
+/// The mistake that something named at a place turned out to be.
+pub(crate) fn mistake((line, column): Place, error: &Error) -> Mistake {
+    let mut problem = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !problem.contains(&more) {
+            problem = format!("{problem}: {more}");
+        }
+        cause = error.source();
+    }
+    if let Some(hint) = error.hint() {
+        problem = format!("{problem}; {hint}");
+    }
+    Mistake { line, column, problem }
+}
+
 /// Collects mistakes.
 #[derive(Default)]
 pub(crate) struct Reader {
@@ -36,7 +56,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn wrong(&mut self, (line, column): (usize, usize), problem: impl Into<String>) {
+    pub(crate) fn wrong(&mut self, (line, column): Place, problem: impl Into<String>) {
         self.mistakes.push(Mistake { line, column, problem: problem.into() });
     }
 
@@ -86,6 +106,26 @@ impl Reader {
             }
             _ => vec![node],
         }
+    }
+
+    /// The values of a list, each once, as `read` reads them.
+    pub(crate) fn distinct<T: PartialEq>(
+        &mut self,
+        node: &Node<'_>,
+        field: &str,
+        mut read: impl FnMut(&mut Reader, &Node<'_>) -> Option<T>,
+    ) -> Axis<T> {
+        let mut values: Axis<T> = Vec::new();
+        for entry in self.list(node, field) {
+            let Some(value) = read(self, entry) else { continue };
+            match values.iter().find(|(other, _)| *other == value) {
+                Some((_, (line, _))) => {
+                    self.wrong(place(entry), format!("this stands in `{field}` twice, first in line {line}"))
+                }
+                None => values.push((value, place(entry))),
+            }
+        }
+        values
     }
 
     /// A word or a number, as text.

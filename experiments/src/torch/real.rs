@@ -79,12 +79,28 @@ pub fn train(request: &TrainRequest, stop: Arc<AtomicBool>, progress: &mut dyn P
     })
 }
 
-/// What training by the recipe at `recipe` depends on, its images read.
+/// What training by the recipe at `recipe` depends on, its images read; `overrides` replace values of it.
 ///
 /// # Errors
 /// A recipe or images that cannot be read.
-pub fn training_inputs(recipe: &Path, data: Option<&DataSource>) -> Result<TrainingInputs> {
-    training::inputs::training_inputs(recipe, data)
+pub fn training_inputs(recipe: &Path, overrides: &[String], data: Option<&DataSource>) -> Result<TrainingInputs> {
+    training::inputs::training_inputs(recipe, overrides, data)
+}
+
+/// The source of images that `words` name.
+///
+/// # Errors
+/// They name none.
+pub fn data_source(words: &str) -> Result<DataSource> {
+    Ok(words.parse()?)
+}
+
+/// The space of the recipe at `recipe`, which is checked; `overrides` replace values of it.
+///
+/// # Errors
+/// A recipe or a space that cannot be read, or says what cannot be.
+pub fn recipe_space(recipe: &Path, overrides: &[String]) -> Result<search::space::SearchSpace> {
+    training::inputs::recipe_space(recipe, overrides)
 }
 
 /// Looks at images, measures what a training of them takes here, and writes the files of a build.

@@ -147,8 +147,10 @@ pub struct RefineSubnetRequest {
     pub extrapolate: bool,
     /// What is to be kept.
     pub budget: Budget,
-    /// Images to judge with; none = the predictor alone judges.
+    /// Images to calibrate with; none = those that come with the bundle.
     pub data: Option<DataSource>,
+    /// Whether images judge, too, where there are some; else the predictor alone does.
+    pub judged_by_images: bool,
     /// What the first step changes each cost by, as a part of it.
     pub initial_reduction: f64,
     /// Factor from one step to the next.

@@ -103,6 +103,10 @@ impl OpenBundle {
     pub(crate) fn new(_: Bundle, _: SearchSpace, _: Option<DataSource>, place: Place) -> OpenBundle {
         match place {}
     }
+
+    pub(crate) fn digests(&self) -> Result<[String; 2]> {
+        match self.0 {}
+    }
 }
 
 /// There is no bundle in use that has weights.
@@ -136,11 +140,27 @@ pub fn train(_: &TrainRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -> Resu
     missing("training")
 }
 
+/// The source of images that `words` name.
+///
+/// # Errors
+/// None.
+pub fn data_source(words: &str) -> Result<DataSource> {
+    words.parse()
+}
+
+/// The space of a recipe.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn recipe_space(_: &Path, _: &[String]) -> Result<SearchSpace> {
+    missing("training")
+}
+
 /// What a training depends on.
 ///
 /// # Errors
 /// [`Error::NoTorch`], always.
-pub fn training_inputs(_: &Path, _: Option<&DataSource>) -> Result<TrainingInputs> {
+pub fn training_inputs(_: &Path, _: &[String], _: Option<&DataSource>) -> Result<TrainingInputs> {
     missing("training")
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use search::space::SearchSpace;
 use storage::digest::Digester;
 use supernet::data::{DataSource, ImageSet, LoadOptions};
 
@@ -10,12 +11,12 @@ use crate::folders::spaces;
 use crate::torch::TrainingInputs;
 use crate::training::plan;
 
-/// What training by the recipe at `path` depends on; `data` stands in for the recipe's images.
+/// What training by the recipe at `path` depends on; `overrides` replace values of it, `data` stands in for its images.
 ///
 /// # Errors
 /// A recipe, a space or images that cannot be read.
-pub(crate) fn training_inputs(path: &Path, data: Option<&DataSource>) -> Result<TrainingInputs> {
-    let recipe = plan::load(path, &[])?;
+pub(crate) fn training_inputs(path: &Path, overrides: &[String], data: Option<&DataSource>) -> Result<TrainingInputs> {
+    let recipe = plan::load(path, overrides)?;
     let space = spaces::find_beside(path, &recipe.space)?;
     let data = match (data, &recipe.data) {
         (Some(data), _) => data.clone(),
@@ -27,6 +28,32 @@ pub(crate) fn training_inputs(path: &Path, data: Option<&DataSource>) -> Result<
         class_names: recipe.class_names.clone(),
         image_size: recipe.image_size,
     };
+    let [images, tests] = digests(&data, options)?;
+    Ok(TrainingInputs {
+        recipe: Digester::new("recipe").text(&plan::recipe_text(&recipe)).finish().to_string(),
+        space: Digester::new("space").text(&space.to_yaml()).finish().to_string(),
+        images,
+        tests,
+        epochs: recipe.phases.iter().map(|phase| phase.epochs).sum(),
+        data,
+    })
+}
+
+/// The space of the recipe at `path`, which is checked.
+///
+/// # Errors
+/// A recipe or a space that cannot be read, or says what cannot be.
+pub(crate) fn recipe_space(path: &Path, overrides: &[String]) -> Result<SearchSpace> {
+    let recipe = plan::load(path, overrides)?;
+    spaces::find_beside(path, &recipe.space)
+}
+
+/// Of the training images and of the test images of `data`, read as `options` say; of the former twice where there are no
+/// others.
+///
+/// # Errors
+/// Images that cannot be read.
+pub(crate) fn digests(data: &DataSource, options: LoadOptions) -> Result<[String; 2]> {
     let images = data.train(&options)?.images;
     let tests = match data.has_test_part()? {
         true => {
@@ -36,14 +63,7 @@ pub(crate) fn training_inputs(path: &Path, data: Option<&DataSource>) -> Result<
         }
         false => of_images(&images),
     };
-    Ok(TrainingInputs {
-        recipe: Digester::new("recipe").text(&plan::recipe_text(&recipe)).finish().to_string(),
-        space: Digester::new("space").text(&space.to_yaml()).finish().to_string(),
-        images: of_images(&images),
-        tests,
-        epochs: recipe.phases.iter().map(|phase| phase.epochs).sum(),
-        data,
-    })
+    Ok([of_images(&images), tests])
 }
 
 /// Pixels, labels and names.

@@ -14,6 +14,7 @@ use crate::folders::image_settings::ImageSettings;
 use crate::folders::names;
 use crate::folders::supernet_file::load_supernet;
 use crate::training::images::{CalibrationImages, EvalImages};
+use crate::training::inputs;
 use crate::training::test_part::{TestPart, test_part};
 
 /// A bundle in use, on one device and with the images of at most one source.
@@ -193,6 +194,14 @@ impl OpenBundle {
     fn source(&self) -> Result<&DataSource> {
         let lacks = || Error::BundleLacks { bundle: self.bundle.folder().to_path_buf(), file: names::CALIBRATION };
         self.data.as_ref().ok_or_else(lacks)
+    }
+
+    /// Digests of the training images and of the test images of its source.
+    ///
+    /// # Errors
+    /// No source, or images that cannot be read.
+    pub(crate) fn digests(&self) -> Result<[String; 2]> {
+        inputs::digests(self.source()?, self.options()?)
     }
 
     fn options(&self) -> Result<LoadOptions> {

@@ -46,7 +46,7 @@ fn png(side: u32, class: usize, seed: u32) -> Vec<u8> {
 }
 
 /// A folder with a training and a test part; gives its name as a source.
-fn images(sandbox: &Sandbox) -> String {
+pub(super) fn images(sandbox: &Sandbox) -> String {
     let folder = sandbox.path("img");
     for (part, count) in [("train", 40_u32), ("test", 8)] {
         for (class, name) in CLASSES.iter().enumerate() {
@@ -61,7 +61,7 @@ fn images(sandbox: &Sandbox) -> String {
     format!("folder:{}", folder.display())
 }
 
-fn text(path: &Path) -> &str {
+pub(super) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 

@@ -4,6 +4,7 @@ mod build;
 mod images;
 mod killed;
 mod refine;
+mod sweep_stages;
 mod timing;
 mod training;
 mod training_energy;
