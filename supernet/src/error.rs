@@ -31,6 +31,11 @@ pub enum SupernetError {
     /// Found when the state was to be saved; `steps` are those of the whole run so far.
     #[error("weight `{name}` became NaN or infinite in phase `{phase}`, before step {steps} of the run")]
     WeightDiverged { name: String, phase: String, steps: u64 },
+    /// Rolled back so often that more would not help.
+    #[error(
+        "{last}, though the run rolled back {rollbacks} times and the learning rate was lowered to {factor} of the recipe's"
+    )]
+    Unstable { rollbacks: u32, factor: f64, last: Box<SupernetError> },
     /// Among the layers that are to stay as they are.
     #[error("there is no layer `{name}` to freeze")]
     UnknownLayer { name: String, nearest: Vec<String> },
@@ -66,6 +71,7 @@ impl Failure for SupernetError {
             Self::Diverged { .. }
             | Self::GradientDiverged { .. }
             | Self::WeightDiverged { .. }
+            | Self::Unstable { .. }
             | Self::Interrupted
             | Self::Io(_)
             | Self::Torch(_) => FailureKind::Io,
@@ -88,6 +94,7 @@ impl Failure for SupernetError {
             Self::OtherRun { .. } => {
                 Some(format!("give those it was started with, or another folder with {}", Setting("out")))
             }
+            Self::Unstable { last, .. } => last.hint(),
             Self::Diverged { .. } | Self::GradientDiverged { .. } | Self::WeightDiverged { .. } => {
                 Some("lower `learning_rate` in the recipe, or lengthen its warm-up".into())
             }
@@ -103,5 +110,12 @@ impl Failure for SupernetError {
 
     fn is_interruption(&self) -> bool {
         matches!(self, Self::Interrupted)
+    }
+}
+
+impl SupernetError {
+    /// Whether numbers left the finite ones, which a lower learning rate may help.
+    pub(crate) fn is_divergence(&self) -> bool {
+        matches!(self, Self::Diverged { .. } | Self::GradientDiverged { .. } | Self::WeightDiverged { .. })
     }
 }

@@ -314,6 +314,7 @@ pub(crate) fn refine(
         &request.out.join(names::CHECKPOINTS),
         true,
     )?;
+    tuner.notes().iter().for_each(|note| judge.progress.note(note));
     if request.epochs > 0 {
         energy.begin_phase(1)?;
         judge.progress.begin(&[(FINE_TUNING.to_owned(), tuner.steps())], tuner.position().global_step);

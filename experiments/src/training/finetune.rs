@@ -15,7 +15,7 @@ use supernet::error::SupernetError;
 use supernet::evaluate::Accuracy;
 use supernet::extract::StaticSubnet;
 use supernet::network::Network;
-use supernet::train::{FineTuneObserver, FineTuner, Position, Precision, Step, TeacherLogits};
+use supernet::train::{FineTuneObserver, FineTuner, Position, Precision, Rollback, Step, TeacherLogits};
 use tch::{Device, Tensor};
 
 use crate::error::{Error, Result, Within};
@@ -33,12 +33,14 @@ use crate::training::images::{CalibrationImages, EvalImages};
 use crate::training::network_data::{NetworkData, origin_of, tensors_of, weights_of};
 use crate::training::open_bundle::OpenBundle;
 use crate::training::test_part::TestPart;
+use crate::training::train::words_of;
 
 /// What its only phase is called.
 pub(crate) const FINE_TUNING: &str = "fine-tuning";
 
 struct Log<'p> {
     progress: &'p mut dyn Progress,
+    run: RunDir,
     metrics: Metrics,
     exam: EvalImages,
     stop: Arc<AtomicBool>,
@@ -64,6 +66,11 @@ impl FineTuneObserver for Quiet<'_> {
     }
 
     fn epoch(&mut self, _: u64, _: Position, _: f64, _: &Network) -> Result<(), SupernetError> {
+        Ok(())
+    }
+
+    fn rolled_back(&mut self, rollback: &Rollback) -> Result<(), SupernetError> {
+        self.progress.note(&words_of(rollback));
         Ok(())
     }
 }
@@ -96,6 +103,12 @@ impl FineTuneObserver for Log<'_> {
         }))?;
         tracing::debug!(epoch, loss, top1, "epoch measured");
         self.progress.epoch(&format!("{epoch}/{}: loss {loss:.4}, held-out top-1 {:.2} %", self.epochs, 100.0 * top1));
+        Ok(())
+    }
+
+    fn rolled_back(&mut self, rollback: &Rollback) -> Result<(), SupernetError> {
+        self.metrics = self.run.metrics_up_to(rollback.to.global_step)?;
+        self.progress.note(&words_of(rollback));
         Ok(())
     }
 }
@@ -159,6 +172,7 @@ pub(crate) fn finetune(
         &checkpoints,
         request.resume,
     )?;
+    tuner.notes().iter().for_each(|note| progress.note(note));
     let course = Course::named(&[(FINE_TUNING, recipe.epochs)], tuner.steps_per_epoch(), tuner.position());
     let energy = TrainingEnergy::keep(meter, run.path(), was_begun, course)?;
     run.write(names::RECIPE, &serde_yaml::to_string(&recipe).expect("plain data"))?;
@@ -172,6 +186,7 @@ pub(crate) fn finetune(
     }
     let mut log = Log {
         progress,
+        run: run.clone(),
         metrics: run.metrics_up_to(tuner.position().global_step)?,
         exam: exam.share(),
         stop,

@@ -13,7 +13,7 @@ use supernet::data::{DataSource, Divided, Division, ImageSet, LoadOptions, Loade
 use supernet::device::{self, LibTorch};
 use supernet::error::SupernetError;
 use supernet::supernet::Supernet;
-use supernet::train::{Epoch, Observer, Position, Precision, Start, Step, Trainer};
+use supernet::train::{Epoch, Observer, Position, Precision, Rollback, Start, Step, Trainer};
 use tch::Device;
 
 use crate::doctor::processor_name;
@@ -62,6 +62,7 @@ pub(crate) struct TrainJob {
 
 struct Log<'p> {
     progress: &'p mut dyn Progress,
+    run: RunDir,
     metrics: Metrics,
     calibration: CalibrationImages,
     exam: EvalImages,
@@ -133,6 +134,20 @@ impl Observer for Log<'_> {
         }
         tracing::debug!(global_step = position.global_step, "checkpoint written");
     }
+
+    fn rolled_back(&mut self, rollback: &Rollback) -> Result<(), SupernetError> {
+        self.metrics = self.run.metrics_up_to(rollback.to.global_step)?;
+        self.progress.note(&words_of(rollback));
+        Ok(())
+    }
+}
+
+/// What a reader should know about a run that rolled back.
+pub(crate) fn words_of(Rollback { met, to, factor }: &Rollback) -> String {
+    format!(
+        "{met}: the run goes on from step {}, from now on at {factor} of the recipe's learning rate",
+        to.global_step
+    )
 }
 
 /// Trains until done, or until `stop` is set.
@@ -189,6 +204,7 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
         &checkpoints,
         job.resume,
     )?;
+    trainer.notes().iter().for_each(|note| progress.note(note));
     let course = Course::new(&plan, trainer.steps_per_epoch(), trainer.position());
     let energy = TrainingEnergy::keep(meter, run.path(), was_begun, course)?;
     run.write(names::RECIPE, &serde_yaml::to_string(recipe).expect("plain data"))?;
@@ -205,6 +221,7 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
         CalibrationImages::from_set(&train_set, &preprocessing, calibration, resolutions, seed, job.device)?;
     let mut log = Log {
         progress,
+        run: run.clone(),
         metrics: run.metrics_up_to(trainer.position().global_step)?,
         calibration,
         exam,

@@ -1,4 +1,5 @@
-//! A run whose numbers leave the finite ones ends with an error that says where, and leaves no checkpoint of them.
+//! A run whose numbers leave the finite ones goes on from before, at a lower learning rate, or ends with an error that says
+//! where; no checkpoint holds them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +9,8 @@ use search::space::SearchSpace;
 use storage::failure::Failure;
 use tch::{Device, Tensor};
 
+use super::guard::Rollback;
+use super::phase::{LearningRate, ShrinkingPhase};
 use super::plan::tests::{full, settings};
 use super::plan::{TrainPlan, TrainSettings};
 use super::state::Position;
@@ -16,6 +19,7 @@ use crate::data::{ImageSet, Preprocessing};
 use crate::error::SupernetError;
 use crate::optim::SgdSettings;
 use crate::supernet::Supernet;
+use crate::tensors::{is_finite, load_safetensors};
 
 /// Hears of nothing.
 struct Nobody;
@@ -59,8 +63,17 @@ fn outcome(spoil: impl Fn(&Supernet), checkpoints: &Path) -> Result<(), Supernet
     trainer.run(checkpoints, Duration::MAX, &mut Nobody)
 }
 
+/// How many checkpoints there are, in all of which every weight is finite.
 fn checkpoints(folder: &Path) -> usize {
-    std::fs::read_dir(folder).unwrap().count()
+    let folders = [folder.to_path_buf(), folder.join("anchor")];
+    let all = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+    let files: Vec<_> =
+        all.map(|entry| entry.path().join("supernet.safetensors")).filter(|file| file.exists()).collect();
+    for file in &files {
+        let tensors = load_safetensors(file).unwrap().0;
+        assert!(tensors.values().all(is_finite), "{}", file.display());
+    }
+    files.len()
 }
 
 #[test]
@@ -75,10 +88,12 @@ fn an_infinite_gradient_ends_the_run_before_it_reaches_a_weight() {
         let _ = classes.get(0).fill_(3e38);
     };
     let error = outcome(spoil, folder.path()).unwrap_err();
-    let SupernetError::GradientDiverged { phase, step: 0, norm } = &error else { panic!("{error}") };
-    assert!(phase == "full" && !norm.is_finite(), "{error}");
+    // No rate helps: what goes wrong is there before the first step.
+    let SupernetError::Unstable { rollbacks: 5, factor, last } = &error else { panic!("{error}") };
+    let SupernetError::GradientDiverged { phase, step: 0, norm } = &**last else { panic!("{error}") };
+    assert!(phase == "full" && !norm.is_finite() && *factor == 1.0 / 32.0, "{error}");
     assert!(error.hint().unwrap().contains("lower `learning_rate`"));
-    assert_eq!(checkpoints(folder.path()), 0);
+    assert_eq!(checkpoints(folder.path()), 2);
 }
 
 #[test]
@@ -92,11 +107,112 @@ fn a_weight_that_is_not_finite_reaches_no_checkpoint() {
     let error = outcome(spoil, folder.path()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("weight `{name}` became NaN or infinite in phase `full`, before step 4 of the run")
+        format!("weight `{name}` became NaN or infinite in phase `full`, before step 0 of the run")
     );
     assert!(error.hint().unwrap().contains("lower `learning_rate`"));
     assert_eq!(checkpoints(folder.path()), 0);
     // The same run of weights that are as they should be.
     outcome(|_| (), folder.path()).unwrap();
-    assert_eq!(checkpoints(folder.path()), 1);
+    assert_eq!(checkpoints(folder.path()), 2);
+}
+
+/// Stops after so many steps, and notes what it hears.
+struct Watch {
+    until: u64,
+    steps: u64,
+    rates: Vec<(u64, f64)>,
+    rollbacks: Vec<Rollback>,
+}
+
+impl Watch {
+    fn of(until: u64) -> Watch {
+        Watch { until, steps: 0, rates: Vec::new(), rollbacks: Vec::new() }
+    }
+}
+
+impl Observer for Watch {
+    fn step(&mut self, step: &Step) -> bool {
+        self.steps += 1;
+        self.rates.push((step.position.global_step, step.rate));
+        self.steps < self.until
+    }
+
+    fn epoch(&mut self, _: &Epoch, _: &Supernet) -> Result<(), SupernetError> {
+        Ok(())
+    }
+
+    fn saved(&mut self, _: Position) {}
+
+    fn rolled_back(&mut self, rollback: &Rollback) -> Result<(), SupernetError> {
+        self.rollbacks.push(rollback.clone());
+        Ok(())
+    }
+}
+
+/// Two steps an epoch, for so many epochs, at a constant rate that is absurd.
+fn absurd(epochs: u64, peak: f64, checkpoints: &Path, resume: bool) -> Trainer {
+    let space = SearchSpace::builtin("mcu-cifar").unwrap();
+    let plan = TrainPlan::new(
+        settings(),
+        vec![ShrinkingPhase { learning_rate: LearningRate::Own { peak, warm_up_epochs: 0.0 }, ..full(epochs) }],
+    )
+    .unwrap();
+    let images = Arc::new(images());
+    let preprocessing = Preprocessing::measured(&images);
+    Trainer::new(&space, plan, "plan".into(), images, preprocessing, Start::Fresh(Device::Cpu), checkpoints, resume)
+        .unwrap()
+}
+
+fn bits(trainer: &Trainer) -> Vec<f32> {
+    let tensors = trainer.supernet().tensors().into_values();
+    tensors.flat_map(|tensor| Vec::<f32>::try_from(tensor.flatten(0, -1)).unwrap()).collect()
+}
+
+#[test]
+fn a_run_that_rolls_back_ends_alike_however_often_it_is_stopped_and_saved() {
+    let whole = tempfile::tempdir().unwrap();
+    let mut watch = Watch::of(u64::MAX);
+    let mut trainer = absurd(6, 1e6, whole.path(), false);
+    trainer.run(whole.path(), Duration::MAX, &mut watch).unwrap();
+    let expected = bits(&trainer);
+    assert!(expected.iter().all(|value| value.is_finite()));
+    assert!(checkpoints(whole.path()) > 0);
+    let [first, .., last] = watch.rollbacks.as_slice() else { panic!("{:?}", watch.rollbacks) };
+    assert!(
+        first.met.contains("in phase `full`") && first.to == Position::default() && first.factor == 0.5,
+        "{first:?}"
+    );
+    // Each step is done again, at the lower rate.
+    let rates: Vec<f64> = watch.rates.iter().filter(|(step, _)| *step == 1).map(|(_, rate)| *rate).collect();
+    assert_eq!(rates.len(), watch.rollbacks.len() + 1);
+    assert_eq!(rates.last(), Some(&(last.factor * rates[0])));
+
+    // Stopped after every few steps, and saved after each.
+    let folder = tempfile::tempdir().unwrap();
+    let mut rollbacks = Vec::new();
+    for stop in [3, 2, 7, 1, 4, 5, u64::MAX] {
+        let mut watch = Watch::of(stop);
+        let mut trainer = absurd(6, 1e6, folder.path(), true);
+        let ended = trainer.run(folder.path(), Duration::ZERO, &mut watch);
+        rollbacks.append(&mut watch.rollbacks);
+        match ended {
+            Ok(()) => assert!(bits(&trainer) == expected, "other weights"),
+            Err(error) => assert!(matches!(error, SupernetError::Interrupted), "{error}"),
+        }
+    }
+    let factors = |rollbacks: &[Rollback]| rollbacks.iter().map(|rollback| rollback.factor).collect::<Vec<_>>();
+    assert_eq!(factors(&rollbacks), factors(&watch.rollbacks));
+}
+
+#[test]
+fn a_rate_that_no_rollback_makes_sensible_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = absurd(6, 1e9, folder.path(), false).run(folder.path(), Duration::ZERO, &mut Nobody);
+    let error = ended.unwrap_err();
+    let told = error.to_string();
+    for words in ["rolled back 5 times", "lowered to 0.03125 of the recipe's", "in phase `full`"] {
+        assert!(told.contains(words), "{told}");
+    }
+    assert!(error.hint().unwrap().contains("lower `learning_rate`"));
+    assert!(checkpoints(folder.path()) > 0);
 }

@@ -11,11 +11,12 @@ use network::integer::Scale;
 use network::shape::NetworkShape;
 use tch::{Device, Kind, Tensor};
 
+use super::guard::{Anchor, Rollback, factor};
 use super::label_loss::label_loss;
 use super::loss::distillation_loss;
 use super::phase::Divergence;
 use super::plan::{Precision, cosine_rate};
-use super::state::{EpochLoss, Position, State};
+use super::state::{EpochLoss, KEPT, Position, State};
 use super::trainer::Step;
 use crate::data::{self, Augmentation, ImageSet, Preprocessing, TrainBatches, TrainLoader};
 use crate::error::SupernetError;
@@ -76,6 +77,19 @@ impl FineTuneSettings {
         Ok(())
     }
 
+    fn trained(
+        &self,
+        shape: &NetworkShape,
+        tensors: BTreeMap<String, Tensor>,
+        device: Device,
+    ) -> Result<Network, SupernetError> {
+        let network = Network::to_train(shape, tensors, device, &self.frozen)?;
+        Ok(match &self.rounding {
+            Some(scales) => network.rounded(scales),
+            None => network,
+        })
+    }
+
     fn loader(&self, images: Arc<ImageSet>, preprocessing: &Preprocessing) -> Result<TrainLoader, SupernetError> {
         let augmentation = self.augmentation.clone();
         Ok(TrainLoader::new(images, preprocessing, augmentation, self.batch_size, self.seed)?)
@@ -92,6 +106,13 @@ pub trait FineTuneObserver {
     /// Whatever keeps it from being measured.
     fn epoch(&mut self, epoch: u64, position: Position, mean_loss: f64, network: &Network)
     -> Result<(), SupernetError>;
+    /// After numbers had left the finite ones: the run goes on from an earlier step.
+    ///
+    /// # Errors
+    /// Whatever keeps what was noted since from being taken back.
+    fn rolled_back(&mut self, _rollback: &Rollback) -> Result<(), SupernetError> {
+        Ok(())
+    }
 }
 
 /// Logits of a network that teaches.
@@ -107,6 +128,13 @@ pub struct FineTuner<'t> {
     teacher: Option<TeacherLogits<'t>>,
     position: Position,
     epoch_loss: EpochLoss,
+    /// How often the run rolled back.
+    rollbacks: u32,
+    anchor: Anchor,
+    /// What there is to say about the checkpoint that it goes on from.
+    notes: Vec<String>,
+    shape: NetworkShape,
+    loader: TrainLoader,
     batches: TrainBatches,
     steps_per_epoch: u64,
     device: Device,
@@ -131,48 +159,54 @@ impl<'t> FineTuner<'t> {
         checkpoints: &Path,
         resume: bool,
     ) -> Result<Self, SupernetError> {
-        let saved = if resume { State::load_newest(checkpoints, &identity)? } else { None };
+        let (saved, notes) = if resume { State::load_newest(checkpoints, &identity)? } else { (None, Vec::new()) };
         let loader = settings.loader(images, preprocessing)?;
-        let steps_per_epoch = loader.steps_per_epoch() as u64;
-        let trained = |tensors| {
-            let network = Network::to_train(shape, tensors, device, &settings.frozen)?;
-            Ok(match &settings.rounding {
-                Some(scales) => network.rounded(scales),
-                None => network,
-            })
-        };
-        let (network, sgd, average, position, epoch_loss) = match saved {
-            None => {
-                let average = settings.average.map(|_| trained(copies(&tensors))).transpose()?;
-                let network = trained(tensors)?;
-                let sgd = Sgd::new(network.weights(), settings.sgd);
-                (network, sgd, average, Position::default(), EpochLoss::default())
-            }
-            Some(State { folder, position, epoch_loss, weights, momentum, average, .. }) => {
-                let network = State::within(&folder, trained(weights))?;
-                let mut sgd = Sgd::new(network.weights(), settings.sgd);
-                State::within(&folder, sgd.restore(momentum))?;
-                let average = State::within(&folder, average.map(trained).transpose())?;
-                (network, sgd, average, position, epoch_loss)
-            }
-        };
-        let batches = loader.batches_from(data::Position {
-            epoch: position.global_step / steps_per_epoch,
-            step: (position.global_step % steps_per_epoch) as usize,
-        });
-        Ok(Self {
+        let average = settings.average.map(|_| settings.trained(shape, copies(&tensors), device)).transpose()?;
+        let network = settings.trained(shape, tensors, device)?;
+        let mut tuner = Self {
+            sgd: Sgd::new(network.weights(), settings.sgd),
+            anchor: Anchor::of(checkpoints, &identity, saved.is_some()),
             settings,
             identity,
             network,
             average,
-            sgd,
             teacher,
-            position,
-            epoch_loss,
-            batches,
-            steps_per_epoch,
+            position: Position::default(),
+            epoch_loss: EpochLoss::default(),
+            rollbacks: 0,
+            notes,
+            shape: shape.clone(),
+            batches: loader.batches_from(data::Position::default()),
+            steps_per_epoch: loader.steps_per_epoch() as u64,
+            loader,
             device,
-        })
+        };
+        if let Some(state) = saved {
+            tuner.go_on_from(state)?;
+        }
+        Ok(tuner)
+    }
+
+    /// Takes everything from a checkpoint.
+    fn go_on_from(&mut self, state: State) -> Result<(), SupernetError> {
+        let State { folder, position, epoch_loss, rollbacks, weights, momentum, average, .. } = state;
+        let trained = |tensors| self.settings.trained(&self.shape, tensors, self.device);
+        let network = State::within(&folder, trained(weights))?;
+        let mut sgd = Sgd::new(network.weights(), self.settings.sgd);
+        State::within(&folder, sgd.restore(momentum))?;
+        let average = State::within(&folder, average.map(trained).transpose())?;
+        (self.network, self.sgd, self.average) = (network, sgd, average);
+        (self.position, self.epoch_loss, self.rollbacks) = (position, epoch_loss, rollbacks);
+        self.batches = self.loader.batches_from(data::Position {
+            epoch: position.global_step / self.steps_per_epoch,
+            step: (position.global_step % self.steps_per_epoch) as usize,
+        });
+        Ok(())
+    }
+
+    /// What there is to say about the checkpoint that it goes on from.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The network that it is about: the average, where there is one.
@@ -195,11 +229,12 @@ impl<'t> FineTuner<'t> {
         self.settings.steps.unwrap_or(self.settings.epochs * self.steps_per_epoch)
     }
 
-    /// Runs all that is left, saving into `checkpoints` at least every `save_every` and at the end.
+    /// Runs all that is left, saving into `checkpoints` at least every `save_every` and at the end. Where a loss, a gradient
+    /// or a weight leaves the finite numbers, it rolls back and goes on at a lower learning rate ([`super::guard`]).
     ///
     /// # Errors
-    /// [`SupernetError::Interrupted`] when the observer asks to stop (the state is saved); a loss, gradient or weight that
-    /// is not finite; a file that cannot be written.
+    /// [`SupernetError::Interrupted`] when the observer asks to stop (the state is saved); [`SupernetError::Unstable`] where
+    /// rolling back did not help; a file that cannot be written.
     pub fn run(
         &mut self,
         checkpoints: &Path,
@@ -207,25 +242,55 @@ impl<'t> FineTuner<'t> {
         observer: &mut dyn FineTuneObserver,
     ) -> Result<(), SupernetError> {
         let mut saved_at = Instant::now();
-        while self.position.global_step < self.steps() {
-            let step = self.step()?;
-            self.epoch_loss.add(step.loss);
-            let goes_on = observer.step(&step);
-            if self.position.global_step.is_multiple_of(self.steps_per_epoch) {
-                let epoch = self.position.global_step / self.steps_per_epoch;
-                observer.epoch(epoch, self.position, self.epoch_loss.mean(), self.network())?;
-                self.epoch_loss = EpochLoss::default();
-            }
-            if !goes_on {
-                self.save(checkpoints)?;
-                return Err(SupernetError::Interrupted);
-            }
-            if saved_at.elapsed() >= save_every {
-                self.save(checkpoints)?;
+        loop {
+            let is_over = self.position.global_step >= self.steps();
+            let went_on = if is_over { Ok(true) } else { self.advance(observer) };
+            let Some(goes_on) = self.or_roll_back(went_on, observer)? else { continue };
+            if !goes_on || is_over || saved_at.elapsed() >= save_every {
+                let saved = self.save(checkpoints);
+                let is_saved = self.or_roll_back(saved, observer)?.is_some();
                 saved_at = Instant::now();
+                if !goes_on {
+                    return Err(SupernetError::Interrupted);
+                }
+                if is_over && is_saved {
+                    return Ok(());
+                }
             }
         }
-        self.save(checkpoints)
+    }
+
+    /// What there is, or nothing where numbers left the finite ones and the run goes on from the anchor.
+    fn or_roll_back<T>(
+        &mut self,
+        result: Result<T, SupernetError>,
+        observer: &mut dyn FineTuneObserver,
+    ) -> Result<Option<T>, SupernetError> {
+        let error = match result {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) => error,
+        };
+        let (state, rollback) = self.anchor.roll_back(error, self.rollbacks)?;
+        self.go_on_from(state)?;
+        observer.rolled_back(&rollback)?;
+        Ok(None)
+    }
+
+    /// One step, and what comes at the end of an epoch; whether the observer wants more.
+    fn advance(&mut self, observer: &mut dyn FineTuneObserver) -> Result<bool, SupernetError> {
+        if self.position.global_step.is_multiple_of(self.steps_per_epoch) && self.anchor.is_due(self.position) {
+            self.check_weights()?;
+            self.anchor.put(&self.state())?;
+        }
+        let step = self.step()?;
+        self.epoch_loss.add(step.loss);
+        let goes_on = observer.step(&step);
+        if self.position.global_step.is_multiple_of(self.steps_per_epoch) {
+            let epoch = self.position.global_step / self.steps_per_epoch;
+            observer.epoch(epoch, self.position, self.epoch_loss.mean(), self.network())?;
+            self.epoch_loss = EpochLoss::default();
+        }
+        Ok(goes_on)
     }
 
     /// Runs all that is left without saving anything: for few steps, which are soon done again.
@@ -264,7 +329,7 @@ impl<'t> FineTuner<'t> {
             return Err(SupernetError::Diverged { phase: PHASE.into(), step, loss });
         }
         let warm_up = (settings.warm_up_epochs * self.steps_per_epoch as f64).round() as u64;
-        let rate = cosine_rate(settings.learning_rate, step, self.steps(), warm_up);
+        let rate = factor(self.rollbacks) * cosine_rate(settings.learning_rate, step, self.steps(), warm_up);
         self.sgd.step(rate).map_err(|GradientNotFinite { norm }| SupernetError::GradientDiverged {
             phase: PHASE.into(),
             step,
@@ -291,22 +356,31 @@ impl<'t> FineTuner<'t> {
         })
     }
 
+    fn check_weights(&self) -> Result<(), SupernetError> {
+        let Some(weight) = self.network.weights().iter().find(|weight| !is_finite(&weight.tensor)) else {
+            return Ok(());
+        };
+        let (name, steps) = (weight.name.clone(), self.position.global_step);
+        Err(SupernetError::WeightDiverged { name, phase: PHASE.into(), steps })
+    }
+
     fn save(&self, checkpoints: &Path) -> Result<(), SupernetError> {
-        if let Some(weight) = self.network.weights().iter().find(|weight| !is_finite(&weight.tensor)) {
-            let (name, steps) = (weight.name.clone(), self.position.global_step);
-            return Err(SupernetError::WeightDiverged { name, phase: PHASE.into(), steps });
-        }
-        let state = State {
+        self.check_weights()?;
+        self.state().save(checkpoints, &self.identity, KEPT)
+    }
+
+    fn state(&self) -> State {
+        State {
             folder: PathBuf::new(),
             position: self.position,
             epoch_loss: self.epoch_loss,
+            rollbacks: self.rollbacks,
             weights: self.network.tensors(),
             momentum: self.sgd.state(),
             teacher: None,
             average: self.average.as_ref().map(Network::tensors),
             masks: None,
-        };
-        state.save(checkpoints, &self.identity)
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod channel_sort;
 mod early_bird;
 mod finetune;
 mod grow;
+mod guard;
 mod label_loss;
 mod loss;
 mod phase;
@@ -35,6 +36,7 @@ mod divergence_tests;
 
 pub use early_bird::EarlyBird;
 pub use finetune::{FineTuneObserver, FineTuneSettings, FineTuner, TeacherLogits};
+pub use guard::Rollback;
 pub use label_loss::label_loss;
 pub use phase::{
     Attentive, Choices, Distillation, Divergence, Keep, LearningRate, Preparation, RandomSubnets, Sampling,

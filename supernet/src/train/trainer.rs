@@ -11,10 +11,11 @@ use tch::{Device, Kind, Tensor};
 
 use super::average::WeightAverage;
 use super::early_bird::{MaskQueue, mask};
+use super::guard::{Anchor, Rollback, factor};
 use super::loss::StepLoss;
 use super::phase::{Attentive, Keep, Preparation, Teacher};
 use super::plan::TrainPlan;
-use super::state::{EpochLoss, Position, State};
+use super::state::{EpochLoss, KEPT, Position, State};
 use crate::data::{self, ImageSet, Preprocessing, TrainBatches, TrainLoader};
 use crate::error::SupernetError;
 use crate::forward::calibrate::calibrate;
@@ -68,6 +69,13 @@ pub trait Observer {
     fn epoch(&mut self, epoch: &Epoch, supernet: &Supernet) -> Result<(), SupernetError>;
     /// After a checkpoint was written.
     fn saved(&mut self, position: Position);
+    /// After numbers had left the finite ones: the run goes on from an earlier step.
+    ///
+    /// # Errors
+    /// Whatever keeps what was noted since from being taken back.
+    fn rolled_back(&mut self, _rollback: &Rollback) -> Result<(), SupernetError> {
+        Ok(())
+    }
 }
 
 /// What a run begins with, where there is no checkpoint to go on from.
@@ -76,15 +84,6 @@ pub enum Start {
     Fresh(Device),
     /// These, on the device where they are.
     From(Box<Supernet>),
-}
-
-impl Start {
-    fn device(&self) -> Device {
-        match self {
-            Start::Fresh(device) => *device,
-            Start::From(weights) => weights.device(),
-        }
-    }
 }
 
 /// A run in progress.
@@ -96,12 +95,18 @@ pub struct Trainer {
     average: Option<WeightAverage>,
     masks: MaskQueue,
     epoch_loss: EpochLoss,
+    /// How often the run rolled back.
+    rollbacks: u32,
+    anchor: Anchor,
+    /// What there is to say about the checkpoint that it goes on from.
+    notes: Vec<String>,
     teacher: Option<Supernet>,
     /// The teacher, calibrated, for each resolution of the space.
     teachers: Vec<StaticSubnet>,
     position: Position,
     images: Arc<ImageSet>,
     preprocessing: Preprocessing,
+    loader: TrainLoader,
     batches: TrainBatches,
     steps_per_epoch: u64,
 }
@@ -125,18 +130,13 @@ impl Trainer {
     ) -> Result<Self, SupernetError> {
         plan.check_space(space)?;
         let settings = plan.settings();
-        let saved = if resume { State::load_newest(checkpoints, &plan_text)? } else { None };
+        let (saved, notes) = if resume { State::load_newest(checkpoints, &plan_text)? } else { (None, Vec::new()) };
         let augmentation = settings.augmentation.clone();
         let loader =
             TrainLoader::new(images.clone(), &preprocessing, augmentation, settings.batch_size, settings.seed)?;
-        let steps_per_epoch = loader.steps_per_epoch() as u64;
-        let device = start.device();
-        let supernet_of = |weights| Supernet::from_tensors(space, weights, device);
-        let mut saved = saved;
-        let supernet = match (&mut saved, start) {
-            (Some(state), _) => State::within(&state.folder, supernet_of(std::mem::take(&mut state.weights)))?,
-            (None, Start::From(weights)) => *weights,
-            (None, Start::Fresh(_)) => {
+        let supernet = match start {
+            Start::From(weights) => *weights,
+            Start::Fresh(device) => {
                 let fresh = Supernet::new(space, settings.seed, device);
                 if settings.zero_init_residual {
                     fresh.zero_residual_branches();
@@ -147,42 +147,64 @@ impl Trainer {
         if !settings.kernel_transforms {
             supernet.freeze_kernel_transforms();
         }
-        let mut sgd = Sgd::new(supernet.weights(), settings.sgd);
-        let mut average = settings.average.map(|kept| WeightAverage::new(kept, &supernet));
-        let (mut teacher, mut position, mut masks) = (None, Position::default(), MaskQueue::default());
-        let mut epoch_loss = EpochLoss::default();
-        if let Some(state) = saved {
-            let folder = &state.folder;
-            State::within(folder, sgd.restore(state.momentum))?;
-            teacher = State::within(folder, state.teacher.map(supernet_of).transpose())?;
-            (position, epoch_loss) = (state.position, state.epoch_loss);
-            masks =
-                state.masks.and_then(|tensors| tensors.get("masks").map(MaskQueue::from_tensor)).unwrap_or_default();
-            if let (Some(kept), Some(tensors)) = (settings.average, state.average) {
-                average = Some(State::within(folder, WeightAverage::restore(kept, &supernet, tensors))?);
-            }
-        }
         let mut trainer = Self {
+            anchor: Anchor::of(checkpoints, &plan_text, saved.is_some()),
+            sgd: Sgd::new(supernet.weights(), settings.sgd),
+            average: settings.average.map(|kept| WeightAverage::new(kept, &supernet)),
+            masks: MaskQueue::default(),
+            epoch_loss: EpochLoss::default(),
+            rollbacks: 0,
+            notes,
+            teacher: None,
+            teachers: Vec::new(),
+            position: Position::default(),
+            images,
+            preprocessing,
+            batches: loader.batches_from(data::Position::default()),
+            steps_per_epoch: loader.steps_per_epoch() as u64,
+            loader,
             plan,
             plan_text,
             supernet,
-            sgd,
-            average,
-            masks,
-            epoch_loss,
-            teacher: None,
-            teachers: Vec::new(),
-            position,
-            images,
-            preprocessing,
-            batches: loader.batches_from(data::Position {
-                epoch: position.global_step / steps_per_epoch,
-                step: (position.global_step % steps_per_epoch) as usize,
-            }),
-            steps_per_epoch,
         };
-        trainer.set_teacher(teacher)?;
+        if let Some(state) = saved {
+            trainer.go_on_from(state)?;
+        }
         Ok(trainer)
+    }
+
+    /// Takes everything from a checkpoint.
+    fn go_on_from(&mut self, state: State) -> Result<(), SupernetError> {
+        let (space, device) = (self.supernet.space().clone(), self.supernet.device());
+        let supernet_of = |weights| Supernet::from_tensors(&space, weights, device);
+        let (settings, folder) = (self.plan.settings(), &state.folder);
+        let supernet = State::within(folder, supernet_of(state.weights))?;
+        if !settings.kernel_transforms {
+            supernet.freeze_kernel_transforms();
+        }
+        let mut sgd = Sgd::new(supernet.weights(), settings.sgd);
+        State::within(folder, sgd.restore(state.momentum))?;
+        let teacher = State::within(folder, state.teacher.map(supernet_of).transpose())?;
+        let average = match (settings.average, state.average) {
+            (Some(kept), Some(tensors)) => {
+                Some(State::within(folder, WeightAverage::restore(kept, &supernet, tensors))?)
+            }
+            (kept, _) => kept.map(|kept| WeightAverage::new(kept, &supernet)),
+        };
+        (self.supernet, self.sgd, self.average) = (supernet, sgd, average);
+        (self.position, self.epoch_loss, self.rollbacks) = (state.position, state.epoch_loss, state.rollbacks);
+        self.masks =
+            state.masks.and_then(|tensors| tensors.get("masks").map(MaskQueue::from_tensor)).unwrap_or_default();
+        self.batches = self.loader.batches_from(data::Position {
+            epoch: self.position.global_step / self.steps_per_epoch,
+            step: (self.position.global_step % self.steps_per_epoch) as usize,
+        });
+        self.set_teacher(teacher)
+    }
+
+    /// What there is to say about the checkpoint that it goes on from.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Where the run stands.
@@ -205,58 +227,89 @@ impl Trainer {
         self.plan.phases().iter().map(|phase| phase.epochs * self.steps_per_epoch).collect()
     }
 
-    /// Runs all that is left, saving into `checkpoints` at least every `save_every` and at the end.
+    /// Runs all that is left, saving into `checkpoints` at least every `save_every` and at the end. Where a loss, a gradient
+    /// or a weight leaves the finite numbers, it rolls back and goes on at a lower learning rate ([`super::guard`]).
     ///
     /// # Errors
-    /// [`SupernetError::Interrupted`] when the observer asks to stop (the state is saved); a loss, gradient or weight
-    /// that is not finite, which no checkpoint holds; a file that cannot be written.
+    /// [`SupernetError::Interrupted`] when the observer asks to stop (the state is saved); [`SupernetError::Unstable`] where
+    /// rolling back did not help; a file that cannot be written.
     pub fn run(
         &mut self,
         checkpoints: &Path,
         save_every: Duration,
         observer: &mut dyn Observer,
     ) -> Result<(), SupernetError> {
-        let per_epoch = self.steps_per_epoch;
         let mut saved_at = Instant::now();
-        while let Some(phase) = self.plan.phases().get(self.position.phase) {
-            let phase_steps = phase.epochs * per_epoch;
-            let mut ends = self.position.step >= phase_steps;
-            if self.position.step == 0 {
-                self.begin_phase()?;
-            }
-            if !ends {
-                let step = self.step(phase_steps)?;
-                self.epoch_loss.add(step.loss);
-                let go_on = observer.step(&step);
-                ends = self.position.step >= phase_steps;
-                if self.position.step.is_multiple_of(per_epoch) {
-                    ends |= self.channels_have_settled();
-                    let epoch = Epoch {
-                        position: self.position,
-                        phase: self.position.phase,
-                        epoch: self.position.step / per_epoch,
-                        is_last: ends,
-                        mean_loss: self.epoch_loss.mean(),
-                    };
-                    observer.epoch(&epoch, self.supernet())?;
-                    self.epoch_loss = EpochLoss::default();
-                }
-                if ends {
-                    self.end_phase()?;
-                }
-                if !go_on {
-                    self.save(checkpoints, observer)?;
+        while self.position.phase < self.plan.phases().len() {
+            let went_on = self.advance(observer);
+            let Some(goes_on) = self.or_roll_back(went_on, observer)? else { continue };
+            let is_over = self.position.phase == self.plan.phases().len();
+            if !goes_on || is_over || saved_at.elapsed() >= save_every {
+                let saved = self.save(checkpoints, observer);
+                let is_saved = self.or_roll_back(saved, observer)?.is_some();
+                saved_at = Instant::now();
+                if !goes_on {
                     return Err(SupernetError::Interrupted);
                 }
-            } else {
-                self.end_phase()?;
-            }
-            if saved_at.elapsed() >= save_every {
-                self.save(checkpoints, observer)?;
-                saved_at = Instant::now();
+                if is_over && is_saved {
+                    return Ok(());
+                }
             }
         }
         self.save(checkpoints, observer)
+    }
+
+    /// What there is, or nothing where numbers left the finite ones and the run goes on from the anchor.
+    fn or_roll_back<T>(
+        &mut self,
+        result: Result<T, SupernetError>,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<T>, SupernetError> {
+        let error = match result {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) => error,
+        };
+        let (state, rollback) = self.anchor.roll_back(error, self.rollbacks)?;
+        self.go_on_from(state)?;
+        observer.rolled_back(&rollback)?;
+        Ok(None)
+    }
+
+    /// One step, and what comes at the ends of epochs and phases; whether the observer wants more.
+    fn advance(&mut self, observer: &mut dyn Observer) -> Result<bool, SupernetError> {
+        let per_epoch = self.steps_per_epoch;
+        let phase_steps = self.plan.phases()[self.position.phase].epochs * per_epoch;
+        if self.position.step.is_multiple_of(per_epoch) && self.anchor.is_due(self.position) {
+            self.check_weights()?;
+            self.anchor.put(&self.state())?;
+        }
+        if self.position.step == 0 {
+            self.begin_phase()?;
+        }
+        if self.position.step >= phase_steps {
+            self.end_phase()?;
+            return Ok(true);
+        }
+        let step = self.step(phase_steps)?;
+        self.epoch_loss.add(step.loss);
+        let goes_on = observer.step(&step);
+        let mut ends = self.position.step >= phase_steps;
+        if self.position.step.is_multiple_of(per_epoch) {
+            ends |= self.channels_have_settled();
+            let epoch = Epoch {
+                position: self.position,
+                phase: self.position.phase,
+                epoch: self.position.step / per_epoch,
+                is_last: ends,
+                mean_loss: self.epoch_loss.mean(),
+            };
+            observer.epoch(&epoch, self.supernet())?;
+            self.epoch_loss = EpochLoss::default();
+        }
+        if ends {
+            self.end_phase()?;
+        }
+        Ok(goes_on)
     }
 
     fn begin_phase(&mut self) -> Result<(), SupernetError> {
@@ -387,7 +440,7 @@ impl Trainer {
             let (phase, step) = (phase.name.clone(), position.step);
             return Err(SupernetError::Diverged { phase, step, loss: loss_sum });
         }
-        let rate = self.plan.rate(position.phase, position.step, per_epoch);
+        let rate = factor(self.rollbacks) * self.plan.rate(position.phase, position.step, per_epoch);
         self.sgd.step(rate).map_err(|GradientNotFinite { norm }| {
             let (phase, step) = (phase.name.clone(), position.step);
             SupernetError::GradientDiverged { phase, step, norm }
@@ -428,19 +481,23 @@ impl Trainer {
 
     fn save(&self, checkpoints: &Path, observer: &mut dyn Observer) -> Result<(), SupernetError> {
         self.check_weights()?;
-        let state = State {
+        self.state().save(checkpoints, &self.plan_text, KEPT)?;
+        observer.saved(self.position);
+        Ok(())
+    }
+
+    fn state(&self) -> State {
+        State {
             folder: PathBuf::new(),
             position: self.position,
             epoch_loss: self.epoch_loss,
+            rollbacks: self.rollbacks,
             weights: self.supernet.tensors(),
             momentum: self.sgd.state(),
             teacher: self.teacher.as_ref().map(Supernet::tensors),
             average: self.average.as_ref().map(|average| average.supernet().tensors()),
             masks: self.masks.to_tensor().map(|masks| BTreeMap::from([("masks".to_owned(), masks)])),
-        };
-        state.save(checkpoints, &self.plan_text)?;
-        observer.saved(self.position);
-        Ok(())
+        }
     }
 }
 

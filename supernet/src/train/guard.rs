@@ -1,0 +1,96 @@
+//! Numbers that leave the finite ones end no run at once: it rolls back and goes on at a lower learning rate.
+//!
+//! Where to is a checkpoint of its own, the anchor, written at the beginning of an epoch once [`APART`] steps have passed
+//! since the one before. It depends on nothing but the number of steps, so that a run which is killed on the way, however
+//! often, comes to the same weights: a checkpoint by the clock would be another one each time.
+
+use std::path::{Path, PathBuf};
+
+use super::state::{Position, State};
+use crate::error::SupernetError;
+
+/// Fewest steps between two anchors.
+const APART: u64 = 200;
+/// Rollbacks after which a run gives up.
+const MOST: u32 = 5;
+/// What each multiplies the learning rate by.
+const FACTOR: f64 = 0.5;
+/// Where the anchor lies, in the folder of the checkpoints.
+const FOLDER: &str = "anchor";
+
+/// What the learning rate is multiplied by after so many rollbacks.
+pub(crate) fn factor(rollbacks: u32) -> f64 {
+    FACTOR.powi(rollbacks.cast_signed())
+}
+
+/// What was done about numbers that left the finite ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollback {
+    /// What was met, and where.
+    pub met: String,
+    /// Where the run goes on.
+    pub to: Position,
+    /// What the learning rate is multiplied by from now on.
+    pub factor: f64,
+}
+
+/// The anchor of a run.
+pub(crate) struct Anchor {
+    folder: PathBuf,
+    checkpoints: PathBuf,
+    plan: String,
+    /// Its position, in steps.
+    at: Option<u64>,
+}
+
+impl Anchor {
+    /// That of the run whose checkpoints lie in `checkpoints`; none yet where the run does not go on from one of them.
+    pub(crate) fn of(checkpoints: &Path, plan: &str, is_resumed: bool) -> Anchor {
+        let folder = checkpoints.join(FOLDER);
+        let newest = if is_resumed { State::load_newest(&folder, plan).ok() } else { None };
+        let at = newest.and_then(|(state, _)| state).map(|state| state.position.global_step);
+        Anchor { folder, checkpoints: checkpoints.to_path_buf(), plan: plan.to_owned(), at }
+    }
+
+    /// Whether it moves here, at the beginning of an epoch.
+    pub(crate) fn is_due(&self, position: Position) -> bool {
+        self.at.is_none_or(|at| position.global_step >= at + APART)
+    }
+
+    /// Moves it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn put(&mut self, state: &State) -> Result<(), SupernetError> {
+        state.save(&self.folder, &self.plan, 1)?;
+        self.at = Some(state.position.global_step);
+        Ok(())
+    }
+
+    /// Where a run goes on that met `error` after so many `rollbacks`: the anchor, with one more. From now on that is what
+    /// a resumed run begins with, too.
+    ///
+    /// # Errors
+    /// `error`, where rolling back does not help it; [`SupernetError::Unstable`] after too many; a file that cannot be read
+    /// or written.
+    pub(crate) fn roll_back(
+        &mut self,
+        error: SupernetError,
+        rollbacks: u32,
+    ) -> Result<(State, Rollback), SupernetError> {
+        if !error.is_divergence() {
+            return Err(error);
+        }
+        let (Some(mut state), _) = State::load_newest(&self.folder, &self.plan)? else { return Err(error) };
+        if rollbacks >= MOST {
+            return Err(SupernetError::Unstable { rollbacks, factor: factor(rollbacks), last: Box::new(error) });
+        }
+        state.rollbacks = rollbacks + 1;
+        // First what a resumed run rolls back to, then what it begins with: killed in between, it meets the same again.
+        self.put(&state)?;
+        State::remove_after(&self.checkpoints, state.position)?;
+        state.save(&self.checkpoints, &self.plan, super::state::KEPT)?;
+        let rollback = Rollback { met: error.to_string(), to: state.position, factor: factor(state.rollbacks) };
+        Ok((state, rollback))
+    }
+}
