@@ -7,6 +7,7 @@ use anyhow::Result;
 use experiments::stages::network::NetworkResult;
 use experiments::stages::record::Record;
 use experiments::sweep::error::SweepError;
+use experiments::sweep::file::SweepFile;
 use experiments::sweep::folder::{Status, SweepFolder};
 use experiments::sweep::networks::{self, NetworkSummary};
 use experiments::sweep::plan::{State, SweepPlan};
@@ -39,6 +40,10 @@ pub(crate) fn run(command: SweepCommand, output: &mut Output) -> Result<()> {
         SweepCommand::Status { out } => status(&out, output),
         SweepCommand::Merge { out, others } => merge(&out, &others, output),
         SweepCommand::Script { scheduler, sweep, out, tasks } => {
+            // It may be there on the cluster only; where it is here, what is wrong with it is better known now.
+            if Path::new(&sweep).is_file() {
+                SweepFile::read(Path::new(&sweep))?;
+            }
             let name = Path::new(&sweep).file_stem().map_or("sweep".into(), |stem| stem.to_string_lossy());
             script(scheduler.into(), &name, &sweep, &out, tasks).lines().try_for_each(|line| output.line(line))
         }
@@ -150,6 +155,7 @@ fn compute(args: &SweepRunArgs, output: &mut Output) -> Result<()> {
     // All that can be wrong is told before anything is written.
     let mut plan = SweepPlan::new(&args.sweep, Some(&args.out))?;
     plan.check_data(&request)?;
+    plan.check_folder(&SweepFolder::at(&args.out))?;
     let folder = SweepFolder::create(&args.out, &args.sweep)?;
     if plan.prepares() {
         plan.prepare(&folder, &request, &mut StageProgress::new(output))?;
@@ -160,10 +166,16 @@ fn compute(args: &SweepRunArgs, output: &mut Output) -> Result<()> {
     let bar = output.progress(plan.points.len() as u64, "{bar:40} {pos}/{len} points, {msg}{eta} left");
     let mut seen = 0;
     let summary = run_sweep(&plan, &folder, shard, cores(args.compute.threads.threads), &stop, &mut |event| {
-        seen += 1;
-        if let Event::Computed(place, Status::Failed, _) = event {
-            bar.suspend(|| output.say(format!("failed: {}", plan.points[*place].point)));
+        match event {
+            Event::Waiting(points) => {
+                return bar.suspend(|| output.say(format!("note: {points} points are under way in other processes")));
+            }
+            Event::Computed(place, Status::Failed, _) => {
+                bar.suspend(|| output.say(format!("failed: {}", plan.points[*place].point)));
+            }
+            Event::Computed(..) | Event::Elsewhere(_) => {}
         }
+        seen += 1;
         bar.set_position(seen);
     })?;
     bar.finish_and_clear();

@@ -71,6 +71,16 @@ fn a_sweep_ends_alike_undisturbed_killed_and_shared() {
     assert_eq!(table.lines().count(), POINTS + 2, "{table}");
     assert!(sandbox.ok(&["report", text(&whole), text(&whole), "--as", "latex"]).stdout.lines().count() > 2 * POINTS);
 
+    // Another sweep has a folder of its own.
+    let other =
+        sandbox.file("other.yaml", &SWEEP.replace("phones", "boards").replace("40%", "50%").replace("1us", "2us"));
+    sandbox.refused(
+        &["sweep", "run", &other, "--out", text(&whole)],
+        2,
+        &["holds the results of sweep phones", "--out"],
+    );
+    assert_eq!(fs::read_to_string(whole.join("sweep.yaml")).unwrap(), SWEEP);
+
     // Killed twenty times, at moments that move on.
     for kill in 0..20 {
         let mut child = run(&killed).spawn().unwrap();

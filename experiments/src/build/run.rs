@@ -39,7 +39,7 @@ use crate::stages::record::{Inputs, Made, Record, Records, State, inputs, remove
 use crate::stages::watcher::Watcher;
 use crate::sweep::folder::SweepFolder;
 use crate::sweep::plan::SweepPlan;
-use crate::sweep::run::run as run_sweep;
+use crate::sweep::run::{Event, run as run_sweep};
 use crate::sweep::shard::Shard;
 use crate::sweep::table;
 use crate::torch::{self, BundleUse, DataSource, DeviceChoice, TrainingInputs};
@@ -251,8 +251,8 @@ impl Build<'_> {
                 let folder = SweepFolder::create(&build.request.folder, &path)?;
                 let (all, mut done) = (plan.points.len() as u64, 0);
                 let progress = &mut build.progress;
-                let summary = run_sweep(&plan, &folder, Shard::WHOLE, threads, build.stop, &mut |_| {
-                    done += 1;
+                let summary = run_sweep(&plan, &folder, Shard::WHOLE, threads, build.stop, &mut |event| {
+                    done += u64::from(!matches!(event, Event::Waiting(_)));
                     progress.step(done, all);
                 })?;
                 if let Some((point, message)) = summary.failed.first() {

@@ -19,6 +19,9 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(10);
 /// After how long without a touch the holder of a claim on another machine is taken for dead.
 const DEAD: Duration = Duration::from_secs(60);
 
+/// After how long a claim that does not say whose it is counts no more.
+const NAMELESS: Duration = Duration::from_secs(5);
+
 /// The right to compute a point.
 #[derive(Debug)]
 pub(crate) struct Claim {
@@ -166,7 +169,10 @@ fn lives(folder: &Path, path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         Err(error) => return Err(error),
     };
-    let holder: Value = serde_json::from_str(&text).unwrap_or_default();
+    let Ok(holder) = serde_json::from_str::<Value>(&text) else {
+        // Who made it was killed before it said who it is, or is about to say.
+        return Ok(age(folder, path)? < NAMELESS);
+    };
     let is_here = holder["host"].as_str() == Some(host().as_str());
     match (is_here && cfg!(target_os = "linux"), holder["pid"].as_u64()) {
         (true, Some(pid)) => {
@@ -235,6 +241,17 @@ mod tests {
         assert!(take(folder.path(), "a").unwrap().is_none(), "touched");
         file.set_modified(SystemTime::now() - 2 * DEAD).unwrap();
         assert!(take(folder.path(), "a").unwrap().is_some(), "dead");
+    }
+
+    #[test]
+    fn a_claim_that_says_nothing_counts_for_some_seconds() {
+        let folder = tempfile::tempdir().unwrap();
+        let claim = take(folder.path(), "a").unwrap().unwrap();
+        fs::write(claim.path(), "").unwrap();
+        assert!(take(folder.path(), "a").unwrap().is_none());
+        let file = File::options().append(true).open(claim.path()).unwrap();
+        file.set_modified(SystemTime::now() - 2 * NAMELESS).unwrap();
+        assert!(take(folder.path(), "a").unwrap().is_some());
     }
 
     #[test]

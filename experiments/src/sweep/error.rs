@@ -43,6 +43,14 @@ pub enum SweepError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A folder with the results of another sweep.
+    #[error("{folder} holds the results of sweep {name}", folder = folder.display())]
+    Occupied {
+        /// The folder.
+        folder: PathBuf,
+        /// The sweep that they are of.
+        name: String,
+    },
     /// No such shard.
     #[error("`{given}` is no shard: {problem}")]
     Shard {
@@ -116,7 +124,9 @@ impl Failure for SweepError {
                 FailureKind::Content
             }
             Self::Networks { .. } => FailureKind::Content,
-            Self::NotASweep { .. } | Self::Shard { .. } | Self::NoImages { .. } => FailureKind::Usage,
+            Self::NotASweep { .. } | Self::Occupied { .. } | Self::Shard { .. } | Self::NoImages { .. } => {
+                FailureKind::Usage
+            }
         }
     }
 
@@ -124,6 +134,7 @@ impl Failure for SweepError {
         Some(match self {
             Self::Mistakes { .. } => return None,
             Self::NotASweep { .. } => format!("name a new folder, or that of a sweep, with {}", Setting("out")),
+            Self::Occupied { .. } => format!("name a new folder with {}", Setting("out")),
             Self::Shard { .. } => "the second of four is 2/4".into(),
             Self::OtherSweep { .. } => "leave it out; each sweep has a table of its own".into(),
             Self::NoResults { .. } => format!("`{}` makes some", Setting("sweep run")),

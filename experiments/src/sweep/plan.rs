@@ -138,6 +138,21 @@ impl SweepPlan {
         self.grounds.iter().any(|ground| ground.is_pending)
     }
 
+    /// Refuses a folder with the results of another sweep: one of another name, none of whose points it has.
+    ///
+    /// # Errors
+    /// [`SweepError::Occupied`], a folder that cannot be read.
+    pub fn check_folder(&self, folder: &SweepFolder) -> Result<()> {
+        let Ok(before) = SweepFile::read(&folder.file()) else { return Ok(()) };
+        let points: BTreeSet<String> = self.points.iter().map(|planned| planned.point.json().to_string()).collect();
+        let records = folder.records()?;
+        let has_mine = records.values().any(|record| points.contains(&record.point.to_string()));
+        if before.name == self.name || records.is_empty() || has_mine {
+            return Ok(());
+        }
+        Err(SweepError::Occupied { folder: folder.path().to_path_buf(), name: before.name }.into())
+    }
+
     /// Refuses a folder that has no point of this sweep.
     ///
     /// # Errors

@@ -33,6 +33,8 @@ pub enum Event {
     Computed(usize, Status, f64),
     /// A point was computed by another process.
     Elsewhere(usize),
+    /// So many points are left, all under way in other processes: told once.
+    Waiting(usize),
 }
 
 /// What became of a run.
@@ -73,16 +75,21 @@ pub fn run(
     let todo: Vec<usize> = own.iter().copied().filter(|place| !matches!(states[*place], State::There(_))).collect();
     let mut summary = Summary { points: own.len(), cached: own.len() - todo.len(), ..Summary::default() };
     let crew = Crew { plan, folder, stop, held: Mutex::default(), is_over: AtomicBool::new(false) };
-    let mut left = todo;
+    let (mut left, mut is_told) = (todo, false);
     while !left.is_empty() && !stop.load(Ordering::Relaxed) {
         let waiting = crew.pass(&left, threads.clamp(1, left.len()), &mut |event| {
             match event {
                 Event::Computed(..) => summary.computed += 1,
                 Event::Elsewhere(_) => summary.elsewhere += 1,
+                Event::Waiting(_) => {}
             }
             progress(event);
         })?;
         if waiting.len() == left.len() {
+            if !is_told {
+                progress(&Event::Waiting(waiting.len()));
+                is_told = true;
+            }
             std::thread::sleep(WAIT);
         }
         left = waiting;
