@@ -1,6 +1,7 @@
 //! The command line.
 
 mod build;
+mod data;
 #[cfg(test)]
 mod documented;
 mod eval;
@@ -27,6 +28,7 @@ use experiments::error::Error;
 use experiments::torch::{DataSource, DeviceChoice};
 
 pub(crate) use self::build::{BuildArgs, InitArgs};
+pub(crate) use self::data::{DataCheckArgs, DataCommand, SkipBrokenArg};
 pub(crate) use self::eval::{CalibrationArg, CalibrationArgs, CalibrationCommand, EvalArgs, PartArg};
 pub(crate) use self::global::{Common, Format, LogFormat};
 pub(crate) use self::import::{ImportArgs, ImportCommand};
@@ -64,7 +66,9 @@ impl Cli {
     pub(crate) fn read<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Result<Cli, clap::Error> {
         let mut definition = definition();
         let mut matches = definition.try_get_matches_from_mut(words)?;
-        Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut definition))
+        let mut cli = Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut definition))?;
+        cli.command.settle_images();
+        Ok(cli)
     }
 }
 
@@ -96,6 +100,9 @@ where
 pub(crate) enum Command {
     /// Versions, devices, threads, folders, and what is wrong with them
     Doctor,
+    /// Images: what a source of them holds, and what is wrong with it
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Look at images and write the files of a build for them: recipe, space, sweep, settings
     Init(InitArgs),
     /// From the files of `ofa init` to verified networks, stage by stage; goes on after a kill with the same command
@@ -184,9 +191,11 @@ pub(crate) struct TrainArgs {
     /// Replace a value of the recipe: batch_size=64, phases.0.epochs=3
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
-    /// Images; replaces the recipe's: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
+    /// Images; replaces the recipe's: folder:FOLDER, csv:FILE, jsonl:FILE, parquet:PATH, cifar:FOLDER, idx:FOLDER or synthetic
     #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
+    #[command(flatten)]
+    pub(crate) skip: SkipBrokenArg,
     /// Longest time between two checkpoints, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) save_every: u64,
@@ -259,10 +268,12 @@ pub(crate) struct ExportArgs {
     /// Test images that a file is checked with, 0 for all; 100 without it, and 1000 in int8
     #[arg(long, value_name = "COUNT")]
     pub(crate) images: Option<usize>,
-    /// Images to calibrate and to check with, instead of the bundle's own: parquet:PATH, cifar:FOLDER, folder:FOLDER or
-    /// idx:FOLDER
+    /// Images to calibrate and to check with, instead of the bundle's own: folder:FOLDER, csv:FILE, jsonl:FILE,
+    /// parquet:PATH, cifar:FOLDER or idx:FOLDER
     #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
+    #[command(flatten)]
+    pub(crate) skip: SkipBrokenArg,
     /// Folder for the weights and what is needed to feed them, or for the nested subnets; with --to onnx or tflite, the file
     #[arg(long, value_name = "PATH")]
     pub(crate) out: PathBuf,
@@ -289,9 +300,11 @@ pub(crate) struct VerifyArgs {
     /// The folder of the network that it was made of
     #[arg(long, value_name = "FOLDER")]
     pub(crate) against: PathBuf,
-    /// Images to compare with: parquet:PATH, cifar:FOLDER, folder:FOLDER or idx:FOLDER; noise without it
+    /// Images to compare with: folder:FOLDER, csv:FILE, jsonl:FILE, parquet:PATH, cifar:FOLDER or idx:FOLDER; noise without it
     #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
+    #[command(flatten)]
+    pub(crate) skip: SkipBrokenArg,
     /// Whose runtime runs it
     #[arg(long, value_name = "RUNTIME", value_enum, default_value_t = By::Any)]
     pub(crate) by: By,

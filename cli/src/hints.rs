@@ -3,13 +3,14 @@
 use storage::failure::Setting;
 
 /// What a [`Setting`] is called here.
-const WORDS: [(&str, &str); 48] = [
+const WORDS: [(&str, &str); 50] = [
     ("accelerator", "--accelerator"),
     ("algorithm", "--algorithm"),
     ("build", "ofa build"),
     ("calibration make", "ofa calibration make"),
     ("confidence", "--confidence"),
     ("data", "--data"),
+    ("data check", "ofa data check"),
     ("device", "--device"),
     ("doctor", "ofa doctor"),
     ("energy", "--energy"),
@@ -39,6 +40,7 @@ const WORDS: [(&str, &str); 48] = [
     ("resume", "--resume"),
     ("search", "ofa search"),
     ("set", "--set"),
+    ("skip-broken", "--skip-broken"),
     ("space", "--space"),
     ("space list", "ofa space list"),
     ("start", "--start"),

@@ -126,6 +126,11 @@ pub(crate) fn sweep_run(sweep: &Path, out: Option<&Path>) -> Words {
     words(["sweep", "run", &shown(sweep), "--out", &shown(&folder)])
 }
 
+/// Images that are fine.
+pub(crate) fn init(data: &str) -> Words {
+    words(["init", "my-net", "--data", data])
+}
+
 /// The files of a build are written.
 pub(crate) fn build(folder: &Path) -> Words {
     words(["build", &shown(folder)])
@@ -205,6 +210,7 @@ mod tests {
         check(&sweep_run(Path::new("phones.yaml"), None), "sweep run phones.yaml --out phones");
         check(&sweep_run(Path::new("p.yaml"), Some(Path::new("a b"))), "sweep run p.yaml --out a b");
         check(&report(Path::new("phones")), "report phones");
+        check(&init("csv:list.csv,label=breed"), "init my-net --data csv:list.csv,label=breed");
         check(&build(Path::new("my-net")), "build my-net");
         check(&add(Path::new("o.csv")), "target add o.csv --name my-board");
     }

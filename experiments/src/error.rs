@@ -306,6 +306,8 @@ impl Failure for Error {
         match self {
             Self::While { source, .. } => source.places(),
             Self::Sweep(error) => error.places(),
+            #[cfg(feature = "torch")]
+            Self::Data(error) => error.places(),
             _ => Vec::new(),
         }
     }

@@ -19,6 +19,8 @@ pub(crate) enum Purpose {
     Mix = 7,
     Grow = 8,
     SplitTest = 9,
+    Sheet = 10,
+    Balance = 11,
 }
 
 /// The generator of one place.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use experiments::torch::DataSource;
 
-use super::{Compute, parse};
+use super::{Compute, SkipBrokenArg, parse};
 
 /// Minutes: more than a month of them is a slip.
 fn parse_minutes(word: &str) -> Result<f64, String> {
@@ -20,9 +20,12 @@ pub(crate) struct InitArgs {
     /// The folder to write to; it is made
     #[arg(value_name = "FOLDER")]
     pub(crate) folder: PathBuf,
-    /// Images: folder:FOLDER (one folder of them per class), parquet:PATH, cifar:FOLDER or idx:FOLDER
+    /// Images: folder:FOLDER (one folder of them per class), csv:FILE or jsonl:FILE (files and labels), parquet:PATH, cifar:FOLDER or
+    /// idx:FOLDER
     #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: DataSource,
+    #[command(flatten)]
+    pub(crate) skip: SkipBrokenArg,
     /// A bundle whose space and schedule it takes after, by name or path
     #[arg(long, value_name = "BUNDLE", default_value = "mcu-cifar")]
     pub(crate) like: String,
@@ -45,9 +48,11 @@ pub(crate) struct BuildArgs {
     /// The folder that `ofa init` wrote
     #[arg(value_name = "FOLDER")]
     pub(crate) folder: PathBuf,
-    /// The same images elsewhere: folder:FOLDER, parquet:PATH, cifar:FOLDER or idx:FOLDER
+    /// The same images elsewhere: folder:FOLDER, csv:FILE, jsonl:FILE, parquet:PATH, cifar:FOLDER or idx:FOLDER
     #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
+    #[command(flatten)]
+    pub(crate) skip: SkipBrokenArg,
     #[command(flatten)]
     pub(crate) compute: Compute,
 }

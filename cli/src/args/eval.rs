@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use experiments::torch::{BatchNormSource, DataSource};
 
-use super::{Compute, parse, parse_count};
+use super::{Compute, SkipBrokenArg, parse, parse_count};
 
 /// `ofa eval`.
 #[derive(Debug, Args)]
@@ -24,9 +24,11 @@ pub(crate) struct EvalArgs {
         conflicts_with = "choice"
     )]
     pub(crate) extracted: Option<PathBuf>,
-    /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
+    /// Images: folder:FOLDER, csv:FILE, jsonl:FILE, parquet:PATH, cifar:FOLDER, idx:FOLDER or synthetic
     #[arg(long, required_unless_present = "logits", value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
+    #[command(flatten)]
+    pub(crate) skip: SkipBrokenArg,
     /// Which of the images
     #[arg(long, value_enum, default_value_t = PartArg::Test, conflicts_with = "extracted")]
     pub(crate) part: PartArg,
@@ -108,9 +110,11 @@ pub(crate) struct CalibrationArgs {
     /// A bundle, by name or path
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) supernet: String,
-    /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
+    /// Images: folder:FOLDER, csv:FILE, jsonl:FILE, parquet:PATH, cifar:FOLDER, idx:FOLDER or synthetic
     #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: DataSource,
+    #[command(flatten)]
+    pub(crate) skip: SkipBrokenArg,
     #[command(flatten)]
     pub(crate) compute: Compute,
 }

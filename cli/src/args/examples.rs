@@ -5,7 +5,7 @@ use clap::Command;
 use super::WIDTH;
 
 /// Each verb, by the words that call it, with its examples; `ofa ` stands before each of them.
-const EXAMPLES: [(&str, &[&str]); 60] = [
+const EXAMPLES: [(&str, &[&str]); 62] = [
     (
         "",
         &[
@@ -15,6 +15,11 @@ const EXAMPLES: [(&str, &[&str]); 60] = [
         ],
     ),
     ("doctor", &["doctor", "doctor --format json"]),
+    ("data", &["data check folder:img", "data check csv:list.csv --format json"]),
+    (
+        "data check",
+        &["data check folder:img --sheet sheet.png", "data check csv:list.csv,label=breed --skip-broken 2%"],
+    ),
     (
         "init",
         &[

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use experiments::torch::DataSource;
 use network::units::Quantity;
 
-use super::{Compute, Threads, parse, parse_count};
+use super::{Compute, SkipBrokenArg, Threads, parse, parse_count};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PredictorCommand {
@@ -65,9 +65,11 @@ pub(crate) struct CollectArgs {
     /// A bundle, by name or path
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) supernet: String,
-    /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
+    /// Images: folder:FOLDER, csv:FILE, jsonl:FILE, parquet:PATH, cifar:FOLDER, idx:FOLDER or synthetic
     #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: DataSource,
+    #[command(flatten)]
+    pub(crate) skip: SkipBrokenArg,
     /// How many subnets
     #[arg(short, long, value_name = "COUNT", default_value_t = 1000, value_parser = parse_count)]
     pub(crate) n: usize,

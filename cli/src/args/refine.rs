@@ -7,7 +7,7 @@ use experiments::torch::DataSource;
 
 use super::search::BudgetArgs;
 use super::training_energy::PowerArgs;
-use super::{Compute, parse};
+use super::{Compute, SkipBrokenArg, parse};
 
 /// How weights are trained on.
 #[derive(Debug, Args)]
@@ -31,9 +31,11 @@ pub(crate) struct FinetuneArgs {
     /// The folder of a network: written by `ofa search --out`, `ofa export` or `ofa network from`
     #[arg(long, value_name = "FOLDER")]
     pub(crate) network: PathBuf,
-    /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic
+    /// Images: folder:FOLDER, csv:FILE, jsonl:FILE, parquet:PATH, cifar:FOLDER, idx:FOLDER or synthetic
     #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: DataSource,
+    #[command(flatten)]
+    pub(crate) skip: SkipBrokenArg,
     /// Run folder; the network is in its folder `network` at the end
     #[arg(long, value_name = "RUN")]
     pub(crate) out: PathBuf,
@@ -87,10 +89,12 @@ pub(crate) struct RefineArgs {
     pub(crate) extrapolate: bool,
     #[command(flatten)]
     pub(crate) budget: BudgetArgs,
-    /// Images: parquet:PATH, cifar:FOLDER, folder:FOLDER, idx:FOLDER or synthetic; with --supernet they may be left out,
+    /// Images: folder:FOLDER, csv:FILE, jsonl:FILE, parquet:PATH, cifar:FOLDER, idx:FOLDER or synthetic; with --supernet they may be left out,
     /// and the predictor alone judges
     #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
+    #[command(flatten)]
+    pub(crate) skip: SkipBrokenArg,
     /// Run folder; the network is in its folder `network` at the end, that of each step in `steps`
     #[arg(long, value_name = "RUN")]
     pub(crate) out: PathBuf,

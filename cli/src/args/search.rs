@@ -14,7 +14,7 @@ use network::units::{Bytes, Joules, Macs, Params, Quantity, Seconds, UnitError};
 use search::nsga2::Objective;
 
 use super::predictor::meaning;
-use super::{Compute, WeightsForm, parse};
+use super::{Compute, SkipBrokenArg, WeightsForm, parse};
 
 /// `ofa search`.
 #[derive(Debug, Args)]
@@ -77,6 +77,8 @@ pub(crate) struct SearchArgs {
     /// Real images: to verify with, and to calibrate the weights with instead of the bundle's own images
     #[arg(long, requires = "real_images", value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
+    #[command(flatten)]
+    pub(crate) skip: SkipBrokenArg,
     #[command(flatten)]
     pub(crate) compute: Compute,
 }

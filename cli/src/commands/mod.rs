@@ -3,6 +3,7 @@
 mod build;
 mod calibration;
 mod completions;
+mod data;
 mod doctor;
 mod eval;
 mod export;
@@ -29,6 +30,7 @@ use crate::output::Output;
 pub(crate) fn run(command: Command, output: &mut Output) -> Result<()> {
     match command {
         Command::Doctor => doctor::run(output),
+        Command::Data(command) => data::run(command, output),
         Command::Init(args) => init::run(args, output),
         Command::Build(args) => build::run(args, output),
         Command::Space(command) => space::run(command, output),

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use storage::file::{FileError, read_text};
-use supernet::data::Augmentation;
+use supernet::data::{Augmentation, ClassWeights, ImageSampling};
 use supernet::optim::SgdSettings;
 use supernet::train::{FineTuneSettings, Precision};
 use tch::Device;
 
 use crate::folders::recipe_error::RecipeError;
-use crate::folders::recipe_file::{PrecisionChoice, replaced};
+use crate::folders::recipe_file::{PrecisionChoice, is_default, replaced};
 
 /// A recipe of fine-tuning as it stands in the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,13 @@ pub(crate) struct FineTuneRecipe {
     pub clip_gradient: Option<f64>,
     /// ε of label smoothing.
     pub label_smoothing: f64,
+    /// How much an image counts in the loss against labels: `none` (the default) all alike, `balanced` by one over the number of
+    /// training images of its class, with mean 1.
+    #[serde(skip_serializing_if = "is_default")]
+    pub class_weights: ClassWeights,
+    /// Which images an epoch goes through: `uniform` (the default) each once, `balanced` as many of every class.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sampling: ImageSampling,
     /// What is done to training images.
     pub augmentation: Augmentation,
     /// What an average of the weights keeps of itself at each step; none for no average.
@@ -70,6 +77,8 @@ impl Default for FineTuneRecipe {
             weight_decay: 1e-4,
             clip_gradient: None,
             label_smoothing: 0.0,
+            class_weights: ClassWeights::None,
+            sampling: ImageSampling::Uniform,
             augmentation: Augmentation::default(),
             average: None,
             int8: false,
@@ -123,6 +132,16 @@ impl FineTuneRecipe {
         within("label_smoothing", self.label_smoothing, 0.0..=0.9999, "but must be 0 to 0.9999")?;
         within("label_loss", self.label_loss, 0.0..=1000.0, "but must be 0 to 1000")?;
         within("distillation", self.distillation, 0.0..=1000.0, "but must be 0 to 1000")?;
+        if self.class_weights == ClassWeights::Balanced {
+            let wrong =
+                |reason| Err(RecipeError::Value { field: "class_weights".into(), value: "balanced".into(), reason });
+            if self.sampling == ImageSampling::Balanced {
+                return wrong("but sampling is balanced, too, which would make up for the same twice");
+            }
+            if self.label_loss == 0.0 {
+                return wrong("but label_loss is 0, so that labels have no part in it");
+            }
+        }
         if self.int8 && self.precision == PrecisionChoice::Bf16 {
             let reason = "but int8 is trained for in fp32";
             return Err(RecipeError::Value { field: "precision".into(), value: "bf16".into(), reason });
@@ -154,6 +173,8 @@ impl FineTuneRecipe {
             warm_up_epochs: self.warm_up_epochs,
             sgd: SgdSettings { momentum, weight_decay, clip_gradient },
             label_smoothing: self.label_smoothing,
+            class_weights: self.class_weights,
+            sampling: self.sampling,
             augmentation: self.augmentation.clone(),
             average: self.average,
             rounding: None,
@@ -167,6 +188,23 @@ impl FineTuneRecipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn classes_are_balanced_in_one_way_alone() {
+        let load = |overrides: &[&str]| {
+            FineTuneRecipe::load(None, &overrides.iter().map(|&text| text.to_owned()).collect::<Vec<_>>())
+        };
+        let recipe = load(&["class_weights=balanced"]).unwrap();
+        assert_eq!(recipe.settings(Device::Cpu).class_weights, ClassWeights::Balanced);
+        assert_eq!(load(&["sampling=balanced"]).unwrap().settings(Device::Cpu).sampling, ImageSampling::Balanced);
+        for (wrong, word) in [("sampling=balanced", "twice"), ("label_loss=0", "labels have no part")] {
+            let error = load(&["class_weights=balanced", wrong]).unwrap_err().to_string();
+            assert!(error.contains("`class_weights` is balanced") && error.contains(word), "{error}");
+        }
+        // Runs of earlier versions are known by their text.
+        let text = load(&[]).unwrap().identity(Device::Cpu);
+        assert!(!text.contains("class_weights") && !text.contains("sampling"), "{text}");
+    }
 
     #[test]
     fn what_is_left_out_is_usual_and_what_is_wrong_is_named() {
@@ -184,6 +222,7 @@ mod tests {
             ("momentum=1", "`momentum` is 1"),
             ("average=1", "`average` is 1"),
             ("int8=maybe", "int8"),
+            ("class_weights=some", "class_weights"),
             ("schema=ofa.recipe/1", "ofa.finetune/1"),
         ] {
             let error = load(&[wrong]).unwrap_err().to_string();

@@ -74,5 +74,6 @@ pub(crate) fn options(preprocessing: &Preprocessing, class_names: &[String], out
         // Earlier versions wrote names of classes without images, too, beyond the outputs.
         class_names: Some(class_names.iter().take(outputs).cloned().collect()),
         classes: Some(outputs),
+        exif_orientation: preprocessing.exif_orientation,
     }
 }

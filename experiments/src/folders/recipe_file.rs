@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 use storage::failure::Setting;
 use storage::file::{FileError, read_text};
-use supernet::data::{Augmentation, MAX_SIZE, check_normalisation};
+use supernet::data::{Augmentation, ClassWeights, ImageSampling, MAX_SIZE, check_normalisation};
 use supernet::train::{
     Attentive, Choices, Distillation, Divergence, EarlyBird, LearningRate, PlanError, Precision, Preparation,
     RandomSubnets, Sampling, ShrinkingPhase, Subnets, Teacher, check_calibration,
@@ -77,6 +77,13 @@ pub(crate) struct Recipe {
     /// ε of label smoothing.
     #[serde(default)]
     pub label_smoothing: f64,
+    /// How much an image counts in the loss against labels: `none` (the default) all alike, `balanced` by one over the number of
+    /// training images of its class, with mean 1.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub class_weights: ClassWeights,
+    /// Which images an epoch goes through: `uniform` (the default) each once, `balanced` as many of every class.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sampling: ImageSampling,
     /// What happens to training images.
     #[serde(default)]
     pub augmentation: Augmentation,
@@ -262,7 +269,7 @@ pub(crate) struct PhaseRecipe {
 }
 
 /// Left out, so that recipes written before there was a choice keep their text, which checkpoints are known by.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 

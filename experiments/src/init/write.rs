@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ pub(crate) fn init(request: &InitRequest, device: Device, stop: &AtomicBool) -> 
     let bundle = Bundle::find(like)?;
     let (own_space, settings) = (bundle.space()?, ImageSettings::of_bundle(bundle.folder())?);
     let native = settings.preprocessing.native_size;
-    let source = absolute(&request.data)?;
+    let source = request.data.absolute()?;
     let sides = sides(&source)?;
     let size = scale::image_size(sides[1], native);
     let looked = look(&source, size, *seed)?;
@@ -145,18 +145,6 @@ fn name_of(folder: &Path) -> Result<String> {
         format!("own-{name}")
     } else {
         name.into()
-    })
-}
-
-/// The source by its whole path, so that a build finds it from everywhere.
-fn absolute(source: &DataSource) -> Result<DataSource> {
-    let whole = |path: &PathBuf| std::path::absolute(path);
-    Ok(match source {
-        DataSource::Parquet(path) => DataSource::Parquet(whole(path)?),
-        DataSource::Cifar(path) => DataSource::Cifar(whole(path)?),
-        DataSource::Folder(path) => DataSource::Folder(whole(path)?),
-        DataSource::Idx(path) => DataSource::Idx(whole(path)?),
-        made @ DataSource::Synthetic(_) => made.clone(),
     })
 }
 

@@ -60,6 +60,23 @@ pub struct StepReport {
     pub loss: f64,
 }
 
+/// What images were found to be.
+#[derive(Debug)]
+pub struct DataChecked {
+    /// All of it.
+    pub json: Value,
+    /// Counts, sizes, pixels, duplicates: labels and values.
+    pub rows: Vec<(String, String)>,
+    /// Each class with its images in the training part and, where there is one, in the test part.
+    pub classes: Vec<Vec<String>>,
+    /// Every broken image with what is wrong.
+    pub broken: Vec<String>,
+    /// What was left out and why.
+    pub notes: Vec<String>,
+    /// What loading the images would be refused for.
+    pub failure: Option<crate::error::Error>,
+}
+
 /// What comes out of a training besides its folder.
 #[derive(Debug)]
 pub struct Trained {

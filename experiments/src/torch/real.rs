@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use predictors::pairs::AccuracyPair;
 use storage::digest::Digest;
 use supernet::data::DataError;
-pub use supernet::data::DataSource;
+pub use supernet::data::{DataSource, SkipBroken};
 pub use supernet::device::DeviceChoice;
 use supernet::error::SupernetError;
 pub use supernet::evaluate::Accuracy;
@@ -15,8 +15,8 @@ use supernet::train::Step;
 use tch::Device;
 
 use super::outcome::{
-    CalibrationMade, Collected, Comparison, Evaluation, ExportedFile, FineTuned, Imported, MeasuredTarget, NestedFile,
-    Progress, Refined, StepReport, SubnetRefined, Trained, TrainingInputs, VerifiedFile,
+    CalibrationMade, Collected, Comparison, DataChecked, Evaluation, ExportedFile, FineTuned, Imported, MeasuredTarget,
+    NestedFile, Progress, Refined, StepReport, SubnetRefined, Trained, TrainingInputs, VerifiedFile,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
@@ -101,6 +101,14 @@ pub fn data_source(words: &str) -> Result<DataSource> {
 /// A recipe or a space that cannot be read, or says what cannot be.
 pub fn recipe_space(recipe: &Path, overrides: &[String]) -> Result<search::space::SearchSpace> {
     training::inputs::recipe_space(recipe, overrides)
+}
+
+/// Looks at every image of `data`; a sheet of some of them, chosen by `seed`, is written to `sheet`.
+///
+/// # Errors
+/// A source that cannot be read, a sheet that cannot be written; broken images are in what is given back.
+pub fn check_data(data: &DataSource, sheet: Option<&Path>, seed: u64) -> Result<DataChecked> {
+    training::check_data::check_data(data, sheet, seed)
 }
 
 /// Looks at images, measures what a training of them takes here, and writes the files of a build.

@@ -13,8 +13,8 @@ use serde::Serialize;
 use storage::digest::Digest;
 
 use super::outcome::{
-    CalibrationMade, Collected, Comparison, Evaluation, ExportedFile, FineTuned, Imported, MeasuredTarget, NestedFile,
-    Progress, Refined, SubnetRefined, Trained, TrainingInputs, VerifiedFile,
+    CalibrationMade, Collected, Comparison, DataChecked, Evaluation, ExportedFile, FineTuned, Imported, MeasuredTarget,
+    NestedFile, Progress, Refined, SubnetRefined, Trained, TrainingInputs, VerifiedFile,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
@@ -44,6 +44,25 @@ impl FromStr for DataSource {
 
     fn from_str(text: &str) -> Result<DataSource> {
         Ok(DataSource(text.to_owned()))
+    }
+}
+
+impl DataSource {
+    /// The source, of which nobody will read a broken image either.
+    pub fn skipping(self, _: SkipBroken) -> DataSource {
+        self
+    }
+}
+
+/// How many broken images may be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SkipBroken;
+
+impl FromStr for SkipBroken {
+    type Err = String;
+
+    fn from_str(_text: &str) -> std::result::Result<SkipBroken, String> {
+        Ok(SkipBroken)
     }
 }
 
@@ -162,6 +181,14 @@ pub fn recipe_space(_: &Path, _: &[String]) -> Result<SearchSpace> {
 /// [`Error::NoTorch`], always.
 pub fn training_inputs(_: &Path, _: &[String], _: Option<&DataSource>) -> Result<TrainingInputs> {
     missing("training")
+}
+
+/// Looks at every image of a source.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn check_data(_: &DataSource, _: Option<&Path>, _: u64) -> Result<DataChecked> {
+    missing("looking at images")
 }
 
 /// Looks at images and writes the files of a build.

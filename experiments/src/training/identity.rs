@@ -30,7 +30,8 @@ pub(crate) fn of_held_out(bundle: &OpenBundle) -> Result<Origin> {
 
 /// Pixels, labels, and how pixels become a network's input.
 pub(crate) fn of_images(set: &ImageSet, preprocessing: &Preprocessing) -> Digest {
-    let Preprocessing { native_size, mean, std, interpolation } = preprocessing;
+    // Whether images were turned, their pixels say.
+    let Preprocessing { native_size, mean, std, interpolation, exif_orientation: _ } = preprocessing;
     let labels: Vec<u8> = set.labels().iter().flat_map(|label| label.to_le_bytes()).collect();
     Digester::new("images")
         .bytes(set.images())

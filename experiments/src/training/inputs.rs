@@ -4,7 +4,7 @@ use std::path::Path;
 
 use search::space::SearchSpace;
 use storage::digest::Digester;
-use supernet::data::{DataSource, ImageSet, LoadOptions};
+use supernet::data::{DataSource, ExifOrientation, ImageSet, LoadOptions};
 
 use crate::error::{Error, Result};
 use crate::folders::spaces;
@@ -27,6 +27,7 @@ pub(crate) fn training_inputs(path: &Path, overrides: &[String], data: Option<&D
         classes: recipe.weights.as_ref().map(|_| space.classes() as usize),
         class_names: recipe.class_names.clone(),
         image_size: recipe.image_size,
+        exif_orientation: ExifOrientation::Applied,
     };
     let [images, tests] = digests(&data, options)?;
     Ok(TrainingInputs {

@@ -1,6 +1,7 @@
 //! What needs the weights of a supernet: training one by a recipe, measuring its subnets, calibrating and importing.
 
 #[cfg(feature = "torch")]
+pub(crate) mod check_data;
 pub(crate) mod collect;
 #[cfg(feature = "torch")]
 pub(crate) mod compare_calibrations;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use search::space::SearchSpace;
-use supernet::data::{ImageSet, Interpolation, Preprocessing};
+use supernet::data::{ExifOrientation, ImageSet, Interpolation, Preprocessing};
 use supernet::optim::SgdSettings;
 use supernet::train::{PlanError, Precision, TrainPlan, TrainSettings};
 
@@ -44,6 +44,8 @@ pub(crate) fn plan(recipe: &Recipe, precision: Precision) -> Result<TrainPlan, P
         kernel_transforms: recipe.kernel_transforms,
         average: recipe.average,
         label_smoothing: recipe.label_smoothing,
+        class_weights: recipe.class_weights,
+        sampling: recipe.sampling,
         augmentation: recipe.augmentation.clone(),
         calibration: recipe.calibration_size(),
     };
@@ -71,7 +73,8 @@ pub(crate) fn recipe_text(recipe: &Recipe) -> String {
 pub(crate) fn preprocessing(recipe: &Recipe, train: &ImageSet) -> Preprocessing {
     match recipe.normalisation {
         Some(Normalisation { mean, std }) => {
-            Preprocessing { native_size: train.size(), mean, std, interpolation: Interpolation::default() }
+            let (interpolation, exif_orientation) = (Interpolation::default(), ExifOrientation::Applied);
+            Preprocessing { native_size: train.size(), mean, std, interpolation, exif_orientation }
         }
         None => Preprocessing::measured(train),
     }

@@ -88,6 +88,7 @@ pub(crate) fn test_part(data: &DataSource, options: &LoadOptions, trained_on: Op
 #[cfg(test)]
 mod tests {
     use storage::failure::{Failure, FailureKind};
+    use supernet::data::Form;
 
     use super::*;
 
@@ -108,7 +109,7 @@ mod tests {
             let bytes: Vec<u8> = (0..10).flat_map(record).collect();
             std::fs::write(folder.path().join(format!("data_batch_{file}.bin")), bytes).unwrap();
         }
-        let alone = DataSource::Cifar(folder.path().to_path_buf());
+        let alone = DataSource::from(Form::Cifar(folder.path().to_path_buf()));
         let all = test_part(&alone, &options, None).unwrap();
         assert_eq!((all.images.len(), all.part, all.notes.len()), (50, MeasuredPart::All, 2));
         let error = test_part(&alone, &options, Some(&of(&all.images, false))).err().unwrap();
@@ -127,7 +128,7 @@ mod tests {
         };
         let fresh = |shade: u8| std::iter::once(0).chain([shade; 3072]).collect::<Vec<u8>>();
         let part = |folder: &tempfile::TempDir| {
-            let source = DataSource::Cifar(folder.path().to_path_buf());
+            let source = DataSource::from(Form::Cifar(folder.path().to_path_buf()));
             let part = test_part(&source, &options, Some(&of_all)).unwrap();
             (part.part, part.notes.last().unwrap().clone())
         };

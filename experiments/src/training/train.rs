@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use search::space::SearchSpace;
 use serde_json::json;
 use storage::atomic::write_atomically;
-use supernet::data::{DataSource, Divided, Division, ImageSet, LoadOptions, Loaded, TrainedOn};
+use supernet::data::{DataSource, Divided, Division, ExifOrientation, ImageSet, LoadOptions, Loaded, TrainedOn};
 use supernet::device::{self, LibTorch};
 use supernet::error::SupernetError;
 use supernet::supernet::Supernet;
@@ -163,6 +163,7 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
         classes: recipe.weights.as_ref().map(|_| space.classes() as usize),
         class_names: recipe.class_names.clone(),
         image_size: recipe.image_size,
+        exif_orientation: ExifOrientation::Applied,
     };
     let Images { train: train_set, held_out, test, test_part, trained_on } = images(job, &options, progress)?;
     let space = &following(space, &train_set, progress);

@@ -1,39 +1,141 @@
-//! From encoded bytes to RGB pixels of one square size, in parallel.
+//! From encoded bytes to RGB pixels of one square size, as libraries of images read them.
+//!
+//! Grey becomes three equal channels, a palette its colours, 16 bits are scaled to 8, CMYK and YCCK (inverted, as Adobe
+//! writes them) become RGB, transparency is dropped: colours are what they are below it. Of an animation the first image
+//! is taken. Profiles of colours are not applied.
+
+use std::io::Cursor;
 
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, ImageFormat, RgbImage};
-use rayon::prelude::*;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::error::{DataError, Place};
+use super::orientation::ExifOrientation;
 
-/// Bad images that one error names.
-const NAMED: usize = 10;
+/// How an image's file has its pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// Red, green, blue.
+    Rgb,
+    /// Brightness alone.
+    Grey,
+    /// Brightness and transparency.
+    GreyAlpha,
+    /// Red, green, blue and transparency.
+    Rgba,
+    /// Numbers of colours in a table.
+    Palette,
+    /// Four inks, as CMYK or YCCK.
+    Cmyk,
+}
 
-/// Decodes a JPEG or PNG; grey becomes RGB, transparency is dropped. A truncated image is an error, with its reason.
-pub(super) fn decode(encoded: &[u8]) -> Result<RgbImage, String> {
-    match image_format(encoded) {
-        Some("JPEG") => decode_jpeg(encoded).or_else(|error| match without_stray_bytes(encoded) {
-            Some(clean) => decode_jpeg(&clean),
-            None => Err(error),
-        }),
-        Some("PNG") => image::load_from_memory_with_format(encoded, ImageFormat::Png)
-            .map(DynamicImage::into_rgb8)
-            .map_err(|error| format!("not a whole PNG: {error}")),
-        Some(other) => Err(format!("a {other} image, neither JPEG nor PNG")),
-        None => Err(format!("neither JPEG nor PNG ({} bytes)", encoded.len())),
+impl Mode {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Rgb => "RGB",
+            Mode::Grey => "grey",
+            Mode::GreyAlpha => "grey with alpha",
+            Mode::Rgba => "RGB with alpha",
+            Mode::Palette => "palette",
+            Mode::Cmyk => "CMYK",
+        }
     }
 }
 
-fn decode_jpeg(encoded: &[u8]) -> Result<RgbImage, String> {
+/// What an image's file is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileFacts {
+    /// Width and height, as it is meant to be seen where the orientation is applied.
+    pub(super) sides: [u32; 2],
+    /// Its pixels.
+    pub(super) mode: Mode,
+    /// Whether a channel has 16 bits.
+    pub(super) is_deep: bool,
+    /// Whether its EXIF asks for it to be turned.
+    pub(super) is_turned: bool,
+}
+
+impl FileFacts {
+    /// Of raw RGB pixels of this width and height.
+    pub(super) fn raw(sides: [u32; 2]) -> FileFacts {
+        FileFacts { sides, mode: Mode::Rgb, is_deep: false, is_turned: false }
+    }
+}
+
+/// Decodes an image, turned as `exif` says. A truncated one is an error, with its reason.
+pub(super) fn decode(encoded: &[u8], exif: ExifOrientation) -> Result<(RgbImage, FileFacts), String> {
+    let (image, orientation, mode, is_deep) = match image_format(encoded) {
+        Some("JPEG") => decode_jpeg(encoded).or_else(|error| match without_stray_bytes(encoded) {
+            Some(clean) => decode_jpeg(&clean),
+            None => Err(error),
+        })?,
+        Some("PNG") => decode_other(encoded, "PNG", ImageFormat::Png)?,
+        Some("WebP") => decode_other(encoded, "WebP", ImageFormat::WebP)?,
+        Some("GIF") => decode_other(encoded, "GIF", ImageFormat::Gif)?,
+        Some("BMP") => decode_other(encoded, "BMP", ImageFormat::Bmp)?,
+        Some("TIFF") => decode_other(encoded, "TIFF", ImageFormat::Tiff)?,
+        Some(other) => return Err(format!("{} {other} image, which is not read; {READ} are", article(other))),
+        None => return Err(format!("no image ({} bytes); {READ} are read", encoded.len())),
+    };
+    let is_turned = orientation != Orientation::NoTransforms;
+    let image = if is_turned && exif == ExifOrientation::Applied {
+        let mut image = DynamicImage::ImageRgb8(image);
+        image.apply_orientation(orientation);
+        image.into_rgb8()
+    } else {
+        image
+    };
+    let facts = FileFacts { sides: [image.width(), image.height()], mode, is_deep, is_turned };
+    Ok((image, facts))
+}
+
+/// The formats that are read.
+const READ: &str = "JPEG, PNG, WebP, GIF, BMP and TIFF";
+
+fn article(word: &str) -> &'static str {
+    if word.starts_with(['A', 'E', 'I', 'O']) { "an" } else { "a" }
+}
+
+/// Pixels, the orientation that the file asks for, its mode, and whether it has 16 bits.
+type Decoded = (RgbImage, Orientation, Mode, bool);
+
+fn decode_jpeg(encoded: &[u8]) -> Result<Decoded, String> {
     let options = DecoderOptions::default().set_strict_mode(true).jpeg_set_out_colorspace(ColorSpace::RGB);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(encoded), options);
     let pixels = decoder.decode().map_err(|error| format!("not a whole JPEG: {error}"))?;
     let (width, height) = decoder.dimensions().ok_or("not a whole JPEG: no dimensions")?;
-    RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| "a JPEG that is not RGB or grey".into())
+    let image = RgbImage::from_raw(width as u32, height as u32, pixels).ok_or("a JPEG of no known colours")?;
+    let orientation = decoder.exif().and_then(|chunk| Orientation::from_exif_chunk(chunk));
+    let mode = match decoder.info().map(|info| info.components) {
+        Some(1) => Mode::Grey,
+        Some(4) => Mode::Cmyk,
+        _ => Mode::Rgb,
+    };
+    Ok((image, orientation.unwrap_or(Orientation::NoTransforms), mode, false))
+}
+
+fn decode_other(encoded: &[u8], name: &str, format: ImageFormat) -> Result<Decoded, String> {
+    let broken = |error: image::ImageError| format!("not a whole {name}: {error}");
+    let mut decoder = ImageReader::with_format(Cursor::new(encoded), format).into_decoder().map_err(broken)?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let image = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    let colour = image.color();
+    // The decoder has put colours in the place of a palette's numbers; byte 25 of the file still knows.
+    let is_palette = format == ImageFormat::Png && encoded.get(25) == Some(&3);
+    let mode = match (colour.has_color(), colour.has_alpha()) {
+        _ if is_palette || format == ImageFormat::Gif => Mode::Palette,
+        (true, false) => Mode::Rgb,
+        (true, true) => Mode::Rgba,
+        (false, false) => Mode::Grey,
+        (false, true) => Mode::GreyAlpha,
+    };
+    let is_deep = colour.bytes_per_pixel() > colour.channel_count();
+    Ok((image.into_rgb8(), orientation, mode, is_deep))
 }
 
 /// The JPEG without bytes before its segments that belong to none, which the strict decoder refuses and others skip;
@@ -89,112 +191,15 @@ pub(super) fn fit(image: RgbImage, size: usize) -> RgbImage {
     imageops::crop_imm(&resized, left, top, size, size).to_image()
 }
 
-/// Collects images of one square size: the size asked for, else that of the first image.
-pub(super) struct Collector {
-    wanted: Option<usize>,
-    size: usize,
-    images: Vec<u8>,
-    /// Width and height of each image as its file has it.
-    sides: Vec<[u32; 2]>,
-    /// What is wrong with the images that cannot be used.
-    bad: Vec<DataError>,
-}
-
-impl Collector {
-    /// `wanted`: the size every image is resized to; without it, all images must already have one square size.
-    pub(super) fn new(wanted: Option<usize>) -> Collector {
-        Collector { wanted, size: wanted.unwrap_or(0), images: Vec::new(), sides: Vec::new(), bad: Vec::new() }
-    }
-
-    /// Height and width of the images so far; 0 while that is open.
-    pub(super) fn size(&self) -> usize {
-        self.size
-    }
-
-    /// Width and height of each image so far, as its file has it.
-    pub(super) fn sides(&self) -> &[[u32; 2]] {
-        &self.sides
-    }
-
-    /// Pixels of all images.
-    ///
-    /// # Errors
-    /// All bad images, up to ten.
-    pub(super) fn into_images(self) -> Result<Vec<u8>, DataError> {
-        if self.bad.is_empty() { Ok(self.images) } else { Err(DataError::several(self.bad)) }
-    }
-
-    /// Asks for the memory that `images` more images need, so that a file that claims too many is refused.
-    pub(super) fn reserve(&mut self, images: usize, place: &Place) -> Result<(), DataError> {
-        let bytes = images.checked_mul(self.size * self.size * 3);
-        let reserved = bytes.is_some_and(|bytes| self.images.try_reserve_exact(bytes).is_ok());
-        let too_many = || format!("{images} images of {0}×{0} do not fit in memory", self.size);
-        if reserved { Ok(()) } else { Err(DataError::content(place.clone(), too_many())) }
-    }
-
-    /// Decodes these images on all threads and appends them in order; what is wrong with bad ones is kept until the end.
-    ///
-    /// # Errors
-    /// Ten bad images.
-    pub(super) fn extend<E: AsRef<[u8]> + Sync>(
-        &mut self,
-        encoded: &[E],
-        place: impl Fn(usize) -> Place,
-    ) -> Result<(), DataError> {
-        let wanted = self.wanted;
-        let one = |encoded: &E| {
-            let image = decode(encoded.as_ref())?;
-            let sides = [image.width(), image.height()];
-            Ok((sides, if let Some(size) = wanted { fit(image, size) } else { image }))
-        };
-        let decoded: Vec<Result<([u32; 2], RgbImage), String>> = encoded.par_iter().map(one).collect();
-        for (index, image) in decoded.into_iter().enumerate() {
-            let image = image.map_err(|what| DataError::content(place(index), what));
-            if let Err(error) = image.and_then(|(sides, image)| self.push(sides, image, || place(index))) {
-                self.bad.push(error);
-            }
-            if self.bad.len() == NAMED {
-                return Err(DataError::several(std::mem::take(&mut self.bad)));
-            }
-        }
-        Ok(())
-    }
-
-    /// Appends raw RGB pixels of an image of this width and height.
-    pub(super) fn push_raw(&mut self, image: RgbImage, place: impl Fn() -> Place) -> Result<(), DataError> {
-        self.push([image.width(), image.height()], image, place)
-    }
-
-    /// Appends an image that had these sides before it was fitted.
-    fn push(&mut self, sides: [u32; 2], image: RgbImage, place: impl Fn() -> Place) -> Result<(), DataError> {
-        if self.size == 0 {
-            self.size = square(&image, place())?;
-        }
-        let image = self.checked(image, place)?;
-        self.sides.push(sides);
-        self.images.extend_from_slice(image.as_raw());
-        Ok(())
-    }
-
-    fn checked(&self, image: RgbImage, place: impl Fn() -> Place) -> Result<RgbImage, DataError> {
-        let (width, height) = (image.width() as usize, image.height() as usize);
-        match self.wanted {
-            Some(size) => Ok(fit(image, size)),
-            None if (width, height) == (self.size, self.size) => Ok(image),
-            None => Err(DataError::Sizes { place: place(), width, height, expected: self.size }),
-        }
-    }
-}
-
-fn square(image: &RgbImage, place: Place) -> Result<usize, DataError> {
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    if width == height { Ok(width) } else { Err(DataError::NotSquare { place, width, height }) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::test_images::{jpeg, png};
+
+    /// Pixels alone, as they are stored.
+    fn decode(encoded: &[u8]) -> Result<RgbImage, String> {
+        super::decode(encoded, ExifOrientation::Ignored).map(|(image, _)| image)
+    }
 
     fn gradient(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 8) as u8, (y * 8) as u8, 128]))
@@ -243,26 +248,18 @@ mod tests {
     #[test]
     fn formats_are_told_by_content_and_named() {
         let webp = b"RIFF\x24\0\0\0WEBPVP8 ";
-        for (bytes, name) in [(&webp[..], "WebP"), (b"GIF89a", "GIF"), (b"\0\0\0\x20ftypavif", "AVIF")] {
+        let said = [
+            (&webp[..], "not a whole WebP"),
+            (b"GIF89a", "not a whole GIF"),
+            (b"\0\0\0\x20ftypavif", "an AVIF image, which is not read"),
+            (b"\0\0\0\x20ftypheic", "a HEIF image, which is not read"),
+            (b"<html>", "no image (6 bytes)"),
+        ];
+        for (bytes, words) in said {
             let error = decode(bytes).unwrap_err();
-            assert!(error.contains(name) && error.contains("neither JPEG nor PNG"), "{error}");
+            assert!(error.contains(words), "{error}");
         }
         assert_eq!(image_format(b"id,label\n1,2\n"), None);
-    }
-
-    #[test]
-    fn bad_images_are_listed_at_once_up_to_ten() {
-        let path = std::path::Path::new("some.parquet");
-        let good = png(&gradient(8, 8));
-        let some = [b"no".to_vec(), good.clone(), good[..40].to_vec(), b"GIF89a".to_vec(), good.clone()];
-        let mut collector = Collector::new(None);
-        collector.extend(&some, |row| Place::row(path, row)).unwrap();
-        let error = collector.into_images().unwrap_err().to_string();
-        for row in ["3 images cannot be used", "row 0", "row 2", "row 3"] {
-            assert!(error.contains(row), "{row}: {error}");
-        }
-        let error = Collector::new(None).extend(&vec![b"no".to_vec(); 12], |row| Place::row(path, row)).unwrap_err();
-        assert!(error.to_string().contains("at least 10 images cannot be used"), "{error}");
     }
 
     #[test]
@@ -276,18 +273,5 @@ mod tests {
         let fitted = fit(image, 10);
         assert_eq!((fitted.width(), fitted.height()), (10, 10));
         assert!(fitted.enumerate_pixels().all(|(x, _, pixel)| !(1..9).contains(&x) || pixel[0] == 255));
-    }
-
-    #[test]
-    fn images_of_several_sizes_need_a_wanted_size() {
-        let path = std::path::Path::new("some.parquet");
-        let encoded = [png(&gradient(8, 8)), png(&gradient(9, 8))];
-        let mut collector = Collector::new(None);
-        collector.extend(&encoded, |row| Place::row(path, row)).unwrap();
-        let error = collector.into_images().unwrap_err();
-        assert!(error.to_string().starts_with("some.parquet, row 1: the image is 9×8"), "{error}");
-        let mut collector = Collector::new(Some(4));
-        collector.extend(&encoded, |row| Place::row(path, row)).unwrap();
-        assert_eq!(collector.into_images().unwrap().len(), 2 * 4 * 4 * 3);
     }
 }

@@ -4,13 +4,15 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use storage::failure::{Failure, FailureKind};
+use storage::failure::{Failure, FailureKind, Located, Setting};
 use storage::file::read_bytes;
 
+use super::skip_broken::SkipBroken;
+
 /// How a source of images is written.
-const FORMS: &str = "`parquet:PATH` (a file, or a folder with train*.parquet and test*.parquet), \
-     `cifar:FOLDER` (the official binary files), `folder:FOLDER` (one folder of images per class), `idx:FOLDER` \
-     (MNIST's files) and `synthetic` or `synthetic:COUNT`";
+const FORMS: &str = "`folder:FOLDER` (one folder of images per class), `csv:FILE` and `jsonl:FILE` (image files and \
+     their labels), `parquet:PATH` (a file, or a folder with train*.parquet and test*.parquet), `cifar:FOLDER` (the \
+     official binary files), `idx:FOLDER` (MNIST's files) and `synthetic` or `synthetic:COUNT`";
 
 /// Errors of the image loaders.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +44,10 @@ pub enum DataError {
         path = path.display()
     )]
     MoreClasses { path: PathBuf, names: Vec<String>, outputs: usize },
-    #[error("{least}{} images cannot be used: {}", errors.len(), each(errors), least = if *more { "at least " } else { "" })]
-    Several { errors: Vec<DataError>, more: bool },
+    #[error("{}", unusable(errors, *all, *skip))]
+    Unusable { errors: Vec<DataError>, all: usize, skip: Option<SkipBroken> },
+    #[error("{broken} of {all} {part} images cannot be used")]
+    Broken { part: &'static str, broken: usize, all: usize },
 }
 
 impl Failure for DataError {
@@ -59,7 +63,8 @@ impl Failure for DataError {
             | Self::NotSquare { .. }
             | Self::UnknownClasses { .. }
             | Self::MoreClasses { .. }
-            | Self::Several { .. } => FailureKind::Content,
+            | Self::Unusable { .. }
+            | Self::Broken { .. } => FailureKind::Content,
         }
     }
 
@@ -85,8 +90,61 @@ impl Failure for DataError {
                 let classes = names.len();
                 Some(format!("train in a space with `classes: {classes}`, or leave some of the classes out"))
             }
-            Self::Several { errors, .. } => errors.first().and_then(Self::hint),
+            Self::Unusable { errors, all, .. } => Some(match errors.iter().find(|error| !error.is_broken()) {
+                Some(misfit) => misfit.hint()?,
+                None => format!(
+                    "fetch or convert them again, or leave them out with `{} {}`; `{}` lists all that is wrong",
+                    Setting("skip-broken"),
+                    SkipBroken::enough_for(errors.len(), *all),
+                    Setting("data check")
+                ),
+            }),
+            Self::Broken { broken, all, .. } => {
+                let enough = SkipBroken::enough_for(*broken, *all);
+                Some(format!(
+                    "fetch or convert them again, or leave them out with `{} {enough}`",
+                    Setting("skip-broken")
+                ))
+            }
             Self::Setting { .. } | Self::NoPart { .. } | Self::Read { .. } => None,
+        }
+    }
+
+    fn places(&self) -> Vec<Located> {
+        let Self::Unusable { errors, .. } = self else { return Vec::new() };
+        if errors.len() <= NAMED {
+            return Vec::new();
+        }
+        let mut places: Vec<Located> = errors.iter().take(MOST_PLACES).map(located).collect();
+        if let Some(more) = errors.len().checked_sub(MOST_PLACES).filter(|more| *more > 0) {
+            places.push(Located { place: format!("and {more} more"), message: "not listed".into() });
+        }
+        places
+    }
+}
+
+/// Images that a message itself names; more are listed below it.
+const NAMED: usize = 3;
+/// Images that are listed at most.
+const MOST_PLACES: usize = 50;
+
+fn unusable(errors: &[DataError], all: usize, skip: Option<SkipBroken>) -> String {
+    let named: Vec<String> = errors.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = if errors.len() > NAMED { "; …" } else { "" };
+    let count = errors.len();
+    let beyond = skip.filter(|_| errors.iter().all(DataError::is_broken));
+    let share = 100.0 * count as f64 / all.max(1) as f64;
+    let beyond = beyond.map_or(String::new(), |skip| format!(" ({share:.2} %, and {skip} may be left out)"));
+    format!("{count} of {all} images cannot be used{beyond}: {}{more}", named.join("; "))
+}
+
+fn located(error: &DataError) -> Located {
+    match error {
+        DataError::Content { place, what } => Located { place: place.to_string(), message: what.clone() },
+        other => {
+            let text = other.to_string();
+            let (place, message) = text.split_once(": ").unwrap_or((&text, "cannot be used"));
+            Located { place: place.to_owned(), message: message.to_owned() }
         }
     }
 }
@@ -96,12 +154,18 @@ impl DataError {
         Self::Read { path: path.to_path_buf(), source }
     }
 
-    /// All of `errors` as one; the collector stops at ten.
-    pub(super) fn several(mut errors: Vec<DataError>) -> Self {
-        match errors.len() {
-            1 => errors.remove(0),
-            count => Self::Several { errors, more: count >= 10 },
+    /// What is wrong with some of a part's images, `skip` of which might have been broken.
+    pub(super) fn unusable(mut errors: Vec<DataError>, all: usize, skip: Option<SkipBroken>) -> Self {
+        // What is no broken image says by itself what to do.
+        if errors.len() == 1 && !errors[0].is_broken() {
+            return errors.remove(0);
         }
+        Self::Unusable { errors, all, skip }
+    }
+
+    /// Whether it is about an image that cannot be read, in contrast to one that does not fit the others.
+    pub(super) fn is_broken(&self) -> bool {
+        matches!(self, Self::Content { .. })
     }
 
     pub(super) fn content(place: impl Into<Place>, what: impl Into<String>) -> Self {
@@ -121,36 +185,45 @@ fn quoted(names: &[String]) -> String {
     list(&names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>())
 }
 
-fn each(errors: &[DataError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-/// Where in a data set something is: a file and, where known, the row in it.
+/// Where in a data set something is: a file and, where known, the place in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The file.
-    pub path: PathBuf,
+    path: PathBuf,
+    within: Within,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Within {
+    File,
     /// Counted from 0.
-    pub row: Option<usize>,
+    Row(usize),
+    /// Counted from 1, as editors do, and the file that is named there.
+    Line(u64, Option<PathBuf>),
 }
 
 impl Place {
     pub(super) fn row(path: &Path, row: usize) -> Place {
-        Place { path: path.to_path_buf(), row: Some(row) }
+        Place { path: path.to_path_buf(), within: Within::Row(row) }
+    }
+
+    pub(super) fn line(path: &Path, line: u64, named: Option<&Path>) -> Place {
+        Place { path: path.to_path_buf(), within: Within::Line(line, named.map(Path::to_path_buf)) }
     }
 }
 
 impl From<&Path> for Place {
     fn from(path: &Path) -> Place {
-        Place { path: path.to_path_buf(), row: None }
+        Place { path: path.to_path_buf(), within: Within::File }
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.row {
-            Some(row) => write!(f, "{}, row {row}", self.path.display()),
-            None => write!(f, "{}", self.path.display()),
+        match &self.within {
+            Within::Row(row) => write!(f, "{}, row {row}", self.path.display()),
+            Within::Line(line, None) => write!(f, "{}:{line}", self.path.display()),
+            Within::Line(line, Some(named)) => write!(f, "{}:{line} ({})", self.path.display(), named.display()),
+            Within::File => write!(f, "{}", self.path.display()),
         }
     }
 }

@@ -8,39 +8,75 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::decode::{Collector, image_format};
+use super::collector::Collector;
+use super::decode::image_format;
 use super::error::{DataError, Place, list_folder, read_file};
+use super::part::Part;
 
 /// Files read and decoded at a time.
 const FILES_AT_ONCE: usize = 256;
 /// Folders within folders that are followed: more of them is a link that leads back up.
 const DEEPEST: usize = 16;
-const TRAIN: [&str; 2] = ["train", "training"];
-const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
 /// Extensions of images, also of those that cannot be decoded.
 const EXTENSIONS: [&str; 16] = [
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2",
     "ppm",
 ];
 
+/// Reads a part of folders of class folders and gives the names of the classes: those of the training part, where
+/// there is one, so that equal labels mean equal classes.
+pub(super) fn read(
+    path: &Path,
+    part: Part,
+    images: &mut Collector,
+    notes: &mut Vec<String>,
+) -> Result<Vec<String>, DataError> {
+    let (train, test) = (train_folder(path)?, test_folder(path)?);
+    let (own, other) = if part == Part::Train { (&train, &test) } else { (&test, &train) };
+    let folder = match (own, other) {
+        (Some(own), _) => own,
+        (None, None) => path,
+        (None, Some(_)) => {
+            let looked_for = looked_for_to_train();
+            return Err(DataError::NoPart { path: path.to_path_buf(), part: "training", looked_for });
+        }
+    };
+    let flat = parts_without_classes(path)?;
+    // Beside other classes, a folder may well be the class of trains.
+    let consequence = if own.is_some() { "is not used" } else { "is taken for a class" };
+    notes.extend(flat.iter().map(|flat| format!("{flat}/ {consequence}: there are no class folders in it")));
+    let listing = Listing::of(folder)?;
+    notes.extend(listing.notes());
+    if own.is_none() && listing.classes.iter().all(|(class, _)| flat.contains(class)) {
+        return Err(DataError::content(path, format!("no class folders in it or in {}/", flat.join("/, "))));
+    }
+    let names = match &train {
+        Some(train) if train != folder => Listing::of(train)?.names(),
+        _ => listing.names(),
+    };
+    listing.read(folder, &names, images)?;
+    Ok(names)
+}
+
 /// The folder of the training images, where there is one of its own.
-pub(super) fn train_folder(path: &Path) -> Result<Option<PathBuf>, DataError> {
-    child(path, &TRAIN)
+fn train_folder(path: &Path) -> Result<Option<PathBuf>, DataError> {
+    child(path, Part::Train.words())
 }
 
 /// The folder of the test images, where there is one of its own.
 pub(super) fn test_folder(path: &Path) -> Result<Option<PathBuf>, DataError> {
-    child(path, &TEST)
+    child(path, Part::Test.words())
 }
 
 /// The names that the folder of the training images may have, in words.
-pub(super) fn looked_for_to_train() -> String {
-    format!("{}/, with class folders in it", TRAIN.join("/ or "))
+fn looked_for_to_train() -> String {
+    format!("{}/, with class folders in it", Part::Train.words().join("/ or "))
 }
 
 /// Folders named like a part that hold no class folders, and so are none.
-pub(super) fn parts_without_classes(path: &Path) -> Result<Vec<String>, DataError> {
-    let is_one = |folder: &PathBuf| TRAIN.iter().chain(&TEST).any(|part| is_called(folder, part));
+fn parts_without_classes(path: &Path) -> Result<Vec<String>, DataError> {
+    let words = || Part::Train.words().iter().chain(Part::Test.words());
+    let is_one = |folder: &PathBuf| words().any(|part| is_called(folder, part));
     let folders = subfolders(path)?.into_iter().filter(is_one);
     let mut found = Vec::new();
     for folder in folders {
@@ -152,13 +188,7 @@ impl Listing {
     ///
     /// # Errors
     /// A class that is not among them, or images that cannot be read.
-    pub(super) fn read(
-        &self,
-        folder: &Path,
-        classes: &[String],
-        images: &mut Collector,
-        labels: &mut Vec<i64>,
-    ) -> Result<(), DataError> {
+    pub(super) fn read(&self, folder: &Path, classes: &[String], images: &mut Collector) -> Result<(), DataError> {
         let mut files: Vec<(&Path, i64)> = Vec::new();
         for (class, paths) in &self.classes {
             let Some(label) = classes.iter().position(|known| known == class) else {
@@ -169,12 +199,12 @@ impl Listing {
         }
         let mut first = true;
         for chunk in files.chunks(FILES_AT_ONCE) {
-            let encoded = chunk.iter().map(|(path, _)| read_file(path)).collect::<Result<Vec<_>, _>>()?;
-            images.extend(&encoded, |index| Place::from(chunk[index].0))?;
+            let encoded = chunk.iter().map(|(path, _)| Ok(Ok(read_file(path)?))).collect::<Result<Vec<_>, _>>()?;
+            let labels: Vec<i64> = chunk.iter().map(|(_, label)| *label).collect();
+            images.extend(&encoded, &labels, |index| Place::from(chunk[index].0));
             if std::mem::take(&mut first) {
                 images.reserve(files.len() - chunk.len(), &folder.into())?;
             }
-            labels.extend(chunk.iter().map(|(_, label)| label));
         }
         Ok(())
     }

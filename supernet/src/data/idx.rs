@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use image::RgbImage;
 
-use super::decode::Collector;
+use super::collector::Collector;
 use super::error::{DataError, Place, read_file};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -17,12 +17,7 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 const MAX_UNPACKED: u64 = 2 << 30;
 
 /// Appends the images and labels of one part: `prefix` is `train` or `t10k`.
-pub(super) fn read(
-    folder: &Path,
-    prefix: &str,
-    images: &mut Collector,
-    labels: &mut Vec<i64>,
-) -> Result<(), DataError> {
+pub(super) fn read(folder: &Path, prefix: &str, images: &mut Collector) -> Result<(), DataError> {
     let image_path = find(folder, prefix, "images", 3);
     let label_path = find(folder, prefix, "labels", 1);
     let image_bytes = unpacked(&image_path)?;
@@ -40,9 +35,8 @@ pub(super) fn read(
         let grey = &pixels[row * height * width..(row + 1) * height * width];
         let rgb = grey.iter().flat_map(|&value| [value; 3]).collect();
         let image = RgbImage::from_raw(width as u32, height as u32, rgb).expect("three bytes a pixel");
-        images.push_raw(image, || Place::row(&image_path, row))?;
+        images.push_raw(image, i64::from(values[row]), || Place::row(&image_path, row))?;
     }
-    labels.extend(values.iter().map(|&label| i64::from(label)));
     Ok(())
 }
 

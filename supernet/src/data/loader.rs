@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::augment::{Augmentation, normalise};
+use super::balance::{self, ImageSampling};
 use super::error::DataError;
 use super::image_set::ImageSet;
 use super::mix::Partners;
@@ -69,7 +70,7 @@ pub struct Position {
 
 /// Shuffled, augmented training batches of the native size; the last partial batch of an epoch is left out.
 ///
-/// The order of an epoch is a function of (seed, epoch) and a batch one of (seed, epoch, step), so training can start
+/// Sampled in a balanced way, an epoch is of as many images, though not of each once. The order of an epoch is a function of (seed, epoch) and a batch one of (seed, epoch, step), so training can start
 /// anywhere and sees what it would have seen.
 #[derive(Clone, Debug)]
 pub struct TrainLoader {
@@ -78,6 +79,7 @@ pub struct TrainLoader {
     augmentation: Augmentation,
     batch_size: usize,
     seed: u64,
+    sampling: ImageSampling,
 }
 
 impl TrainLoader {
@@ -98,7 +100,12 @@ impl TrainLoader {
         }
         augmentation.check(set.size())?;
         let table = table_for(&set, preprocessing)?;
-        Ok(TrainLoader { set, table, augmentation, batch_size, seed })
+        Ok(TrainLoader { set, table, augmentation, batch_size, seed, sampling: ImageSampling::Uniform })
+    }
+
+    /// The same loader with epochs of these images.
+    pub fn sampled(self, sampling: ImageSampling) -> TrainLoader {
+        TrainLoader { sampling, ..self }
     }
 
     /// Whole batches in an epoch.
@@ -116,9 +123,12 @@ impl TrainLoader {
         &self.set
     }
 
-    /// The order in which an epoch goes through the set, a permutation.
+    /// The order in which an epoch goes through the set: a permutation, unless sampling is balanced.
     pub fn order(&self, epoch: u64) -> Vec<u32> {
-        let mut order: Vec<u32> = (0..self.set.len() as u32).collect();
+        let mut order: Vec<u32> = match self.sampling {
+            ImageSampling::Uniform => (0..self.set.len() as u32).collect(),
+            ImageSampling::Balanced => balance::balanced(self.set.labels(), self.seed, epoch),
+        };
         order.shuffle(&mut generator(self.seed, Purpose::Shuffle, epoch, 0));
         order
     }

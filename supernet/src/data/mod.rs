@@ -5,20 +5,33 @@
 //! [`calibration_batches`] make unaugmented ones. [`Preprocessing`] says how bytes become a network's input.
 
 mod augment;
+mod balance;
 mod cifar;
 mod classes;
+mod collector;
 mod colour;
+mod contact_sheet;
 mod decode;
 mod division;
 mod error;
 mod folder;
 mod idx;
 mod image_set;
+mod inspect;
 mod loader;
+mod look;
+mod manifest;
+mod manifest_rows;
 mod mix;
+mod orientation;
+mod parquet_columns;
 mod parquet_images;
+mod parquet_parts;
+mod part;
+mod parts;
 mod preprocess;
 mod rand_augment;
+mod skip_broken;
 mod source;
 mod synthetic;
 #[cfg(test)]
@@ -29,18 +42,24 @@ mod thumbnail;
 mod trained_on;
 
 pub use augment::{Augmentation, Border, Crop};
+pub use balance::{ClassWeights, ImageSampling};
 pub use colour::ColourJitter;
+pub use decode::Mode;
 pub use division::{Divided, Division};
 pub use error::{DataError, Place};
 pub use image_set::ImageSet;
+pub use inspect::{ClassCount, Duplicates, Inspection, PartInspection};
 pub use loader::{
     Batch, EvalBatches, Position, TrainBatches, TrainLoader, calibration_batches, calibration_set, eval_batches,
 };
 pub use mix::{Mix, Partners};
+pub use orientation::ExifOrientation;
+pub use parts::{LoadOptions, Loaded};
 pub use preprocess::{
     Interpolation, MAX_SIZE, Preprocessing, PreprocessingFile, channels_last, check_normalisation, resize,
 };
 pub use rand_augment::RandAugment;
-pub use source::{DataSource, LoadOptions, Loaded};
+pub use skip_broken::SkipBroken;
+pub use source::{DataSource, Form};
 pub use synthetic::Synthetic;
 pub use trained_on::TrainedOn;

@@ -12,6 +12,7 @@ use tch::Tensor;
 
 use super::error::{DataError, read_file};
 use super::image_set::ImageSet;
+use super::orientation::ExifOrientation;
 use super::trained_on::TrainedOn;
 
 /// Native size and normalisation of a data set; the rest of the rule is fixed and written into
@@ -26,6 +27,8 @@ pub struct Preprocessing {
     pub std: [f64; 3],
     /// How a batch is resized to a subnet's resolution.
     pub interpolation: Interpolation,
+    /// What is done about an orientation in EXIF.
+    pub exif_orientation: ExifOrientation,
 }
 
 /// How normalised images are resized.
@@ -45,16 +48,18 @@ impl Preprocessing {
             mean: [0.4914, 0.4822, 0.4465],
             std: [0.2470, 0.2435, 0.2616],
             interpolation: Interpolation::default(),
+            exif_orientation: ExifOrientation::default(),
         }
     }
 
-    /// ImageNet's usual constants at `size` pixels, which published networks are trained with.
+    /// ImageNet's usual constants at `size` pixels, which published networks are trained with, on pixels as they are stored.
     pub fn imagenet(size: usize) -> Preprocessing {
         Preprocessing {
             native_size: size,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
             interpolation: Interpolation::default(),
+            exif_orientation: ExifOrientation::Ignored,
         }
     }
 
@@ -62,7 +67,9 @@ impl Preprocessing {
     pub fn measured(train: &ImageSet) -> Preprocessing {
         let (mean, std) = train.channel_statistics();
         let std = std.map(|std| if std > 0.0 { std } else { 1.0 });
-        Preprocessing { native_size: train.size(), mean, std, interpolation: Interpolation::default() }
+        let exif_orientation = ExifOrientation::Applied;
+        let interpolation = Interpolation::default();
+        Preprocessing { native_size: train.size(), mean, std, interpolation, exif_orientation }
     }
 
     /// Whether images can be brought to that size and inputs stay ordinary numbers.
@@ -91,7 +98,10 @@ impl Preprocessing {
     ) -> PreprocessingFile {
         let size = self.native_size;
         let mut steps = vec![
-            "decode to RGB; an orientation in EXIF is not applied".to_string(),
+            match self.exif_orientation {
+                ExifOrientation::Applied => "decode to RGB, turned and mirrored as EXIF says".to_string(),
+                ExifOrientation::Ignored => "decode to RGB; an orientation in EXIF is not applied".to_string(),
+            },
             format!(
                 "unless {size}×{size} already: resize the shorter side to {size} (bilinear, antialias), crop the centre"
             ),
@@ -115,6 +125,7 @@ impl Preprocessing {
             mean: self.mean,
             std: self.std,
             interpolation: self.interpolation,
+            exif_orientation: self.exif_orientation,
             class_names: class_names.to_vec(),
             trained_on: trained_on.cloned(),
             steps,
@@ -165,6 +176,9 @@ pub struct PreprocessingFile {
     pub std: [f64; 3],
     /// Resizing to the resolution.
     pub interpolation: Interpolation,
+    /// Whether images are turned as their EXIF says; earlier versions, which did not say, took pixels as they are stored.
+    #[serde(default = "ExifOrientation::unsaid")]
+    pub exif_orientation: ExifOrientation,
     /// In the order of the network's outputs.
     pub class_names: Vec<String>,
     /// Which images the weights have seen; left out where nobody wrote it down.
@@ -208,6 +222,7 @@ impl PreprocessingFile {
             mean: self.mean,
             std: self.std,
             interpolation: self.interpolation,
+            exif_orientation: self.exif_orientation,
         }
     }
 }

@@ -5,13 +5,14 @@
 
 use std::f64::consts::{PI, TAU};
 use std::fmt;
+use std::path::Path;
 
 use image::RgbImage;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::decode::Collector;
+use super::collector::Collector;
 use super::error::{DataError, Place};
 use crate::random::{Purpose, generator};
 
@@ -57,7 +58,7 @@ impl Synthetic {
     }
 
     /// Appends the training or the test images; classes follow each other in turn.
-    pub(super) fn generate(&self, test: bool, images: &mut Collector, labels: &mut Vec<i64>) -> Result<(), DataError> {
+    pub(super) fn generate(&self, test: bool, images: &mut Collector) -> Result<(), DataError> {
         let count = if test { (self.images / 4).max(1) } else { self.images };
         let make = |index: usize| {
             self.image(
@@ -67,8 +68,8 @@ impl Synthetic {
         };
         let made: Vec<RgbImage> = (0..count).into_par_iter().map(make).collect();
         for (index, image) in made.into_iter().enumerate() {
-            images.push_raw(image, || Place { path: "synthetic".into(), row: Some(index) })?;
-            labels.push((index % self.classes) as i64);
+            let label = (index % self.classes) as i64;
+            images.push_raw(image, label, || Place::row(Path::new("synthetic"), index))?;
         }
         Ok(())
     }

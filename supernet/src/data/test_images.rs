@@ -79,3 +79,21 @@ pub(super) fn write_parquet(
     }
     writer.close().unwrap();
 }
+
+/// Writes rows of a plain binary column and one of text, which have these names; a label is the place of its word.
+pub(super) fn write_parquet_words(path: &Path, names: [&str; 2], rows: &[(Option<Vec<u8>>, i64)], words: &[&str]) {
+    let [image, label] = names;
+    let schema = format!("message schema {{ required binary {image}; required binary {label} (UTF8); }}");
+    let schema = Arc::new(parse_message_type(&schema).unwrap());
+    let mut writer = SerializedFileWriter::new(File::create(path).unwrap(), schema, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let images: Vec<ByteArray> = rows.iter().map(|(image, _)| image.clone().unwrap().into()).collect();
+    let labels: Vec<ByteArray> = rows.iter().map(|(_, label)| words[*label as usize].into()).collect();
+    for values in [images, labels] {
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+}

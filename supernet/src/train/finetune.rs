@@ -18,7 +18,9 @@ use super::phase::Divergence;
 use super::plan::{Precision, cosine_rate};
 use super::state::{EpochLoss, KEPT, Position, State};
 use super::trainer::Step;
-use crate::data::{self, Augmentation, ImageSet, Preprocessing, TrainBatches, TrainLoader};
+use crate::data::{
+    self, Augmentation, ClassWeights, ImageSampling, ImageSet, Preprocessing, TrainBatches, TrainLoader,
+};
 use crate::error::SupernetError;
 use crate::network::Network;
 use crate::optim::{GradientNotFinite, Sgd, SgdSettings};
@@ -46,6 +48,10 @@ pub struct FineTuneSettings {
     pub sgd: SgdSettings,
     /// ε of label smoothing.
     pub label_smoothing: f64,
+    /// How much an image counts in the loss against labels.
+    pub class_weights: ClassWeights,
+    /// Which images an epoch goes through.
+    pub sampling: ImageSampling,
     /// What is done to images.
     pub augmentation: Augmentation,
     /// What an average of the weights keeps of itself at each step; none for no average.
@@ -92,7 +98,8 @@ impl FineTuneSettings {
 
     fn loader(&self, images: Arc<ImageSet>, preprocessing: &Preprocessing) -> Result<TrainLoader, SupernetError> {
         let augmentation = self.augmentation.clone();
-        Ok(TrainLoader::new(images, preprocessing, augmentation, self.batch_size, self.seed)?)
+        let loader = TrainLoader::new(images, preprocessing, augmentation, self.batch_size, self.seed)?;
+        Ok(loader.sampled(self.sampling))
     }
 }
 
@@ -126,6 +133,8 @@ pub struct FineTuner<'t> {
     average: Option<Network>,
     sgd: Sgd,
     teacher: Option<TeacherLogits<'t>>,
+    /// Of each class `[C]`, where they are not all 1.
+    class_weights: Option<Tensor>,
     position: Position,
     epoch_loss: EpochLoss,
     /// How often the run rolled back.
@@ -160,6 +169,8 @@ impl<'t> FineTuner<'t> {
         resume: bool,
     ) -> Result<Self, SupernetError> {
         let (saved, notes) = if resume { State::load_newest(checkpoints, &identity)? } else { (None, Vec::new()) };
+        let class_weights = settings.class_weights.of(&images.histogram());
+        let class_weights = class_weights.map(|weights| Tensor::from_slice(&weights).to_device(device));
         let loader = settings.loader(images, preprocessing)?;
         let average = settings.average.map(|_| settings.trained(shape, copies(&tensors), device)).transpose()?;
         let network = settings.trained(shape, tensors, device)?;
@@ -171,6 +182,7 @@ impl<'t> FineTuner<'t> {
             network,
             average,
             teacher,
+            class_weights,
             position: Position::default(),
             epoch_loss: EpochLoss::default(),
             rollbacks: 0,
@@ -317,7 +329,7 @@ impl<'t> FineTuner<'t> {
         tch::manual_seed((settings.seed ^ (position.global_step << 20)) as i64);
         let logits = self.network.forward_to_train(&images.to_kind(settings.precision.kind()));
         let (of_labels, of_teacher) = settings.losses;
-        let mut loss = label_loss(&logits, &batch, settings.label_smoothing) * of_labels;
+        let mut loss = label_loss(&logits, &batch, settings.label_smoothing, self.class_weights.as_ref()) * of_labels;
         if let Some(teacher) = &self.teacher {
             let said = tch::no_grad(|| teacher(&images).log_softmax(1, Kind::Float));
             loss += distillation_loss(&logits, &said, Divergence::Kl) * of_teacher;
@@ -423,6 +435,8 @@ mod tests {
             warm_up_epochs: 0.5,
             sgd: SgdSettings { momentum: 0.9, weight_decay: 1e-4, clip_gradient: Some(5.0) },
             label_smoothing: 0.0,
+            class_weights: ClassWeights::None,
+            sampling: ImageSampling::Uniform,
             augmentation: Augmentation::default(),
             average: Some(0.9),
             rounding: None,

@@ -15,6 +15,8 @@ pub(crate) struct StepLoss<'s> {
     phase: &'s ShrinkingPhase,
     batch: &'s Batch,
     label_smoothing: f64,
+    /// Of each class `[C]`, where they are not all 1.
+    class_weights: Option<&'s Tensor>,
     /// Log-probabilities `[N, C]` of the teacher, once there are any.
     log_teacher: Option<Tensor>,
 }
@@ -25,9 +27,10 @@ impl<'s> StepLoss<'s> {
         phase: &'s ShrinkingPhase,
         batch: &'s Batch,
         label_smoothing: f64,
+        class_weights: Option<&'s Tensor>,
         log_teacher: Option<Tensor>,
     ) -> Self {
-        Self { phase, batch, label_smoothing, log_teacher }
+        Self { phase, batch, label_smoothing, class_weights, log_teacher }
     }
 
     /// The loss of the largest subnet, which comes first: where it teaches the others, it learns from the labels alone,
@@ -53,7 +56,7 @@ impl<'s> StepLoss<'s> {
     }
 
     fn of_labels(&self, logits: &Tensor) -> Tensor {
-        label_loss(logits, self.batch, self.label_smoothing)
+        label_loss(logits, self.batch, self.label_smoothing, self.class_weights)
     }
 }
 

@@ -3,7 +3,7 @@
 use search::space::SearchSpace;
 use tch::Kind;
 
-use crate::data::Augmentation;
+use crate::data::{Augmentation, ClassWeights, ImageSampling};
 use crate::optim::SgdSettings;
 
 use super::phase::{Choices, LearningRate, ShrinkingPhase, Subnets, Teacher};
@@ -51,6 +51,10 @@ pub struct TrainSettings {
     pub average: Option<f64>,
     /// ε of label smoothing.
     pub label_smoothing: f64,
+    /// How much an image counts in the loss against labels.
+    pub class_weights: ClassWeights,
+    /// Which images an epoch goes through.
+    pub sampling: ImageSampling,
     /// What happens to training images.
     pub augmentation: Augmentation,
     /// Batches of training images used for calibration, and images per batch.
@@ -162,6 +166,9 @@ impl TrainSettings {
         if let Some(norm) = self.sgd.clip_gradient {
             require(norm > 0.0 && norm.is_finite(), "clip_gradient", norm, "but must be above 0")?;
         }
+        let is_one = self.class_weights == ClassWeights::None || self.sampling == ImageSampling::Uniform;
+        let reason = "but sampling is balanced, too, which would make up for the same twice";
+        require(is_one, "class_weights", "balanced", reason)?;
         if let Some(kept) = self.average {
             require(kept > 0.0 && kept < 1.0, "average", kept, "but must be between 0 and 1")?;
         }
@@ -296,6 +303,8 @@ pub(super) mod tests {
             kernel_transforms: true,
             average: None,
             label_smoothing: 0.1,
+            class_weights: ClassWeights::None,
+            sampling: ImageSampling::Uniform,
             augmentation: Augmentation::none(),
             calibration: (1, 8),
         }
@@ -307,6 +316,17 @@ pub(super) mod tests {
 
     fn refused(phases: &[ShrinkingPhase]) -> String {
         TrainPlan::new(settings(), phases.to_vec()).unwrap_err().field
+    }
+
+    #[test]
+    fn weights_of_classes_need_uniform_sampling() {
+        let with = |sampling, phases: &[ShrinkingPhase]| {
+            let settings = TrainSettings { class_weights: ClassWeights::Balanced, sampling, ..settings() };
+            TrainPlan::new(settings, phases.to_vec()).map_err(|error| (error.field, error.reason))
+        };
+        assert!(with(ImageSampling::Uniform, &[full(2)]).is_ok());
+        let (field, reason) = with(ImageSampling::Balanced, &[full(2)]).unwrap_err();
+        assert!(field == "class_weights" && reason.contains("twice"), "{field}: {reason}");
     }
 
     #[test]

@@ -105,6 +105,8 @@ pub struct Trainer {
     teachers: Vec<StaticSubnet>,
     position: Position,
     images: Arc<ImageSet>,
+    /// Of each class `[C]`, where they are not all 1.
+    class_weights: Option<Tensor>,
     preprocessing: Preprocessing,
     loader: TrainLoader,
     batches: TrainBatches,
@@ -133,7 +135,9 @@ impl Trainer {
         let (saved, notes) = if resume { State::load_newest(checkpoints, &plan_text)? } else { (None, Vec::new()) };
         let augmentation = settings.augmentation.clone();
         let loader =
-            TrainLoader::new(images.clone(), &preprocessing, augmentation, settings.batch_size, settings.seed)?;
+            TrainLoader::new(images.clone(), &preprocessing, augmentation, settings.batch_size, settings.seed)?
+                .sampled(settings.sampling);
+        let class_weights = settings.class_weights.of(&images.histogram());
         let supernet = match start {
             Start::From(weights) => *weights,
             Start::Fresh(device) => {
@@ -147,7 +151,9 @@ impl Trainer {
         if !settings.kernel_transforms {
             supernet.freeze_kernel_transforms();
         }
+        let device = supernet.device();
         let mut trainer = Self {
+            class_weights: class_weights.map(|weights| Tensor::from_slice(&weights).to_device(device)),
             anchor: Anchor::of(checkpoints, &plan_text, saved.is_some()),
             sgd: Sgd::new(supernet.weights(), settings.sgd),
             average: settings.average.map(|kept| WeightAverage::new(kept, &supernet)),
@@ -413,7 +419,7 @@ impl Trainer {
 
         let from_first = phase.teacher() == Some(Teacher::FirstPhase);
         let log_teacher = from_first.then(|| self.log_teacher(&images, subnets.resolution));
-        let mut loss = StepLoss::new(phase, &batch, settings.label_smoothing, log_teacher);
+        let mut loss = StepLoss::new(phase, &batch, settings.label_smoothing, self.class_weights.as_ref(), log_teacher);
         let logits = |arch: &ArchSpec| self.supernet.forward(&images, &space.resolve(arch), Mode::Train);
         let share = if phase.sum_losses { 1.0 } else { 1.0 / phase.subnets.count() as f64 };
         let others = share * self.plan.weight_of_others(position.phase, position.step, per_epoch);
