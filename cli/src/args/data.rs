@@ -73,7 +73,6 @@ pub(crate) struct DataCheckArgs {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::args::Cli;
 
     #[test]

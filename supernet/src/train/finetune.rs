@@ -455,6 +455,10 @@ mod tests {
     }
 
     fn tuned_by(settings: FineTuneSettings, stops: &[u64]) -> Tuned {
+        tuned_on(false, settings, stops)
+    }
+
+    fn tuned_on(is_imbalanced: bool, settings: FineTuneSettings, stops: &[u64]) -> Tuned {
         let folder = tempfile::tempdir().unwrap();
         let shape = published::resnet8(4);
         let weights = Weights::random(&shape, 1);
@@ -466,7 +470,10 @@ mod tests {
             weights.arrays().iter().map(|(name, values)| (name.clone(), array(values))).collect::<BTreeMap<_, _>>()
         };
         let data: DataSource = "synthetic:200,size=32,classes=4".parse().unwrap();
-        let images = Arc::new(data.train(&Default::default()).unwrap().images);
+        let images = data.train(&Default::default()).unwrap().images;
+        // One class has a tenth of the images of the others.
+        let kept: Vec<usize> = (0..images.len()).filter(|at| !is_imbalanced || at % 4 > 0 || at % 40 == 0).collect();
+        let images = Arc::new(images.select(&kept));
         let preprocessing = Preprocessing::measured(&images);
         let mut losses = Vec::new();
         for until in stops.iter().copied().chain([u64::MAX]) {
@@ -511,6 +518,23 @@ mod tests {
             let (_, again, resumed) = tuned(precision, &[1, 7], &[]);
             assert_eq!((differ(&after, &again), resumed), (Vec::new(), losses));
         }
+    }
+
+    #[test]
+    fn weights_and_sampling_change_what_is_learned_from_unequal_classes_and_go_on_to_the_same_bits() {
+        let usual = tuned_on(true, settings(Precision::Fp32, &[]), &[]);
+        let weighted = FineTuneSettings { class_weights: ClassWeights::Balanced, ..settings(Precision::Fp32, &[]) };
+        let sampled = FineTuneSettings { sampling: ImageSampling::Balanced, ..settings(Precision::Fp32, &[]) };
+        for settings in [weighted, sampled] {
+            let (_, after, losses) = tuned_on(true, settings.clone(), &[]);
+            assert!(losses[0] != usual.2[0] && !differ(&usual.1, &after).is_empty(), "{settings:?}");
+            let (_, again, resumed) = tuned_on(true, settings, &[1, 7]);
+            assert_eq!((differ(&after, &again), resumed), (Vec::new(), losses));
+        }
+        // Of equal classes each weight is 1: the same up to rounding.
+        let weighted = FineTuneSettings { class_weights: ClassWeights::Balanced, ..settings(Precision::Fp32, &[]) };
+        let (a, b) = (tuned(Precision::Fp32, &[], &[]).2[0], tuned_by(weighted, &[]).2[0]);
+        assert!((a - b).abs() < 1e-5, "{a} {b}");
     }
 
     /// Rounding lets gradients through, and batch norm keeps its statistics.

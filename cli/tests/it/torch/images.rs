@@ -187,3 +187,42 @@ fn names_in_a_recipe_choose_the_order_and_every_output_has_one() {
     assert_eq!(names.as_array().unwrap().len(), 3);
     assert!(said.contains("1 of the 3 outputs have no training image and stay untrained: texture 7"), "{said}");
 }
+
+/// A table of twelve images of two classes as the folder of a source has them, and one row of a file that is not there.
+fn table(sandbox: &Sandbox) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../supernet/src/data/tests/odd");
+    let row = |number: usize| format!("{},{}\n", folder.join("rgb.png").display(), ["ant", "bee"][number % 2]);
+    let rows: String = (0..12).map(row).collect();
+    format!("csv:{}", sandbox.file("list.csv", &format!("path,label\n{rows}none.png,ant\n")))
+}
+
+#[test]
+fn data_is_checked_before_it_is_trained_on() {
+    let sandbox = Sandbox::new();
+    let (data, sheet) = (table(&sandbox), sandbox.path("sheet.png"));
+    let refused = sandbox.ofa(&["data", "check", &data, "--sheet", text(&sheet)]);
+    assert_eq!(refused.code, 3, "{}", refused.stderr);
+    for words in [
+        "12, no test part of their own",
+        "24×16, 0 of 12 square",
+        "11",
+        "1 of 13 (7.69 %)",
+        "none.png): the file does not exist",
+    ] {
+        assert!(refused.stdout.contains(words), "{words}: {}", refused.stdout);
+    }
+    for words in ["error: 1 of 13 training images cannot be used", "--skip-broken 8%"] {
+        assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
+    }
+    assert!(fs::read(sheet).unwrap().starts_with(b"\x89PNG"));
+    let passed = sandbox.ok(&["data", "check", &data, "--skip-broken", "8%"]).stdout;
+    assert!(passed.contains(&format!("next: ofa init my-net --data {data},skip-broken=8%")), "{passed}");
+    let json = sandbox.ok(&["data", "check", &data, "--skip-broken", "8%", "--format", "json"]).stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["parts"][0]["images"], 12);
+    assert_eq!(
+        json["parts"][0]["classes"],
+        serde_json::json!([{"class": "ant", "images": 6}, {"class": "bee", "images": 6}])
+    );
+    assert_eq!(json["duplicates"]["within_training"], 11);
+}

@@ -67,7 +67,8 @@ fn fine_tuning_goes_on_to_the_same_bits() {
     let sandbox = Sandbox::new();
     let (network, data) = resnet8(&sandbox);
     let tune = ["finetune", "--network", &network, "--data", data, "--epochs", "6", "--save-every", "0"];
-    let settings = ["--set", "batch_size=20", "--set", "average=0.9", "--set", "precision=bf16"];
+    let settings =
+        ["--set", "batch_size=20", "--set", "average=0.9", "--set", "precision=bf16", "--set", "sampling=balanced"];
     let files = ["network/weights.safetensors", "network/network.json", "report.json", "recipe.yaml"];
     assert_killing_changes_nothing(&sandbox, &[&tune[..], &settings].concat(), &files);
 }
