@@ -7,6 +7,7 @@ use experiments::torch::{DataSource, SkipBroken};
 
 use super::{Command, PredictorCommand, parse};
 use crate::args::CalibrationCommand;
+use crate::args::sweep::SweepCommand;
 
 /// Broken images that may be left out.
 #[derive(Clone, Debug, Args)]
@@ -41,6 +42,7 @@ impl Command {
                 on.skip.settle([&mut on.data]);
             }
             Command::Search(args) => args.skip.settle(&mut args.data),
+            Command::Sweep(SweepCommand::Run(args)) => args.skip.settle(&mut args.data),
             Command::Export(args) => args.skip.settle(&mut args.data),
             Command::Verify(args) => args.skip.settle(&mut args.data),
             _ => {}
@@ -91,6 +93,7 @@ mod tests {
             "export --network n --to onnx --out f --data folder:img",
             "verify f --against n --data folder:img",
             "data check folder:img",
+            "sweep run s.yaml --out r --data folder:img",
         ] {
             let words =
                 |more: &str| format!("ofa {line}{more}").split_whitespace().map(str::to_owned).collect::<Vec<_>>();

@@ -7,7 +7,7 @@ use experiments::sweep::script::Scheduler;
 use experiments::sweep::shard::Shard;
 use experiments::torch::DataSource;
 
-use super::{Compute, Threads, parse, parse_count};
+use super::{Compute, SkipBrokenArg, Threads, parse, parse_count};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SweepCommand {
@@ -69,6 +69,8 @@ pub(crate) struct SweepRunArgs {
     /// Images for what the sweep trains and measures, instead of those that it names: the same ones, elsewhere
     #[arg(long, value_name = "KIND:PATH", value_parser = parse::<DataSource>)]
     pub(crate) data: Option<DataSource>,
+    #[command(flatten)]
+    pub(crate) skip: SkipBrokenArg,
     #[command(flatten)]
     pub(crate) compute: Compute,
 }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "torch")]
 pub(crate) mod check_data;
+#[cfg(feature = "torch")]
 pub(crate) mod collect;
 #[cfg(feature = "torch")]
 pub(crate) mod compare_calibrations;

@@ -338,7 +338,8 @@ mod tests {
     #[test]
     fn a_damaged_checkpoint_is_put_aside_and_the_one_before_counts() {
         // Cut off anywhere, or with a bit that fell over: of a file of tensors or of the state.
-        let damages: [(&str, fn(&mut Vec<u8>)); 4] = [
+        type Damage = fn(&mut Vec<u8>);
+        let damages: [(&str, Damage); 4] = [
             ("supernet.safetensors", |bytes| bytes.truncate(bytes.len() / 2)),
             ("supernet.safetensors", |bytes| *bytes.last_mut().unwrap() ^= 1),
             ("state.json", |bytes| bytes.truncate(bytes.len() - 3)),
