@@ -109,6 +109,11 @@ impl Preparation {
                 wrong(if trained.space.is_some() { trained.space_at } else { trained.at }, &error);
             }
         }
+        if let Some(settings) = &file.networks
+            && let Err(error) = torch::check_finetune(&settings.finetune.set)
+        {
+            wrong(settings.at, &error);
+        }
         for point in file.points() {
             let Some(model) = point.predictor.as_deref().and_then(model) else { continue };
             let fit = (point.bundle.clone(), point.target.clone(), model);
@@ -158,15 +163,18 @@ impl Preparation {
     /// What is searched in a trained bundle, and whether its predictor is yet to be fitted.
     ///
     /// # Errors
-    /// A recipe or a space that is wrong, a damaged bundle.
+    /// A recipe or a space that is wrong.
     pub(crate) fn inputs(&self, trained: &Trained) -> Result<(SearchInputs, bool)> {
-        let bundle = self.root(trained).map(|root| Bundle::at(bundle_in(&root)));
-        match bundle.filter(|bundle| bundle.folder().join(names::PREDICTOR).is_file()) {
-            Some(bundle) => {
-                let space = bundle.space()?;
-                let predictor = bundle.predictor(&space)?;
-                Ok((SearchInputs { space, predictor, bundle: Some(bundle) }, false))
-            }
+        let whole = self.root(trained).and_then(|root| {
+            let bundle = Bundle::at(bundle_in(&root));
+            // What is damaged is made again: the records of its stages tell.
+            bundle.stated_weights().ok()??;
+            let space = bundle.space().ok()?;
+            let predictor = bundle.predictor(&space).ok()?;
+            Some(SearchInputs { space, predictor, bundle: Some(bundle) })
+        });
+        match whole {
+            Some(inputs) => Ok((inputs, false)),
             None => {
                 let space = self.space_of(trained)?;
                 let resolutions = space.resolutions().to_vec();

@@ -76,9 +76,10 @@ impl Row<'_> {
 /// # Errors
 /// A folder that cannot be read.
 pub fn rows<'p>(plan: &'p SweepPlan, folder: &SweepFolder) -> Result<Vec<Row<'p>>> {
-    let mut records = folder.records()?;
+    let records = folder.records()?;
     let row = |(number, planned): (usize, &'p Planned)| {
-        let record = records.remove(&planned.key)?;
+        // Points that depend on the same things share a result.
+        let record = records.get(&planned.key)?.clone();
         let ground = &plan.grounds[planned.ground];
         Some(Row { number, planned, record, of: (ground.bundle.clone(), ground.inputs.space.id().to_string()) })
     };

@@ -87,6 +87,15 @@ pub fn training_inputs(recipe: &Path, overrides: &[String], data: Option<&DataSo
     training::inputs::training_inputs(recipe, overrides, data)
 }
 
+/// Whether fine-tuning knows the values that `overrides` replace: `key=value`.
+///
+/// # Errors
+/// The first that it does not know, or that cannot be.
+pub fn check_finetune(overrides: &[String]) -> Result<()> {
+    crate::folders::finetune_recipe::FineTuneRecipe::load(None, overrides)?;
+    Ok(())
+}
+
 /// The source of images that `words` name.
 ///
 /// # Errors

@@ -159,6 +159,14 @@ pub fn train(_: &TrainRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -> Resu
     missing("training")
 }
 
+/// Nothing is fine-tuned here.
+///
+/// # Errors
+/// None.
+pub fn check_finetune(_: &[String]) -> Result<()> {
+    Ok(())
+}
+
 /// The source of images that `words` name.
 ///
 /// # Errors

@@ -90,6 +90,10 @@ fn a_sweep_trains_fits_searches_and_makes_networks_however_often_it_is_killed() 
     let count = made["networks"].as_u64().unwrap();
     // A baseline goes by the predictor, too; and two predictors may find the same.
     assert!((4..=POINTS).contains(&count) && made["networks_failed"] == 0, "{made}");
+    // Points that share a result have a row each.
+    assert!(made["table"].is_string(), "{made}");
+    let rows = sandbox.ok(&["report", text(&whole), "--as", "md"]).stdout;
+    assert_eq!(rows.lines().count() as u64, POINTS + 2, "{rows}");
     let expected = networks(&whole);
     assert_eq!(expected.keys().filter(|name| name.ends_with(".onnx")).count() as u64, count);
     let table = sandbox.ok(&["sweep", "status", text(&whole)]).stdout;
@@ -129,6 +133,16 @@ fn a_sweep_trains_fits_searches_and_makes_networks_however_often_it_is_killed() 
         assert!(has(words), "{words}: {told}");
     }
     assert!(!has(": refine"), "{told}");
+
+    // What a disk has spoilt is made again.
+    let weights = killed.join("bundles/one/supernet/bundle/supernet.safetensors");
+    let bytes = fs::read(&weights).unwrap();
+    fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
+    sandbox.ok(&["sweep", "status", text(&killed)]);
+    fs::write(&file, SWEEP).unwrap();
+    let told = ok(&killed, &[]).stderr;
+    assert!(told.contains("train one  again: supernet/bundle/supernet.safetensors is another file now"), "{told}");
+    assert!(fs::read(&weights).unwrap() == bytes && networks(&killed) == expected);
 
     // Gathered elsewhere, the networks come along.
     let merged = sandbox.path("merged");
