@@ -28,6 +28,9 @@ pub struct Supernet {
     weights: Vec<NamedWeight>,
 }
 
+/// What the names of the classifier's weights begin with.
+const CLASSIFIER: &str = "classifier.";
+
 impl Supernet {
     /// Fresh weights; equal seeds give equal weights.
     pub fn new(space: &SearchSpace, seed: u64, device: Device) -> Self {
@@ -44,6 +47,23 @@ impl Supernet {
         device: Device,
     ) -> Result<Self, SupernetError> {
         Self::build(space, device, WeightBuilder::from_tensors(tensors, device))
+    }
+
+    /// Weights from the named tensors of a supernet of the same space but for its classes, with a fresh classifier by `seed`:
+    /// transfer to other images (Yosinski et al. 2014, arXiv:1411.1792).
+    ///
+    /// # Errors
+    /// A missing, superfluous, misshapen or non-finite tensor, the classifier's aside.
+    pub fn transferred(
+        space: &SearchSpace,
+        mut tensors: BTreeMap<String, Tensor>,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, SupernetError> {
+        tensors.retain(|name, _| !name.starts_with(CLASSIFIER));
+        let fresh = Self::new(space, seed, device).tensors();
+        tensors.extend(fresh.into_iter().filter(|(name, _)| name.starts_with(CLASSIFIER)));
+        Self::from_tensors(space, tensors, device)
     }
 
     fn build(space: &SearchSpace, device: Device, mut builder: WeightBuilder) -> Result<Self, SupernetError> {
@@ -174,5 +194,34 @@ impl Supernet {
                 norm.running_var.shallow_clone().copy_(&layer.var);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transfer_keeps_all_weights_but_the_classifier() {
+        let space = SearchSpace::builtin("mcu-cifar").unwrap();
+        let (four, device) = (space.with_classes(4), Device::Cpu);
+        let of_one = || Supernet::new(&space, 1, device).tensors();
+        let theirs = of_one();
+        let (fresh, moved) = (
+            Supernet::new(&four, 2, device).tensors(),
+            Supernet::transferred(&four, of_one(), 2, device).unwrap().tensors(),
+        );
+        assert_eq!(moved.len(), fresh.len());
+        for (name, tensor) in &moved {
+            let own = name.starts_with(CLASSIFIER);
+            assert_eq!(tensor, if own { &fresh[name] } else { &theirs[name] }, "{name}");
+        }
+        assert_eq!(moved.keys().filter(|name| name.starts_with(CLASSIFIER)).count(), 2);
+        let mut lacking = of_one();
+        let _ = lacking.remove("stem.conv.weight").unwrap();
+        let error = Supernet::transferred(&four, lacking, 2, device).err().unwrap().to_string();
+        assert!(error.contains("stem.conv.weight"), "{error}");
+        let other = SearchSpace::builtin("fbnet-cifar").unwrap();
+        assert!(Supernet::transferred(&other, theirs, 2, device).is_err());
     }
 }

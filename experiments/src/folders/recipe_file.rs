@@ -46,6 +46,10 @@ pub(crate) struct Recipe {
     /// A bundle whose weights the run begins with, by name or path; fresh ones when left out.
     #[serde(default, skip_serializing_if = "is_default")]
     pub weights: Option<String>,
+    /// A bundle whose weights but for the classifier the run begins with, by name or path: transfer to images of other
+    /// classes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub init: Option<String>,
     /// Seed of everything.
     #[serde(default)]
     pub seed: u64,
@@ -324,6 +328,13 @@ impl Recipe {
         }
         if let Some(size) = self.image_size.filter(|size| !(1..=MAX_SIZE).contains(size)) {
             return wrong("image_size", size.to_string(), "but must be 1 to 4096");
+        }
+        if let (Some(init), Some(_)) = (&self.init, &self.weights) {
+            return wrong(
+                "init",
+                format!("`{init}`"),
+                "but `weights` says what the run begins with; leave out one of the two",
+            );
         }
         let names = self.class_names.iter().flatten();
         if let Some(twice) = names.clone().enumerate().find(|(at, name)| names.clone().take(*at).any(|n| n == *name)) {

@@ -64,8 +64,9 @@ pub(crate) fn identity(recipe: &Recipe, space: &SearchSpace) -> String {
 /// The recipe without the places of its data and weights.
 pub(crate) fn recipe_text(recipe: &Recipe) -> String {
     // Where weights lie says nothing about what they are.
-    let weights = recipe.weights.as_ref().map(|_| String::new());
-    let placeless = Recipe { data: None, weights, ..recipe.clone() };
+    let placeless = |place: &Option<String>| place.as_ref().map(|_| String::new());
+    let (weights, init) = (placeless(&recipe.weights), placeless(&recipe.init));
+    let placeless = Recipe { data: None, weights, init, ..recipe.clone() };
     serde_yaml::to_string(&placeless).expect("plain data")
 }
 

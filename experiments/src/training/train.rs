@@ -175,14 +175,22 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
     if precision != Precision::Fp32 {
         identity.push_str("precision: bf16\n");
     }
-    let start = match &recipe.weights {
-        Some(name) => {
+    let start = match (&recipe.weights, &recipe.init) {
+        (Some(name), _) => {
             let bundle = Bundle::find(name)?;
             let weights = load_supernet(bundle.folder(), space, job.device)?;
             identity.push_str(&format!("weights: {:016x}\n", fingerprint_of_weights(&weights)));
             Some(Box::new(weights))
         }
-        None => None,
+        (None, Some(name)) => {
+            let bundle = Bundle::find(name)?;
+            let theirs = load_supernet(bundle.folder(), &bundle.space()?, job.device)?;
+            identity.push_str(&format!("init: {:016x}\n", fingerprint_of_weights(&theirs)));
+            progress.note(&format!("begins with the weights of bundle {}, but for a new classifier", bundle.name()));
+            let weights = Supernet::transferred(space, theirs.tensors(), recipe.seed, job.device);
+            Some(Box::new(weights.within(|| format!("weights of bundle {} in space {}", bundle.name(), space.id()))?))
+        }
+        (None, None) => None,
     };
     // Before there is a folder that a refused run would leave behind.
     recipe.augmentation.check(train_set.size())?;
@@ -233,7 +241,7 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
         energy,
     };
     trainer.run(&checkpoints, job.save_every, &mut log)?;
-    let Log { calibration, progress, energy, .. } = log;
+    let Log { calibration, progress, energy, stop, .. } = log;
     energy.begin_report();
     // What is reported on is what the bundle holds.
     let supernet = trainer.supernet().duplicate();
@@ -244,7 +252,7 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
         write_atomically(&run.bundle().join(name), |file| file.write_all(&text))?;
     }
     let exam = EvalImages::new(&test, &preprocessing, space.resolutions(), job.device)?;
-    final_report(&run, &supernet, &calibration, (&exam, test_part), recipe.seed, progress)?;
+    final_report(&run, &supernet, &calibration, (&exam, test_part), recipe.seed, (progress, &stop))?;
     Ok(Trained { parameters: supernet.parameter_count() as u64, energy: energy.finish(&run.bundle())? })
 }
 
@@ -349,7 +357,7 @@ fn final_report(
     calibration: &CalibrationImages,
     (exam, part): (&EvalImages, MeasuredPart),
     seed: u64,
-    progress: &mut dyn Progress,
+    (progress, stop): (&mut dyn Progress, &AtomicBool),
 ) -> Result<()> {
     let space = supernet.space();
     let resolutions = space.resolutions();
@@ -359,6 +367,9 @@ fn final_report(
     let random: Vec<_> = random.collect();
     let mut rows = Vec::new();
     for (index, arch) in ends.iter().chain(&random).enumerate() {
+        if stop.load(Ordering::Relaxed) {
+            return Err(SupernetError::Interrupted.into());
+        }
         let kind = ["largest", "smallest"].get(index).copied().unwrap_or("random");
         let accuracy = measure(supernet, &space.resolve(arch), calibration, exam)?;
         let macs = space.lower(arch).macs().0;

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::state::{Position, State};
+use super::state::{ANCHOR, Position, State};
 use crate::error::SupernetError;
 
 /// Fewest steps between two anchors.
@@ -15,8 +15,6 @@ const APART: u64 = 200;
 const MOST: u32 = 5;
 /// What each multiplies the learning rate by.
 const FACTOR: f64 = 0.5;
-/// Where the anchor lies, in the folder of the checkpoints.
-const FOLDER: &str = "anchor";
 
 /// What the learning rate is multiplied by after so many rollbacks.
 pub(crate) fn factor(rollbacks: u32) -> f64 {
@@ -46,7 +44,7 @@ pub(crate) struct Anchor {
 impl Anchor {
     /// That of the run whose checkpoints lie in `checkpoints`; none yet where the run does not go on from one of them.
     pub(crate) fn of(checkpoints: &Path, plan: &str, is_resumed: bool) -> Anchor {
-        let folder = checkpoints.join(FOLDER);
+        let folder = checkpoints.join(ANCHOR);
         let newest = if is_resumed { State::load_newest(&folder, plan).ok() } else { None };
         let at = newest.and_then(|(state, _)| state).map(|state| state.position.global_step);
         Anchor { folder, checkpoints: checkpoints.to_path_buf(), plan: plan.to_owned(), at }

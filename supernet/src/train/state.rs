@@ -75,6 +75,8 @@ const SCHEMA: &str = "ofa.train-state/1";
 const PREFIX: &str = "checkpoint-";
 /// What a damaged one is called after its name.
 const DAMAGED: &str = "damaged";
+/// Where the checkpoint lies that a run rolls back to, in the folder of the others.
+pub(crate) const ANCHOR: &str = "anchor";
 /// Checkpoints that a run keeps: the newest, and one to go on from where that is damaged.
 pub(crate) const KEPT: usize = 2;
 
@@ -174,9 +176,17 @@ impl State {
                 Err(LoadError::Damaged(error)) => damaged.push((path, error)),
             }
         }
-        match damaged.into_iter().next() {
-            Some((_, newest)) => Err(newest),
-            None => Ok((None, Vec::new())),
+        let Some((_, newest)) = damaged.into_iter().next() else { return Ok((None, Vec::new())) };
+        let anchor = folder.join(ANCHOR);
+        match anchor.is_dir().then(|| Self::load_newest(&anchor, plan)).transpose()? {
+            Some((Some(state), mut notes)) => {
+                let step = state.position.global_step;
+                notes.push(format!(
+                    "{newest}, and so is what was before; the run goes on from the anchor at step {step}"
+                ));
+                Ok((Some(state), notes))
+            }
+            _ => Err(newest),
         }
     }
 

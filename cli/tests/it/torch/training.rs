@@ -259,6 +259,38 @@ fn a_space_of_one_network_is_trained_and_reported() {
 }
 
 #[test]
+fn a_run_may_begin_with_the_weights_of_a_bundle_for_other_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recipe, run) = empty_run(folder.path());
+    fs::remove_dir_all(&run).unwrap();
+    let text = fs::read_to_string(&recipe).unwrap();
+    // Sorted, channels would have other places.
+    let text = text.replace("    sort_channels: true\n", "");
+    let other = text.replace("data: 'synthetic:240'", "data: 'synthetic:240,classes=4'\ninit: mcu-cifar");
+    fs::write(&recipe, &other).unwrap();
+    finish(train(&recipe, &run, false));
+    let classes = fs::read_to_string(run.join("bundle/space.yaml")).unwrap();
+    assert!(classes.contains("classes: 4"), "{classes}");
+    let weights = |path: &Path| storage::arrays::safetensors::load_arrays(path).unwrap().0;
+    let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experiments/zoo/mcu-cifar");
+    let (theirs, own) = (weights(&zoo.join("supernet.safetensors")), weights(&run.join("bundle/supernet.safetensors")));
+    let is_kept = |name: &str| name.ends_with(".conv.weight") && own[name].to_f32() == theirs[name].to_f32();
+    let convolutions = theirs.keys().filter(|name| name.ends_with(".conv.weight")).count();
+    assert!(convolutions > 20, "{convolutions}");
+    assert_eq!(theirs.keys().filter(|name| is_kept(name)).count(), convolutions);
+    // It says which weights it begins with once.
+    fs::remove_dir_all(&run).unwrap();
+    fs::write(&recipe, other.replace("init: mcu-cifar", "init: mcu-cifar\nweights: mcu-cifar")).unwrap();
+    let refused = train(&recipe, &run, false).wait_with_output().unwrap();
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("leave out one of the two"));
+    fs::write(&recipe, other.replace("space: mcu-cifar", "space: fbnet-cifar")).unwrap();
+    let refused = train(&recipe, &run, false).wait_with_output().unwrap();
+    assert_eq!(refused.status.code(), Some(3), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("in space fbnet-cifar"));
+}
+
+#[test]
 fn a_run_folder_is_not_overwritten_and_another_recipe_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (recipe, run) = empty_run(folder.path());
