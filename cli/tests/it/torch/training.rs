@@ -303,14 +303,22 @@ fn a_run_folder_is_not_overwritten_and_another_recipe_is_refused() {
 }
 
 #[test]
-fn a_truncated_checkpoint_is_refused() {
+fn a_truncated_checkpoint_gives_way_to_the_anchor_and_without_that_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (recipe, run) = empty_run(folder.path());
-    let newest = checkpoints(&run).pop().unwrap();
-    let weights = run.join("checkpoints").join(newest).join("supernet.safetensors");
-    let whole = fs::read(&weights).unwrap();
-    fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
-    let output = train(&recipe, &run, true).wait_with_output().unwrap();
+    let truncate = |file: &Path| {
+        let whole = fs::read(file).unwrap();
+        fs::write(file, &whole[..whole.len() / 2]).unwrap();
+    };
+    let newest = || run.join("checkpoints").join(checkpoints(&run).pop().unwrap()).join("supernet.safetensors");
+    let again = || train(&recipe, &run, true).wait_with_output().unwrap();
+    truncate(&newest());
+    let output = again();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.contains("goes on from the anchor at step 0"), "{told}");
+    truncate(&newest());
+    fs::remove_dir_all(run.join("checkpoints/anchor")).unwrap();
+    let output = again();
     assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stderr).contains("supernet.safetensors"));
 }
