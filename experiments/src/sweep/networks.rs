@@ -146,7 +146,7 @@ pub fn run(
     all.retain(|one| one.points.iter().any(|place| shard.has(*place)));
     let mut summary = NetworkSummary { networks: all.len(), ..NetworkSummary::default() };
     let mut sources: BTreeMap<String, (Source, [String; 2])> = BTreeMap::new();
-    let count = all.len();
+    let (count, mut told) = (all.len(), None);
     let mut left: Vec<(usize, Wanted)> = all.into_iter().enumerate().collect();
     while !left.is_empty() {
         let mut waiting = Vec::new();
@@ -187,7 +187,11 @@ pub fn run(
             }
         }
         if let Some((_, first)) = waiting.first() {
-            watcher.wait(&first.name);
+            // Told once for each that is waited for.
+            if told.as_ref() != Some(&first.name) {
+                watcher.wait(&first.name);
+                told = Some(first.name.clone());
+            }
             std::thread::sleep(WAIT);
         }
         left = waiting;

@@ -116,6 +116,9 @@ pub(crate) fn train(reader: &mut Reader, node: &Node<'_>) -> TrainSettings {
                 Some(space) if spaces.len() > 1 => format!("{}-{}", stem(recipe), stem(space)),
                 _ => stem(recipe),
             };
+            if name.is_empty() || name.chars().all(|letter| letter == '.') {
+                reader.wrong(*at, format!("`{recipe}` gives a bundle no name; give the file another one"));
+            }
             if bundles.iter().any(|other| other.name == name) {
                 reader.wrong(*at, format!("two bundles would be called `{name}`; give their files other names"));
             }

@@ -97,6 +97,9 @@ pub(super) fn decode(encoded: &[u8], exif: ExifOrientation) -> Result<(RgbImage,
 /// The formats that are read.
 const READ: &str = "JPEG, PNG, WebP, GIF, BMP and TIFF";
 
+/// Pixels of an image beyond which it is taken for broken: a file of some bytes may claim more than there is memory for.
+const MOST_PIXELS: u64 = 250_000_000;
+
 fn article(word: &str) -> &'static str {
     if word.starts_with(['A', 'E', 'I', 'O']) { "an" } else { "a" }
 }
@@ -122,6 +125,10 @@ fn decode_jpeg(encoded: &[u8]) -> Result<Decoded, String> {
 fn decode_other(encoded: &[u8], name: &str, format: ImageFormat) -> Result<Decoded, String> {
     let broken = |error: image::ImageError| format!("not a whole {name}: {error}");
     let mut decoder = ImageReader::with_format(Cursor::new(encoded), format).into_decoder().map_err(broken)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+        return Err(format!("a {name} of {width}x{height} pixels; up to {} million are read", MOST_PIXELS / 1_000_000));
+    }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let image = DynamicImage::from_decoder(decoder).map_err(broken)?;
     let colour = image.color();

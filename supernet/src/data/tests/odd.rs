@@ -91,6 +91,20 @@ fn every_odd_file_comes_to_what_is_said_of_it() {
 }
 
 #[test]
+fn a_file_that_claims_more_pixels_than_there_is_memory_for_is_broken() {
+    let mut bytes = fs::read(folder().join("rgb.png")).unwrap();
+    let side = 60_000_u32.to_be_bytes();
+    bytes[16..20].copy_from_slice(&side);
+    bytes[20..24].copy_from_slice(&side);
+    let sum = bytes[12..29].iter().fold(u32::MAX, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ (0xedb8_8320 * (sum & 1)))
+    });
+    bytes[29..33].copy_from_slice(&(!sum).to_be_bytes());
+    let error = decode(&bytes, ExifOrientation::Applied).unwrap_err();
+    assert_eq!(error, "a PNG of 60000x60000 pixels; up to 250 million are read");
+}
+
+#[test]
 fn an_orientation_is_ignored_where_weights_were_trained_so() {
     let bytes = fs::read(folder().join("exif-6.jpg")).unwrap();
     let (stored, facts) = decode(&bytes, ExifOrientation::Ignored).unwrap();
