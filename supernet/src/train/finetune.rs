@@ -11,7 +11,7 @@ use network::integer::Scale;
 use network::shape::NetworkShape;
 use tch::{Device, Kind, Tensor};
 
-use super::guard::{Anchor, Rollback, factor};
+use super::guard::{self, Anchor, Guarded, Rollback, factor};
 use super::label_loss::label_loss;
 use super::loss::distillation_loss;
 use super::phase::Divergence;
@@ -199,23 +199,6 @@ impl<'t> FineTuner<'t> {
         Ok(tuner)
     }
 
-    /// Takes everything from a checkpoint.
-    fn go_on_from(&mut self, state: State) -> Result<(), SupernetError> {
-        let State { folder, position, epoch_loss, rollbacks, weights, momentum, average, .. } = state;
-        let trained = |tensors| self.settings.trained(&self.shape, tensors, self.device);
-        let network = State::within(&folder, trained(weights))?;
-        let mut sgd = Sgd::new(network.weights(), self.settings.sgd);
-        State::within(&folder, sgd.restore(momentum))?;
-        let average = State::within(&folder, average.map(trained).transpose())?;
-        (self.network, self.sgd, self.average) = (network, sgd, average);
-        (self.position, self.epoch_loss, self.rollbacks) = (position, epoch_loss, rollbacks);
-        self.batches = self.loader.batches_from(data::Position {
-            epoch: position.global_step / self.steps_per_epoch,
-            step: (position.global_step % self.steps_per_epoch) as usize,
-        });
-        Ok(())
-    }
-
     /// What there is to say about the checkpoint that it goes on from.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -253,56 +236,7 @@ impl<'t> FineTuner<'t> {
         save_every: Duration,
         observer: &mut dyn FineTuneObserver,
     ) -> Result<(), SupernetError> {
-        let mut saved_at = Instant::now();
-        loop {
-            let is_over = self.position.global_step >= self.steps();
-            let went_on = if is_over { Ok(true) } else { self.advance(observer) };
-            let Some(goes_on) = self.or_roll_back(went_on, observer)? else { continue };
-            if !goes_on || is_over || saved_at.elapsed() >= save_every {
-                let saved = self.save(checkpoints);
-                let is_saved = self.or_roll_back(saved, observer)?.is_some();
-                saved_at = Instant::now();
-                if !goes_on {
-                    return Err(SupernetError::Interrupted);
-                }
-                if is_over && is_saved {
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    /// What there is, or nothing where numbers left the finite ones and the run goes on from the anchor.
-    fn or_roll_back<T>(
-        &mut self,
-        result: Result<T, SupernetError>,
-        observer: &mut dyn FineTuneObserver,
-    ) -> Result<Option<T>, SupernetError> {
-        let error = match result {
-            Ok(value) => return Ok(Some(value)),
-            Err(error) => error,
-        };
-        let (state, rollback) = self.anchor.roll_back(error, self.rollbacks)?;
-        self.go_on_from(state)?;
-        observer.rolled_back(&rollback)?;
-        Ok(None)
-    }
-
-    /// One step, and what comes at the end of an epoch; whether the observer wants more.
-    fn advance(&mut self, observer: &mut dyn FineTuneObserver) -> Result<bool, SupernetError> {
-        if self.position.global_step.is_multiple_of(self.steps_per_epoch) && self.anchor.is_due(self.position) {
-            self.check_weights()?;
-            self.anchor.put(&self.state())?;
-        }
-        let step = self.step()?;
-        self.epoch_loss.add(step.loss);
-        let goes_on = observer.step(&step);
-        if self.position.global_step.is_multiple_of(self.steps_per_epoch) {
-            let epoch = self.position.global_step / self.steps_per_epoch;
-            observer.epoch(epoch, self.position, self.epoch_loss.mean(), self.network())?;
-            self.epoch_loss = EpochLoss::default();
-        }
-        Ok(goes_on)
+        guard::run(self, checkpoints, save_every, observer)
     }
 
     /// Runs all that is left without saving anything: for few steps, which are soon done again.
@@ -376,11 +310,6 @@ impl<'t> FineTuner<'t> {
         Err(SupernetError::WeightDiverged { name, phase: PHASE.into(), steps })
     }
 
-    fn save(&self, checkpoints: &Path) -> Result<(), SupernetError> {
-        self.check_weights()?;
-        self.state().save(checkpoints, &self.identity, KEPT)
-    }
-
     fn state(&self) -> State {
         State {
             folder: PathBuf::new(),
@@ -393,6 +322,59 @@ impl<'t> FineTuner<'t> {
             average: self.average.as_ref().map(Network::tensors),
             masks: None,
         }
+    }
+}
+
+impl Guarded for FineTuner<'_> {
+    type Observer<'o> = dyn FineTuneObserver + 'o;
+
+    fn is_over(&self) -> bool {
+        self.position.global_step >= self.steps()
+    }
+
+    fn advance(&mut self, observer: &mut (dyn FineTuneObserver + '_)) -> Result<bool, SupernetError> {
+        if self.position.global_step.is_multiple_of(self.steps_per_epoch) && self.anchor.is_due(self.position) {
+            self.check_weights()?;
+            self.anchor.put(&self.state())?;
+        }
+        let step = self.step()?;
+        self.epoch_loss.add(step.loss);
+        let goes_on = observer.step(&step);
+        if self.position.global_step.is_multiple_of(self.steps_per_epoch) {
+            let epoch = self.position.global_step / self.steps_per_epoch;
+            observer.epoch(epoch, self.position, self.epoch_loss.mean(), self.network())?;
+            self.epoch_loss = EpochLoss::default();
+        }
+        Ok(goes_on)
+    }
+
+    fn save(&self, checkpoints: &Path, _: &mut (dyn FineTuneObserver + '_)) -> Result<(), SupernetError> {
+        self.check_weights()?;
+        self.state().save(checkpoints, &self.identity, KEPT)
+    }
+
+    fn go_on_from(&mut self, state: State) -> Result<(), SupernetError> {
+        let State { folder, position, epoch_loss, rollbacks, weights, momentum, average, .. } = state;
+        let trained = |tensors| self.settings.trained(&self.shape, tensors, self.device);
+        let network = State::within(&folder, trained(weights))?;
+        let mut sgd = Sgd::new(network.weights(), self.settings.sgd);
+        State::within(&folder, sgd.restore(momentum))?;
+        let average = State::within(&folder, average.map(trained).transpose())?;
+        (self.network, self.sgd, self.average) = (network, sgd, average);
+        (self.position, self.epoch_loss, self.rollbacks) = (position, epoch_loss, rollbacks);
+        self.batches = self.loader.batches_from(data::Position {
+            epoch: position.global_step / self.steps_per_epoch,
+            step: (position.global_step % self.steps_per_epoch) as usize,
+        });
+        Ok(())
+    }
+
+    fn anchor(&mut self) -> (&mut Anchor, u32) {
+        (&mut self.anchor, self.rollbacks)
+    }
+
+    fn tell(observer: &mut (dyn FineTuneObserver + '_), rollback: &Rollback) -> Result<(), SupernetError> {
+        observer.rolled_back(rollback)
     }
 }
 

@@ -5,6 +5,7 @@
 //! often, comes to the same weights: a checkpoint by the clock would be another one each time.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::state::{ANCHOR, Position, State};
 use crate::error::SupernetError;
@@ -91,4 +92,70 @@ impl Anchor {
         let rollback = Rollback { met: error.to_string(), to: state.position, factor: factor(state.rollbacks) };
         Ok((state, rollback))
     }
+}
+
+/// A run that is saved as it goes, and that rolls back.
+pub(crate) trait Guarded {
+    /// Who hears of it.
+    type Observer<'o>: ?Sized;
+
+    /// Whether nothing is left to do.
+    fn is_over(&self) -> bool;
+    /// One step, and what comes at the ends of epochs and phases; whether the observer wants more.
+    fn advance(&mut self, observer: &mut Self::Observer<'_>) -> Result<bool, SupernetError>;
+    /// Writes a checkpoint, unless a weight is not finite.
+    fn save(&self, checkpoints: &Path, observer: &mut Self::Observer<'_>) -> Result<(), SupernetError>;
+    /// Takes everything from a checkpoint.
+    fn go_on_from(&mut self, state: State) -> Result<(), SupernetError>;
+    /// Its anchor, and how often it rolled back.
+    fn anchor(&mut self) -> (&mut Anchor, u32);
+    /// Says so.
+    fn tell(observer: &mut Self::Observer<'_>, rollback: &Rollback) -> Result<(), SupernetError>;
+}
+
+/// Runs all that is left of `run`, saving into `checkpoints` at least every `save_every` and at the end.
+///
+/// # Errors
+/// [`SupernetError::Interrupted`] when the observer asks to stop (the state is saved); [`SupernetError::Unstable`] where
+/// rolling back did not help; a file that cannot be written.
+pub(crate) fn run<R: Guarded>(
+    run: &mut R,
+    checkpoints: &Path,
+    save_every: Duration,
+    observer: &mut R::Observer<'_>,
+) -> Result<(), SupernetError> {
+    let mut saved_at = Instant::now();
+    loop {
+        let is_over = run.is_over();
+        let went_on = if is_over { Ok(true) } else { run.advance(observer) };
+        let Some(goes_on) = or_roll_back(run, went_on, observer)? else { continue };
+        if !goes_on || is_over || saved_at.elapsed() >= save_every {
+            let saved = run.save(checkpoints, observer);
+            let is_saved = or_roll_back(run, saved, observer)?.is_some();
+            saved_at = Instant::now();
+            if !goes_on {
+                return Err(SupernetError::Interrupted);
+            }
+            if is_over && is_saved {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What there is, or nothing where numbers left the finite ones and the run goes on from the anchor.
+fn or_roll_back<R: Guarded, T>(
+    run: &mut R,
+    result: Result<T, SupernetError>,
+    observer: &mut R::Observer<'_>,
+) -> Result<Option<T>, SupernetError> {
+    let error = match result {
+        Ok(value) => return Ok(Some(value)),
+        Err(error) => error,
+    };
+    let (anchor, rollbacks) = run.anchor();
+    let (state, rollback) = anchor.roll_back(error, rollbacks)?;
+    run.go_on_from(state)?;
+    R::tell(observer, &rollback)?;
+    Ok(None)
 }

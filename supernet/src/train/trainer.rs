@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::average::WeightAverage;
 use super::early_bird::{MaskQueue, mask};
-use super::guard::{Anchor, Rollback, factor};
+use super::guard::{self, Anchor, Guarded, Rollback, factor};
 use super::loss::StepLoss;
 use super::phase::{Attentive, Keep, Preparation, Teacher};
 use super::plan::TrainPlan;
@@ -179,35 +179,6 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Takes everything from a checkpoint.
-    fn go_on_from(&mut self, state: State) -> Result<(), SupernetError> {
-        let (space, device) = (self.supernet.space().clone(), self.supernet.device());
-        let supernet_of = |weights| Supernet::from_tensors(&space, weights, device);
-        let (settings, folder) = (self.plan.settings(), &state.folder);
-        let supernet = State::within(folder, supernet_of(state.weights))?;
-        if !settings.kernel_transforms {
-            supernet.freeze_kernel_transforms();
-        }
-        let mut sgd = Sgd::new(supernet.weights(), settings.sgd);
-        State::within(folder, sgd.restore(state.momentum))?;
-        let teacher = State::within(folder, state.teacher.map(supernet_of).transpose())?;
-        let average = match (settings.average, state.average) {
-            (Some(kept), Some(tensors)) => {
-                Some(State::within(folder, WeightAverage::restore(kept, &supernet, tensors))?)
-            }
-            (kept, _) => kept.map(|kept| WeightAverage::new(kept, &supernet)),
-        };
-        (self.supernet, self.sgd, self.average) = (supernet, sgd, average);
-        (self.position, self.epoch_loss, self.rollbacks) = (state.position, state.epoch_loss, state.rollbacks);
-        self.masks =
-            state.masks.and_then(|tensors| tensors.get("masks").map(MaskQueue::from_tensor)).unwrap_or_default();
-        self.batches = self.loader.batches_from(data::Position {
-            epoch: self.position.global_step / self.steps_per_epoch,
-            step: (self.position.global_step % self.steps_per_epoch) as usize,
-        });
-        self.set_teacher(teacher)
-    }
-
     /// What there is to say about the checkpoint that it goes on from.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -245,77 +216,7 @@ impl Trainer {
         save_every: Duration,
         observer: &mut dyn Observer,
     ) -> Result<(), SupernetError> {
-        let mut saved_at = Instant::now();
-        while self.position.phase < self.plan.phases().len() {
-            let went_on = self.advance(observer);
-            let Some(goes_on) = self.or_roll_back(went_on, observer)? else { continue };
-            let is_over = self.position.phase == self.plan.phases().len();
-            if !goes_on || is_over || saved_at.elapsed() >= save_every {
-                let saved = self.save(checkpoints, observer);
-                let is_saved = self.or_roll_back(saved, observer)?.is_some();
-                saved_at = Instant::now();
-                if !goes_on {
-                    return Err(SupernetError::Interrupted);
-                }
-                if is_over && is_saved {
-                    return Ok(());
-                }
-            }
-        }
-        self.save(checkpoints, observer)
-    }
-
-    /// What there is, or nothing where numbers left the finite ones and the run goes on from the anchor.
-    fn or_roll_back<T>(
-        &mut self,
-        result: Result<T, SupernetError>,
-        observer: &mut dyn Observer,
-    ) -> Result<Option<T>, SupernetError> {
-        let error = match result {
-            Ok(value) => return Ok(Some(value)),
-            Err(error) => error,
-        };
-        let (state, rollback) = self.anchor.roll_back(error, self.rollbacks)?;
-        self.go_on_from(state)?;
-        observer.rolled_back(&rollback)?;
-        Ok(None)
-    }
-
-    /// One step, and what comes at the ends of epochs and phases; whether the observer wants more.
-    fn advance(&mut self, observer: &mut dyn Observer) -> Result<bool, SupernetError> {
-        let per_epoch = self.steps_per_epoch;
-        let phase_steps = self.plan.phases()[self.position.phase].epochs * per_epoch;
-        if self.position.step.is_multiple_of(per_epoch) && self.anchor.is_due(self.position) {
-            self.check_weights()?;
-            self.anchor.put(&self.state())?;
-        }
-        if self.position.step == 0 {
-            self.begin_phase()?;
-        }
-        if self.position.step >= phase_steps {
-            self.end_phase()?;
-            return Ok(true);
-        }
-        let step = self.step(phase_steps)?;
-        self.epoch_loss.add(step.loss);
-        let goes_on = observer.step(&step);
-        let mut ends = self.position.step >= phase_steps;
-        if self.position.step.is_multiple_of(per_epoch) {
-            ends |= self.channels_have_settled();
-            let epoch = Epoch {
-                position: self.position,
-                phase: self.position.phase,
-                epoch: self.position.step / per_epoch,
-                is_last: ends,
-                mean_loss: self.epoch_loss.mean(),
-            };
-            observer.epoch(&epoch, self.supernet())?;
-            self.epoch_loss = EpochLoss::default();
-        }
-        if ends {
-            self.end_phase()?;
-        }
-        Ok(goes_on)
+        guard::run(self, checkpoints, save_every, observer)
     }
 
     fn begin_phase(&mut self) -> Result<(), SupernetError> {
@@ -485,13 +386,6 @@ impl Trainer {
         Err(SupernetError::WeightDiverged { name, phase, steps: global_step })
     }
 
-    fn save(&self, checkpoints: &Path, observer: &mut dyn Observer) -> Result<(), SupernetError> {
-        self.check_weights()?;
-        self.state().save(checkpoints, &self.plan_text, KEPT)?;
-        observer.saved(self.position);
-        Ok(())
-    }
-
     fn state(&self) -> State {
         State {
             folder: PathBuf::new(),
@@ -504,6 +398,93 @@ impl Trainer {
             average: self.average.as_ref().map(|average| average.supernet().tensors()),
             masks: self.masks.to_tensor().map(|masks| BTreeMap::from([("masks".to_owned(), masks)])),
         }
+    }
+}
+
+impl Guarded for Trainer {
+    type Observer<'o> = dyn Observer + 'o;
+
+    fn is_over(&self) -> bool {
+        self.position.phase == self.plan.phases().len()
+    }
+
+    fn advance(&mut self, observer: &mut (dyn Observer + '_)) -> Result<bool, SupernetError> {
+        let per_epoch = self.steps_per_epoch;
+        let phase_steps = self.plan.phases()[self.position.phase].epochs * per_epoch;
+        if self.position.step.is_multiple_of(per_epoch) && self.anchor.is_due(self.position) {
+            self.check_weights()?;
+            self.anchor.put(&self.state())?;
+        }
+        if self.position.step == 0 {
+            self.begin_phase()?;
+        }
+        if self.position.step >= phase_steps {
+            self.end_phase()?;
+            return Ok(true);
+        }
+        let step = self.step(phase_steps)?;
+        self.epoch_loss.add(step.loss);
+        let goes_on = observer.step(&step);
+        let mut ends = self.position.step >= phase_steps;
+        if self.position.step.is_multiple_of(per_epoch) {
+            ends |= self.channels_have_settled();
+            let epoch = Epoch {
+                position: self.position,
+                phase: self.position.phase,
+                epoch: self.position.step / per_epoch,
+                is_last: ends,
+                mean_loss: self.epoch_loss.mean(),
+            };
+            observer.epoch(&epoch, self.supernet())?;
+            self.epoch_loss = EpochLoss::default();
+        }
+        if ends {
+            self.end_phase()?;
+        }
+        Ok(goes_on)
+    }
+
+    fn save(&self, checkpoints: &Path, observer: &mut (dyn Observer + '_)) -> Result<(), SupernetError> {
+        self.check_weights()?;
+        self.state().save(checkpoints, &self.plan_text, KEPT)?;
+        observer.saved(self.position);
+        Ok(())
+    }
+
+    fn go_on_from(&mut self, state: State) -> Result<(), SupernetError> {
+        let (space, device) = (self.supernet.space().clone(), self.supernet.device());
+        let supernet_of = |weights| Supernet::from_tensors(&space, weights, device);
+        let (settings, folder) = (self.plan.settings(), &state.folder);
+        let supernet = State::within(folder, supernet_of(state.weights))?;
+        if !settings.kernel_transforms {
+            supernet.freeze_kernel_transforms();
+        }
+        let mut sgd = Sgd::new(supernet.weights(), settings.sgd);
+        State::within(folder, sgd.restore(state.momentum))?;
+        let teacher = State::within(folder, state.teacher.map(supernet_of).transpose())?;
+        let average = match (settings.average, state.average) {
+            (Some(kept), Some(tensors)) => {
+                Some(State::within(folder, WeightAverage::restore(kept, &supernet, tensors))?)
+            }
+            (kept, _) => kept.map(|kept| WeightAverage::new(kept, &supernet)),
+        };
+        (self.supernet, self.sgd, self.average) = (supernet, sgd, average);
+        (self.position, self.epoch_loss, self.rollbacks) = (state.position, state.epoch_loss, state.rollbacks);
+        self.masks =
+            state.masks.and_then(|tensors| tensors.get("masks").map(MaskQueue::from_tensor)).unwrap_or_default();
+        self.batches = self.loader.batches_from(data::Position {
+            epoch: self.position.global_step / self.steps_per_epoch,
+            step: (self.position.global_step % self.steps_per_epoch) as usize,
+        });
+        self.set_teacher(teacher)
+    }
+
+    fn anchor(&mut self) -> (&mut Anchor, u32) {
+        (&mut self.anchor, self.rollbacks)
+    }
+
+    fn tell(observer: &mut (dyn Observer + '_), rollback: &Rollback) -> Result<(), SupernetError> {
+        observer.rolled_back(rollback)
     }
 }
 
