@@ -75,6 +75,14 @@ impl Digester {
         self
     }
 
+    /// Begins bytes, `length` of them, that are added piece by piece: with the digest that [`Digester::bytes`] gives all at
+    /// once.
+    #[must_use]
+    pub fn parts(mut self, length: u64) -> Parts {
+        self.0.update(length.to_le_bytes());
+        Parts { digester: self, left: length }
+    }
+
     /// Adds text.
     #[must_use]
     pub fn text(self, text: &str) -> Self {
@@ -107,9 +115,46 @@ impl Digester {
     }
 }
 
+/// Bytes that are added piece by piece.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    digester: Digester,
+    left: u64,
+}
+
+impl Parts {
+    /// The next bytes.
+    ///
+    /// # Panics
+    /// More bytes than were announced.
+    pub fn part(&mut self, bytes: &[u8]) {
+        self.left = self.left.checked_sub(bytes.len() as u64).expect("as many bytes as announced");
+        self.digester.0.update(bytes);
+    }
+
+    /// The digester after all of them.
+    ///
+    /// # Panics
+    /// Fewer bytes than were announced.
+    pub fn whole(self) -> Digester {
+        assert_eq!(self.left, 0, "as many bytes as announced");
+        self.digester
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_in_pieces_are_the_bytes() {
+        let mut parts = Digester::new("pixels").number(1).parts(5);
+        parts.part(b"ab");
+        parts.part(b"");
+        parts.part(b"cde");
+        let whole = Digester::new("pixels").number(1).bytes(b"abcde");
+        assert_eq!(parts.whole().number(2).finish(), whole.number(2).finish());
+    }
 
     #[test]
     fn the_published_value_of_the_standard() {

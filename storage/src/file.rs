@@ -188,6 +188,31 @@ pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Fills `bytes` with what stands at `at`, wherever others read.
+///
+/// # Errors
+/// What the operating system says; an end before they are full.
+#[cfg(unix)]
+pub fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+/// Fills `bytes` with what stands at `at`, wherever others read.
+///
+/// # Errors
+/// What the operating system says; an end before they are full.
+#[cfg(windows)]
+pub fn read_exact_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let read = std::os::windows::fs::FileExt::seek_read(file, bytes, at)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        (bytes, at) = (&mut bytes[read..], at + read as u64);
+    }
+    Ok(())
+}
+
 #[cfg(unix)]
 fn is_device(kind: std::fs::FileType) -> bool {
     use std::os::unix::fs::FileTypeExt;

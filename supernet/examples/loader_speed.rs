@@ -12,7 +12,7 @@ use supernet::data::{
 fn main() {
     let source: DataSource = "synthetic:5120,size=32".parse().expect("a source");
     let set = Arc::new(source.train(&LoadOptions::default()).expect("images").images);
-    let preprocessing = Preprocessing::measured(&set);
+    let preprocessing = Preprocessing::measured(&set).expect("images in memory");
     let usual = Augmentation::default();
     let jitter = ColourJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.0 };
     let mix = Some(Mix { alpha: 1.0, share: 1.0 });
@@ -36,7 +36,9 @@ fn main() {
         let mut rates: Vec<f64> = (0..7)
             .map(|epoch| {
                 let started = Instant::now();
-                for (_, batch) in (0..loader.steps_per_epoch()).map(|step| (step, loader.batch(epoch, step))) {
+                for (_, batch) in (0..loader.steps_per_epoch())
+                    .map(|step| (step, loader.batch(epoch, step).expect("images in memory")))
+                {
                     std::hint::black_box(&batch.images);
                 }
                 (loader.steps_per_epoch() * loader.batch_size()) as f64 / started.elapsed().as_secs_f64()

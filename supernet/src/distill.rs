@@ -193,7 +193,7 @@ mod tests {
             let config = space.resolve(&arch);
             let size = i64::from(arch.resolution());
             let batches = calibration_batches(&set, preprocessing, 1, 64, size, 1, Device::Cpu).unwrap();
-            let images: Vec<Tensor> = batches.map(|batch| batch.images).collect();
+            let images: Vec<Tensor> = batches.map(|batch| batch.unwrap().images).collect();
             let statistics = calibrate(&supernet.subnet(&config), &images);
             (config, statistics)
         });
@@ -240,8 +240,10 @@ mod tests {
     fn bytes_become_what_data_loaders_give() {
         let set = "synthetic:4".parse::<DataSource>().unwrap().train(&LoadOptions::default()).unwrap().images;
         let (preprocessing, size) = (Preprocessing::cifar10(), set.size() as i64);
-        let loaded = eval_batches(&set, &preprocessing, 4, size, Device::Cpu).unwrap().next().unwrap().images;
-        let bytes = Tensor::from_slice(set.images()).view([-1, size, size, 3]).narrow(0, 0, 4);
+        let loaded = eval_batches(&set, &preprocessing, 4, size, Device::Cpu).unwrap().next().unwrap().unwrap().images;
+        let mut pixels = Vec::new();
+        set.each_image(|image| pixels.extend_from_slice(image)).unwrap();
+        let bytes = Tensor::from_slice(&pixels).view([-1, size, size, 3]).narrow(0, 0, 4);
         assert_eq!(from_bytes(&bytes, &preprocessing), loaded);
         assert_eq!(to_bytes(&loaded, &preprocessing), bytes);
     }

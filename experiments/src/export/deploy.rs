@@ -29,7 +29,7 @@ pub(crate) fn deploy(bundle: &OpenBundle, arch: &ArchSpec, form: WeightsForm, fo
     };
     let supernet = bundle.supernet()?;
     let subnet = supernet.subnet(&space.resolve(arch));
-    let network = StaticSubnet::extract(&subnet, &calibration.calibrate(&subnet)).to_device(Device::Cpu);
+    let network = StaticSubnet::extract(&subnet, &calibration.calibrate(&subnet)?).to_device(Device::Cpu);
     let settings = bundle.settings()?;
     let deployment = Deployment {
         space,

@@ -1,7 +1,7 @@
 //! Images that a file is checked and calibrated with.
 
 use network::shape::NetworkShape;
-use supernet::data::{self, DataSource, ImageSet, Loaded, Preprocessing, PreprocessingFile};
+use supernet::data::{self, DataError, DataSource, ImageSet, Loaded, Preprocessing, PreprocessingFile};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
@@ -65,6 +65,7 @@ impl Samples {
         let size = i64::from(shape.input().size);
         let (mut images, mut labels) = (Vec::new(), Vec::new());
         for batch in data::eval_batches(&set, &preprocessing, 250, size, Device::Cpu)? {
+            let batch = batch?;
             images.push(batch.images);
             labels.extend(Vec::<i64>::try_from(batch.labels).expect("whole numbers"));
         }
@@ -122,9 +123,9 @@ pub(crate) fn calibration_images(
     preprocessing: &Preprocessing,
     shape: &NetworkShape,
 ) -> Result<Tensor> {
-    let set = data::calibration_set(images, CALIBRATING.min(images.len()), 0);
+    let set = data::calibration_set(images, CALIBRATING.min(images.len()), 0)?;
     let batches = data::eval_batches(&set, preprocessing, 256, i64::from(shape.input().size), Device::Cpu)?;
-    Ok(Tensor::cat(&batches.map(|batch| batch.images).collect::<Vec<_>>(), 0))
+    Ok(Tensor::cat(&batches.map(|batch| Ok(batch?.images)).collect::<Result<Vec<_>, DataError>>()?, 0))
 }
 
 /// The bytes that normalised images were made of, or would be at their size: whole numbers from 0 to 255.

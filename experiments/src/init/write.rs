@@ -64,7 +64,7 @@ pub(crate) fn init(request: &InitRequest, device: Device, stop: &AtomicBool) -> 
     let space = scale::scaled(&own_space, native, size, classes.len(), &name)?;
     let macs = counted(&space)?;
     let (target, range) = target_for(&space, request.target.as_deref())?;
-    let preprocessing = Preprocessing::measured(&looked.train);
+    let preprocessing = Preprocessing::measured(&looked.train)?;
     let images = [looked.train.len(), looked.held_out.len(), looked.tests];
     let batch = if images[0] < SMALL_SET { 64.min(images[0] / 2).max(1) } else { 128 };
     let data = source.to_string();
@@ -229,7 +229,7 @@ fn measured(
     let recipe = plan::load(&path, &[])?;
     let some: Vec<usize> = (0..looked.train.len().min((STEPS + 1) * facts.batch)).collect();
     let few = Arc::new(looked.train.select(&some));
-    let preprocessing = plan::preprocessing(&recipe, &looked.train);
+    let preprocessing = plan::preprocessing(&recipe, &looked.train)?;
     recipe.augmentation.check(few.size())?;
     let mut trainer = Trainer::new(
         space,

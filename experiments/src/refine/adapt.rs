@@ -237,7 +237,7 @@ pub(crate) fn refine(
         .text(&recipe.identity(device))
         .text(&shape_file::to_json(&shape, None).to_string())
         .digest(&digest_of(&tensors_of(&weights)))
-        .digest(&of_images(&train, &preprocessing))
+        .digest(&of_images(&train, &preprocessing)?)
         .numbers(limits.budgets.iter().chain(&at_first).copied().collect::<Vec<f64>>().into_iter())
         .text(&format!("{:?} {:?} {} {}", limits.quantities, request.winner, request.step, request.short_steps))
         .text(if request.uniform { "uniform" } else { "" })

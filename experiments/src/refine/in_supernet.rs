@@ -335,7 +335,7 @@ fn deploy(bundle: &OpenBundle, subnet: &RefinedSubnet, exam: Option<&Exam>, out:
             bundle.own_calibration(&resolutions)?
         }
     };
-    let statistics = calibration.calibrate(&runnable);
+    let statistics = calibration.calibrate(&runnable)?;
     let tested = match exam {
         Some(exam) => {
             let TestPart { images, part, .. } = bundle.test_part()?;

@@ -99,7 +99,7 @@ phases:
         let subnet = space().resolve(&space().smallest(24).unwrap());
         let supernet = open.supernet().unwrap();
         assert_eq!(
-            loaded.calibrate(&supernet.subnet(&subnet)).layers().len(),
+            loaded.calibrate(&supernet.subnet(&subnet)).unwrap().layers().len(),
             supernet.subnet(&subnet).config().blocks.len() * 3 + 1
         );
 

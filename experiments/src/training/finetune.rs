@@ -136,7 +136,7 @@ pub(crate) fn finetune(
         .text(&recipe.identity(device))
         .text(&shape_file::to_json(&shape, None).to_string())
         .digest(&digest_of(&tensors))
-        .digest(&of_images(&train, &preprocessing))
+        .digest(&of_images(&train, &preprocessing)?)
         .text(&teacher.as_ref().map_or(String::new(), |teacher| teacher.digest.clone()))
         .finish();
 
@@ -257,7 +257,7 @@ impl Teaching {
         let calibration = CalibrationImages::of_training(images, bundle.settings()?, &[resolution], device)?;
         let supernet = bundle.supernet()?;
         let subnet = supernet.subnet(&space.resolve(&space.largest(resolution)?));
-        let network = StaticSubnet::extract(&subnet, &calibration.calibrate(&subnet));
+        let network = StaticSubnet::extract(&subnet, &calibration.calibrate(&subnet)?);
         let digest = digest_of(&supernet.tensors()).to_string();
         Ok(Self { network, resolution: i64::from(resolution), digest })
     }

@@ -16,28 +16,31 @@ pub(crate) fn of_held_out(bundle: &OpenBundle) -> Result<Origin> {
     let (settings, images) = (bundle.settings()?, bundle.training()?);
     let (batches, size) = settings.calibration;
     let calibration = Digester::new("calibration")
-        .digest(&of_images(&images.train, &settings.preprocessing))
+        .digest(&of_images(&images.train, &settings.preprocessing)?)
         .number(batches as u64)
         .number(size as u64)
         .number(settings.seed);
     Ok(Origin {
         space: bundle.space().to_yaml(),
         weights: digest_of(&bundle.supernet()?.tensors()),
-        images: of_images(&images.held_out, &settings.preprocessing),
+        images: of_images(&images.held_out, &settings.preprocessing)?,
         calibration: calibration.finish(),
     })
 }
 
 /// Pixels, labels, and how pixels become a network's input.
-pub(crate) fn of_images(set: &ImageSet, preprocessing: &Preprocessing) -> Digest {
+///
+/// # Errors
+/// An image whose file is not what it was when the set was read.
+pub(crate) fn of_images(set: &ImageSet, preprocessing: &Preprocessing) -> Result<Digest> {
     // Whether images were turned, their pixels say.
     let Preprocessing { native_size, mean, std, interpolation, exif_orientation: _ } = preprocessing;
     let labels: Vec<u8> = set.labels().iter().flat_map(|label| label.to_le_bytes()).collect();
-    Digester::new("images")
-        .bytes(set.images())
+    let pixels = set.digested(Digester::new("images"))?;
+    Ok(pixels
         .bytes(&labels)
         .number(*native_size as u64)
         .numbers(mean.iter().chain(std).copied().collect::<Vec<f64>>().into_iter())
         .text(&format!("{interpolation:?}"))
-        .finish()
+        .finish())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use supernet::calibrate::calibrate;
-use supernet::data::{self, ImageSet, Preprocessing};
+use supernet::data::{self, DataError, ImageSet, Preprocessing};
 use supernet::error::SupernetError;
 use supernet::evaluate::{Accuracy, evaluate, evaluate_with};
 use supernet::network::Network;
@@ -56,18 +56,27 @@ impl Batches {
             data::eval_batches(&set, preprocessing, size, i64::from(*resolution), device)?;
         }
         let (preprocessing, kept) = (preprocessing.clone(), Mutex::default());
-        Ok(Batches { set, preprocessing, size, device, most_kept: MOST_KEPT, kept })
+        // What is too much as bytes is too much as numbers.
+        let most_kept = if set.is_streamed() { 0 } else { MOST_KEPT };
+        Ok(Batches { set, preprocessing, size, device, most_kept, kept })
     }
 
     /// What `use_them` makes of all batches at `resolution`, in order.
-    fn at<T>(&self, resolution: u32, use_them: impl FnOnce(&mut dyn Iterator<Item = Batch>) -> T) -> T {
+    ///
+    /// # Errors
+    /// An image whose file is not what it was when the set was read.
+    fn at<T>(
+        &self,
+        resolution: u32,
+        use_them: impl FnOnce(&mut dyn Iterator<Item = Batch>) -> T,
+    ) -> Result<T, SupernetError> {
         let bytes = self.set.len() * 3 * 4 * (resolution as usize).pow(2);
         let fits = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(batches) = kept.batches.get(&resolution) {
                 let handles = handles(batches);
                 drop(kept);
-                return use_them(&mut handles.into_iter());
+                return Ok(use_them(&mut handles.into_iter()));
             }
             let fits = kept.bytes + bytes <= self.most_kept;
             kept.bytes += if fits { bytes } else { 0 };
@@ -75,12 +84,13 @@ impl Batches {
         };
         let made = data::eval_batches(&self.set, &self.preprocessing, self.size, i64::from(resolution), self.device)
             .expect("checked when the set was taken")
-            .map(|batch| (batch.images, batch.labels));
+            .map(|batch| batch.map(|batch| (batch.images, batch.labels)));
         if !fits {
-            let mut made = made;
-            return use_them(&mut made);
+            let mut broken = None;
+            let used = use_them(&mut made.map_while(|batch| batch.map_err(|error| broken = Some(error)).ok()));
+            return broken.map_or(Ok(used), |error| Err(error.into()));
         }
-        let made: Vec<Batch> = made.collect();
+        let made: Vec<Batch> = made.collect::<Result<_, DataError>>()?;
         let handles = handles(&made);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.batches.insert(resolution, made).is_some() {
@@ -88,7 +98,7 @@ impl Batches {
             kept.bytes -= bytes;
         }
         drop(kept);
-        use_them(&mut handles.into_iter())
+        Ok(use_them(&mut handles.into_iter()))
     }
 }
 
@@ -127,7 +137,7 @@ impl EvalImages {
     /// # Errors
     /// Outputs that are not finite.
     pub(crate) fn evaluate_network(&self, network: &Network) -> Result<Accuracy, SupernetError> {
-        self.batches.at(network.input().size, |batches| evaluate_with(|images| network.forward(images), batches))
+        self.batches.at(network.input().size, |batches| evaluate_with(|images| network.forward(images), batches))?
     }
 
     /// Runs a calibrated subnet over all images.
@@ -135,7 +145,7 @@ impl EvalImages {
     /// # Errors
     /// Outputs that are not finite.
     pub(crate) fn evaluate(&self, subnet: &Subnet, statistics: &BnStatistics) -> Result<Accuracy, SupernetError> {
-        self.batches.at(subnet.config().resolution, |batches| evaluate(subnet, statistics, batches))
+        self.batches.at(subnet.config().resolution, |batches| evaluate(subnet, statistics, batches))?
     }
 }
 
@@ -170,7 +180,7 @@ impl CalibrationImages {
         seed: u64,
         device: Device,
     ) -> Result<Self, SupernetError> {
-        let drawn = data::calibration_set(set, count * size, seed);
+        let drawn = data::calibration_set(set, count * size, seed)?;
         Ok(Self(Origin::Drawn(Arc::new(Batches::new(drawn, preprocessing, size, resolutions, device)?))))
     }
 
@@ -194,7 +204,10 @@ impl CalibrationImages {
     }
 
     /// Statistics of `subnet` at its own resolution.
-    pub(crate) fn calibrate(&self, subnet: &Subnet) -> BnStatistics {
+    ///
+    /// # Errors
+    /// None where images are held.
+    pub(crate) fn calibrate(&self, subnet: &Subnet) -> Result<BnStatistics, SupernetError> {
         let resolution = subnet.config().resolution;
         tracing::debug!(resolution, "calibrating batch norm");
         match &self.0 {
@@ -205,7 +218,7 @@ impl CalibrationImages {
                 let batches = batches.lock().unwrap_or_else(PoisonError::into_inner);
                 let handles: Vec<Tensor> = batches[&resolution].iter().map(Tensor::shallow_clone).collect();
                 drop(batches);
-                calibrate(subnet, handles)
+                Ok(calibrate(subnet, handles))
             }
         }
     }
@@ -219,14 +232,15 @@ mod tests {
     fn batches_are_the_same_whether_kept_or_made_anew() {
         let pixels: Vec<u8> = (0..7 * 3 * 64).map(|at| (at * 37 % 251) as u8).collect();
         let set = ImageSet::new(pixels, vec![0, 1, 0, 1, 0, 1, 0], 8, vec!["a".into(), "b".into()]).unwrap();
-        let preprocessing = Preprocessing::measured(&set);
+        let preprocessing = Preprocessing::measured(&set).unwrap();
         let made = |most_kept| {
             let batches = Batches::new(set.clone(), &preprocessing, 3, &[8, 12], Device::Cpu).unwrap();
             Batches { most_kept, ..batches }
         };
         let (all, some, none) = (made(1 << 20), made(7 * 12 * 64), made(0));
-        let read =
-            |batches: &Batches, resolution| -> Vec<Batch> { batches.at(resolution, |batches| batches.collect()) };
+        let read = |batches: &Batches, resolution| -> Vec<Batch> {
+            batches.at(resolution, |batches| batches.collect()).unwrap()
+        };
         for resolution in [8, 12, 8, 12] {
             for (one, others) in
                 read(&all, resolution).iter().zip(read(&some, resolution).iter().zip(read(&none, resolution)))

@@ -60,16 +60,16 @@ pub(crate) fn digests(data: &DataSource, options: LoadOptions) -> Result<[String
         true => {
             let names = Some(images.class_names().to_vec());
             let options = LoadOptions { image_size: Some(images.size()), class_names: names, ..options };
-            of_images(&data.test(&options)?.images)
+            of_images(&data.test(&options)?.images)?
         }
-        false => of_images(&images),
+        false => of_images(&images)?,
     };
-    Ok([of_images(&images), tests])
+    Ok([of_images(&images)?, tests])
 }
 
 /// Pixels, labels and names.
-fn of_images(set: &ImageSet) -> String {
+fn of_images(set: &ImageSet) -> Result<String> {
     let labels: Vec<u8> = set.labels().iter().flat_map(|label| label.to_le_bytes()).collect();
-    let digest = Digester::new("labelled images").digest(&set.digest()).bytes(&labels);
-    set.class_names().iter().fold(digest, |digest, name| digest.text(name)).finish().to_string()
+    let digest = Digester::new("labelled images").digest(&set.digest()?).bytes(&labels);
+    Ok(set.class_names().iter().fold(digest, |digest, name| digest.text(name)).finish().to_string())
 }

@@ -114,10 +114,10 @@ pub(crate) fn make(
         .iter()
         .map(|arch| {
             let subnet = supernet.subnet(&space.resolve(arch));
-            let statistics = real.calibrate(&subnet);
-            (subnet.config().clone(), statistics)
+            let statistics = real.calibrate(&subnet)?;
+            Ok((subnet.config().clone(), statistics))
         })
-        .collect();
+        .collect::<Result<_>>()?;
     tracing::info!(subnets = pool.len(), images = plan.images, "statistics of real images taken; distilling");
     let preprocessing = &settings.preprocessing;
     let noise = natural_noise(plan.images, plan.size, preprocessing, plan.seed).to_device(supernet.device());

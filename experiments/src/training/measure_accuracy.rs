@@ -53,7 +53,7 @@ pub(crate) fn measure(
     exam: &EvalImages,
 ) -> Result<Accuracy, SupernetError> {
     let subnet = supernet.subnet(subnet);
-    exam.evaluate(&subnet, &calibration.calibrate(&subnet))
+    exam.evaluate(&subnet, &calibration.calibrate(&subnet)?)
 }
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ mod tests {
         let data: DataSource = "synthetic:400".parse().unwrap();
         let division = Division { held_out: Some(100), seed: 1, splits_test: false };
         let Divided { train, held_out, .. } = data.divided(&LoadOptions::default(), &division).unwrap().0;
-        let preprocessing = Preprocessing::measured(&train);
+        let preprocessing = Preprocessing::measured(&train).unwrap();
         let resolutions = space.resolutions();
         let exam = EvalImages::new(&held_out, &preprocessing, resolutions, Device::Cpu).unwrap();
         let calibration =

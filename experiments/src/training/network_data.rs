@@ -66,13 +66,14 @@ impl NetworkData {
         notes.iter().for_each(|note| progress.note(note));
         let class_names = all.class_names().to_vec();
         let before = described.trained_on.as_ref();
-        let division = match before.filter(|before| before.are(&all)) {
+        let is_known = before.map_or(Ok(false), |before| before.are(&all))?;
+        let division = match before.filter(|_| is_known) {
             Some(before) => {
                 Division { held_out: before.held_out.or(held_out), seed: before.seed, splits_test: before.splits_test }
             }
             None => Division { held_out, seed, splits_test: !data.has_test_part()? },
         };
-        let trained_on = TrainedOn::new(&all, division.splits_test, division.seed);
+        let trained_on = TrainedOn::new(&all, division.splits_test, division.seed)?;
         let divided = division.divide(all)?;
         let trained_on = TrainedOn { held_out: Some(divided.held_out.len()), ..trained_on };
         let test = match divided.test {

@@ -108,15 +108,18 @@ impl OpenBundle {
             let division = settings.division();
             let trained_on = settings.trained_on.as_ref();
             let are_others = match trained_on {
-                Some(trained_on) => !trained_on.are(&images),
+                Some(trained_on) => !trained_on.are(&images)?,
                 // Older bundles do not say; so few cannot be those that the recipe divided.
                 None => division.held_out.is_some_and(|held_out| 2 * held_out > images.len()),
             };
-            let share = trained_on.filter(|_| are_others).map(|trained_on| {
-                let alike = || trained_on.share_alike(&images);
-                trained_on.share_of(&images).filter(|share| *share > 0.0).unwrap_or_else(alike)
-            });
-            if let Some(share) = share.filter(|share| *share > 0.0) {
+            let share = match trained_on.filter(|_| are_others) {
+                Some(trained_on) => match trained_on.share_of(&images)?.filter(|share| *share > 0.0) {
+                    Some(share) => share,
+                    None => trained_on.share_alike(&images)?,
+                },
+                None => 0.0,
+            };
+            if share > 0.0 {
                 self.notes.borrow_mut().push(format!(
                     "about {:.0} % of these images are among those that the weights were trained on, though in another \
                      source: what is measured on them as held out is too good",

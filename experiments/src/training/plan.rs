@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use search::space::SearchSpace;
-use supernet::data::{ExifOrientation, ImageSet, Interpolation, Preprocessing};
+use supernet::data::{DataError, ExifOrientation, ImageSet, Interpolation, Preprocessing};
 use supernet::optim::SgdSettings;
 use supernet::train::{PlanError, Precision, TrainPlan, TrainSettings};
 
@@ -71,14 +71,17 @@ pub(crate) fn recipe_text(recipe: &Recipe) -> String {
 }
 
 /// How images become inputs: by the constants that the recipe names, or else by those measured on `train`.
-pub(crate) fn preprocessing(recipe: &Recipe, train: &ImageSet) -> Preprocessing {
-    match recipe.normalisation {
+///
+/// # Errors
+/// An image whose file is not what it was when the set was read.
+pub(crate) fn preprocessing(recipe: &Recipe, train: &ImageSet) -> Result<Preprocessing, DataError> {
+    Ok(match recipe.normalisation {
         Some(Normalisation { mean, std }) => {
             let (interpolation, exif_orientation) = (Interpolation::default(), ExifOrientation::Applied);
             Preprocessing { native_size: train.size(), mean, std, interpolation, exif_orientation }
         }
-        None => Preprocessing::measured(train),
-    }
+        None => Preprocessing::measured(train)?,
+    })
 }
 
 #[cfg(test)]

@@ -27,12 +27,13 @@ const STRAY: f64 = 0.02;
 pub(crate) fn test_part(data: &DataSource, options: &LoadOptions, trained_on: Option<&TrainedOn>) -> Result<TestPart> {
     let Loaded { images, mut notes } = data.test(options)?;
     let of_its_own = data.has_test_part()?;
+    let are_trained_on = trained_on.map_or(Ok(false), |trained_on| trained_on.are(&images))?;
     match trained_on {
-        Some(trained_on) if of_its_own && trained_on.are(&images) => {
+        Some(_) if are_trained_on && of_its_own => {
             notes.push(format!("the test images of {data} are those that were trained on, and no test of the weights"));
             Ok(TestPart { images, part: MeasuredPart::Training, notes })
         }
-        Some(trained_on) if trained_on.are(&images) => {
+        Some(trained_on) if are_trained_on => {
             if !trained_on.splits_test {
                 return Err(Error::TrainedOn { data: data.to_string() });
             }
@@ -53,7 +54,7 @@ pub(crate) fn test_part(data: &DataSource, options: &LoadOptions, trained_on: Op
             Ok(TestPart { images, part: MeasuredPart::All, notes })
         }
         trained_on => {
-            let known = trained_on.and_then(|trained_on| trained_on.share_of(&images));
+            let known = trained_on.map_or(Ok(None), |trained_on| trained_on.share_of(&images))?;
             if trained_on.is_some_and(|trained_on| !trained_on.sketch.is_empty()) && known.is_none() {
                 notes
                     .push(format!("{data} has too few images to tell whether the weights were trained on any of them"));
@@ -66,7 +67,8 @@ pub(crate) fn test_part(data: &DataSource, options: &LoadOptions, trained_on: Op
                     (100.0 * share).max(1.0)
                 ));
             }
-            let alike = trained_on.filter(|_| share < STRAY).map_or(0.0, |trained_on| trained_on.share_alike(&images));
+            let unknown = trained_on.filter(|_| share < STRAY);
+            let alike = unknown.map_or(Ok(0.0), |trained_on| trained_on.share_alike(&images))?;
             if alike >= STRAY {
                 notes.push(format!(
                     "about {:.0} % of the images of {data} look like some that the weights were trained on, encoded anew or \
@@ -98,7 +100,7 @@ mod tests {
         let parts: DataSource = "synthetic:40,size=8,classes=2".parse().unwrap();
         let own = test_part(&parts, &options, None).unwrap();
         assert_eq!((own.images.len(), own.part, own.notes.len()), (10, MeasuredPart::Test, 1));
-        let of = |images: &ImageSet, splits_test| TrainedOn::new(images, splits_test, 1);
+        let of = |images: &ImageSet, splits_test| TrainedOn::new(images, splits_test, 1).unwrap();
         let again = test_part(&parts, &options, Some(&of(&own.images, false))).unwrap();
         assert_eq!((again.images.len(), again.part, again.notes.len()), (10, MeasuredPart::Training, 2));
 

@@ -19,7 +19,7 @@ use tch::Device;
 use crate::doctor::processor_name;
 use crate::error::{Error, Result, Within};
 use crate::folders::bundle::Bundle;
-use crate::folders::digest::fnv1a;
+use crate::folders::digest::{Fnv1a, fnv1a};
 use crate::folders::names;
 use crate::folders::recipe_file::Recipe;
 use crate::folders::run_dir::{Metrics, RunDir};
@@ -168,10 +168,10 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
     let Images { train: train_set, held_out, test, test_part, trained_on } = images(job, &options, progress)?;
     let space = &following(space, &train_set, progress);
     let recipe = &Recipe { held_out: Some(held_out.len()), ..recipe.clone() };
-    let preprocessing = plan::preprocessing(recipe, &train_set);
+    let preprocessing = plan::preprocessing(recipe, &train_set)?;
     let train_set = Arc::new(train_set);
     let precision = recipe.precision.on(job.device);
-    let mut identity = format!("{}---\ndata: {:016x}\n", plan::identity(recipe, space), fingerprint(&train_set));
+    let mut identity = format!("{}---\ndata: {:016x}\n", plan::identity(recipe, space), fingerprint(&train_set)?);
     if precision != Precision::Fp32 {
         identity.push_str("precision: bf16\n");
     }
@@ -271,7 +271,7 @@ fn images(job: &TrainJob, options: &LoadOptions, progress: &mut dyn Progress) ->
     let Loaded { images: all, notes } = data.train(options)?;
     notes.iter().for_each(|note| progress.note(note));
     let (splits_test, count, seed) = (!data.has_test_part()?, all.len(), recipe.seed);
-    let trained_on = TrainedOn::new(&all, splits_test, seed);
+    let trained_on = TrainedOn::new(&all, splits_test, seed)?;
     let Divided { train, held_out, test } = Division { held_out: recipe.held_out, seed, splits_test }.divide(all)?;
     let counts = train.histogram();
     let mut seen = train.class_names().iter().zip(&counts).filter(|(_, count)| **count > 0);
@@ -346,7 +346,7 @@ fn write_run_file(run: &RunDir, job: &TrainJob) -> Result<()> {
 fn write_bundle(run: &RunDir, supernet: &Supernet, stored: StoredAs, calibration: &CalibrationImages) -> Result<()> {
     let space = supernet.space();
     let largest = space.resolve(&space.largest(space.resolutions()[space.resolutions().len() - 1])?);
-    supernet.store_statistics(&largest, &calibration.calibrate(&supernet.subnet(&largest)));
+    supernet.store_statistics(&largest, &calibration.calibrate(&supernet.subnet(&largest))?);
     save_supernet(&run.bundle(), supernet, stored)
 }
 
@@ -401,12 +401,23 @@ fn fingerprint_of_weights(supernet: &Supernet) -> u64 {
 }
 
 /// Over labels and pixels: enough to notice that a run goes on with other images.
-fn fingerprint(set: &ImageSet) -> u64 {
-    let labels = set.labels().iter().map(|label| *label as u64);
-    let pixels = set.images().chunks(8).map(|chunk| {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        u64::from_le_bytes(word)
-    });
-    fnv1a(labels.chain(pixels))
+fn fingerprint(set: &ImageSet) -> Result<u64> {
+    let mut hash = Fnv1a::default();
+    set.labels().iter().for_each(|label| hash.add(*label as u64));
+    // Words go across images.
+    let (mut word, mut filled) = ([0; 8], 0);
+    set.each_image(|image| {
+        for byte in image {
+            word[filled] = *byte;
+            filled += 1;
+            if filled == word.len() {
+                hash.add(u64::from_le_bytes(word));
+                (word, filled) = ([0; 8], 0);
+            }
+        }
+    })?;
+    if filled > 0 {
+        hash.add(u64::from_le_bytes(word));
+    }
+    Ok(hash.finish())
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use network::units::Bytes;
 use storage::failure::{Failure, FailureKind, Located, Setting};
 use storage::file::read_bytes;
 
@@ -46,6 +47,8 @@ pub enum DataError {
     MoreClasses { path: PathBuf, names: Vec<String>, outputs: usize },
     #[error("{}", unusable(errors, *all, *skip))]
     Unusable { errors: Vec<DataError>, all: usize, skip: Option<SkipBroken> },
+    #[error("the images are more than the {} that they may take in memory", Bytes(*most as u64))]
+    Memory { most: usize },
     #[error("{broken} of {all} {part} images cannot be used")]
     Broken { part: &'static str, broken: usize, all: usize },
 }
@@ -64,6 +67,7 @@ impl Failure for DataError {
             | Self::UnknownClasses { .. }
             | Self::MoreClasses { .. }
             | Self::Unusable { .. }
+            | Self::Memory { .. }
             | Self::Broken { .. } => FailureKind::Content,
         }
     }
@@ -106,7 +110,7 @@ impl Failure for DataError {
                     Setting("skip-broken")
                 ))
             }
-            Self::Setting { .. } | Self::NoPart { .. } | Self::Read { .. } => None,
+            Self::Setting { .. } | Self::NoPart { .. } | Self::Read { .. } | Self::Memory { .. } => None,
         }
     }
 

@@ -201,7 +201,8 @@ impl Listing {
         for chunk in files.chunks(FILES_AT_ONCE) {
             let encoded = chunk.iter().map(|(path, _)| Ok(Ok(read_file(path)?))).collect::<Result<Vec<_>, _>>()?;
             let labels: Vec<i64> = chunk.iter().map(|(_, label)| *label).collect();
-            images.extend(&encoded, &labels, |index| Place::from(chunk[index].0));
+            let file = |index: usize| Some(chunk[index].0.to_path_buf());
+            images.extend(&encoded, &labels, |index| Place::from(chunk[index].0), file)?;
             if std::mem::take(&mut first) {
                 images.reserve(files.len() - chunk.len(), &folder.into())?;
             }

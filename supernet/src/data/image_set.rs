@@ -1,15 +1,19 @@
-//! Labelled images in memory, all of one square size.
+//! Labelled images, all of one square size.
+
+use std::borrow::Cow;
 
 use rand::seq::SliceRandom;
 use storage::digest::{Digest, Digester};
 
 use super::error::DataError;
+use super::pixels::{Pixels, remove};
 use crate::random::{Purpose, generator};
 
-/// Labelled RGB images, N×size×size×3 bytes (height, width, channel), row-major.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Labelled RGB images, N×size×size×3 bytes (height, width, channel), row-major: held in memory, or decoded each time that
+/// they are asked for. Which of the two it is makes no difference to what they are.
+#[derive(Clone, Debug)]
 pub struct ImageSet {
-    images: Vec<u8>,
+    pixels: Pixels,
     labels: Vec<i64>,
     size: usize,
     class_names: Vec<String>,
@@ -26,19 +30,26 @@ impl ImageSet {
         size: usize,
         class_names: Vec<String>,
     ) -> Result<ImageSet, DataError> {
-        let wrong = |setting, value: String, reason: &str| {
-            Err(DataError::Setting { setting, value, reason: reason.to_string() })
-        };
-        if labels.is_empty() || size == 0 {
-            return wrong("the number of images", labels.len().to_string(), "but a set holds at least one image");
-        }
         if images.len() != labels.len() * size * size * 3 {
             return wrong("the number of bytes", images.len().to_string(), "which is not N × size × size × 3");
+        }
+        ImageSet::of(Pixels::Held(images), labels, size, class_names)
+    }
+
+    /// Checks what [`ImageSet::new`] does, but for the number of pixels.
+    pub(super) fn of(
+        pixels: Pixels,
+        labels: Vec<i64>,
+        size: usize,
+        class_names: Vec<String>,
+    ) -> Result<ImageSet, DataError> {
+        if labels.is_empty() || size == 0 {
+            return wrong("the number of images", labels.len().to_string(), "but a set holds at least one image");
         }
         if let Some(label) = labels.iter().find(|&&label| label < 0 || label >= class_names.len() as i64) {
             return wrong("a label", label.to_string(), "which has no class name");
         }
-        Ok(ImageSet { images, labels, size, class_names })
+        Ok(ImageSet { pixels, labels, size, class_names })
     }
 
     /// Number of images.
@@ -51,15 +62,43 @@ impl ImageSet {
         self.labels.is_empty()
     }
 
-    /// All pixels, N×size×size×3.
-    pub fn images(&self) -> &[u8] {
-        &self.images
+    /// Whether images are decoded each time that they are asked for.
+    pub fn is_streamed(&self) -> bool {
+        matches!(self.pixels, Pixels::Streamed(..))
     }
 
     /// Pixels of one image, size×size×3.
-    pub fn image(&self, index: usize) -> &[u8] {
-        let bytes = self.image_bytes();
-        &self.images[index * bytes..(index + 1) * bytes]
+    ///
+    /// # Errors
+    /// An image whose file is not what it was when the set was read; never where images are held.
+    pub fn image(&self, index: usize) -> Result<Cow<'_, [u8]>, DataError> {
+        self.pixels.of(index, self.image_bytes())
+    }
+
+    /// Hands over the pixels of each image in order.
+    ///
+    /// # Errors
+    /// As for [`ImageSet::image`].
+    pub fn each_image(&self, take: impl FnMut(&[u8])) -> Result<(), DataError> {
+        self.pixels.each(self.image_bytes(), take)
+    }
+
+    /// Bytes of all pixels.
+    pub fn bytes(&self) -> usize {
+        self.len() * self.image_bytes()
+    }
+
+    /// The same set in memory.
+    ///
+    /// # Errors
+    /// As for [`ImageSet::image`].
+    pub fn held(self) -> Result<ImageSet, DataError> {
+        if !self.is_streamed() {
+            return Ok(self);
+        }
+        let mut pixels = Vec::with_capacity(self.bytes());
+        self.each_image(|image| pixels.extend_from_slice(image))?;
+        Ok(ImageSet { pixels: Pixels::Held(pixels), ..self })
     }
 
     /// Class of every image, each in `0..classes()`.
@@ -92,38 +131,50 @@ impl ImageSet {
     }
 
     /// Mean and standard deviation of each channel over all pixels, of values scaled to 0…1; exact sums.
-    pub(crate) fn channel_statistics(&self) -> ([f64; 3], [f64; 3]) {
+    pub(crate) fn channel_statistics(&self) -> Result<([f64; 3], [f64; 3]), DataError> {
         let mut counts = [[0_u64; 256]; 3];
-        for pixel in self.images.chunks_exact(3) {
-            for (channel, &value) in pixel.iter().enumerate() {
-                counts[channel][usize::from(value)] += 1;
+        self.each_image(|image| {
+            for pixel in image.chunks_exact(3) {
+                for (channel, &value) in pixel.iter().enumerate() {
+                    counts[channel][usize::from(value)] += 1;
+                }
             }
-        }
-        let pixels = (self.images.len() / 3) as f64;
+        })?;
+        let pixels = (self.bytes() / 3) as f64;
         let moment = |channel: usize, power: i32| {
             let terms = counts[channel].iter().enumerate();
             terms.map(|(value, &count)| (value as f64 / 255.0).powi(power) * count as f64).sum::<f64>() / pixels
         };
         let mean = [0, 1, 2].map(|channel| moment(channel, 1));
         let std = [0, 1, 2].map(|channel| (moment(channel, 2) - mean[channel].powi(2)).max(0.0).sqrt());
-        (mean, std)
+        Ok((mean, std))
     }
 
     /// Digest of the pixels in their order; labels and names have no part in it, so that the same images are known
     /// under other classes.
-    pub fn digest(&self) -> Digest {
-        Digester::new("pixels").number(self.size as u64).bytes(&self.images).finish()
+    ///
+    /// # Errors
+    /// As for [`ImageSet::image`].
+    pub fn digest(&self) -> Result<Digest, DataError> {
+        Ok(self.digested(Digester::new("pixels").number(self.size as u64))?.finish())
+    }
+
+    /// `digester` after all pixels.
+    ///
+    /// # Errors
+    /// As for [`ImageSet::image`].
+    pub fn digested(&self, digester: Digester) -> Result<Digester, DataError> {
+        let mut digester = digester.parts(self.bytes() as u64);
+        self.each_image(|image| digester.part(image))?;
+        Ok(digester.whole())
     }
 
     /// The images at these places, in this order; panics beyond the end.
     pub fn select(&self, indices: &[usize]) -> ImageSet {
         assert!(!indices.is_empty(), "a set holds at least one image");
-        let mut images = Vec::with_capacity(indices.len() * self.image_bytes());
-        for &index in indices {
-            images.extend_from_slice(self.image(index));
-        }
+        let pixels = self.pixels.select(indices, self.image_bytes());
         let labels = indices.iter().map(|&index| self.labels[index]).collect();
-        ImageSet { images, labels, size: self.size, class_names: self.class_names.clone() }
+        ImageSet { pixels, labels, size: self.size, class_names: self.class_names.clone() }
     }
 
     /// Takes a part of `count` images away: `(the rest, the part)`, both in the original order.
@@ -156,19 +207,9 @@ impl ImageSet {
         }
         let chosen = self.stratified(count, seed, purpose);
         let part = self.select(&chosen);
-        // Close the gaps in place: the set may be too large to be held twice.
-        let (bytes, mut kept, mut next) = (self.image_bytes(), 0, chosen.iter().peekable());
-        for index in 0..self.len() {
-            if next.next_if_eq(&&index).is_some() {
-                continue;
-            }
-            self.images.copy_within(index * bytes..(index + 1) * bytes, kept * bytes);
-            self.labels[kept] = self.labels[index];
-            kept += 1;
-        }
-        self.images.truncate(kept * bytes);
-        self.images.shrink_to_fit();
-        self.labels.truncate(kept);
+        let bytes = self.image_bytes();
+        self.pixels.remove(&chosen, bytes);
+        remove(&mut self.labels, &chosen);
         Ok((self, part))
     }
 
@@ -216,6 +257,18 @@ impl ImageSet {
     }
 }
 
+/// The same images under the same names; for tests, as it looks at every pixel.
+impl PartialEq for ImageSet {
+    fn eq(&self, other: &ImageSet) -> bool {
+        let alike = (self.size, &self.labels, &self.class_names) == (other.size, &other.labels, &other.class_names);
+        alike && (0..self.len()).all(|at| matches!((self.image(at), other.image(at)), (Ok(one), Ok(two)) if one == two))
+    }
+}
+
+fn wrong<T>(setting: &'static str, value: String, reason: &str) -> Result<T, DataError> {
+    Err(DataError::Setting { setting, value, reason: reason.to_string() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +277,10 @@ mod tests {
     fn numbered(labels: &[i64], classes: usize) -> ImageSet {
         let images = (0..labels.len()).flat_map(|index| [index as u8, 0, 255]).collect();
         ImageSet::new(images, labels.to_vec(), 1, (0..classes).map(|class| class.to_string()).collect()).unwrap()
+    }
+
+    fn reds(set: &ImageSet) -> Vec<u8> {
+        (0..set.len()).map(|at| set.image(at).unwrap()[0]).collect()
     }
 
     fn hold_out(set: ImageSet, count: usize, seed: u64) -> Result<(ImageSet, ImageSet), DataError> {
@@ -237,12 +294,12 @@ mod tests {
         let (rest, held_out) = hold_out(set.clone(), 11, 7).unwrap();
         assert_eq!((rest.len(), held_out.len()), (89, 11));
         assert_eq!(held_out.histogram(), [7, 4]); // 6.6 and 4.4: the larger remainder is rounded up
-        let mut seen: Vec<u8> = rest.images.chunks(3).chain(held_out.images.chunks(3)).map(|pixel| pixel[0]).collect();
+        let mut seen: Vec<u8> = [&rest, &held_out].into_iter().flat_map(reds).collect();
         seen.sort_unstable();
         assert_eq!(seen, (0..100).collect::<Vec<u8>>());
         for part in [&rest, &held_out] {
             for index in 0..part.len() {
-                assert_eq!(part.labels[index], labels[usize::from(part.image(index)[0])]);
+                assert_eq!(part.labels[index], labels[usize::from(part.image(index).unwrap()[0])]);
             }
         }
         assert_eq!(hold_out(set.clone(), 11, 7).unwrap().1, held_out);
@@ -278,7 +335,7 @@ mod tests {
     #[test]
     fn statistics_are_those_of_the_pixels() {
         let set = numbered(&[0, 0, 0, 0], 1);
-        let (mean, std) = set.channel_statistics();
+        let (mean, std) = set.channel_statistics().unwrap();
         assert!((mean[0] - 1.5 / 255.0).abs() < 1e-12);
         assert!((std[0] - (1.25_f64).sqrt() / 255.0).abs() < 1e-12);
         assert_eq!((mean[1], std[1], mean[2], std[2]), (0.0, 0.0, 1.0, 0.0));

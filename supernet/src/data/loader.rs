@@ -44,7 +44,11 @@ impl Batch {
     ///
     /// Values go straight into the tensor's memory: making a tensor of a slice clears it with all of LibTorch's
     /// threads first, of which a loading thread would get a set of its own to fight over the cores with.
-    fn fill(set: &ImageSet, indices: &[u32], fill: impl FnOnce(&mut [f32], usize)) -> Batch {
+    fn fill(
+        set: &ImageSet,
+        indices: &[u32],
+        fill: impl FnOnce(&mut [f32], usize) -> Result<(), DataError>,
+    ) -> Result<Batch, DataError> {
         let (count, size) = (indices.len(), set.size());
         let images = Tensor::empty([count as i64, size as i64, size as i64, 3], (Kind::Float, Device::Cpu));
         let values = count * size * size * 3;
@@ -53,9 +57,9 @@ impl Batch {
         // yet, and every bit pattern is a float.
         let slice = unsafe { std::slice::from_raw_parts_mut(images.data_ptr().cast::<f32>(), values) };
         slice.fill(0.0);
-        fill(slice, size * size * 3);
+        fill(slice, size * size * 3)?;
         let labels: Vec<i64> = indices.iter().map(|&index| set.labels()[index as usize]).collect();
-        Batch { images: images.permute([0, 3, 1, 2]), labels: Tensor::from_slice(&labels), partners: None }
+        Ok(Batch { images: images.permute([0, 3, 1, 2]), labels: Tensor::from_slice(&labels), partners: None })
     }
 }
 
@@ -134,7 +138,10 @@ impl TrainLoader {
     }
 
     /// One batch, made here and now. Panics if `step` is beyond the epoch.
-    pub fn batch(&self, epoch: u64, step: usize) -> Batch {
+    ///
+    /// # Errors
+    /// An image whose file is not what it was when the set was read.
+    pub fn batch(&self, epoch: u64, step: usize) -> Result<Batch, DataError> {
         self.make(&self.order(epoch), epoch, step)
     }
 
@@ -149,7 +156,9 @@ impl TrainLoader {
             loop {
                 let order = loader.order(at.epoch);
                 while at.step < steps {
-                    if sender.send((at, loader.make(&order, at.epoch, at.step))).is_err() {
+                    let batch = loader.make(&order, at.epoch, at.step).map(|batch| (at, batch));
+                    let is_last = batch.is_err();
+                    if sender.send(batch).is_err() || is_last {
                         return;
                     }
                     at.step += 1;
@@ -161,7 +170,7 @@ impl TrainLoader {
         TrainBatches { receiver: Some(receiver), worker: Some(worker) }
     }
 
-    fn make(&self, order: &[u32], epoch: u64, step: usize) -> Batch {
+    fn make(&self, order: &[u32], epoch: u64, step: usize) -> Result<Batch, DataError> {
         assert!(step < self.steps_per_epoch(), "step {step} of an epoch of {}", self.steps_per_epoch());
         let (size, indices) = (self.set.size(), &order[step * self.batch_size..(step + 1) * self.batch_size]);
         let rng = |purpose: Purpose, place: usize| {
@@ -174,34 +183,36 @@ impl TrainLoader {
         let mut batch = Batch::fill(&self.set, indices, |images, bytes| {
             let one = |(place, (out, &index)): (usize, (&mut [f32], &u32))| {
                 let mut rng = rng(Purpose::Augment, place);
-                self.augmentation.view(self.set.image(index as usize), size, &self.table, &mut rng, out);
+                self.augmentation.view(&self.set.image(index as usize)?, size, &self.table, &mut rng, out);
+                Ok::<(), DataError>(())
             };
-            if self.augmentation.is_heavy() {
-                images.par_chunks_exact_mut(bytes).zip(indices).enumerate().for_each(one);
+            if self.augmentation.is_heavy() || self.set.is_streamed() {
+                images.par_chunks_exact_mut(bytes).zip(indices).enumerate().try_for_each(one)?;
             } else {
-                images.chunks_exact_mut(bytes).zip(indices).enumerate().for_each(one);
+                images.chunks_exact_mut(bytes).zip(indices).enumerate().try_for_each(one)?;
             }
             weights = mixing.is_on().then(|| mixing.apply(images, size, |place| rng(Purpose::Mix, place)));
-        });
+            Ok(())
+        })?;
         batch.partners = weights.map(|weights| Partners::next(&batch.labels, &weights));
-        batch
+        Ok(batch)
     }
 }
 
 /// Endless training batches with their positions; see [`TrainLoader::batches_from`].
 #[derive(Debug)]
 pub struct TrainBatches {
-    receiver: Option<Receiver<(Position, Batch)>>,
+    receiver: Option<Receiver<Result<(Position, Batch), DataError>>>,
     worker: Option<JoinHandle<()>>,
 }
 
 impl Iterator for TrainBatches {
-    type Item = (Position, Batch);
+    type Item = Result<(Position, Batch), DataError>;
 
-    fn next(&mut self) -> Option<(Position, Batch)> {
+    fn next(&mut self) -> Option<Self::Item> {
         match self.receiver.as_ref()?.recv() {
             Ok(batch) => Some(batch),
-            // The thread ends by itself only if it panics.
+            // The thread ends by itself only after an error, or if it panics.
             Err(_) => std::panic::resume_unwind(self.worker.take()?.join().err()?),
         }
     }
@@ -249,12 +260,16 @@ pub fn calibration_batches<'a>(
     EvalBatches::new(set, indices, preprocessing, batch_size, resolution, device)
 }
 
-/// The images of [`calibration_batches`], as a set of their own that [`eval_batches`] makes the same batches of.
+/// The images of [`calibration_batches`], as a set of their own, held in memory, that [`eval_batches`] makes the same
+/// batches of.
+///
+/// # Errors
+/// An image whose file is not what it was when the set was read.
 ///
 /// # Panics
 /// If `count` is 0.
-pub fn calibration_set(set: &ImageSet, count: usize, seed: u64) -> ImageSet {
-    set.select(&drawn(set, count, seed).into_iter().map(|index| index as usize).collect::<Vec<_>>())
+pub fn calibration_set(set: &ImageSet, count: usize, seed: u64) -> Result<ImageSet, DataError> {
+    set.select(&drawn(set, count, seed).into_iter().map(|index| index as usize).collect::<Vec<_>>()).held()
 }
 
 /// Places of `count` images drawn without replacement, anew once all were drawn.
@@ -305,9 +320,9 @@ impl<'a> EvalBatches<'a> {
 }
 
 impl Iterator for EvalBatches<'_> {
-    type Item = Batch;
+    type Item = Result<Batch, DataError>;
 
-    fn next(&mut self) -> Option<Batch> {
+    fn next(&mut self) -> Option<Self::Item> {
         let end = (self.next + self.batch_size).min(self.indices.len());
         let indices = &self.indices[self.next..end];
         if indices.is_empty() {
@@ -315,11 +330,16 @@ impl Iterator for EvalBatches<'_> {
         }
         self.next = end;
         let batch = Batch::fill(self.set, indices, |images, bytes| {
-            for (out, &index) in images.chunks_exact_mut(bytes).zip(indices) {
-                normalise(self.set.image(index as usize), &self.table, out);
+            let one = |(out, &index): (&mut [f32], &u32)| {
+                normalise(&self.set.image(index as usize)?, &self.table, out);
+                Ok(())
+            };
+            match self.set.is_streamed() {
+                true => images.par_chunks_exact_mut(bytes).zip(indices).try_for_each(one),
+                false => images.chunks_exact_mut(bytes).zip(indices).try_for_each(one),
             }
         });
-        Some(batch.to_device(self.device).resize(self.resolution))
+        Some(batch.map(|batch| batch.to_device(self.device).resize(self.resolution)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -125,7 +125,8 @@ impl Manifest {
                 labels.push(*label.as_ref().unwrap_or(&0));
                 encoded.push(label.and_then(|_| read(entry)));
             }
-            images.extend(&encoded, &labels, |index| chunk[index].place(&self.path));
+            let file = |index: usize| chunk[index].cells.as_ref().ok().map(|(image, _)| image.clone());
+            images.extend(&encoded, &labels, |index| chunk[index].place(&self.path), file)?;
             if std::mem::take(&mut first) {
                 images.reserve(rows.len() - chunk.len(), &self.path.as_path().into())?;
             }

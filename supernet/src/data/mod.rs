@@ -1,7 +1,7 @@
 //! Images: from files to normalised, augmented batches, all on the CPU and all reproducible.
 //!
-//! [`DataSource`] (the `DATA` of the command line) loads an [`ImageSet`] into memory as bytes; [`TrainLoader`] makes
-//! [`Batch`]es of it in a thread of its own, every one a function of (seed, epoch, step); [`eval_batches`] and
+//! [`DataSource`] (the `DATA` of the command line) loads an [`ImageSet`], held in memory as bytes where that is not too much
+//! and else decoded as it is needed; [`TrainLoader`] makes [`Batch`]es of it in a thread of its own, every one a function of (seed, epoch, step); [`eval_batches`] and
 //! [`calibration_batches`] make unaugmented ones. [`Preprocessing`] says how bytes become a network's input.
 
 mod augment;
@@ -22,6 +22,7 @@ mod loader;
 mod look;
 mod manifest;
 mod manifest_rows;
+mod memory;
 mod mix;
 mod orientation;
 mod parquet_columns;
@@ -29,6 +30,7 @@ mod parquet_images;
 mod parquet_parts;
 mod part;
 mod parts;
+mod pixels;
 mod preprocess;
 mod rand_augment;
 mod skip_broken;

@@ -23,7 +23,7 @@ use super::parquet_columns::{self, Places};
 use super::source::Columns;
 
 /// Rows decoded at a time: enough to keep all threads busy, little enough to hold twice.
-const ROWS_AT_ONCE: usize = 1024;
+const ROWS_AT_ONCE: usize = 256;
 
 /// Appends all rows of the files of one part; gives its class names, where the files have them. Files that list them in
 /// another order than the first are mapped to its order.
@@ -162,7 +162,7 @@ fn read_group(
             })
             .collect();
         let labels: Vec<i64> = labels.into_iter().map(|label| label.unwrap_or(0)).collect();
-        images.extend(&bytes, &labels, |index| Place::row(path, *row + index));
+        images.extend(&bytes, &labels, |index| Place::row(path, *row + index), |_| None)?;
         if *row == 0 {
             images.reserve(total.saturating_sub(encoded.len()), &path.into())?;
         }

@@ -1,5 +1,7 @@
 //! The training and the test images of a source.
 
+use network::units::Bytes;
+
 use super::cifar::Cifar;
 use super::collector::{Collected, Collector};
 use super::division::{Divided, Division};
@@ -9,7 +11,7 @@ use super::manifest::Manifest;
 use super::orientation::ExifOrientation;
 use super::part::Part;
 use super::source::{DataSource, Form};
-use super::{balance, classes, folder, idx, parquet_images, parquet_parts};
+use super::{balance, classes, folder, idx, memory, parquet_images, parquet_parts};
 
 /// What to make of the images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub struct LoadOptions {
 }
 
 /// Images, and what there is to say about how they were found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// The images.
     pub images: ImageSet,
@@ -67,7 +69,7 @@ impl DataSource {
     /// # Errors
     /// As for [`DataSource::train`].
     pub fn sides(&self) -> Result<Vec<[u32; 2]>, DataError> {
-        let mut images = Collector::new(Some(1), ExifOrientation::Applied);
+        let mut images = Collector::new(Some(1), ExifOrientation::Applied, usize::MAX);
         self.gather(Part::Train, &mut images, &mut Vec::new())?;
         let sides = images.files().iter().map(|file| file.sides).collect();
         images.finish(self.skip_broken)?;
@@ -92,14 +94,23 @@ impl DataSource {
     fn part(&self, part: Part, options: &LoadOptions) -> Result<Loaded, DataError> {
         let has_test_part = self.has_test_part()?;
         let part = if has_test_part { part } else { Part::Train };
-        let mut images = Collector::new(options.image_size, options.exif_orientation);
+        let (size, exif) = (options.image_size, options.exif_orientation);
+        let most = self.memory.map_or_else(memory::for_images, |memory| memory.0 as usize);
+        let mut images = Collector::new(size, exif, most);
         let mut notes = Vec::new();
-        let names = self.gather(part, &mut images, &mut notes)?;
+        let names = match self.gather(part, &mut images, &mut notes) {
+            Err(DataError::Memory { .. }) => {
+                notes.clear();
+                images = Collector::streaming(size, exif)?;
+                self.gather(part, &mut images, &mut notes)?
+            }
+            names => names?,
+        };
         let Collected { pixels, mut labels, size, note } = images.finish(self.skip_broken)?;
         notes.extend(note);
         let is_named = names.is_some();
         let names = classes::settle(self.path(), &mut labels, names, options.class_names.as_deref(), options.classes)?;
-        let images = ImageSet::new(pixels, labels, size, names)?;
+        let images = ImageSet::of(pixels, labels, size, names)?;
         let classes = images.histogram().iter().filter(|count| **count > 0).count();
         let what = if has_test_part { format!("{} ", part.name()) } else { String::new() };
         if !is_named
@@ -114,6 +125,10 @@ impl DataSource {
         }
         if part == Part::Train {
             notes.extend(balance::imbalance(&images.histogram(), images.class_names()));
+        }
+        if images.is_streamed() {
+            let (all, most) = (Bytes(images.bytes() as u64), Bytes(most as u64));
+            notes.push(format!("images are decoded as they are needed: all of them are {all}, and {most} may be held"));
         }
         notes.insert(0, format!("{self}: {} {what}images of {classes} classes", images.len()));
         Ok(Loaded { images, notes })

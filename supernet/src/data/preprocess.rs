@@ -64,12 +64,15 @@ impl Preprocessing {
     }
 
     /// Mean and standard deviation measured on `train`, at its size; a constant channel keeps deviation 1.
-    pub fn measured(train: &ImageSet) -> Preprocessing {
-        let (mean, std) = train.channel_statistics();
+    ///
+    /// # Errors
+    /// As for [`ImageSet::image`].
+    pub fn measured(train: &ImageSet) -> Result<Preprocessing, DataError> {
+        let (mean, std) = train.channel_statistics()?;
         let std = std.map(|std| if std > 0.0 { std } else { 1.0 });
         let exif_orientation = ExifOrientation::Applied;
         let interpolation = Interpolation::default();
-        Preprocessing { native_size: train.size(), mean, std, interpolation, exif_orientation }
+        Ok(Preprocessing { native_size: train.size(), mean, std, interpolation, exif_orientation })
     }
 
     /// Whether images can be brought to that size and inputs stay ordinary numbers.

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use network::units::Bytes;
+
 use super::error::DataError;
 use super::skip_broken::SkipBroken;
 use super::synthetic::Synthetic;
@@ -18,6 +20,8 @@ pub struct DataSource {
     pub(super) form: Form,
     pub(super) columns: Columns,
     pub(super) skip_broken: Option<SkipBroken>,
+    /// What its images may take in memory.
+    pub(super) memory: Option<Bytes>,
 }
 
 /// The kinds of sources, each with its place.
@@ -51,7 +55,7 @@ pub(super) struct Columns {
 
 impl From<Form> for DataSource {
     fn from(form: Form) -> DataSource {
-        DataSource { form, columns: Columns::default(), skip_broken: None }
+        DataSource { form, columns: Columns::default(), skip_broken: None, memory: None }
     }
 }
 
@@ -91,9 +95,9 @@ impl DataSource {
 /// The settings that a kind knows.
 fn settings_of(scheme: &str) -> &'static [&'static str] {
     match scheme {
-        "csv" | "jsonl" => &["image", "label", "split", "skip-broken"],
-        "parquet" => &["image", "label", "skip-broken"],
-        _ => &["skip-broken"],
+        "csv" | "jsonl" => &["image", "label", "split", "skip-broken", "memory"],
+        "parquet" => &["image", "label", "skip-broken", "memory"],
+        _ => &["skip-broken", "memory"],
     }
 }
 
@@ -103,7 +107,7 @@ impl FromStr for DataSource {
     fn from_str(text: &str) -> Result<DataSource, DataError> {
         let wrong = |reason: String| DataError::Source { text: text.to_string(), reason };
         let (scheme, mut rest) = text.split_once(':').unwrap_or((text, ""));
-        let (mut columns, mut skip_broken) = (Columns::default(), None);
+        let (mut columns, mut skip_broken, mut memory) = (Columns::default(), None, None);
         // A synthetic source has commas of its own, and nothing in it is broken.
         while let Some((before, (name, value))) = (scheme != "synthetic").then(|| last_setting(scheme, rest)).flatten()
         {
@@ -111,6 +115,10 @@ impl FromStr for DataSource {
                 "image" => columns.image.replace(value.to_owned()).is_some(),
                 "label" => columns.label.replace(value.to_owned()).is_some(),
                 "split" => columns.split.replace(value.to_owned()).is_some(),
+                "memory" => {
+                    let bytes = value.parse().map_err(|error| wrong(format!("`memory`: {error}")))?;
+                    memory.replace(bytes).is_some()
+                }
                 _ => skip_broken.replace(value.parse().map_err(wrong)?).is_some(),
             };
             if twice {
@@ -132,7 +140,7 @@ impl FromStr for DataSource {
             "synthetic" => Synthetic::parse(rest).map(Form::Synthetic).map_err(wrong),
             _ => Err(wrong("it does not begin with a known kind".into())),
         }?;
-        Ok(DataSource { form, columns, skip_broken })
+        Ok(DataSource { form, columns, skip_broken, memory })
     }
 }
 
@@ -159,10 +167,11 @@ impl fmt::Display for DataSource {
         for (name, column) in [("image", image), ("label", label), ("split", split)] {
             column.as_ref().map_or(Ok(()), |column| write!(f, ",{name}={column}"))?;
         }
-        match self.skip_broken {
-            Some(share) if !matches!(self.form, Form::Synthetic(_)) => write!(f, ",skip-broken={share}"),
-            _ => Ok(()),
+        if matches!(self.form, Form::Synthetic(_)) {
+            return Ok(());
         }
+        self.skip_broken.map_or(Ok(()), |share| write!(f, ",skip-broken={share}"))?;
+        self.memory.map_or(Ok(()), |Bytes(bytes)| write!(f, ",memory={bytes}"))
     }
 }
 

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use storage::digest::Digester;
 
+use super::error::DataError;
 use super::image_set::ImageSet;
 use super::thumbnail::{self, Thumbnail};
 
@@ -53,78 +54,102 @@ fn is_zero(count: &u64) -> bool {
 
 impl TrainedOn {
     /// Of all training images of a source.
-    pub fn new(images: &ImageSet, splits_test: bool, seed: u64) -> TrainedOn {
-        let mut all: Vec<([u8; BYTES], usize)> = fingerprints(images).into_iter().zip(0..).collect();
+    ///
+    /// # Errors
+    /// As for [`ImageSet::image`], as with all that looks at images here.
+    pub fn new(images: &ImageSet, splits_test: bool, seed: u64) -> Result<TrainedOn, DataError> {
+        let mut all: Vec<([u8; BYTES], usize)> = fingerprints(images)?.into_iter().zip(0..).collect();
         all.sort_unstable();
         all.dedup_by_key(|(fingerprint, _)| *fingerprint);
         let sketch = all.iter().take(KEPT).flat_map(|(one, _)| one).map(|byte| format!("{byte:02x}")).collect();
-        let kept = telling(images, all.iter().take(THUMBNAILS).map(|(_, at)| *at));
-        TrainedOn {
-            images: images.digest().to_string(),
+        let kept = telling(images, all.iter().take(THUMBNAILS).map(|(_, at)| *at))?;
+        Ok(TrainedOn {
+            images: images.digest()?.to_string(),
             splits_test,
             seed,
             held_out: None,
             sketch,
             different: all.len() as u64,
             thumbnails: kept.iter().map(Thumbnail::to_text).collect(),
-        }
+        })
     }
 
     /// Whether `images` are all of those trained on, in the same order.
-    pub fn are(&self, images: &ImageSet) -> bool {
-        self.images == images.digest().to_string()
+    ///
+    /// # Errors
+    /// As for [`TrainedOn::new`].
+    pub fn are(&self, images: &ImageSet) -> Result<bool, DataError> {
+        Ok(self.images == images.digest()?.to_string())
     }
 
     /// Estimated share of `images` that are among those trained on; none where nothing tells.
-    pub fn share_of(&self, images: &ImageSet) -> Option<f64> {
-        let seen: Vec<[u8; BYTES]> = read(&self.sketch)?;
-        let largest = *seen.last()?;
+    ///
+    /// # Errors
+    /// As for [`TrainedOn::new`].
+    pub fn share_of(&self, images: &ImageSet) -> Result<Option<f64>, DataError> {
+        let seen: Vec<[u8; BYTES]> = read(&self.sketch).unwrap_or_default();
+        let Some(&largest) = seen.last() else { return Ok(None) };
         // A short sketch holds every image there was.
         let is_whole = seen.len() < KEPT;
-        let own = fingerprints(images);
+        let own = fingerprints(images)?;
         let comparable = own.iter().filter(|one| is_whole || **one <= largest).count();
         let hits = own.iter().filter(|one| seen.binary_search(one).is_ok()).count();
-        (comparable > 0).then(|| hits as f64 / comparable as f64)
+        Ok((comparable > 0).then(|| hits as f64 / comparable as f64))
     }
 
     /// Estimated share of `images` that look like some that were trained on: the same, encoded anew, resized or mirrored.
-    pub fn share_alike(&self, images: &ImageSet) -> f64 {
+    ///
+    /// # Errors
+    /// As for [`TrainedOn::new`].
+    pub fn share_alike(&self, images: &ImageSet) -> Result<f64, DataError> {
         let (kept, _) = self.thumbnails.as_bytes().as_chunks::<{ thumbnail::LENGTH }>();
         let kept: Vec<Thumbnail> = kept.iter().filter_map(Thumbnail::from_text).collect();
-        let own: Vec<Thumbnail> =
-            (0..images.len()).filter_map(|at| Thumbnail::of(images.image(at), images.size())).collect();
+        if kept.is_empty() {
+            return Ok(0.0);
+        }
+        let mut own: Vec<Thumbnail> = Vec::new();
+        images.each_image(|image| own.extend(Thumbnail::of(image, images.size())))?;
         let found = kept.iter().filter(|one| own.iter().any(|other| one.is_like(other))).count();
         if found < FOUND.min(kept.len().div_ceil(2)).max(1) {
-            return 0.0;
+            return Ok(0.0);
         }
         let seen = found as f64 / kept.len() as f64 * self.different as f64;
-        (seen / images.len() as f64).min(1.0)
+        Ok((seen / images.len() as f64).min(1.0))
     }
 }
 
 /// Thumbnails of the images at `places` that are not like that of any other image; none at all where that leaves out more
 /// than half of them, as with centred shapes on black: what is left would be found again by chance.
-fn telling(images: &ImageSet, places: impl Iterator<Item = usize>) -> Vec<Thumbnail> {
-    let of = |at: usize| Thumbnail::of(images.image(at), images.size());
-    let step = images.len().div_ceil(OTHERS).max(1);
-    let others: Vec<(usize, Thumbnail)> =
-        (0..images.len()).step_by(step).filter_map(|at| Some((at, of(at)?))).collect();
-    let candidates: Vec<(usize, Thumbnail)> = places.filter_map(|at| Some((at, of(at)?))).collect();
-    let is_copy = |a: usize, b: usize| images.image(a) == images.image(b);
-    let tells = |(at, one): &&(usize, Thumbnail)| {
-        others.iter().all(|(other, image)| !one.is_confusable_with(image) || is_copy(*at, *other))
+fn telling(images: &ImageSet, places: impl Iterator<Item = usize>) -> Result<Vec<Thumbnail>, DataError> {
+    let of = |at: usize| Ok(Thumbnail::of(&images.image(at)?, images.size()).map(|thumbnail| (at, thumbnail)));
+    let of_all = |places: Vec<usize>| -> Result<Vec<(usize, Thumbnail)>, DataError> {
+        let of_all = places.into_par_iter().map(of).collect::<Result<Vec<_>, DataError>>()?;
+        Ok(of_all.into_iter().flatten().collect())
     };
-    let kept: Vec<Thumbnail> = candidates.par_iter().filter(tells).map(|(_, one)| one.clone()).collect();
-    if 2 * kept.len() < candidates.len() { Vec::new() } else { kept }
+    let step = images.len().div_ceil(OTHERS).max(1);
+    let others = of_all((0..images.len()).step_by(step).collect())?;
+    let candidates = of_all(places.collect())?;
+    let is_copy = |a: usize, b: usize| Ok::<_, DataError>(images.image(a)? == images.image(b)?);
+    let tells = |(at, one): &(usize, Thumbnail)| {
+        for (other, image) in &others {
+            if one.is_confusable_with(image) && !is_copy(*at, *other)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(one.clone()))
+    };
+    let kept = candidates.par_iter().map(tells).collect::<Result<Vec<Option<Thumbnail>>, DataError>>()?;
+    let kept: Vec<Thumbnail> = kept.into_iter().flatten().collect();
+    Ok(if 2 * kept.len() < candidates.len() { Vec::new() } else { kept })
 }
 
-fn fingerprints(images: &ImageSet) -> Vec<[u8; BYTES]> {
-    let bytes = 3 * images.size() * images.size();
-    let of = |image: &[u8]| {
+fn fingerprints(images: &ImageSet) -> Result<Vec<[u8; BYTES]>, DataError> {
+    let mut fingerprints = Vec::with_capacity(images.len());
+    images.each_image(|image| {
         let digest = Digester::new("image").number(images.size() as u64).bytes(image).finish();
-        std::array::from_fn(|at| digest.as_bytes()[at])
-    };
-    images.images().chunks_exact(bytes).map(of).collect()
+        fingerprints.push(std::array::from_fn(|at| digest.as_bytes()[at]));
+    })?;
+    Ok(fingerprints)
 }
 
 fn read(sketch: &str) -> Option<Vec<[u8; BYTES]>> {
@@ -156,16 +181,16 @@ mod tests {
     #[test]
     fn a_part_of_what_was_trained_on_is_recognised() {
         let all = numbered(0..50_000);
-        let trained_on = TrainedOn::new(&all, false, 1);
+        let trained_on = TrainedOn::new(&all, false, 1).unwrap();
         assert_eq!(trained_on.sketch.len(), 12 * KEPT);
-        assert!(trained_on.are(&all) && !trained_on.are(&numbered(0..49_999)));
-        let share = |numbers| trained_on.share_of(&numbered(numbers)).unwrap();
+        assert!(trained_on.are(&all).unwrap() && !trained_on.are(&numbered(0..49_999)).unwrap());
+        let share = |numbers| trained_on.share_of(&numbered(numbers)).unwrap().unwrap();
         assert_eq!(share(0..50_000), 1.0);
         assert_eq!(share(20_000..30_000), 1.0, "a fifth, and every image of it");
         assert_eq!(share(50_000..60_000), 0.0);
         let half = share(45_000..55_000);
         assert!((half - 0.5).abs() < 0.15, "{half}");
-        assert_eq!(TrainedOn { sketch: String::new(), ..trained_on }.share_of(&all), None);
+        assert_eq!(TrainedOn { sketch: String::new(), ..trained_on }.share_of(&all).unwrap(), None);
     }
 
     /// Shapes on black, 16 px wide: a bright box whose sides vary by a pixel, and the brightness of each pixel a little.
@@ -182,18 +207,18 @@ mod tests {
 
     #[test]
     fn images_that_all_look_alike_are_not_taken_for_those_trained_on() {
-        let trained_on = TrainedOn::new(&boxes(0..400), false, 1);
+        let trained_on = TrainedOn::new(&boxes(0..400), false, 1).unwrap();
         assert_eq!(trained_on.thumbnails, "");
-        assert_eq!(trained_on.share_alike(&boxes(400..500)), 0.0);
+        assert_eq!(trained_on.share_alike(&boxes(400..500)).unwrap(), 0.0);
         // Their fingerprints still tell.
-        assert_eq!(trained_on.share_of(&boxes(100..200)), Some(1.0));
-        assert_eq!(trained_on.share_of(&boxes(400..500)), Some(0.0));
+        assert_eq!(trained_on.share_of(&boxes(100..200)).unwrap(), Some(1.0));
+        assert_eq!(trained_on.share_of(&boxes(400..500)).unwrap(), Some(0.0));
     }
 
     #[test]
     fn a_small_set_is_known_image_by_image() {
-        let trained_on = TrainedOn::new(&numbered(0..40), false, 1);
-        let share = |numbers| trained_on.share_of(&numbered(numbers)).unwrap();
+        let trained_on = TrainedOn::new(&numbered(0..40), false, 1).unwrap();
+        let share = |numbers| trained_on.share_of(&numbered(numbers)).unwrap().unwrap();
         assert_eq!((share(0..10), share(35..45), share(40..50)), (1.0, 0.5, 0.0));
     }
 }

@@ -56,7 +56,7 @@ fn outcome(spoil: impl Fn(&Supernet), checkpoints: &Path) -> Result<(), Supernet
     let sgd = SgdSettings { clip_gradient: Some(1.0), ..settings().sgd };
     let plan = TrainPlan::new(TrainSettings { sgd, ..settings() }, vec![full(2)]).unwrap();
     let images = Arc::new(images());
-    let preprocessing = Preprocessing::measured(&images);
+    let preprocessing = Preprocessing::measured(&images).unwrap();
     let start = Start::From(Box::new(supernet));
     let mut trainer =
         Trainer::new(&space, plan, "plan".into(), images, preprocessing, start, checkpoints, false).unwrap();
@@ -158,7 +158,7 @@ fn absurd(epochs: u64, peak: f64, checkpoints: &Path, resume: bool) -> Trainer {
     )
     .unwrap();
     let images = Arc::new(images());
-    let preprocessing = Preprocessing::measured(&images);
+    let preprocessing = Preprocessing::measured(&images).unwrap();
     Trainer::new(&space, plan, "plan".into(), images, preprocessing, Start::Fresh(Device::Cpu), checkpoints, resume)
         .unwrap()
 }

@@ -256,7 +256,7 @@ impl<'t> FineTuner<'t> {
     fn step(&mut self) -> Result<Step, SupernetError> {
         let started = Instant::now();
         let (settings, position) = (&self.settings, self.position);
-        let (_, batch) = self.batches.next().expect("batches without end");
+        let (_, batch) = self.batches.next().expect("batches without end")?;
         let batch = batch.to_device(self.device);
         let size = self.network.input().size;
         let images = data::resize(&batch.images, i64::from(size));
@@ -456,7 +456,7 @@ mod tests {
         // One class has a tenth of the images of the others.
         let kept: Vec<usize> = (0..images.len()).filter(|at| !is_imbalanced || at % 4 > 0 || at % 40 == 0).collect();
         let images = Arc::new(images.select(&kept));
-        let preprocessing = Preprocessing::measured(&images);
+        let preprocessing = Preprocessing::measured(&images).unwrap();
         let mut losses = Vec::new();
         for until in stops.iter().copied().chain([u64::MAX]) {
             let teacher: TeacherLogits =

@@ -16,7 +16,7 @@ use super::loss::StepLoss;
 use super::phase::{Attentive, Keep, Preparation, Teacher};
 use super::plan::TrainPlan;
 use super::state::{EpochLoss, KEPT, Position, State};
-use crate::data::{self, ImageSet, Preprocessing, TrainBatches, TrainLoader};
+use crate::data::{self, DataError, ImageSet, Preprocessing, TrainBatches, TrainLoader};
 use crate::error::SupernetError;
 use crate::forward::calibrate::calibrate;
 use crate::forward::extract::StaticSubnet;
@@ -298,7 +298,7 @@ impl Trainer {
         let resolution = i64::from(resolution);
         let batches =
             data::calibration_batches(&self.images, &self.preprocessing, count, size, resolution, seed, device)?;
-        Ok(batches.map(|batch| batch.images).collect())
+        Ok(batches.map(|batch| Ok(batch?.images)).collect::<Result<_, DataError>>()?)
     }
 
     fn step(&mut self, phase_steps: u64) -> Result<Step, SupernetError> {
@@ -307,7 +307,7 @@ impl Trainer {
         let settings = self.plan.settings();
         let phase = &self.plan.phases()[position.phase];
         let per_epoch = self.steps_per_epoch;
-        let (_, batch) = self.batches.next().expect("batches without end");
+        let (_, batch) = self.batches.next().expect("batches without end")?;
         let space = self.supernet.space();
         let subnets = self.plan.subnets(space, position.phase, position.step);
         let device = self.supernet.device();

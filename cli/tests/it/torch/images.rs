@@ -226,3 +226,25 @@ fn data_is_checked_before_it_is_trained_on() {
     );
     assert_eq!(json["duplicates"]["within_training"], 11);
 }
+
+#[test]
+fn a_run_on_streamed_images_ends_with_the_same_weights() {
+    let sandbox = Sandbox::new();
+    let folder = sandbox.path("images");
+    write_part(&folder, "train", 80, 2);
+    write_part(&folder, "t10k", 40, 2);
+    let data = format!("idx:{}", folder.display());
+    let weights = |data: &str, run: &str| {
+        let out = sandbox.path(run);
+        let args =
+            ["train", &recipe(&sandbox), "--data", data, "--out", text(&out), "--device", "cpu", "--threads", "1"];
+        let more = ["--set", "phases=[{name: full, epochs: 2, learning_rate: 0.05, with_largest: true}]"];
+        let said = sandbox.ok(&[&args[..], &more[..]].concat()).stderr;
+        (said, fs::read(out.join("bundle/supernet.safetensors")).unwrap())
+    };
+    let (said, held) = weights(&data, "held");
+    assert!(!said.contains("decoded as they are needed"), "{said}");
+    let (said, streamed) = weights(&format!("{data},memory=10kB"), "streamed");
+    assert!(said.contains("images are decoded as they are needed: all of them are"), "{said}");
+    assert!(held == streamed);
+}

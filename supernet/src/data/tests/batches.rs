@@ -14,7 +14,7 @@ fn synthetic(count: usize, size: usize) -> Arc<ImageSet> {
 }
 
 fn loader(set: &Arc<ImageSet>, augmentation: Augmentation, batch: usize, seed: u64) -> TrainLoader {
-    TrainLoader::new(set.clone(), &Preprocessing::measured(set), augmentation, batch, seed).unwrap()
+    TrainLoader::new(set.clone(), &Preprocessing::measured(set).unwrap(), augmentation, batch, seed).unwrap()
 }
 
 /// Of images and, where they were mixed, of weights; classes, and those of partners.
@@ -59,21 +59,21 @@ fn a_batch_depends_on_its_position_alone() {
     for augmentation in all_augmentations() {
         let loader = loader(&set, augmentation, 16, 5);
         assert_eq!(loader.steps_per_epoch(), 3);
-        let from_start: Vec<_> = loader.batches_from(Position::default()).take(8).collect();
+        let from_start: Vec<_> = loader.batches_from(Position::default()).take(8).map(Result::unwrap).collect();
         for (number, (position, batch)) in from_start.iter().enumerate() {
             let expected = Position { epoch: number as u64 / 3, step: number % 3 };
             assert_eq!(*position, expected);
-            assert_eq!(bits(batch), bits(&loader.batch(expected.epoch, expected.step)));
+            assert_eq!(bits(batch), bits(&loader.batch(expected.epoch, expected.step).unwrap()));
         }
-        let resumed: Vec<_> = loader.batches_from(Position { epoch: 1, step: 1 }).take(2).collect();
+        let resumed: Vec<_> = loader.batches_from(Position { epoch: 1, step: 1 }).take(2).map(Result::unwrap).collect();
         for ((_, resumed), (_, original)) in resumed.iter().zip(&from_start[4..]) {
             assert_eq!(bits(resumed), bits(original));
         }
-        let (position, _) = loader.batches_from(Position { epoch: 0, step: 3 }).next().unwrap();
+        let (position, _) = loader.batches_from(Position { epoch: 0, step: 3 }).next().unwrap().unwrap();
         assert_eq!(position, Position { epoch: 1, step: 0 });
         let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let three_threads = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
-        let made = |pool: &rayon::ThreadPool| pool.install(|| bits(&loader.batch(2, 1)));
+        let made = |pool: &rayon::ThreadPool| pool.install(|| bits(&loader.batch(2, 1).unwrap()));
         assert_eq!(made(&one_thread), made(&three_threads));
     }
 }
@@ -82,8 +82,8 @@ fn a_batch_depends_on_its_position_alone() {
 fn mixed_batches_know_their_partners() {
     let set = synthetic(40, 8);
     let mixup = Some(Mix { alpha: 1.0, share: 1.0 });
-    let plain = loader(&set, Augmentation::none(), 10, 5).batch(1, 2);
-    let mixed = loader(&set, Augmentation { mixup, ..Augmentation::none() }, 10, 5).batch(1, 2);
+    let plain = loader(&set, Augmentation::none(), 10, 5).batch(1, 2).unwrap();
+    let mixed = loader(&set, Augmentation { mixup, ..Augmentation::none() }, 10, 5).batch(1, 2).unwrap();
     assert!(plain.partners.is_none());
     let partners = mixed.resize(6).to_device(Device::Cpu).partners.unwrap();
     assert!(mixed.labels.equal(&plain.labels) && partners.labels.equal(&plain.labels.roll([-1], [0])));
@@ -97,7 +97,7 @@ fn mixed_batches_know_their_partners() {
 fn augmentations_that_are_off_draw_nothing() {
     let set = synthetic(50, 12);
     let fingerprint = |augmentation: Augmentation| {
-        let (images, labels) = bits(&loader(&set, augmentation, 16, 5).batch(3, 1));
+        let (images, labels) = bits(&loader(&set, augmentation, 16, 5).batch(3, 1).unwrap());
         let words = images.into_iter().map(u64::from).chain(labels.into_iter().map(|label| label as u64));
         words.fold(0xcbf2_9ce4_8422_2325_u64, |hash, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3))
     };
@@ -111,10 +111,10 @@ fn epochs_seeds_and_steps_differ() {
     let set = synthetic(50, 12);
     let loader = loader(&set, Augmentation::default(), 10, 5);
     let other_seed = self::loader(&set, Augmentation::default(), 10, 6);
-    let first = bits(&loader.batch(0, 0));
-    assert_ne!(first, bits(&loader.batch(1, 0)));
-    assert_ne!(first, bits(&loader.batch(0, 1)));
-    assert_ne!(first, bits(&other_seed.batch(0, 0)));
+    let first = bits(&loader.batch(0, 0).unwrap());
+    assert_ne!(first, bits(&loader.batch(1, 0).unwrap()));
+    assert_ne!(first, bits(&loader.batch(0, 1).unwrap()));
+    assert_ne!(first, bits(&other_seed.batch(0, 0).unwrap()));
     assert_ne!(loader.order(0), loader.order(1));
 }
 
@@ -122,11 +122,11 @@ fn epochs_seeds_and_steps_differ() {
 fn without_augmentation_an_epoch_shows_every_image_once() {
     let set = synthetic(40, 8);
     let loader = loader(&set, Augmentation::none(), 8, 1);
-    let preprocessing = Preprocessing::measured(&set);
-    let whole = eval_batches(&set, &preprocessing, 40, 8, Device::Cpu).unwrap().next().unwrap();
+    let preprocessing = Preprocessing::measured(&set).unwrap();
+    let whole = eval_batches(&set, &preprocessing, 40, 8, Device::Cpu).unwrap().next().unwrap().unwrap();
     let order: Vec<i64> = loader.order(3).into_iter().map(i64::from).collect();
     let (expected, labels) = (whole.images.index_select(0, &Tensor::from_slice(&order)), whole.labels);
-    let shown: Vec<Tensor> = (0..5).map(|step| loader.batch(3, step).images).collect();
+    let shown: Vec<Tensor> = (0..5).map(|step| loader.batch(3, step).unwrap().images).collect();
     assert!(Tensor::cat(&shown, 0).equal(&expected));
     assert_eq!(Vec::<i64>::try_from(labels).unwrap(), set.labels());
 }
@@ -134,8 +134,8 @@ fn without_augmentation_an_epoch_shows_every_image_once() {
 #[test]
 fn normalised_training_images_have_mean_0_and_deviation_1() {
     let set = synthetic(40, 8);
-    let preprocessing = Preprocessing::measured(&set);
-    let batch = eval_batches(&set, &preprocessing, 40, 8, Device::Cpu).unwrap().next().unwrap();
+    let preprocessing = Preprocessing::measured(&set).unwrap();
+    let batch = eval_batches(&set, &preprocessing, 40, 8, Device::Cpu).unwrap().next().unwrap().unwrap();
     assert_eq!((batch.images.size(), batch.images.kind()), (vec![40, 3, 8, 8], Kind::Float));
     assert_eq!(batch.labels.kind(), Kind::Int64);
     for channel in 0..3 {
@@ -148,10 +148,10 @@ fn normalised_training_images_have_mean_0_and_deviation_1() {
 #[test]
 fn evaluation_keeps_the_order_and_the_last_batch() {
     let set = synthetic(10, 8);
-    let preprocessing = Preprocessing::measured(&set);
+    let preprocessing = Preprocessing::measured(&set).unwrap();
     let batches = eval_batches(&set, &preprocessing, 4, 6, Device::Cpu).unwrap();
     assert_eq!(batches.len(), 3);
-    let batches: Vec<Batch> = batches.collect();
+    let batches: Vec<Batch> = batches.map(Result::unwrap).collect();
     assert_eq!(batches[2].images.size(), [2, 3, 6, 6]);
     let labels: Vec<Tensor> = batches.into_iter().map(|batch| batch.labels).collect();
     assert_eq!(Vec::<i64>::try_from(Tensor::cat(&labels, 0)).unwrap(), set.labels());
@@ -162,9 +162,12 @@ fn evaluation_keeps_the_order_and_the_last_batch() {
 #[test]
 fn calibration_draws_without_replacement_and_the_same_at_every_resolution() {
     let set = synthetic(30, 8);
-    let preprocessing = Preprocessing::measured(&set);
+    let preprocessing = Preprocessing::measured(&set).unwrap();
     let draw = |count, seed, resolution| -> Vec<Batch> {
-        calibration_batches(&set, &preprocessing, count, 10, resolution, seed, Device::Cpu).unwrap().collect()
+        calibration_batches(&set, &preprocessing, count, 10, resolution, seed, Device::Cpu)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect()
     };
     let labels = |batches: &[Batch]| -> Vec<i64> {
         batches.iter().flat_map(|batch| Vec::<i64>::try_from(&batch.labels).unwrap()).collect()
@@ -211,7 +214,7 @@ fn channels_last_changes_the_layout_and_not_the_values() {
     assert!(changed.equal(&images));
     assert_eq!(changed.stride(), [60, 1, 15, 3]);
     let set = synthetic(10, 8);
-    let batch = loader(&set, Augmentation::default(), 10, 0).batch(0, 0);
+    let batch = loader(&set, Augmentation::default(), 10, 0).batch(0, 0).unwrap();
     assert_eq!(batch.images.stride(), channels_last(&batch.images).stride());
     let smaller = batch.resize(6).images;
     assert_eq!(smaller.stride(), channels_last(&smaller).stride());
@@ -220,7 +223,7 @@ fn channels_last_changes_the_layout_and_not_the_values() {
 #[test]
 fn settings_that_make_no_sense_are_refused() {
     let set = synthetic(10, 8);
-    let preprocessing = Preprocessing::measured(&set);
+    let preprocessing = Preprocessing::measured(&set).unwrap();
     let refused = |augmentation: Augmentation, batch: usize, word: &str| {
         let error = TrainLoader::new(set.clone(), &preprocessing, augmentation, batch, 0).unwrap_err();
         assert!(error.to_string().contains(word), "{error}");

@@ -6,3 +6,4 @@ mod odd;
 mod real;
 mod shapes;
 mod sources;
+mod streaming;

@@ -24,7 +24,7 @@ fn the_real_training_set_has_the_usual_statistics() {
     let divided = DataSource::from(Form::Parquet(path)).divided(&LoadOptions::default(), &division).unwrap().0;
     let Divided { train, held_out, .. } = divided;
     assert_eq!((train.histogram(), held_out.histogram()), (vec![4500; 10], vec![500; 10]));
-    let (mean, std) = train.channel_statistics();
+    let (mean, std) = train.channel_statistics().unwrap();
     let expected = crate::data::Preprocessing::cifar10();
     for channel in 0..3 {
         assert!((mean[channel] - expected.mean[channel]).abs() < 0.003, "{mean:?}");
