@@ -7,6 +7,7 @@
 #include "depthwise.h"
 #include "pointwise.h"
 #include "sgd.h"
+#include "store.h"
 
 namespace {
 char* message_of(const char* text) {
@@ -98,6 +99,22 @@ char* ofa_normalise(at::Tensor** out, const at::Tensor* x, const OfaNorm* norm, 
 
 char* ofa_average_pool(at::Tensor** out, const at::Tensor* x, const OfaNorm* norm) {
     return guarded([&] { *out = new at::Tensor(ofa::average_pool(*x, state_of(norm))); });
+}
+
+// In this thread; null: not any more.
+void ofa_synchronise_statistics(ofa::SumOverRanks sum) { ofa::synchronise_statistics(sum); }
+
+// A client of the store at this address, and the store itself where `serves`; freed with `ofa_close_store`.
+char* ofa_open_store(ofa::Store** out, const char* host, uint16_t port, bool serves, int64_t seconds) {
+    return guarded([&] { *out = ofa::open_store(host, port, serves, seconds); });
+}
+void ofa_close_store(ofa::Store* store) { ofa::close_store(store); }
+char* ofa_store_set(ofa::Store* store, const char* key, const char* value) {
+    return guarded([&] { ofa::store_set(store, key, value); });
+}
+// Waits until there is a value; the caller frees it with `ofa_free_message`.
+char* ofa_store_get(char** out, ofa::Store* store, const char* key) {
+    return guarded([&] { *out = message_of(ofa::store_get(store, key).c_str()); });
 }
 
 char* ofa_statistics(at::Tensor** out, const at::Tensor* x) {

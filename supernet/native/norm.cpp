@@ -11,6 +11,14 @@ struct Map {
     int64_t rows() const { return images * pixels; }
 };
 
+// The backward pass on the CPU runs in the thread that asks for it.
+thread_local SumOverRanks sum_over_ranks = nullptr;
+
+// Adds the sums of the other processes; gives how many processes there are.
+int64_t joined(std::vector<double>& sums) {
+    return sum_over_ranks != nullptr ? sum_over_ranks(sums.data(), int64_t(sums.size())) : 1;
+}
+
 at::Tensor vector_of(const std::vector<float>& values) {
     at::Tensor tensor = at::empty({int64_t(values.size())}, at::kFloat);
     std::copy(values.begin(), values.end(), mutable_data<float>(tensor));
@@ -18,7 +26,10 @@ at::Tensor vector_of(const std::vector<float>& values) {
 }
 }  // namespace
 
-at::Tensor statistics_of(const std::vector<double>& sums, double count) {
+void synchronise_statistics(SumOverRanks sum) { sum_over_ranks = sum; }
+
+at::Tensor statistics_of(std::vector<double> sums, double count) {
+    count *= double(joined(sums));
     const int64_t channels = int64_t(sums.size()) / 2;
     at::Tensor statistics = at::empty({2, channels}, at::kFloat);
     float* to = mutable_data<float>(statistics);
@@ -75,14 +86,16 @@ void NormState::finish(const at::Tensor& x, const at::Tensor& g, const std::vect
                        torch::autograd::variable_list& gradients) const {
     const Map m(x);
     const size_t channels = scale_.size();
-    const double count = double(m.rows());
+    // γ and β are shared with the other processes like any weight; what goes through the statistics is all processes'.
+    std::vector<double> all = sums;
+    const double count = double(m.rows()) * double(joined(all));
     std::vector<float> a(channels), b(channels), d(channels), ggamma(channels), gbeta(channels);
     for (size_t c = 0; c < channels; ++c) {
         // gx = γ/σ · (g - mean(g) - (x - μ)/σ² · mean(g·(x - μ)))
-        const double slope = -double(scale_[c]) * inverse_std_[c] * inverse_std_[c] * sums[channels + c] / count;
+        const double slope = -double(scale_[c]) * inverse_std_[c] * inverse_std_[c] * all[channels + c] / count;
         a[c] = scale_[c];
         b[c] = float(slope);
-        d[c] = float(-double(scale_[c]) * sums[c] / count - slope * mean_[c]);
+        d[c] = float(-double(scale_[c]) * all[c] / count - slope * mean_[c]);
         ggamma[c] = float(sums[channels + c] * inverse_std_[c]);
         gbeta[c] = float(sums[c]);
     }

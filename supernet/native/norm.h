@@ -35,8 +35,14 @@ struct Raw {
     at::Tensor map, statistics;
 };
 
-// Mean and biased variance, [2, C], from sums and sums of squares over `count` values.
-at::Tensor statistics_of(const std::vector<double>& sums, double count);
+// Replaces `count` values by their sums over all processes that train together, and gives how many these are.
+using SumOverRanks = int64_t (*)(double* values, int64_t count);
+// From now on, in this thread, statistics of a batch are those of all processes' batches together, forwards and backwards;
+// with null those of its own.
+void synchronise_statistics(SumOverRanks sum);
+
+// Mean and biased variance, [2, C], from sums and sums of squares over `count` values of this process.
+at::Tensor statistics_of(std::vector<double> sums, double count);
 // The same of a feature map.
 at::Tensor statistics_of(const at::Tensor& x);
 

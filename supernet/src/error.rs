@@ -39,6 +39,9 @@ pub enum SupernetError {
     /// Among the layers that are to stay as they are.
     #[error("there is no layer `{name}` to freeze")]
     UnknownLayer { name: String, nearest: Vec<String> },
+    /// Processes that train together do not, or not any more.
+    #[error("{reason}")]
+    Ranks { reason: String },
     #[error("training stopped on request; the state is saved")]
     Interrupted,
     #[error("the training plan's {0}")]
@@ -72,6 +75,7 @@ impl Failure for SupernetError {
             | Self::GradientDiverged { .. }
             | Self::WeightDiverged { .. }
             | Self::Unstable { .. }
+            | Self::Ranks { .. }
             | Self::Interrupted
             | Self::Io(_)
             | Self::Torch(_) => FailureKind::Io,
@@ -98,6 +102,10 @@ impl Failure for SupernetError {
             Self::Diverged { .. } | Self::GradientDiverged { .. } | Self::WeightDiverged { .. } => {
                 Some("lower `learning_rate` in the recipe, or lengthen its warm-up".into())
             }
+            Self::Ranks { .. } => Some(format!(
+                "see what the other ranks say; start all of them again with {} to go on from the last checkpoint",
+                Setting("resume")
+            )),
             Self::Interrupted => Some(format!("run the same command with {}", Setting("resume"))),
             Self::Io(source) if source.kind() == std::io::ErrorKind::StorageFull => {
                 Some("free some space on that disk".into())

@@ -46,6 +46,8 @@ pub mod optim;
 #[cfg(feature = "torch")]
 mod random;
 #[cfg(feature = "torch")]
+pub mod ranks;
+#[cfg(feature = "torch")]
 pub mod train;
 
 #[cfg(feature = "torch")]

@@ -88,6 +88,9 @@ pub(crate) struct Recipe {
     /// Which images an epoch goes through: `uniform` (the default) each once, `balanced` as many of every class.
     #[serde(default, skip_serializing_if = "is_default")]
     pub sampling: ImageSampling,
+    /// Whether batch norm goes by the batches of all processes that train together, where these are several.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sync_batch_norm: bool,
     /// What happens to training images.
     #[serde(default)]
     pub augmentation: Augmentation,

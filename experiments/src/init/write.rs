@@ -11,6 +11,7 @@ use search::space::SearchSpace;
 use storage::atomic::write_atomically;
 use supernet::data::{DataSource, Divided, Division, ImageSet, LoadOptions, Loaded, Preprocessing};
 use supernet::error::SupernetError;
+use supernet::ranks::Ranks;
 use supernet::supernet::Supernet;
 use supernet::train::{Epoch, Observer, Position, Start, Step, Trainer};
 use tch::Device;
@@ -240,6 +241,7 @@ fn measured(
         Start::Fresh(device),
         scratch.path(),
         false,
+        Ranks::alone(),
     )?;
     let mut clock = Clock { steps: [Vec::new(), Vec::new()], stop };
     trainer.run(scratch.path(), Duration::from_secs(3600), &mut clock)?;

@@ -46,6 +46,7 @@ pub(crate) fn plan(recipe: &Recipe, precision: Precision) -> Result<TrainPlan, P
         label_smoothing: recipe.label_smoothing,
         class_weights: recipe.class_weights,
         sampling: recipe.sampling,
+        sync_batch_norm: recipe.sync_batch_norm,
         augmentation: recipe.augmentation.clone(),
         calibration: recipe.calibration_size(),
     };

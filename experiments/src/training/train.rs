@@ -12,6 +12,7 @@ use storage::atomic::write_atomically;
 use supernet::data::{DataSource, Divided, Division, ExifOrientation, ImageSet, LoadOptions, Loaded, TrainedOn};
 use supernet::device::{self, LibTorch};
 use supernet::error::SupernetError;
+use supernet::ranks::Ranks;
 use supernet::supernet::Supernet;
 use supernet::train::{Epoch, Observer, Position, Precision, Rollback, Start, Step, Trainer};
 use tch::Device;
@@ -212,6 +213,7 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
         start.map_or(Start::Fresh(job.device), Start::From),
         &checkpoints,
         job.resume,
+        Ranks::alone(),
     )?;
     trainer.notes().iter().for_each(|note| progress.note(note));
     let course = Course::new(&plan, trainer.steps_per_epoch(), trainer.position());

@@ -34,6 +34,13 @@ impl Batch {
         Batch { images: self.images.to_device(device), labels: self.labels.to_device(device), partners }
     }
 
+    /// Its first `count` images, with their partners.
+    fn first(&self, count: usize) -> Batch {
+        let some = |tensor: &Tensor| tensor.narrow(0, 0, count as i64);
+        let of = |partners: &Partners| Partners { labels: some(&partners.labels), weights: some(&partners.weights) };
+        Batch { images: some(&self.images), labels: some(&self.labels), partners: self.partners.as_ref().map(of) }
+    }
+
     /// This batch at another resolution.
     pub fn resize(&self, resolution: i64) -> Batch {
         let partners = self.partners.as_ref().map(Partners::shallow_clone);
@@ -84,6 +91,8 @@ pub struct TrainLoader {
     batch_size: usize,
     seed: u64,
     sampling: ImageSampling,
+    /// Which of how many equal shares of each batch is made.
+    share: (usize, usize),
 }
 
 impl TrainLoader {
@@ -104,12 +113,24 @@ impl TrainLoader {
         }
         augmentation.check(set.size())?;
         let table = table_for(&set, preprocessing)?;
-        Ok(TrainLoader { set, table, augmentation, batch_size, seed, sampling: ImageSampling::Uniform })
+        Ok(TrainLoader { set, table, augmentation, batch_size, seed, sampling: ImageSampling::Uniform, share: (0, 1) })
     }
 
     /// The same loader with epochs of these images.
     pub fn sampled(self, sampling: ImageSampling) -> TrainLoader {
         TrainLoader { sampling, ..self }
+    }
+
+    /// The same loader, of whose batches only the share `rank` of `ranks` is made: what the whole one has at those places.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] where a batch has no equal shares.
+    pub fn shared(self, rank: usize, ranks: usize) -> Result<TrainLoader, DataError> {
+        if !self.batch_size.is_multiple_of(ranks) {
+            let reason = format!("which {ranks} processes cannot share equally");
+            return Err(DataError::Setting { setting: "batch_size", value: self.batch_size.to_string(), reason });
+        }
+        Ok(TrainLoader { share: (rank, ranks), ..self })
     }
 
     /// Whole batches in an epoch.
@@ -172,30 +193,37 @@ impl TrainLoader {
 
     fn make(&self, order: &[u32], epoch: u64, step: usize) -> Result<Batch, DataError> {
         assert!(step < self.steps_per_epoch(), "step {step} of an epoch of {}", self.steps_per_epoch());
-        let (size, indices) = (self.set.size(), &order[step * self.batch_size..(step + 1) * self.batch_size]);
+        let (size, whole) = (self.set.size(), &order[step * self.batch_size..(step + 1) * self.batch_size]);
+        let (rank, ranks) = self.share;
+        let count = self.batch_size / ranks;
+        let first = rank * count;
+        let mixing = self.augmentation.mixing();
+        // The last image of a share is mixed with the first of the next.
+        let guest = (ranks > 1 && mixing.is_on()).then(|| whole[(first + count) % self.batch_size]);
+        let indices: Vec<u32> = whole[first..first + count].iter().copied().chain(guest).collect();
+        let place_of = |place: usize| (first + place) % self.batch_size;
         let rng = |purpose: Purpose, place: usize| {
             let mut rng = generator(self.seed, purpose, epoch, step as u64);
-            rng.set_stream(place as u64);
+            rng.set_stream(place_of(place) as u64);
             rng
         };
-        let mixing = self.augmentation.mixing();
         let mut weights = None;
-        let mut batch = Batch::fill(&self.set, indices, |images, bytes| {
+        let mut batch = Batch::fill(&self.set, &indices, |images, bytes| {
             let one = |(place, (out, &index)): (usize, (&mut [f32], &u32))| {
                 let mut rng = rng(Purpose::Augment, place);
                 self.augmentation.view(&self.set.image(index as usize)?, size, &self.table, &mut rng, out);
                 Ok::<(), DataError>(())
             };
             if self.augmentation.is_heavy() || self.set.is_streamed() {
-                images.par_chunks_exact_mut(bytes).zip(indices).enumerate().try_for_each(one)?;
+                images.par_chunks_exact_mut(bytes).zip(&indices).enumerate().try_for_each(one)?;
             } else {
-                images.chunks_exact_mut(bytes).zip(indices).enumerate().try_for_each(one)?;
+                images.chunks_exact_mut(bytes).zip(&indices).enumerate().try_for_each(one)?;
             }
             weights = mixing.is_on().then(|| mixing.apply(images, size, |place| rng(Purpose::Mix, place)));
             Ok(())
         })?;
         batch.partners = weights.map(|weights| Partners::next(&batch.labels, &weights));
-        Ok(batch)
+        Ok(if guest.is_some() { batch.first(count) } else { batch })
     }
 }
 

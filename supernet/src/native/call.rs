@@ -16,18 +16,33 @@ pub(super) fn pointer(tensor: &Tensor) -> Pointer {
     tensor.as_ptr().cast()
 }
 
-/// Panics with the message of a failed call.
-pub(super) fn check(message: *mut c_char) {
-    if message.is_null() {
-        return;
+/// What a failed call says.
+pub(super) fn message(answer: *mut c_char) -> Option<String> {
+    if answer.is_null() {
+        return None;
     }
     // SAFETY: a message is a C string that is ours to free, once.
-    let text = unsafe {
-        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
-        ofa_free_message(message);
-        text
-    };
-    panic!("{text}");
+    unsafe {
+        let text = CStr::from_ptr(answer).to_string_lossy().into_owned();
+        free(answer);
+        Some(text)
+    }
+}
+
+/// Frees a text that a call gave.
+///
+/// # Safety
+/// It came from a call, and nobody uses it afterwards.
+pub(super) unsafe fn free(text: *mut c_char) {
+    // SAFETY: what the caller promises.
+    unsafe { ofa_free_message(text) }
+}
+
+/// Panics with the message of a failed call.
+pub(super) fn check(answer: *mut c_char) {
+    if let Some(text) = message(answer) {
+        panic!("{text}");
+    }
 }
 
 /// The tensor that a call left in `out`.

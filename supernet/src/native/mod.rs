@@ -9,6 +9,10 @@ mod kernels;
 
 mod layers;
 
+mod store;
+
+mod synchronise;
+
 mod update;
 
 #[cfg(test)]
@@ -16,4 +20,6 @@ mod tests;
 
 pub(crate) use kernels::kernels_here;
 pub(crate) use layers::{Norm, Raw, average_pool, depthwise, normalise, pointwise, statistics};
+pub(crate) use store::Store;
+pub(crate) use synchronise::Synchronised;
 pub(crate) use update::{SgdSlot, sgd};

@@ -18,6 +18,7 @@ use super::trainer::{Epoch, Observer, Start, Step, Trainer};
 use crate::data::{ImageSet, Preprocessing};
 use crate::error::SupernetError;
 use crate::optim::SgdSettings;
+use crate::ranks::{Ranks, in_threads};
 use crate::supernet::Supernet;
 use crate::tensors::{is_finite, load_safetensors};
 
@@ -59,7 +60,8 @@ fn outcome(spoil: impl Fn(&Supernet), checkpoints: &Path) -> Result<(), Supernet
     let preprocessing = Preprocessing::measured(&images).unwrap();
     let start = Start::From(Box::new(supernet));
     let mut trainer =
-        Trainer::new(&space, plan, "plan".into(), images, preprocessing, start, checkpoints, false).unwrap();
+        Trainer::new(&space, plan, "plan".into(), images, preprocessing, start, checkpoints, false, Ranks::alone())
+            .unwrap();
     trainer.run(checkpoints, Duration::MAX, &mut Nobody)
 }
 
@@ -151,6 +153,10 @@ impl Observer for Watch {
 
 /// Two steps an epoch, for so many epochs, at a constant rate that is absurd.
 fn absurd(epochs: u64, peak: f64, checkpoints: &Path, resume: bool) -> Trainer {
+    absurd_among(Ranks::alone(), epochs, peak, checkpoints, resume)
+}
+
+fn absurd_among(ranks: Ranks, epochs: u64, peak: f64, checkpoints: &Path, resume: bool) -> Trainer {
     let space = SearchSpace::builtin("mcu-cifar").unwrap();
     let plan = TrainPlan::new(
         settings(),
@@ -159,8 +165,8 @@ fn absurd(epochs: u64, peak: f64, checkpoints: &Path, resume: bool) -> Trainer {
     .unwrap();
     let images = Arc::new(images());
     let preprocessing = Preprocessing::measured(&images).unwrap();
-    Trainer::new(&space, plan, "plan".into(), images, preprocessing, Start::Fresh(Device::Cpu), checkpoints, resume)
-        .unwrap()
+    let start = Start::Fresh(Device::Cpu);
+    Trainer::new(&space, plan, "plan".into(), images, preprocessing, start, checkpoints, resume, ranks).unwrap()
 }
 
 fn bits(trainer: &Trainer) -> Vec<f32> {
@@ -202,6 +208,21 @@ fn a_run_that_rolls_back_ends_alike_however_often_it_is_stopped_and_saved() {
     }
     let factors = |rollbacks: &[Rollback]| rollbacks.iter().map(|rollback| rollback.factor).collect::<Vec<_>>();
     assert_eq!(factors(&rollbacks), factors(&watch.rollbacks));
+}
+
+#[test]
+fn ranks_roll_back_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let ends = in_threads(2, |ranks| {
+        let mut watch = Watch::of(u64::MAX);
+        let mut trainer = absurd_among(ranks, 6, 1e6, folder.path(), false);
+        trainer.run(folder.path(), Duration::ZERO, &mut watch).unwrap();
+        (watch.rollbacks.iter().map(|rollback| rollback.factor).collect::<Vec<_>>(), bits(&trainer))
+    });
+    assert!(!ends[0].0.is_empty());
+    assert_eq!(ends[0].0, ends[1].0);
+    assert!(ends[0].1 == ends[1].1);
+    assert!(ends[0].1.iter().all(|value| value.is_finite()));
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::data::{
 use crate::error::SupernetError;
 use crate::network::Network;
 use crate::optim::{GradientNotFinite, Sgd, SgdSettings};
+use crate::ranks::Ranks;
 use crate::tensors::is_finite;
 
 /// What stands in for a phase's name in messages.
@@ -176,7 +177,7 @@ impl<'t> FineTuner<'t> {
         let network = settings.trained(shape, tensors, device)?;
         let mut tuner = Self {
             sgd: Sgd::new(network.weights(), settings.sgd),
-            anchor: Anchor::of(checkpoints, &identity, saved.is_some()),
+            anchor: Anchor::of(checkpoints, &identity, saved.is_some(), Ranks::alone()),
             settings,
             identity,
             network,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::state::{ANCHOR, Position, State};
 use crate::error::SupernetError;
+use crate::ranks::Ranks;
 
 /// Fewest steps between two anchors.
 const APART: u64 = 200;
@@ -40,15 +41,17 @@ pub(crate) struct Anchor {
     plan: String,
     /// Its position, in steps.
     at: Option<u64>,
+    /// The first of them writes it, for all.
+    ranks: Ranks,
 }
 
 impl Anchor {
     /// That of the run whose checkpoints lie in `checkpoints`; none yet where the run does not go on from one of them.
-    pub(crate) fn of(checkpoints: &Path, plan: &str, is_resumed: bool) -> Anchor {
+    pub(crate) fn of(checkpoints: &Path, plan: &str, is_resumed: bool, ranks: Ranks) -> Anchor {
         let folder = checkpoints.join(ANCHOR);
         let newest = if is_resumed { State::load_newest(&folder, plan).ok() } else { None };
         let at = newest.and_then(|(state, _)| state).map(|state| state.position.global_step);
-        Anchor { folder, checkpoints: checkpoints.to_path_buf(), plan: plan.to_owned(), at }
+        Anchor { folder, checkpoints: checkpoints.to_path_buf(), plan: plan.to_owned(), at, ranks }
     }
 
     /// Whether it moves here, at the beginning of an epoch.
@@ -61,7 +64,9 @@ impl Anchor {
     /// # Errors
     /// It cannot be written.
     pub(crate) fn put(&mut self, state: &State) -> Result<(), SupernetError> {
-        state.save(&self.folder, &self.plan, 1)?;
+        if self.ranks.is_first() {
+            state.save(&self.folder, &self.plan, 1)?;
+        }
         self.at = Some(state.position.global_step);
         Ok(())
     }
@@ -81,14 +86,18 @@ impl Anchor {
             return Err(error);
         }
         let (Some(mut state), _) = State::load_newest(&self.folder, &self.plan)? else { return Err(error) };
+        // Before the first rank writes it anew.
+        self.ranks.wait();
         if rollbacks >= MOST {
             return Err(SupernetError::Unstable { rollbacks, factor: factor(rollbacks), last: Box::new(error) });
         }
         state.rollbacks = rollbacks + 1;
         // First what a resumed run rolls back to, then what it begins with: killed in between, it meets the same again.
         self.put(&state)?;
-        State::remove_after(&self.checkpoints, state.position)?;
-        state.save(&self.checkpoints, &self.plan, super::state::KEPT)?;
+        if self.ranks.is_first() {
+            State::remove_after(&self.checkpoints, state.position)?;
+            state.save(&self.checkpoints, &self.plan, super::state::KEPT)?;
+        }
         let rollback = Rollback { met: error.to_string(), to: state.position, factor: factor(state.rollbacks) };
         Ok((state, rollback))
     }
@@ -109,6 +118,10 @@ pub(crate) trait Guarded {
     fn go_on_from(&mut self, state: State) -> Result<(), SupernetError>;
     /// Its anchor, and how often it rolled back.
     fn anchor(&mut self) -> (&mut Anchor, u32);
+    /// For each of `wishes`, whether any of the processes that run it has it; they go on alike.
+    fn agreed<const N: usize>(&self, wishes: [bool; N]) -> Result<[bool; N], SupernetError> {
+        Ok(wishes)
+    }
     /// Says so.
     fn tell(observer: &mut Self::Observer<'_>, rollback: &Rollback) -> Result<(), SupernetError>;
 }
@@ -129,11 +142,12 @@ pub(crate) fn run<R: Guarded>(
         let is_over = run.is_over();
         let went_on = if is_over { Ok(true) } else { run.advance(observer) };
         let Some(goes_on) = or_roll_back(run, went_on, observer)? else { continue };
-        if !goes_on || is_over || saved_at.elapsed() >= save_every {
+        let [stops, is_due] = run.agreed([!goes_on, saved_at.elapsed() >= save_every])?;
+        if stops || is_over || is_due {
             let saved = run.save(checkpoints, observer);
             let is_saved = or_roll_back(run, saved, observer)?.is_some();
             saved_at = Instant::now();
-            if !goes_on {
+            if stops {
                 return Err(SupernetError::Interrupted);
             }
             if is_over && is_saved {

@@ -33,6 +33,8 @@ mod trainer;
 
 #[cfg(test)]
 mod divergence_tests;
+#[cfg(test)]
+mod ranks_tests;
 
 pub use early_bird::EarlyBird;
 pub use finetune::{FineTuneObserver, FineTuneSettings, FineTuner, TeacherLogits};

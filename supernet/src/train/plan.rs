@@ -55,6 +55,8 @@ pub struct TrainSettings {
     pub class_weights: ClassWeights,
     /// Which images an epoch goes through.
     pub sampling: ImageSampling,
+    /// Whether batch norm goes by the batches of all processes that train together, where these are several.
+    pub sync_batch_norm: bool,
     /// What happens to training images.
     pub augmentation: Augmentation,
     /// Batches of training images used for calibration, and images per batch.
@@ -305,6 +307,7 @@ pub(super) mod tests {
             label_smoothing: 0.1,
             class_weights: ClassWeights::None,
             sampling: ImageSampling::Uniform,
+            sync_batch_norm: false,
             augmentation: Augmentation::none(),
             calibration: (1, 8),
         }

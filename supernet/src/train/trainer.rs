@@ -23,9 +23,11 @@ use crate::forward::extract::StaticSubnet;
 use crate::forward::subnet::Mode;
 use crate::optim::{GradientNotFinite, Sgd};
 use crate::random::{Purpose, generator};
+use crate::ranks::Ranks;
 use crate::supernet::Supernet;
 use crate::tensors::is_finite;
 use crate::train::grow::NOISE;
+use crate::weights::{NamedWeight, Role};
 
 /// What one step did.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +100,7 @@ pub struct Trainer {
     /// How often the run rolled back.
     rollbacks: u32,
     anchor: Anchor,
+    ranks: Ranks,
     /// What there is to say about the checkpoint that it goes on from.
     notes: Vec<String>,
     teacher: Option<Supernet>,
@@ -129,14 +132,29 @@ impl Trainer {
         start: Start,
         checkpoints: &Path,
         resume: bool,
+        ranks: Ranks,
     ) -> Result<Self, SupernetError> {
         plan.check_space(space)?;
         let settings = plan.settings();
-        let (saved, notes) = if resume { State::load_newest(checkpoints, &plan_text)? } else { (None, Vec::new()) };
+        let (saved, notes) = match resume {
+            // One after the other: what is damaged is put aside.
+            true if ranks.is_first() => {
+                let found = State::load_newest(checkpoints, &plan_text)?;
+                ranks.wait();
+                found
+            }
+            true => {
+                ranks.wait();
+                ranks.check()?;
+                State::load_newest(checkpoints, &plan_text)?
+            }
+            false => (None, Vec::new()),
+        };
         let augmentation = settings.augmentation.clone();
         let loader =
             TrainLoader::new(images.clone(), &preprocessing, augmentation, settings.batch_size, settings.seed)?
-                .sampled(settings.sampling);
+                .sampled(settings.sampling)
+                .shared(ranks.rank(), ranks.count())?;
         let class_weights = settings.class_weights.of(&images.histogram());
         let supernet = match start {
             Start::From(weights) => *weights,
@@ -154,7 +172,8 @@ impl Trainer {
         let device = supernet.device();
         let mut trainer = Self {
             class_weights: class_weights.map(|weights| Tensor::from_slice(&weights).to_device(device)),
-            anchor: Anchor::of(checkpoints, &plan_text, saved.is_some()),
+            anchor: Anchor::of(checkpoints, &plan_text, saved.is_some(), ranks.clone()),
+            ranks,
             sgd: Sgd::new(supernet.weights(), settings.sgd),
             average: settings.average.map(|kept| WeightAverage::new(kept, &supernet)),
             masks: MaskQueue::default(),
@@ -176,7 +195,53 @@ impl Trainer {
         if let Some(state) = saved {
             trainer.go_on_from(state)?;
         }
+        trainer.agree()?;
         Ok(trainer)
+    }
+
+    /// Refuses to go on where ranks are not at the same step with the same weights.
+    fn agree(&self) -> Result<(), SupernetError> {
+        if self.ranks.count() == 1 {
+            return Ok(());
+        }
+        self.ranks.agree(self.position.global_step, "position in the run")?;
+        let sums = self.supernet.weights().iter().map(|weight| weight.tensor.abs().sum(Kind::Double).double_value(&[]));
+        self.ranks.agree(sums.sum::<f64>().to_bits(), "weights")
+    }
+
+    /// Replaces the gradients of this rank's share of the batch by those of the whole batch; a weight that took no part has
+    /// gradient zero.
+    fn share_gradients(&self) {
+        if self.ranks.count() == 1 {
+            return;
+        }
+        tch::no_grad(|| {
+            let weights = || self.supernet.weights().iter().filter(|weight| weight.role != Role::Statistic);
+            let of = |weight: &NamedWeight| {
+                let gradient = weight.tensor.grad();
+                let gradient = if gradient.defined() { gradient } else { weight.tensor.zeros_like() };
+                gradient.to_device(Device::Cpu).flatten(0, -1)
+            };
+            let all = Tensor::cat(&weights().map(of).collect::<Vec<_>>(), 0);
+            let mut values = Vec::<f32>::try_from(&all).expect("float32 gradients");
+            self.ranks.sum(&mut values);
+            let all = Tensor::from_slice(&values) / self.ranks.count() as f64;
+            let mut at = 0;
+            for weight in weights() {
+                let (count, mut gradient) = (weight.tensor.numel() as i64, weight.tensor.grad());
+                if gradient.defined() {
+                    gradient.copy_(&all.narrow(0, at, count).view_as(&gradient));
+                }
+                at += count;
+            }
+        });
+    }
+
+    /// The mean over all ranks of what each has of its share of the batch.
+    fn mean(&self, value: f64) -> f64 {
+        let mut sum = [value];
+        self.ranks.sum(&mut sum);
+        sum[0] / self.ranks.count() as f64
     }
 
     /// What there is to say about the checkpoint that it goes on from.
@@ -316,10 +381,12 @@ impl Trainer {
         let images = data::resize(&batch.images, i64::from(subnets.resolution));
         let images = images.to_kind(settings.precision.kind());
         // Dropout draws from LibTorch's own generator; its seed is the place in the run.
-        tch::manual_seed((settings.seed ^ (position.global_step << 20)) as i64);
+        tch::manual_seed((settings.seed ^ (position.global_step << 20) ^ ((self.ranks.rank() as u64) << 56)) as i64);
 
         let from_first = phase.teacher() == Some(Teacher::FirstPhase);
         let log_teacher = from_first.then(|| self.log_teacher(&images, subnets.resolution));
+        // All of the step's forward and backward passes; nothing that only the first rank does.
+        let synchronised = if settings.sync_batch_norm { self.ranks.synchronised() } else { None };
         let mut loss = StepLoss::new(phase, &batch, settings.label_smoothing, self.class_weights.as_ref(), log_teacher);
         let logits = |arch: &ArchSpec| self.supernet.forward(&images, &space.resolve(arch), Mode::Train);
         let share = if phase.sum_losses { 1.0 } else { 1.0 / phase.subnets.count() as f64 };
@@ -339,10 +406,15 @@ impl Trainer {
         }
         let attentive = phase.subnets.random.and_then(|random| random.attentive);
         for candidates in &subnets.random {
-            let arch = attentive.map_or(&candidates[0], |attentive| chosen(candidates, attentive, loss_of));
+            let arch = attentive.map_or(&candidates[0], |attentive| {
+                chosen(candidates, attentive, |arch| self.mean(loss_of(arch).double_value(&[])))
+            });
             learn(loss_of(arch) * others);
         }
-        let loss_sum = loss_sum.double_value(&[]);
+        drop(synchronised);
+        self.share_gradients();
+        let loss_sum = self.mean(loss_sum.double_value(&[]));
+        self.ranks.check()?;
         if !loss_sum.is_finite() {
             let (phase, step) = (phase.name.clone(), position.step);
             return Err(SupernetError::Diverged { phase, step, loss: loss_sum });
@@ -362,7 +434,7 @@ impl Trainer {
             loss: loss_sum,
             rate,
             resolution: subnets.resolution,
-            images: images.size()[0] as usize,
+            images: images.size()[0] as usize * self.ranks.count(),
             seconds: started.elapsed().as_secs_f64(),
         })
     }
@@ -413,6 +485,7 @@ impl Guarded for Trainer {
         let phase_steps = self.plan.phases()[self.position.phase].epochs * per_epoch;
         if self.position.step.is_multiple_of(per_epoch) && self.anchor.is_due(self.position) {
             self.check_weights()?;
+            self.agree()?;
             self.anchor.put(&self.state())?;
         }
         if self.position.step == 0 {
@@ -446,8 +519,10 @@ impl Guarded for Trainer {
 
     fn save(&self, checkpoints: &Path, observer: &mut (dyn Observer + '_)) -> Result<(), SupernetError> {
         self.check_weights()?;
-        self.state().save(checkpoints, &self.plan_text, KEPT)?;
-        observer.saved(self.position);
+        if self.ranks.is_first() {
+            self.state().save(checkpoints, &self.plan_text, KEPT)?;
+            observer.saved(self.position);
+        }
         Ok(())
     }
 
@@ -483,14 +558,18 @@ impl Guarded for Trainer {
         (&mut self.anchor, self.rollbacks)
     }
 
+    fn agreed<const N: usize>(&self, wishes: [bool; N]) -> Result<[bool; N], SupernetError> {
+        self.ranks.any(wishes)
+    }
+
     fn tell(observer: &mut (dyn Observer + '_), rollback: &Rollback) -> Result<(), SupernetError> {
         observer.rolled_back(rollback)
     }
 }
 
 /// The one of several candidates that takes part.
-fn chosen(candidates: &[ArchSpec], attentive: Attentive, loss_of: impl Fn(&ArchSpec) -> Tensor) -> &ArchSpec {
-    let losses = candidates.iter().map(|arch| tch::no_grad(|| loss_of(arch)).double_value(&[]));
+fn chosen(candidates: &[ArchSpec], attentive: Attentive, loss_of: impl Fn(&ArchSpec) -> f64) -> &ArchSpec {
+    let losses = candidates.iter().map(|arch| tch::no_grad(|| loss_of(arch)));
     let losses: Vec<f64> = losses.collect();
     let order = |a: &usize, b: &usize| losses[*a].total_cmp(&losses[*b]);
     let places = 0..candidates.len();
