@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Stdout, Write};
 
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
+pub(crate) use experiments::duration::duration;
 use experiments::error::Error;
 use experiments::share::Interval;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -170,15 +171,6 @@ fn quoted(word: &str) -> Cow<'_, str> {
 /// A fraction as a percentage: `82.1 %`.
 pub(crate) fn percent(fraction: f64) -> String {
     format!("{:.2} %", 100.0 * fraction)
-}
-
-/// Seconds as people say them: `45 s`, `12 min`, `3.1 h`.
-pub(crate) fn duration(seconds: f64) -> String {
-    match seconds {
-        seconds if seconds < 90.0 => format!("{seconds:.0} s"),
-        seconds if seconds < 5400.0 => format!("{:.0} min", seconds / 60.0),
-        seconds => format!("{:.1} h", seconds / 3600.0),
-    }
 }
 
 /// A counted share of so many images with the interval of one standard deviation: `87.50 % (70.41 to 95.31 %)`.

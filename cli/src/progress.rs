@@ -1,9 +1,10 @@
-//! How a training run is shown: a bar with images/s and time left on a terminal, a line per epoch everywhere.
+//! How a training run is shown: a bar with images/s and the time left in the phase and in all on a terminal, a row per
+//! epoch everywhere.
 
 use experiments::torch::{Progress, StepReport};
 use indicatif::ProgressBar;
 
-use crate::output::Output;
+use crate::output::{Output, duration};
 
 /// Weight of a new step in the smoothed images per second.
 const SMOOTHING: f64 = 0.05;
@@ -28,10 +29,8 @@ impl Progress for TrainProgress<'_> {
         if global_step > 0 {
             self.output.say(format!("going on at step {} of {all}", global_step));
         }
-        let template = "{prefix} {bar:30} {pos}/{len} steps, {msg}, {eta} left";
+        let template = "{prefix} {bar:30} {pos}/{len} steps, {msg}";
         let bar = self.output.progress(all, template).with_position(global_step);
-        // The steps of an earlier start took no time now.
-        bar.reset_eta();
         self.phases = phases.to_vec();
         self.bar = Some(bar);
     }
@@ -43,7 +42,10 @@ impl Progress for TrainProgress<'_> {
         self.images_per_second = Some(smooth);
         let phase = self.phases.get(step.phase).map_or("", |(name, _)| name);
         bar.set_prefix(format!("{phase} {}/{}", step.step + 1, step.phase_steps));
-        bar.set_message(format!("loss {:.3}, {smooth:.0} images/s", step.loss));
+        let left = step.left.map_or(String::new(), |left| {
+            format!(", {} left in the phase, {} in all", duration(left.phase), duration(left.run))
+        });
+        bar.set_message(format!("loss {:.3}, {smooth:.0} images/s{left}", step.loss));
         bar.set_position(step.global_step + 1);
     }
 

@@ -48,6 +48,7 @@ pub mod init;
 pub mod build;
 
 pub mod doctor;
+pub mod duration;
 pub mod error;
 pub mod operator_models;
 pub mod threads;

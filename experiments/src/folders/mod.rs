@@ -8,6 +8,8 @@ pub(crate) mod deployment;
 #[cfg(feature = "torch")]
 pub(crate) mod digest;
 #[cfg(feature = "torch")]
+pub(crate) mod event_file;
+#[cfg(feature = "torch")]
 pub(crate) mod finetune_recipe;
 pub(crate) mod history_file;
 #[cfg(feature = "torch")]

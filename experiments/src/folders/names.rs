@@ -27,7 +27,7 @@ pub const MODEL_CARD: &str = "MODEL_CARD.md";
 pub const ENERGY: &str = "energy.json";
 /// Which program made a run, on what, and with which seed.
 pub const RUN: &str = "run.json";
-/// One line for each measured epoch.
+/// One line for each epoch.
 pub(crate) const METRICS: &str = "metrics.jsonl";
 /// Accuracy on the test set at the end of a training.
 pub(crate) const TEST_REPORT: &str = "report.json";

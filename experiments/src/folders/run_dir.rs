@@ -5,7 +5,8 @@
 //! | `recipe.yaml` | the recipe, with what replaced its values |
 //! | `run.json` | revision and version of the program, LibTorch, device, threads, seed, data |
 //! | `space.yaml`, `preprocessing.json` | the search space; how images become inputs |
-//! | `metrics.jsonl` | one object per measured epoch |
+//! | `metrics.jsonl` | one object per epoch |
+//! | `events.out.tfevents.*.ofa` | the same for TensorBoard; those of earlier starts are empty |
 //! | `energy.json` | what it cost so far |
 //! | `checkpoints/` | where it stands |
 //! | `bundle/`, `report.json` | at the end: the bundle, and accuracy on the test set where there is one |
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use storage::atomic::write_atomically;
 
-use crate::folders::names;
+use crate::folders::{event_file, names};
 
 /// Where one run keeps its files.
 #[derive(Clone, Debug)]
@@ -71,7 +72,7 @@ impl RunDir {
     /// The file cannot be read or rewritten.
     pub(crate) fn metrics_up_to(&self, position: u64) -> io::Result<Metrics> {
         let path = self.path.join(names::METRICS);
-        let mut kept = Vec::new();
+        let (mut kept, mut records) = (Vec::new(), Vec::new());
         if path.exists() {
             for line in BufReader::new(fs::File::open(&path)?).lines() {
                 let line = line?;
@@ -81,25 +82,29 @@ impl RunDir {
                     break;
                 }
                 kept.push(line);
+                records.push(record);
             }
             write_atomically(&path, |file| kept.iter().try_for_each(|line| writeln!(file, "{line}")))?;
         }
-        Ok(Metrics { file: fs::OpenOptions::new().create(true).append(true).open(path)? })
+        let events = event_file::made_anew(&self.path, &records)?;
+        Ok(Metrics { file: fs::OpenOptions::new().create(true).append(true).open(path)?, events })
     }
 }
 
-/// `metrics.jsonl`, open for more.
+/// `metrics.jsonl` and what TensorBoard reads of it, open for more.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     file: fs::File,
+    events: fs::File,
 }
 
 impl Metrics {
-    /// Adds a line in one write.
+    /// Adds a line in one write, and its scalars in another.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// A file cannot be written.
     pub(crate) fn add(&mut self, record: &Value) -> io::Result<()> {
-        self.file.write_all(format!("{record}\n").as_bytes())
+        self.file.write_all(format!("{record}\n").as_bytes())?;
+        self.events.write_all(&event_file::record(record))
     }
 }

@@ -176,6 +176,7 @@ impl Adapter for Judge<'_> {
                 images: tuning.settings.steps.unwrap_or(0) as usize * tuning.settings.batch_size,
                 seconds: started.elapsed().as_secs_f64(),
                 loss: f64::NAN,
+                left: None,
             });
             started = Instant::now();
             !tuning.stop.load(Ordering::Relaxed)

@@ -119,6 +119,7 @@ impl Judge<'_> {
                 images: images as usize,
                 seconds: started.elapsed().as_secs_f64(),
                 loss: f64::NAN,
+                left: None,
             });
             started = Instant::now();
             !stop.load(Ordering::Relaxed)

@@ -58,6 +58,17 @@ pub struct StepReport {
     pub seconds: f64,
     /// Mean loss of its subnets.
     pub loss: f64,
+    /// Seconds that are left, where that can be told.
+    pub left: Option<Left>,
+}
+
+/// Seconds that a training still takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Left {
+    /// In this phase.
+    pub phase: f64,
+    /// In all.
+    pub run: f64,
 }
 
 /// What images were found to be.

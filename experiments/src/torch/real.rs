@@ -350,6 +350,7 @@ impl From<&Step> for StepReport {
             images: step.images,
             seconds: step.seconds,
             loss: step.loss,
+            left: None,
         }
     }
 }

@@ -12,7 +12,6 @@ use serde_json::json;
 use storage::digest::Digester;
 use supernet::data::{self, ImageSet, Preprocessing};
 use supernet::error::SupernetError;
-use supernet::evaluate::Accuracy;
 use supernet::extract::StaticSubnet;
 use supernet::network::Network;
 use supernet::train::{FineTuneObserver, FineTuner, Position, Precision, Rollback, Step, TeacherLogits};
@@ -28,10 +27,12 @@ use crate::folders::{names, output};
 use crate::torch::{FineTuneRequest, FineTuned, Progress, StepReport};
 use crate::training::energy::course::Course;
 use crate::training::energy::ledger::{Meter, TrainingEnergy};
+use crate::training::epochs::{EpochEnd, EpochTable};
 use crate::training::identity::of_images;
 use crate::training::images::{CalibrationImages, EvalImages};
 use crate::training::network_data::{NetworkData, origin_of, tensors_of, weights_of};
 use crate::training::open_bundle::OpenBundle;
+use crate::training::pace::{Pace, Stretch};
 use crate::training::test_part::TestPart;
 use crate::training::train::words_of;
 
@@ -48,6 +49,8 @@ struct Log<'p> {
     epochs: u64,
     measure_every: u64,
     energy: TrainingEnergy,
+    pace: Pace,
+    table: EpochTable,
 }
 
 /// Shows steps and counts them as this phase's, and nothing else.
@@ -78,36 +81,44 @@ impl FineTuneObserver for Quiet<'_> {
 impl FineTuneObserver for Log<'_> {
     fn step(&mut self, step: &Step) -> bool {
         self.energy.step(step.position);
-        let report = StepReport::from(step);
+        self.pace.step(step);
+        let report = StepReport { left: Some(self.pace.left()), ..StepReport::from(step) };
         tracing::trace!(step = report.global_step, loss = report.loss, seconds = report.seconds, "step");
         self.progress.step(&report);
         !self.stop.load(Ordering::Relaxed)
     }
 
     fn epoch(&mut self, epoch: u64, position: Position, loss: f64, network: &Network) -> Result<(), SupernetError> {
-        if !epoch.is_multiple_of(self.measure_every) && epoch != self.epochs {
-            return Ok(());
-        }
         self.energy.begin_evaluation();
-        let Accuracy { top1, images, .. } = self.exam.evaluate_network(network)?;
-        let (energy_j, energy_method) = self.energy.begin_phase(0)?;
-        self.metrics.add(&json!({
-            "global_step": position.global_step,
-            "epoch": epoch,
-            "loss": loss,
-            "held_out_top1": top1,
-            "held_out_images": images,
-            "seconds": self.started.elapsed().as_secs_f64(),
-            "energy_j": energy_j,
-            "energy_method": energy_method,
-        }))?;
-        tracing::debug!(epoch, loss, top1, "epoch measured");
-        self.progress.epoch(&format!("{epoch}/{}: loss {loss:.4}, held-out top-1 {:.2} %", self.epochs, 100.0 * top1));
+        let mut top1 = None;
+        if epoch.is_multiple_of(self.measure_every) || epoch == self.epochs {
+            let started = Instant::now();
+            let measured = self.exam.evaluate_network(network)?;
+            top1 = Some((vec![measured.top1], measured.images));
+            self.pace.measured(started.elapsed().as_secs_f64());
+        }
+        let end = EpochEnd {
+            global_step: position.global_step,
+            phase: None,
+            epoch,
+            epochs: self.epochs,
+            loss,
+            pace: self.pace.end_epoch(),
+            top1,
+            seconds: self.started.elapsed().as_secs_f64(),
+            energy: self.energy.begin_phase(0)?,
+            left: self.pace.left(),
+        };
+        let record = self.table.record(&end);
+        self.metrics.add(&record)?;
+        tracing::debug!(epoch, %record, "epoch measured");
+        self.progress.epoch(&self.table.row(&end));
         Ok(())
     }
 
     fn rolled_back(&mut self, rollback: &Rollback) -> Result<(), SupernetError> {
         self.metrics = self.run.metrics_up_to(rollback.to.global_step)?;
+        self.pace.rolled_back();
         self.progress.note(&words_of(rollback));
         Ok(())
     }
@@ -182,8 +193,12 @@ pub(crate) fn finetune(
     let at_first = exam.evaluate_network(&untouched)?;
     progress.begin(&[(FINE_TUNING.to_owned(), tuner.steps())], tuner.position().global_step);
     if tuner.position().global_step == 0 {
-        progress.epoch(&format!("0/{}: held-out top-1 {:.2} %", recipe.epochs, 100.0 * at_first.top1));
+        let (top1, images) = (100.0 * at_first.top1, held_out.len());
+        progress.epoch(&format!("before the first epoch: top-1 {top1:.2} % on {images} held-out images"));
     }
+    let table = EpochTable::without_phases(&["held_out"]);
+    progress.epoch(&table.header());
+    let (stretch, measure_every) = (Stretch { epochs: recipe.epochs, work: 1.0 }, request.measure_every.max(1));
     let mut log = Log {
         progress,
         run: run.clone(),
@@ -192,8 +207,10 @@ pub(crate) fn finetune(
         stop,
         started: Instant::now(),
         epochs: recipe.epochs,
-        measure_every: request.measure_every.max(1),
+        measure_every,
         energy,
+        pace: Pace::new(vec![stretch], tuner.steps_per_epoch(), measure_every),
+        table,
     };
     tuner.run(&checkpoints, request.save_every, &mut log)?;
     let Log { energy, .. } = log;

@@ -8,6 +8,8 @@ pub(crate) mod collect;
 pub(crate) mod compare_calibrations;
 pub mod energy;
 #[cfg(feature = "torch")]
+pub(crate) mod epochs;
+#[cfg(feature = "torch")]
 pub(crate) mod evaluate;
 #[cfg(feature = "torch")]
 pub(crate) mod finetune;
@@ -29,6 +31,8 @@ pub(crate) mod measure_accuracy;
 pub(crate) mod network_data;
 #[cfg(feature = "torch")]
 pub(crate) mod open_bundle;
+#[cfg(feature = "torch")]
+pub(crate) mod pace;
 #[cfg(feature = "torch")]
 pub(crate) mod plan;
 #[cfg(feature = "torch")]

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use search::arch::ArchSpec;
+use search::error::SearchError;
 use search::space::SearchSpace;
 use serde_json::json;
 use storage::atomic::write_atomically;
@@ -30,8 +32,10 @@ use crate::torch::{MeasuredPart, Progress, StepReport, Trained};
 use crate::training::energy::course::Course;
 use crate::training::energy::ledger::{Meter, TrainingEnergy};
 use crate::training::energy::settings::EnergySettings;
+use crate::training::epochs::{EpochEnd, EpochTable};
 use crate::training::images::{CalibrationImages, EvalImages};
 use crate::training::measure_accuracy::measure;
+use crate::training::pace::{Pace, Stretch};
 use crate::training::plan;
 use crate::training::sample::tilted_subnets;
 use crate::training::test_part::{TestPart, test_part};
@@ -61,6 +65,9 @@ pub(crate) struct TrainJob {
     pub revision: &'static str,
 }
 
+/// The subnets that are measured after epochs, as keys of the metrics name them.
+const REPRESENTATIVES: [&str; 3] = ["largest", "middle", "smallest"];
+
 struct Log<'p> {
     progress: &'p mut dyn Progress,
     run: RunDir,
@@ -72,12 +79,15 @@ struct Log<'p> {
     started: Instant,
     measure_every: u64,
     energy: TrainingEnergy,
+    pace: Pace,
+    table: EpochTable,
 }
 
 impl Observer for Log<'_> {
     fn step(&mut self, step: &Step) -> bool {
         self.energy.step(step.position);
-        let report = StepReport::from(step);
+        self.pace.step(step);
+        let report = StepReport { left: Some(self.pace.left()), ..StepReport::from(step) };
         tracing::trace!(step = report.global_step, loss = report.loss, seconds = report.seconds, "step");
         self.progress.step(&report);
         !self.stop.load(Ordering::Relaxed)
@@ -85,47 +95,34 @@ impl Observer for Log<'_> {
 
     fn epoch(&mut self, epoch: &Epoch, supernet: &Supernet) -> Result<(), SupernetError> {
         self.energy.begin_evaluation();
-        let space = supernet.space();
-        let resolutions = space.resolutions();
         let phase = &self.recipe.phases[epoch.phase];
-        if !epoch.epoch.is_multiple_of(self.measure_every) && !epoch.is_last {
-            self.energy.end_evaluation(epoch)?;
-            return Ok(());
+        let mut top1 = None;
+        if epoch.epoch.is_multiple_of(self.measure_every) || epoch.is_last {
+            let started = Instant::now();
+            let subnets = representatives(supernet.space()).expect("resolutions of its own");
+            let accuracies = subnets
+                .iter()
+                .map(|arch| measure(supernet, &supernet.space().resolve(arch), &self.calibration, &self.exam));
+            let accuracies = accuracies.collect::<Result<Vec<_>, _>>()?;
+            top1 = Some((accuracies.iter().map(|accuracy| accuracy.top1).collect(), accuracies[0].images));
+            self.pace.measured(started.elapsed().as_secs_f64());
         }
-        let largest = space.largest(resolutions[resolutions.len() - 1]).expect("its own resolution");
-        let largest = measure(supernet, &space.resolve(&largest), &self.calibration, &self.exam)?;
-        let smallest = space.smallest(resolutions[0]).expect("its own resolution");
-        let smallest = measure(supernet, &space.resolve(&smallest), &self.calibration, &self.exam)?;
-        let (energy_j, energy_method) = self.energy.end_evaluation(epoch)?;
-        self.metrics.add(&json!({
-            "global_step": epoch.position.global_step,
-            "phase": phase.name,
-            "epoch": epoch.epoch,
-            "loss": epoch.mean_loss,
-            "largest_top1": largest.top1,
-            "smallest_top1": smallest.top1,
-            "held_out_images": largest.images,
-            "seconds": self.started.elapsed().as_secs_f64(),
-            "energy_j": energy_j,
-            "energy_method": energy_method,
-        }))?;
-        tracing::debug!(
-            phase = phase.name,
-            epoch = epoch.epoch,
-            loss = epoch.mean_loss,
-            largest = largest.top1,
-            smallest = smallest.top1,
-            "epoch measured"
-        );
-        self.progress.epoch(&format!(
-            "{} {}/{}: loss {:.4}, held-out top-1 largest {:.2} %, smallest {:.2} %",
-            phase.name,
-            epoch.epoch,
-            phase.epochs,
-            epoch.mean_loss,
-            100.0 * largest.top1,
-            100.0 * smallest.top1
-        ));
+        let end = EpochEnd {
+            global_step: epoch.position.global_step,
+            phase: Some(&phase.name),
+            epoch: epoch.epoch,
+            epochs: phase.epochs,
+            loss: epoch.mean_loss,
+            pace: self.pace.end_epoch(),
+            top1,
+            seconds: self.started.elapsed().as_secs_f64(),
+            energy: self.energy.end_evaluation(epoch)?,
+            left: self.pace.left(),
+        };
+        let record = self.table.record(&end);
+        self.metrics.add(&record)?;
+        tracing::debug!(phase = phase.name, epoch = epoch.epoch, %record, "epoch measured");
+        self.progress.epoch(&self.table.row(&end));
         Ok(())
     }
 
@@ -138,9 +135,26 @@ impl Observer for Log<'_> {
 
     fn rolled_back(&mut self, rollback: &Rollback) -> Result<(), SupernetError> {
         self.metrics = self.run.metrics_up_to(rollback.to.global_step)?;
+        self.pace.rolled_back();
         self.progress.note(&words_of(rollback));
         Ok(())
     }
+}
+
+/// The subnets of [`REPRESENTATIVES`]: at the largest resolution, the one in the middle, and the smallest.
+fn representatives(space: &SearchSpace) -> Result<[ArchSpec; 3], SearchError> {
+    let resolutions = space.resolutions();
+    let [first, middle, last] = [0, resolutions.len() / 2, resolutions.len() - 1].map(|at| resolutions[at]);
+    Ok([space.largest(last)?, space.middle(middle)?, space.smallest(first)?])
+}
+
+/// What the columns of the table say.
+fn about_representatives(space: &SearchSpace, images: usize) -> Result<String> {
+    let subnets = representatives(space)?
+        .map(|arch| format!("{} px, {:.1} M MACs", arch.resolution(), space.lower(&arch).macs().0 as f64 / 1e6));
+    let subnets: Vec<String> =
+        REPRESENTATIVES.iter().zip(subnets).map(|(name, what)| format!("{name} ({what})")).collect();
+    Ok(format!("top-1 on {images} held-out images of the subnets {}", subnets.join(", ")))
 }
 
 /// What a reader should know about a run that rolled back.
@@ -226,6 +240,12 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
     let names = recipe.phases.iter().map(|phase| phase.name.clone());
     let phases: Vec<(String, u64)> = names.zip(trainer.phase_steps()).collect();
     progress.begin(&phases, trainer.position().global_step);
+    let table = EpochTable::new(phases.iter().map(|(name, _)| name.as_str()), &REPRESENTATIVES);
+    progress.epoch(&about_representatives(space, held_out.len())?);
+    progress.epoch(&table.header());
+    let stretches = recipe.phases.iter().enumerate();
+    let stretches = stretches.map(|(at, phase)| Stretch { epochs: phase.epochs, work: plan.macs_per_image(space, at) });
+    let (stretches, measure_every) = (stretches.collect(), job.measure_every.max(1));
     let resolutions = space.resolutions();
     let exam = EvalImages::new(&held_out, &preprocessing, resolutions, job.device)?;
     let calibration =
@@ -239,8 +259,10 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
         recipe: recipe.clone(),
         stop,
         started: Instant::now(),
-        measure_every: job.measure_every.max(1),
+        measure_every,
         energy,
+        pace: Pace::new(stretches, trainer.steps_per_epoch(), measure_every),
+        table,
     };
     trainer.run(&checkpoints, job.save_every, &mut log)?;
     let Log { calibration, progress, energy, stop, .. } = log;

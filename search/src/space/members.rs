@@ -1,5 +1,5 @@
-//! The doors to a space's members: named parts, the largest and the smallest, and what is said of a setting that is not
-//! offered.
+//! The doors to a space's members: named parts, the largest, the middle and the smallest, and what is said of a setting
+//! that is not offered.
 
 use crate::error::{SearchError, in_words};
 use crate::space::arch::{ArchSpec, BlockSpec, StageSpec};
@@ -58,6 +58,18 @@ impl SearchSpace {
     pub fn smallest(&self, resolution: u32) -> Result<ArchSpec, SearchError> {
         self.uniform(resolution, |stage| {
             (stage.depths[0] as usize, BlockSpec { kernel: stage.kernels[0], expand: stage.expands[0] })
+        })
+    }
+
+    /// Every stage and block at the middle one of its choices, the larger one of two in the middle.
+    ///
+    /// # Errors
+    /// If the space does not offer `resolution`.
+    pub fn middle(&self, resolution: u32) -> Result<ArchSpec, SearchError> {
+        let middle = |choices: &[u32]| choices[choices.len() / 2];
+        self.uniform(resolution, |stage| {
+            let block = BlockSpec { kernel: middle(&stage.kernels), expand: middle(&stage.expands) };
+            (middle(&stage.depths) as usize, block)
         })
     }
 
@@ -157,5 +169,21 @@ impl SearchSpace {
             offered: offered.to_vec(),
             field,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_is_between_the_ends_and_of_one_choice_that_one() {
+        let space = SearchSpace::builtin("mcu-cifar").unwrap();
+        let macs =
+            [space.smallest(28), space.middle(28), space.largest(28)].map(|arch| space.lower(&arch.unwrap()).macs());
+        assert!(macs.is_sorted() && macs[0] < macs[1] && macs[1] < macs[2], "{macs:?}");
+        let only = space.largest_choices(1, 1, 1);
+        assert_eq!(only.middle(28).unwrap(), only.largest(28).unwrap());
+        assert!(space.middle(27).is_err());
     }
 }

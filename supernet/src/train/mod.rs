@@ -30,6 +30,7 @@ mod plan_error;
 mod sampling;
 mod state;
 mod trainer;
+mod work;
 
 #[cfg(test)]
 mod divergence_tests;
