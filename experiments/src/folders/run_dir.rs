@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `recipe.yaml` | the recipe, with what replaced its values |
-//! | `run.json` | revision and version of the program, LibTorch, device, threads, seed, data |
+//! | `run.json` | revision and version of the program, command, time, LibTorch, device, threads, precision, seed, data |
 //! | `space.yaml`, `preprocessing.json` | the search space; how images become inputs |
 //! | `metrics.jsonl` | one object per epoch |
 //! | `events.out.tfevents.*.ofa` | the same for TensorBoard; those of earlier starts are empty |

@@ -1,4 +1,4 @@
-//! `run.json`: which program made a run, on what, and with which seed.
+//! `run.json`: which program made a run, when and how it was called, on what, and with which seed.
 //!
 //! The fields are those of the newest start; where a run was gone on with, `earlier_starts` holds those of the starts
 //! before it, first to last.
@@ -6,9 +6,14 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
+use supernet::device::{self, LibTorch};
+use supernet::train::Precision;
+use tch::Device;
 
+use crate::doctor::processor_name;
 use crate::error::{Error, Result};
 use crate::folders::names;
 use crate::folders::run_dir::RunDir;
@@ -17,38 +22,110 @@ const SCHEMA: &str = "ofa.run/1";
 
 /// What one start of a run is made by.
 #[derive(Clone, Debug)]
-pub(crate) struct RunFacts<'a> {
+pub(crate) struct Made {
     /// Commit of the source.
-    pub(crate) revision: &'a str,
+    pub(crate) revision: &'static str,
+    /// Words that the program was called with, its own name first.
+    pub(crate) command: Vec<String>,
+    /// When: UTC as in RFC 3339.
+    pub(crate) started: String,
     /// `cpu` or `cuda:N`.
-    pub(crate) device: &'a str,
+    pub(crate) device: String,
     /// The maker's name for the device.
-    pub(crate) device_name: &'a str,
+    pub(crate) device_name: String,
     /// Threads that LibTorch computes with.
     pub(crate) threads: usize,
+    /// Number format of feature maps.
+    pub(crate) precision: &'static str,
     /// Version of LibTorch as it states it.
-    pub(crate) libtorch: Option<&'a str>,
+    pub(crate) libtorch: Option<String>,
+}
+
+/// What `run.json` says.
+#[derive(Clone, Debug)]
+pub(crate) struct RunFacts<'a> {
+    /// What this start is made by.
+    pub(crate) made: &'a Made,
     /// Seed of everything.
     pub(crate) seed: u64,
     /// Where the images are.
     pub(crate) data: &'a str,
 }
 
+impl Made {
+    /// By this process, now.
+    pub(crate) fn now(revision: &'static str, device: Device, precision: Precision) -> Made {
+        let libtorch = LibTorch::describe();
+        let device_name = match device {
+            Device::Cuda(index) => {
+                let known = libtorch.devices.iter().find(|device| device.index == index);
+                known.map_or(String::new(), |device| device.name.clone())
+            }
+            _ => processor_name(),
+        };
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Made {
+            revision,
+            command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+            started: utc(since_1970.as_secs()),
+            device: device_word(device),
+            device_name,
+            threads: device::threads(),
+            precision: precision_word(precision),
+            libtorch: libtorch.version,
+        }
+    }
+}
+
+/// `cpu` or `cuda:N`.
+pub(crate) fn device_word(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".to_owned(),
+    }
+}
+
+/// As recipes name it.
+pub(crate) fn precision_word(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Fp32 => "fp32",
+        Precision::Bf16 => "bf16",
+    }
+}
+
+/// A moment as RFC 3339 writes it. Days become dates by the algorithm of Hinnant ("chrono-compatible low-level date
+/// algorithms", `civil_from_days`), years beginning in March.
+fn utc(since_1970: u64) -> String {
+    let (days, second) = (since_1970 / 86_400 + 719_468, since_1970 % 86_400);
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = 400 * era + year + u64::from(month <= 2);
+    let [hour, minute, second] = [second / 3600, second / 60 % 60, second % 60];
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// Writes what this start is made by, and keeps what the file says of earlier ones.
 ///
 /// # Errors
 /// A damaged file of an earlier start, or one that cannot be written.
-pub(crate) fn write(run: &RunDir, facts: &RunFacts<'_>) -> Result<()> {
+pub(crate) fn write(run: &RunDir, RunFacts { made, seed, data }: &RunFacts<'_>) -> Result<()> {
     let mut file = json!({
         "schema": SCHEMA,
         "version": env!("CARGO_PKG_VERSION"),
-        "revision": facts.revision,
-        "libtorch": facts.libtorch,
-        "device": facts.device,
-        "device_name": facts.device_name,
-        "threads": facts.threads,
-        "seed": facts.seed,
-        "data": facts.data,
+        "revision": made.revision,
+        "command": made.command,
+        "started": made.started,
+        "libtorch": made.libtorch,
+        "device": made.device,
+        "device_name": made.device_name,
+        "threads": made.threads,
+        "precision": made.precision,
+        "seed": seed,
+        "data": data,
     });
     if let Some(earlier) = earlier_starts(&run.path().join(names::RUN))? {
         file["earlier_starts"] = earlier;
@@ -83,16 +160,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::open(folder.path()).unwrap();
         let start = |revision| {
-            let facts = RunFacts {
-                revision,
-                device: "cpu",
-                device_name: "a processor",
-                threads: 2,
-                libtorch: None,
-                seed: 3,
-                data: "synthetic:80",
-            };
-            write(&run, &facts).unwrap();
+            let made = Made::now(revision, Device::Cpu, Precision::Fp32);
+            write(&run, &RunFacts { made: &made, seed: 3, data: "synthetic:80" }).unwrap();
             serde_json::from_str::<Value>(&fs::read_to_string(folder.path().join(names::RUN)).unwrap()).unwrap()
         };
         let first = start("a");
@@ -103,5 +172,17 @@ mod tests {
         assert_eq!(third["revision"], "c");
         assert_eq!(earlier.iter().map(|start| &start["revision"]).collect::<Vec<_>>(), ["a", "b"]);
         assert!(earlier.iter().all(|start| start.get("earlier_starts").is_none() && start["seed"] == 3));
+    }
+
+    #[test]
+    fn moments_are_dates() {
+        for (seconds, date) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(seconds), date);
+        }
     }
 }

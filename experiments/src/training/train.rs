@@ -12,21 +12,19 @@ use search::space::SearchSpace;
 use serde_json::json;
 use storage::atomic::write_atomically;
 use supernet::data::{DataSource, Divided, Division, ExifOrientation, ImageSet, LoadOptions, Loaded, TrainedOn};
-use supernet::device::{self, LibTorch};
 use supernet::error::SupernetError;
 use supernet::ranks::Ranks;
 use supernet::supernet::Supernet;
 use supernet::train::{Epoch, Observer, Position, Precision, Rollback, Start, Step, Trainer};
 use tch::Device;
 
-use crate::doctor::processor_name;
 use crate::error::{Error, Result, Within};
 use crate::folders::bundle::Bundle;
 use crate::folders::digest::{Fnv1a, fnv1a};
 use crate::folders::names;
 use crate::folders::recipe_file::Recipe;
 use crate::folders::run_dir::{Metrics, RunDir};
-use crate::folders::run_file::{self, RunFacts};
+use crate::folders::run_file::{self, Made, RunFacts};
 use crate::folders::supernet_file::{StoredAs, load_supernet, round_to, save_supernet};
 use crate::torch::{MeasuredPart, Progress, StepReport, Trained};
 use crate::training::energy::course::Course;
@@ -233,7 +231,7 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
     let course = Course::new(&plan, trainer.steps_per_epoch(), trainer.position());
     let energy = TrainingEnergy::keep(meter, run.path(), was_begun, course)?;
     run.write(names::RECIPE, &serde_yaml::to_string(recipe).expect("plain data"))?;
-    write_run_file(&run, job)?;
+    write_run_file(&run, job, precision)?;
     run.write(names::SPACE, &space.to_yaml())?;
     let described = preprocessing.describe(None, train_set.class_names(), Some(&trained_on));
     described.write(&run.path().join(names::PREPROCESSING))?;
@@ -345,25 +343,9 @@ fn untrained(train: &ImageSet) -> Option<String> {
 }
 
 /// Which program makes the run, and on what.
-fn write_run_file(run: &RunDir, job: &TrainJob) -> Result<()> {
-    let libtorch = LibTorch::describe();
-    let (device, name) = match job.device {
-        Device::Cuda(index) => {
-            let known = libtorch.devices.iter().find(|device| device.index == index);
-            (format!("cuda:{index}"), known.map_or(String::new(), |device| device.name.clone()))
-        }
-        _ => ("cpu".to_owned(), processor_name()),
-    };
-    let facts = RunFacts {
-        revision: job.revision,
-        device: &device,
-        device_name: &name,
-        threads: device::threads(),
-        libtorch: libtorch.version.as_deref(),
-        seed: job.recipe.seed,
-        data: &job.data.to_string(),
-    };
-    run_file::write(run, &facts)
+fn write_run_file(run: &RunDir, job: &TrainJob, precision: Precision) -> Result<()> {
+    let facts = Made::now(job.revision, job.device, precision);
+    run_file::write(run, &RunFacts { made: &facts, seed: job.recipe.seed, data: &job.data.to_string() })
 }
 
 /// The weights, with the statistics of the largest subnet stored in them.

@@ -87,6 +87,8 @@ fn a_run_becomes_a_network_that_measures_as_it_did_in_its_supernet() {
         "{facts}"
     );
     assert_eq!((&facts["device"], &facts["threads"], &facts["seed"]), (&"cpu".into(), &1.into(), &3.into()));
+    assert_eq!((&facts["precision"], &facts["command"][1]), (&"fp32".into(), &"train".into()));
+    assert!(facts["started"].as_str().is_some_and(|time| time.len() == 20 && time.ends_with('Z')), "{facts}");
 
     let bundle = out.join("bundle");
     let space = SearchSpace::builtin("mcu-cifar").unwrap();
