@@ -49,19 +49,34 @@ function listing(header, rows) {
 const million = (value) => (value === null || value === undefined ? "–" : number(value / 1e6) + " M");
 const standardError = (top1, images) => Math.sqrt((top1 * (1 - top1)) / images);
 
+// What is measured after epochs: as rows name it, and as people do.
+const NETWORKS = [["largest", "largest_top1"], ["middle", "middle_top1"], ["smallest", "smallest_top1"], ["the network", "held_out_top1"]];
+
 // Epochs are counted through all phases.
-function curves(epochs, charts) {
+function curves(epochs, section, charts) {
   let before = 0, phase = null, last = 0;
   const at = epochs.map((row) => {
     if (row.phase !== undefined && row.phase !== phase) [phase, before] = [row.phase, last];
     last = before + row.epoch;
-    return [last, `${row.phase ? row.phase + ", " : ""}epoch ${row.epoch}`];
+    return [last, `${row.phase ? row.phase + ", " : ""}epoch ${row.epoch}${row.global_step === undefined ? "" : `, step ${row.global_step}`}`];
   });
   const series = (name, key) => ({ name, line: true, points: epochs.map((row, n) => [at[n][0], row[key], at[n][1]]).filter((point) => typeof point[1] === "number") });
-  const accuracies = [["largest", "largest_top1"], ["smallest", "smallest_top1"], ["the network", "held_out_top1"]].map(([name, key]) => series(name, key)).filter((one) => one.points.length);
+  const accuracies = NETWORKS.map(([name, key]) => series(name, key)).filter((one) => one.points.length);
   if (accuracies.length) charts.append(plot("top-1 on held-out images", "epoch", "top-1, %", accuracies, { scale: 100 }));
-  const loss = series("loss", "loss");
-  if (loss.points.length) charts.append(plot("loss on training images", "epoch", "loss", [loss]));
+  for (const [title, name, key] of [["loss on training images", "loss", "loss"], ["learning rate", "learning rate", "learning_rate"], ["speed of training", "images/s", "images_per_second"]]) {
+    const line = series(name, key);
+    if (line.points.length) charts.append(plot(title, "epoch", name, [line]));
+  }
+  section.append(make("details", {}, make("summary", {}, `all ${epochs.length} epochs`), measured(epochs)));
+}
+
+// What was measured after each epoch.
+function measured(epochs) {
+  const has = (key) => epochs.some((row) => typeof row[key] === "number");
+  const columns = [["epoch", "epoch", String], ["steps", "global_step", String], ["loss", "loss", (value) => number(value, 4)], ["learning rate", "learning_rate", number], ["images/s", "images_per_second", (value) => number(value, 4)], ...NETWORKS.map(([name, key]) => [`top-1 ${name}`, key, percent])].filter(([, key]) => has(key));
+  const cells = (row) => columns.map(([, key, words]) => (typeof row[key] === "number" ? words(row[key]) : "–"));
+  const phases = epochs.some((row) => row.phase);
+  return listing([...(phases ? ["phase"] : []), ...columns.map(([name]) => name)], epochs.map((row) => [...(phases ? [row.phase] : []), ...cells(row)]));
 }
 
 function agreement({ pairs, report }, section, charts) {
@@ -124,7 +139,7 @@ for (const folder of data.folders) {
   const section = make("section", { "data-folder": folder.name }), charts = make("div", { class: "charts" });
   if (data.folders.length > 1 || data.sweeps.length) section.append(make("h2", {}, folder.name));
   section.append(charts);
-  if (folder.epochs) curves(folder.epochs, charts);
+  if (folder.epochs) curves(folder.epochs, section, charts);
   if (folder.energy) section.append(make("p", { class: "facts" }, energy(folder.energy)));
   if (folder.tests) section.append(tested(folder.tests));
   if (folder.calibration) agreement(folder.calibration, section, charts);

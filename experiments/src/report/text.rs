@@ -58,7 +58,7 @@ fn tables(data: &Value) -> Vec<Table> {
     of_sweeps.into_iter().chain(folders.iter().flat_map(of_folder)).collect()
 }
 
-/// Top-1 on test images, the steps of a refinement, and what a search found.
+/// The epochs of a training, top-1 on test images, the steps of a refinement, and what a search found.
 fn of_folder(folder: &Value) -> Vec<Table> {
     const TESTS: [(&str, &str, usize, f64); 3] =
         [("input (px)", "resolution", 0, 1.0), ("MACs (M)", "macs", 1, 1e6), ("top-1 (%)", "top1", 2, 0.01)];
@@ -77,8 +77,20 @@ fn of_folder(folder: &Value) -> Vec<Table> {
         };
         Some(Table { title: format!("{name}, {what}"), words: 1, header, rows: rows.iter().map(cells).collect() })
     };
+    const EPOCHS: [(&str, &str, usize, f64); 7] = [
+        ("epoch", "epoch", 0, 1.0),
+        ("steps", "global_step", 0, 1.0),
+        ("loss", "loss", 4, 1.0),
+        ("top-1 largest (%)", "largest_top1", 2, 0.01),
+        ("top-1 middle (%)", "middle_top1", 2, 0.01),
+        ("top-1 smallest (%)", "smallest_top1", 2, 0.01),
+        ("top-1 held-out (%)", "held_out_top1", 2, 0.01),
+    ];
     let found = table("found", "found", "place", &COLUMNS);
-    [table("tests", "on test images", "kind", &TESTS), table("steps", "steps", "step", &COLUMNS), found]
+    // The epochs of a fine-tuning are of no phase.
+    let epochs = table("epochs", "epochs", "phase", &EPOCHS);
+    let epochs = epochs.or_else(|| table("epochs", "epochs", "epoch", &EPOCHS[1..]));
+    [epochs, table("tests", "on test images", "kind", &TESTS), table("steps", "steps", "step", &COLUMNS), found]
         .into_iter()
         .flatten()
         .collect()
@@ -180,5 +192,27 @@ mod tests {
         assert!(text.contains("| largest | 32 | 11.9 | 86.11 |"), "{text}");
         assert!(text.contains("refined, steps:") && text.contains("| 0 | 89.00 | 30.60 | 1.0 | 2.50 |"), "{text}");
         assert_eq!(latex(&data).matches("\\begin{tabular}").count(), 2);
+    }
+
+    #[test]
+    fn epochs_have_a_row_each_and_what_was_not_measured_a_dash() {
+        let data = json!({"sweeps": [], "folders": [
+            {"name": "run", "epochs": [
+                {"phase": "full", "epoch": 1, "global_step": 10, "loss": 2.5},
+                {"phase": "full", "epoch": 2, "global_step": 20, "loss": 2.25, "largest_top1": 0.5, "middle_top1": 0.25},
+            ]},
+            {"name": "tuned", "epochs": [{"epoch": 1, "global_step": 5, "loss": 1.0, "held_out_top1": 0.75}]},
+        ]});
+        let text = markdown(&data);
+        let run = "| phase | epoch | steps | loss | top-1 largest (%) | top-1 middle (%) |";
+        assert!(text.starts_with(&format!("run, epochs:\n\n{run}")), "{text}");
+        assert!(
+            text.contains("| full | 1 | 10 | 2.5000 | – | – |\n| full | 2 | 20 | 2.2500 | 50.00 | 25.00 |"),
+            "{text}"
+        );
+        assert!(
+            text.contains("| epoch | steps | loss | top-1 held-out (%) |")
+                && text.contains("| 1 | 5 | 1.0000 | 75.00 |")
+        );
     }
 }
