@@ -188,6 +188,9 @@ pub(crate) struct TrainArgs {
     /// Go on from the newest checkpoint in the run folder
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Say what the run would do and take, after some steps that are timed, and write nothing
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) dry_run: bool,
     /// Replace a value of the recipe: batch_size=64, phases.0.epochs=3
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,

@@ -55,7 +55,12 @@ impl RunDir {
 
     /// Whether a run was begun here.
     pub(crate) fn is_begun(&self) -> bool {
-        self.path.join(names::RECIPE).exists()
+        Self::holds_run(&self.path)
+    }
+
+    /// Whether a run was begun in `folder`, which need not exist.
+    pub(crate) fn holds_run(folder: &Path) -> bool {
+        folder.join(names::RECIPE).exists()
     }
 
     /// Writes a file of the run.

@@ -88,6 +88,107 @@ pub struct DataChecked {
     pub failure: Option<crate::error::Error>,
 }
 
+/// What a training would do and take, as `ofa train --dry-run` finds out.
+#[derive(Clone, Debug)]
+pub struct DryRun {
+    /// Images: to train on, held out, to test with.
+    pub images: [usize; 3],
+    /// Their classes.
+    pub classes: usize,
+    /// Images per step.
+    pub batch: usize,
+    /// Number of parameters of the supernet.
+    pub parameters: u64,
+    /// Number format of feature maps.
+    pub precision: &'static str,
+    /// Where it would compute.
+    pub device: String,
+    /// Its phases.
+    pub phases: Vec<PlannedPhase>,
+    /// Seconds of reading images and weights, which was done.
+    pub preparation: f64,
+    /// Seconds of measuring on test images at the end.
+    pub report: f64,
+    /// Seconds in all.
+    pub seconds: f64,
+    /// Memory that it needs.
+    pub memory: Memory,
+    /// Energy of as many seconds as it would take.
+    pub energy: EnergyReport,
+}
+
+/// A phase that has not begun.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedPhase {
+    /// Its name.
+    pub name: String,
+    /// Passes over the images.
+    pub epochs: u64,
+    /// Whether it may end before the last of them.
+    pub may_end_early: bool,
+    /// Steps.
+    pub steps: u64,
+    /// Subnets that learn in a step.
+    pub subnets: u64,
+    /// Height and width of images, one of these in each step.
+    pub resolutions: Vec<u32>,
+    /// Multiply-accumulates of a step for each of its images.
+    pub macs_per_image: f64,
+    /// Seconds of a step.
+    pub step_seconds: f64,
+    /// Whether some were timed; otherwise it follows from those of other phases.
+    pub is_timed: bool,
+    /// Seconds of all steps, and of measuring on held-out images.
+    pub seconds: f64,
+}
+
+/// Memory of a training.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes.
+    pub bytes: u64,
+    /// Whether they were measured.
+    pub is_measured: bool,
+    /// What of.
+    pub what: String,
+}
+
+impl DryRun {
+    /// As a JSON object.
+    pub fn to_json(&self) -> Value {
+        let phases = self.phases.iter().map(|phase| {
+            json!({
+                "name": phase.name,
+                "epochs": phase.epochs,
+                "may_end_early": phase.may_end_early,
+                "steps": phase.steps,
+                "subnets": phase.subnets,
+                "resolutions": phase.resolutions,
+                "macs_per_image": phase.macs_per_image,
+                "step_seconds": phase.step_seconds,
+                "is_timed": phase.is_timed,
+                "seconds": phase.seconds,
+            })
+        });
+        let [train, held_out, test] = self.images;
+        let Memory { bytes, is_measured, what } = &self.memory;
+        json!({
+            "images": {"train": train, "held_out": held_out, "test": test},
+            "classes": self.classes,
+            "batch_size": self.batch,
+            "parameters": self.parameters,
+            "precision": self.precision,
+            "device": self.device,
+            "phases": phases.collect::<Vec<_>>(),
+            "preparation_seconds": self.preparation,
+            "report_seconds": self.report,
+            "seconds": self.seconds,
+            "memory": {"bytes": bytes, "is_measured": is_measured, "what": what},
+            "energy": self.energy,
+        })
+    }
+}
+
 /// What comes out of a training besides its folder.
 #[derive(Debug)]
 pub struct Trained {

@@ -15,8 +15,8 @@ use supernet::train::Step;
 use tch::Device;
 
 use super::outcome::{
-    CalibrationMade, Collected, Comparison, DataChecked, Evaluation, ExportedFile, FineTuned, Imported, MeasuredTarget,
-    NestedFile, Progress, Refined, StepReport, SubnetRefined, Trained, TrainingInputs, VerifiedFile,
+    CalibrationMade, Collected, Comparison, DataChecked, DryRun, Evaluation, ExportedFile, FineTuned, Imported,
+    MeasuredTarget, NestedFile, Progress, Refined, StepReport, SubnetRefined, Trained, TrainingInputs, VerifiedFile,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
@@ -51,6 +51,20 @@ pub(crate) fn place(device: DeviceChoice, _data: Option<&DataSource>) -> Result<
 /// # Errors
 /// Images or recipe that do not fit, a folder that holds another run, a stop on request (state saved).
 pub fn train(request: &TrainRequest, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Trained> {
+    let job = train_job(request)?;
+    training::train::train(&job, stop, progress).map_err(|error| in_recipe(error, request))
+}
+
+/// Says what a training would do and take, and does none of it but a few steps.
+///
+/// # Errors
+/// As [`train`] before its first step; a stop on request.
+pub fn dry_run(request: &TrainRequest, stop: &AtomicBool, progress: &mut dyn Progress) -> Result<DryRun> {
+    let job = train_job(request)?;
+    training::dry_run::dry_run(&job, stop, progress).map_err(|error| in_recipe(error, request))
+}
+
+fn train_job(request: &TrainRequest) -> Result<training::train::TrainJob> {
     let recipe = training::plan::load(&request.recipe, &request.overrides)?;
     let space = spaces::find_beside(&request.recipe, &recipe.space)?;
     let data = match (&request.data, &recipe.data) {
@@ -58,7 +72,7 @@ pub fn train(request: &TrainRequest, stop: Arc<AtomicBool>, progress: &mut dyn P
         (None, Some(words)) => words.parse()?,
         (None, None) => return Err(Error::NoData { recipe: request.recipe.clone() }),
     };
-    let job = training::train::TrainJob {
+    Ok(training::train::TrainJob {
         recipe,
         space,
         data,
@@ -69,14 +83,17 @@ pub fn train(request: &TrainRequest, stop: Arc<AtomicBool>, progress: &mut dyn P
         measure_every: request.measure_every,
         energy: request.energy.clone(),
         revision: request.revision,
-    };
-    training::train::train(&job, stop, progress).map_err(|error| match error {
-        // What the images do not allow is in the recipe.
+    })
+}
+
+/// What the images do not allow is in the recipe.
+fn in_recipe(error: Error, request: &TrainRequest) -> Error {
+    match error {
         Error::Data(DataError::Setting { .. }) | Error::Supernet(SupernetError::Data(DataError::Setting { .. })) => {
             error.within(format!("recipe {}", request.recipe.display()))
         }
         other => other,
-    })
+    }
 }
 
 /// What training by the recipe at `recipe` depends on, its images read; `overrides` replace values of it.

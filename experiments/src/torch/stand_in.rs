@@ -13,8 +13,8 @@ use serde::Serialize;
 use storage::digest::Digest;
 
 use super::outcome::{
-    CalibrationMade, Collected, Comparison, DataChecked, Evaluation, ExportedFile, FineTuned, Imported, MeasuredTarget,
-    NestedFile, Progress, Refined, SubnetRefined, Trained, TrainingInputs, VerifiedFile,
+    CalibrationMade, Collected, Comparison, DataChecked, DryRun, Evaluation, ExportedFile, FineTuned, Imported,
+    MeasuredTarget, NestedFile, Progress, Refined, SubnetRefined, Trained, TrainingInputs, VerifiedFile,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
@@ -156,6 +156,14 @@ pub(crate) fn deploy(bundle: &OpenBundle, _: &ArchSpec, _: WeightsForm, _: &Path
 /// # Errors
 /// [`Error::NoTorch`], always.
 pub fn train(_: &TrainRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -> Result<Trained> {
+    missing("training")
+}
+
+/// Says what a training would do and take.
+///
+/// # Errors
+/// [`Error::NoTorch`], always.
+pub fn dry_run(_: &TrainRequest, _: &AtomicBool, _: &mut dyn Progress) -> Result<DryRun> {
     missing("training")
 }
 

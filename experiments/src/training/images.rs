@@ -22,6 +22,12 @@ const BATCH: usize = 50;
 /// images offer many resolutions, which together would fill any memory.
 const MOST_KEPT: usize = 1 << 31;
 
+/// Bytes that so many images take at `resolutions`, as far as they are kept.
+pub(crate) fn bytes_kept(count: usize, resolutions: &[u32]) -> usize {
+    let bytes = |resolution: &u32| count * 3 * 4 * (*resolution as usize).pow(2);
+    resolutions.iter().map(bytes).sum::<usize>().min(MOST_KEPT)
+}
+
 /// Images and labels.
 type Batch = (Tensor, Tensor);
 

@@ -6,6 +6,8 @@ pub(crate) mod check_data;
 pub(crate) mod collect;
 #[cfg(feature = "torch")]
 pub(crate) mod compare_calibrations;
+#[cfg(feature = "torch")]
+pub(crate) mod dry_run;
 pub mod energy;
 #[cfg(feature = "torch")]
 pub(crate) mod epochs;

@@ -11,11 +11,13 @@ use search::error::SearchError;
 use search::space::SearchSpace;
 use serde_json::json;
 use storage::atomic::write_atomically;
-use supernet::data::{DataSource, Divided, Division, ExifOrientation, ImageSet, LoadOptions, Loaded, TrainedOn};
+use supernet::data::{
+    DataSource, Divided, Division, ExifOrientation, ImageSet, LoadOptions, Loaded, Preprocessing, TrainedOn,
+};
 use supernet::error::SupernetError;
 use supernet::ranks::Ranks;
 use supernet::supernet::Supernet;
-use supernet::train::{Epoch, Observer, Position, Precision, Rollback, Start, Step, Trainer};
+use supernet::train::{Epoch, Observer, Position, Precision, Rollback, Start, Step, TrainPlan, Trainer};
 use tch::Device;
 
 use crate::error::{Error, Result, Within};
@@ -140,7 +142,7 @@ impl Observer for Log<'_> {
 }
 
 /// The subnets of [`REPRESENTATIVES`]: at the largest resolution, the one in the middle, and the smallest.
-fn representatives(space: &SearchSpace) -> Result<[ArchSpec; 3], SearchError> {
+pub(super) fn representatives(space: &SearchSpace) -> Result<[ArchSpec; 3], SearchError> {
     let resolutions = space.resolutions();
     let [first, middle, last] = [0, resolutions.len() / 2, resolutions.len() - 1].map(|at| resolutions[at]);
     Ok([space.largest(last)?, space.middle(middle)?, space.smallest(first)?])
@@ -163,13 +165,29 @@ pub(crate) fn words_of(Rollback { met, to, factor }: &Rollback) -> String {
     )
 }
 
-/// Trains until done, or until `stop` is set.
+/// What a run is made of, read and checked.
+pub(super) struct Prepared {
+    pub(super) recipe: Recipe,
+    pub(super) space: SearchSpace,
+    pub(super) train: Arc<ImageSet>,
+    pub(super) held_out: ImageSet,
+    pub(super) test: ImageSet,
+    test_part: MeasuredPart,
+    trained_on: TrainedOn,
+    pub(super) preprocessing: Preprocessing,
+    pub(super) precision: Precision,
+    pub(super) plan: TrainPlan,
+    /// What a checkpoint belongs to.
+    identity: String,
+    /// Weights that it begins with.
+    start: Option<Box<Supernet>>,
+}
+
+/// Reads and checks all that a run is made of, before there is a folder that a refused one would leave behind.
 ///
 /// # Errors
-/// Images or recipe that do not fit, a folder that holds another run, a stop on request
-/// ([`SupernetError::Interrupted`], state saved).
-pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Trained> {
-    let meter = Meter::start(job.device, &job.energy);
+/// Images, weights or recipe that cannot be read or do not fit.
+pub(super) fn prepare(job: &TrainJob, progress: &mut dyn Progress) -> Result<Prepared> {
     let TrainJob { recipe, space, .. } = job;
     let options = LoadOptions {
         // Weights that exist have their outputs; otherwise the space's follow the images.
@@ -205,14 +223,53 @@ pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Pr
         }
         (None, None) => None,
     };
-    // Before there is a folder that a refused run would leave behind.
     recipe.augmentation.check(train_set.size())?;
+    let plan = plan::plan(recipe, precision)?;
+    plan.check_space(space)?;
+    let (recipe, space, train) = (recipe.clone(), space.clone(), train_set);
+    Ok(Prepared {
+        recipe,
+        space,
+        train,
+        held_out,
+        test,
+        test_part,
+        trained_on,
+        preprocessing,
+        precision,
+        plan,
+        identity,
+        start,
+    })
+}
+
+/// Trains until done, or until `stop` is set.
+///
+/// # Errors
+/// Images or recipe that do not fit, a folder that holds another run, a stop on request
+/// ([`SupernetError::Interrupted`], state saved).
+pub(crate) fn train(job: &TrainJob, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Trained> {
+    let meter = Meter::start(job.device, &job.energy);
+    let Prepared {
+        recipe,
+        space,
+        train: train_set,
+        held_out,
+        test,
+        test_part,
+        trained_on,
+        preprocessing,
+        precision,
+        plan,
+        identity,
+        start,
+    } = prepare(job, progress)?;
+    let (recipe, space) = (&recipe, &space);
     let run = RunDir::open(&job.out).within(|| format!("run folder {}", job.out.display()))?;
     let was_begun = run.is_begun();
     if was_begun && !job.resume {
         return Err(Error::RunExists { path: job.out.clone() });
     }
-    let plan = plan::plan(recipe, precision)?;
     let (calibration, seed) = (recipe.calibration_size(), recipe.seed);
     let to_train_on = Arc::clone(&train_set);
     let checkpoints = run.checkpoints();

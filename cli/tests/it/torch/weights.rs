@@ -160,6 +160,40 @@ fn the_best_subnet_is_written_with_its_weights() {
     assert!(other.join("result.json").is_file() && !other.join("weights.safetensors").exists());
 }
 
+#[test]
+fn a_dry_run_says_what_a_run_takes_and_writes_nothing() {
+    let sandbox = Sandbox::new();
+    let recipe = recipe(&sandbox, 50);
+    let out = sandbox.path("run");
+    let dry = ["train", &recipe, "--data", DATA, "--out", text(&out), "--device", "cpu", "--threads", "1", "--dry-run"];
+    let before = fs::read_dir(sandbox.path("")).unwrap().count();
+    let told = sandbox.ok(&dry).stdout;
+    for words in ["phase", "full ", "held out", "about ", "timed steps", "energy ", "nothing was trained or written"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let [planned] = &sandbox.ok(&[&dry[..], &["--format", "json"]].concat()).json()[..] else { panic!("one object") };
+    let phase = &planned["phases"][0];
+    let images = planned["images"]["train"].as_u64().unwrap();
+    let steps = 50 * (images / planned["batch_size"].as_u64().unwrap());
+    assert_eq!((&phase["epochs"], &phase["steps"], &phase["is_timed"]), (&50.into(), &steps.into(), &true.into()));
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    assert!(number(&planned["seconds"]) >= number(&phase["seconds"]) && number(&phase["seconds"]) > 0.0, "{planned}");
+    assert!(number(&planned["memory"]["bytes"]) > 1e7 && number(&planned["energy"]["energy_j"]) > 0.0, "{planned}");
+    assert_eq!(fs::read_dir(sandbox.path("")).unwrap().count(), before, "nothing was written");
+    // Refused as the run itself is.
+    let refused = |more: &[&str], code, words: &[&str]| {
+        sandbox.refused(&[&dry[..], more].concat(), code, words);
+        sandbox.refused(&[&dry[..dry.len() - 1], more].concat(), code, words);
+        assert!(!out.exists());
+    };
+    refused(&["--set", "phases.0.resolutions=[31]"], 3, &["phases.0.resolutions", "31"]);
+    refused(&["--set", "phases.0.learning_rate=-1"], 3, &["phases.0.learning_rate"]);
+    refused(&["--set", "weights=nowhere"], 2, &["nowhere"]);
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("recipe.yaml"), "").unwrap();
+    sandbox.refused(&dry, 2, &["already holds a run"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_and_says_how_to_go_on() {

@@ -36,6 +36,22 @@ impl Meter {
     }
 }
 
+impl Meter {
+    /// What a run of `seconds` spends that goes on like what was counted so far.
+    pub(crate) fn stretched(mut self, seconds: f64, course: &Course) -> EnergyReport {
+        let now = self.clock.now();
+        let mut sums = EnergySums::new(true);
+        let at = sums.activity("estimate", None);
+        for part in &mut self.parts {
+            if let Some((source, joules)) = part.spent(now, true) {
+                sums.add(at, source, joules * seconds / now.wall);
+            }
+        }
+        (sums.seconds, sums.activities[at].seconds) = (seconds, seconds);
+        EnergyReport::new(&sums, course, &self.settings)
+    }
+}
+
 /// What a run is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Activity {
