@@ -3,7 +3,7 @@
 use storage::failure::Setting;
 
 /// What a [`Setting`] is called here.
-const WORDS: [(&str, &str); 50] = [
+const WORDS: [(&str, &str); 52] = [
     ("accelerator", "--accelerator"),
     ("algorithm", "--algorithm"),
     ("build", "ofa build"),
@@ -18,6 +18,8 @@ const WORDS: [(&str, &str); 50] = [
     ("extrapolate", "--extrapolate"),
     ("flash", "--flash"),
     ("from", "--from"),
+    ("import ofa-mbv3", "ofa import ofa-mbv3"),
+    ("import ofa-proxyless", "ofa import ofa-proxyless"),
     ("init", "ofa init"),
     ("initial-reduction", "--initial-reduction"),
     ("iterations", "--iterations"),

@@ -15,7 +15,7 @@ use storage::names::nearest;
 use supernet::import::TensorFileError;
 #[cfg(feature = "torch")]
 use supernet::{
-    data::DataError, device::DeviceError, error::SupernetError, import::ofa_mbv3::ImportError, train::PlanError,
+    data::DataError, device::DeviceError, error::SupernetError, import::once_for_all::ImportError, train::PlanError,
 };
 
 use crate::build::error::BuildError;

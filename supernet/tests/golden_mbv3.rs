@@ -6,7 +6,8 @@ use search::arch::ArchSpec;
 use search::space::SearchSpace;
 use supernet::calibrate::calibrate;
 use supernet::extract::StaticSubnet;
-use supernet::import::ofa_mbv3::import_ofa_mbv3;
+use supernet::import::Family;
+use supernet::import::once_for_all::import_once_for_all;
 use supernet::npz::read_npz;
 use supernet::subnet::Mode;
 use supernet::supernet::Supernet;
@@ -19,7 +20,7 @@ fn golden() -> Option<PathBuf> {
 
 fn load(folder: &Path) -> (SearchSpace, Supernet) {
     let space = SearchSpace::builtin("mbv3-w1.0").unwrap();
-    let arrays = import_ofa_mbv3(&folder.join("checkpoint.pth"), &space).unwrap();
+    let arrays = import_once_for_all(&folder.join("checkpoint.pth"), &space, Family::MobileNetV3).unwrap();
     let tensors = arrays.iter().map(|(name, array)| (name.clone(), to_tensor(array))).collect();
     let supernet = Supernet::from_tensors(&space, tensors, Device::Cpu).unwrap();
     (space, supernet)

@@ -5,7 +5,7 @@ use clap::Command;
 use super::WIDTH;
 
 /// Each verb, by the words that call it, with its examples; `ofa ` stands before each of them.
-const EXAMPLES: [(&str, &[&str]); 62] = [
+const EXAMPLES: [(&str, &[&str]); 63] = [
     (
         "",
         &[
@@ -242,7 +242,7 @@ const EXAMPLES: [(&str, &[&str]); 62] = [
         "import",
         &[
             "import ofa-mbv3 ofa_mbv3_d234.pth --space mbv3-w1.0 --out imported",
-            "import ofa-mbv3 weights.pth --space mine.yaml --image-size 64 --out mine",
+            "import ofa-proxyless ofa_proxyless.pth --space proxyless-w1.3 --out imported",
         ],
     ),
     (
@@ -250,6 +250,13 @@ const EXAMPLES: [(&str, &[&str]); 62] = [
         &[
             "import ofa-mbv3 ofa_mbv3_d234.pth --space mbv3-w1.0 --out imported",
             "import ofa-mbv3 weights.pth --space mine.yaml --image-size 64 --out mine",
+        ],
+    ),
+    (
+        "import ofa-proxyless",
+        &[
+            "import ofa-proxyless ofa_proxyless.pth --space proxyless-w1.3 --out imported",
+            "import ofa-proxyless weights.pth --space mine.yaml --class-names pets.txt --out mine",
         ],
     ),
     (

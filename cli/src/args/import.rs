@@ -8,6 +8,8 @@ use clap::{Args, Subcommand};
 pub(crate) enum ImportCommand {
     /// A checkpoint of the published once-for-all MobileNetV3 supernets
     OfaMbv3(ImportArgs),
+    /// A checkpoint of the published once-for-all ProxylessNAS supernet
+    OfaProxyless(ImportArgs),
 }
 
 /// `ofa import`.

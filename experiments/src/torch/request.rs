@@ -7,6 +7,7 @@ use hw_targets::budget::Budget;
 use search::arch::ArchSpec;
 use search::refine::adapt::Winner;
 use search::space::SearchSpace;
+pub use supernet::import::Family;
 
 use super::{DataSource, DeviceChoice};
 use crate::error::{Error, Result};
@@ -245,6 +246,8 @@ pub struct CollectRequest<'a> {
 pub struct ImportRequest {
     /// The published checkpoint.
     pub checkpoint: PathBuf,
+    /// Which of the published supernets it is of.
+    pub family: Family,
     /// The space of its weights.
     pub space: String,
     /// Folder of the bundle.

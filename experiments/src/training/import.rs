@@ -1,11 +1,11 @@
-//! `ofa import ofa-mbv3`: a published checkpoint becomes a bundle without a predictor.
+//! `ofa import`: a published checkpoint becomes a bundle without a predictor.
 
 use std::path::Path;
 
 use search::space::SearchSpace;
 use serde_json::Value;
 use supernet::data::Preprocessing;
-use supernet::import::ofa_mbv3::import_ofa_mbv3;
+use supernet::import::once_for_all::import_once_for_all;
 use supernet::supernet::Supernet;
 use supernet::tensors::to_tensor;
 use tch::Device;
@@ -22,9 +22,9 @@ use crate::torch::{ImportRequest, Imported};
 /// A damaged checkpoint, weights of another space, names of another number of classes, constants out of range, or a
 /// folder that cannot be written.
 pub(crate) fn import(request: &ImportRequest, space: &SearchSpace) -> Result<Imported> {
-    let ImportRequest { checkpoint, out, .. } = request;
+    let ImportRequest { checkpoint, family, out, .. } = request;
     let (preprocessing, class_names, notes) = described(request, space)?;
-    let arrays = import_ofa_mbv3(checkpoint, space)?;
+    let arrays = import_once_for_all(checkpoint, space, *family)?;
     let tensors = arrays.iter().map(|(name, array)| (name.clone(), to_tensor(array))).collect();
     let supernet = Supernet::from_tensors(space, tensors, Device::Cpu)?;
     save_supernet(out, &supernet, StoredAs::Fp32)?;
@@ -143,11 +143,14 @@ fn suspicious(names: &[String]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use supernet::import::Family;
+
     use super::*;
 
     fn request(class_names: Option<&Path>) -> ImportRequest {
         ImportRequest {
             checkpoint: "none".into(),
+            family: Family::MobileNetV3,
             space: "mbv3-w1.0".into(),
             out: "none".into(),
             image_size: None,

@@ -1,19 +1,38 @@
 //! Published weights: checkpoints of other implementations, read as tensors only.
 //!
-//! [`read_pth`] reads PyTorch's two containers without executing anything; [`ofa_mbv3`] renames the parameters of the
+//! [`read_pth`] reads PyTorch's two containers without executing anything; [`once_for_all`] renames the parameters of the
 //! published once-for-all checkpoints to this supernet's. `pickle` and `pth` know neither LibTorch nor search spaces.
 
 #[cfg(feature = "torch")]
-pub mod ofa_mbv3;
+pub mod once_for_all;
 mod pickle;
 mod pth;
 
 pub use pth::read_pth;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 pub use storage::arrays::{DType, HostArray, TensorFileError};
+
+/// The published once-for-all supernets whose checkpoints are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// OFAMobileNetV3: two layers between the last stage and the classifier, the second after the pooling.
+    MobileNetV3,
+    /// OFAProxylessNASNets: one, before it.
+    ProxylessNas,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::MobileNetV3 => "MobileNetV3",
+            Family::ProxylessNas => "ProxylessNAS",
+        })
+    }
+}
 
 /// What training loops put their weights under.
 const STATE_DICT: &str = "state_dict.";

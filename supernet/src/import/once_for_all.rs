@@ -4,8 +4,8 @@
 //! layers, so a name has its last level once in static networks and twice in supernets (`bn.bn.weight`,
 //! `conv.conv.weight`, `linear.linear.weight`); the oldest checkpoints say `mobile_inverted_conv` for the inner `conv`.
 //! All spellings are accepted. Kernel-transform matrices that are missing are the identity, as in the published loader,
-//! so a static network of the largest subnet becomes a supernet. MobileNetV3 and ProxylessNAS spaces share the layout;
-//! they differ in the layers after the last stage.
+//! so a static network of the largest subnet becomes a supernet. Both families share the layout; they differ in the layers
+//! after the last stage ([`Family`]).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use storage::arrays::{DType, HostArray, TensorFileError};
 use storage::failure::{Failure, FailureKind, Setting};
 use thiserror::Error;
 
-use super::{read_pth, state_dict};
+use super::{Family, read_pth, state_dict};
 
 /// A published checkpoint that does not become weights of the space.
 #[derive(Debug, Error)]
@@ -23,29 +23,15 @@ pub enum ImportError {
     /// The file cannot be read as tensors.
     #[error(transparent)]
     File(#[from] TensorFileError),
-    /// A tensor that no layer of the space has.
-    #[error("{}: `{key}` is no parameter of space `{space}` ({count} such tensors)", path.display())]
-    UnknownKey {
+    /// Tensors that no layer of the space has, or layers whose tensors are not in the file.
+    #[error("{}: not the parameters of space `{space}`{}{}", path.display(), listed("missing", missing), listed("unmatched", unmatched))]
+    Keys {
         /// The file.
         path: PathBuf,
-        /// First such tensor.
-        key: String,
-        /// How many there are.
-        count: usize,
-        /// The space.
-        space: String,
-    },
-    /// A layer's tensor is not in the file.
-    #[error("{}: `{key}` {shape:?} is missing, which space `{space}` needs ({count} such tensors)", path.display())]
-    MissingKey {
-        /// The file.
-        path: PathBuf,
-        /// First such tensor, by its published name.
-        key: String,
-        /// Shape it should have.
-        shape: Vec<usize>,
-        /// How many there are.
-        count: usize,
+        /// What the space needs and the file lacks: published names, with their shapes.
+        missing: Vec<String>,
+        /// What the file holds and the space has no place for: names in the file.
+        unmatched: Vec<String>,
         /// The space.
         space: String,
     },
@@ -84,13 +70,22 @@ pub enum ImportError {
         second: String,
     },
     /// A space whose layers the published networks do not have.
-    #[error("space `{space}` {reason}, so published once-for-all checkpoints do not fit it")]
+    #[error("space `{space}` {reason}, so checkpoints of the published {family} supernets do not fit it")]
     Space {
         /// The space.
         space: String,
         /// What is different.
-        reason: String,
+        reason: &'static str,
+        /// Whose checkpoints.
+        family: Family,
+        /// The family whose checkpoints may fit.
+        rather: Option<Family>,
     },
+}
+
+/// `names` after what they are, in words; nothing where there are none.
+fn listed(what: &str, names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("; {what} ({}): {}", names.len(), names.join(", ")) }
 }
 
 impl Failure for ImportError {
@@ -105,12 +100,16 @@ impl Failure for ImportError {
     fn hint(&self) -> Option<String> {
         match self {
             ImportError::File(error) => error.hint(),
-            ImportError::Shape { .. } | ImportError::UnknownKey { .. } | ImportError::MissingKey { .. } => {
-                Some(format!(
-                    "choose the space the checkpoint was trained in: width multiplier, depths, kernels, expand ratios and \
+            ImportError::Shape { .. } | ImportError::Keys { .. } => Some(format!(
+                "choose the space the checkpoint was trained in: width multiplier, depths, kernels, expand ratios and \
                  classes must agree (`{}`)",
-                    Setting("space list")
-                ))
+                Setting("space list")
+            )),
+            ImportError::Space { rather: Some(Family::MobileNetV3), .. } => {
+                Some(format!("`{}` reads those of MobileNetV3", Setting("import ofa-mbv3")))
+            }
+            ImportError::Space { rather: Some(Family::ProxylessNas), .. } => {
+                Some(format!("`{}` reads those of ProxylessNAS", Setting("import ofa-proxyless")))
             }
             ImportError::Space { .. } => {
                 Some("mbv3-w1.0, mbv3-w1.2 and proxyless-w1.3 have published checkpoints".into())
@@ -122,39 +121,40 @@ impl Failure for ImportError {
 
 /// One parameter of a supernet of the published layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PublishedParameter {
+struct PublishedParameter {
     /// Name in this project's files, e.g. `stages.0.1.expand.conv.weight`.
-    pub name: String,
+    name: String,
     /// Published name in its shortest spelling, e.g. `blocks.2.conv.inverted_bottleneck.conv.weight`.
-    pub published: String,
+    published: String,
     /// Shape.
-    pub shape: Vec<usize>,
+    shape: Vec<usize>,
     /// Whether it is the identity matrix when a checkpoint does not have it.
-    pub identity_if_missing: bool,
+    identity_if_missing: bool,
 }
 
-/// Reads the checkpoint at `path` (either container) as float32 weights of the supernet of `space`.
+/// Reads the checkpoint of a supernet of `family` at `path` (either container) as float32 weights of the supernet of `space`.
 ///
 /// Only what is under `state_dict` counts, where there is such a key; `num_batches_tracked` counters are ignored.
 ///
 /// # Errors
-/// [`ImportError`], naming the file and the tensor.
-pub fn import_ofa_mbv3(path: &Path, space: &SearchSpace) -> Result<BTreeMap<String, HostArray>, ImportError> {
-    published_layout(space)?;
-    rename_published(read_pth(path)?, space, path)
+/// [`ImportError`], naming the file and the tensors.
+pub fn import_once_for_all(
+    path: &Path,
+    space: &SearchSpace,
+    family: Family,
+) -> Result<BTreeMap<String, HostArray>, ImportError> {
+    let layout = published_layout(space, family)?;
+    renamed(read_pth(path)?, layout, space, path)
 }
 
-/// [`import_ofa_mbv3`] for tensors already read; `path` is named in errors.
-///
-/// # Errors
-/// [`ImportError`], naming the tensor.
-pub(crate) fn rename_published(
+/// `tensors` by the names of `layout`, that of `space`; `path` is named in errors.
+fn renamed(
     tensors: BTreeMap<String, HostArray>,
+    layout: Vec<PublishedParameter>,
     space: &SearchSpace,
     path: &Path,
 ) -> Result<BTreeMap<String, HostArray>, ImportError> {
     let (path, space_name) = (path.to_path_buf(), space.id().to_string());
-    let layout = published_layout(space)?;
     let mut by_name: BTreeMap<String, (String, HostArray)> = BTreeMap::new();
     for (inner, key, tensor) in state_dict(tensors) {
         if inner.ends_with("num_batches_tracked") {
@@ -182,20 +182,15 @@ pub(crate) fn rename_published(
             },
             None if parameter.identity_if_missing => identity(parameter.shape[0]),
             None => {
-                missing.push(parameter);
+                missing.push(format!("`{}` {:?}", parameter.published, parameter.shape));
                 continue;
             }
         };
         weights.insert(parameter.name, array);
     }
-    let count = by_name.len();
-    if let Some((key, _)) = by_name.into_values().next() {
-        return Err(ImportError::UnknownKey { path, key, count, space: space_name });
-    }
-    let count = missing.len();
-    if let Some(first) = missing.into_iter().next() {
-        let (key, shape) = (first.published, first.shape);
-        return Err(ImportError::MissingKey { path, key, shape, count, space: space_name });
+    let unmatched: Vec<String> = by_name.into_values().map(|(key, _)| format!("`{key}`")).collect();
+    if !(missing.is_empty() && unmatched.is_empty()) {
+        return Err(ImportError::Keys { path, missing, unmatched, space: space_name });
     }
     Ok(weights)
 }
@@ -203,17 +198,23 @@ pub(crate) fn rename_published(
 /// Every parameter of the supernet of `space`, in network order, under both names.
 ///
 /// # Errors
-/// [`ImportError::Space`] if the published networks have no such layers.
-pub(crate) fn published_layout(space: &SearchSpace) -> Result<Vec<PublishedParameter>, ImportError> {
-    let unfit = |reason: &str| ImportError::Space { space: space.id().to_string(), reason: reason.to_owned() };
+/// [`ImportError::Space`] if the published networks of `family` have no such layers.
+fn published_layout(space: &SearchSpace, family: Family) -> Result<Vec<PublishedParameter>, ImportError> {
+    let unfit = |reason, rather| ImportError::Space { space: space.id().to_string(), reason, family, rather };
     if space.stages().iter().any(|stage| stage.expand_conv_at_one && stage.expands.contains(&1)) {
-        return Err(unfit("keeps the expand convolution at ratio 1"));
+        return Err(unfit("keeps the expand convolution at ratio 1", None));
     }
-    let first = space.first_block().ok_or_else(|| unfit("has no static first block"))?;
-    let head_names: &[&str] = match space.head().len() {
-        1 => &["feature_mix_layer"],
-        2 => &["final_expand_layer", "feature_mix_layer"],
-        _ => return Err(unfit("has neither one nor two layers before the classifier")),
+    let first = space.first_block().ok_or_else(|| unfit("has no static first block", None))?;
+    let head_names: &[&str] = match (family, space.head().len()) {
+        (Family::MobileNetV3, 2) => &["final_expand_layer", "feature_mix_layer"],
+        (Family::ProxylessNas, 1) => &["feature_mix_layer"],
+        (Family::MobileNetV3, 1) => {
+            return Err(unfit("has one layer between the last stage and the classifier", Some(Family::ProxylessNas)));
+        }
+        (Family::ProxylessNas, 2) => {
+            return Err(unfit("has two layers between the last stage and the classifier", Some(Family::MobileNetV3)));
+        }
+        _ => return Err(unfit("has neither one nor two layers between the last stage and the classifier", None)),
     };
 
     let stem = space.stem();
@@ -323,12 +324,17 @@ mod tests {
         SearchSpace::builtin(name).unwrap()
     }
 
+    fn layout_of(space: &SearchSpace) -> Vec<PublishedParameter> {
+        let family = if space.head().len() == 1 { Family::ProxylessNas } else { Family::MobileNetV3 };
+        published_layout(space, family).unwrap()
+    }
+
     /// A checkpoint of `space` whose names went through `spell`, every tensor filled with its position.
     fn checkpoint(
         space: &SearchSpace,
         spell: impl Fn(&PublishedParameter) -> Option<String>,
     ) -> BTreeMap<String, HostArray> {
-        let layout = published_layout(space).unwrap();
+        let layout = layout_of(space);
         let tensors = layout.iter().enumerate().filter_map(|(position, parameter)| {
             let values = vec![position as f32; parameter.shape.iter().product()];
             Some((spell(parameter)?, HostArray::from_f32(&parameter.shape, &values)))
@@ -340,7 +346,7 @@ mod tests {
         tensors: BTreeMap<String, HostArray>,
         space: &SearchSpace,
     ) -> Result<BTreeMap<String, HostArray>, ImportError> {
-        rename_published(tensors, space, Path::new("test.pth"))
+        renamed(tensors, layout_of(space), space, Path::new("test.pth"))
     }
 
     #[test]
@@ -349,8 +355,7 @@ mod tests {
         for (name, expected) in
             [("mbv3-w1.0", 7_678_880), ("mbv3-w1.2", 10_715_752), ("proxyless-w1.3", 7_942_056 + 21 * 706)]
         {
-            let trained: usize = published_layout(&space(name))
-                .unwrap()
+            let trained: usize = layout_of(&space(name))
                 .iter()
                 .filter(|parameter| !parameter.name.contains("running"))
                 .map(|parameter| parameter.shape.iter().product::<usize>())
@@ -361,24 +366,39 @@ mod tests {
 
     #[test]
     fn every_spelling_gives_the_same_weights() {
-        let space = space("mbv3-w1.0");
-        let short = rename(checkpoint(&space, |parameter| Some(parameter.published.clone())), &space).unwrap();
-        let doubled = checkpoint(&space, |parameter| {
+        ["mbv3-w1.0", "proxyless-w1.3"].iter().for_each(|name| check_spellings(&space(name)));
+    }
+
+    fn check_spellings(space: &SearchSpace) {
+        let rename = |tensors| rename(tensors, space).unwrap();
+        let checkpoint = |spell: &dyn Fn(&PublishedParameter) -> String| checkpoint(space, |it| Some(spell(it)));
+        let short = rename(checkpoint(&|parameter| parameter.published.clone()));
+        let doubled = |parameter: &PublishedParameter| {
             let name = parameter.published.replace(".bn.", ".bn.bn.").replace(".conv.weight", ".conv.conv.weight");
-            Some(format!("state_dict.{}", name.replace(".linear.", ".linear.linear.")))
-        });
-        assert_eq!(rename(doubled, &space).unwrap(), short);
-        let oldest = checkpoint(&space, |parameter| {
+            name.replace(".linear.", ".linear.linear.")
+        };
+        assert_eq!(rename(checkpoint(&|parameter| format!("state_dict.{}", doubled(parameter)))), short);
+        let oldest = |parameter: &PublishedParameter| {
             let levels: Vec<&str> = parameter.published.splitn(3, '.').collect();
-            Some(match levels[..] {
+            match levels[..] {
                 ["blocks", index, rest] => {
-                    format!("module.blocks.{index}.{}", rest.replacen("conv.", "mobile_inverted_conv.", 1))
+                    format!("blocks.{index}.{}", rest.replacen("conv.", "mobile_inverted_conv.", 1))
                 }
-                _ => format!("module.{}", parameter.published),
-            })
-        });
-        assert!(oldest.keys().any(|key| key.contains("mobile_inverted_conv.depth_conv")));
-        assert_eq!(rename(oldest, &space).unwrap(), short);
+                _ => parameter.published.clone(),
+            }
+        };
+        let wrapped = checkpoint(&|parameter| format!("module.{}", oldest(parameter)));
+        assert!(wrapped.contains_key("module.blocks.2.mobile_inverted_conv.depth_conv.conv.7to5_matrix"));
+        assert_eq!(rename(wrapped), short);
+        assert_eq!(rename(checkpoint(&|parameter| format!("state_dict.module.{}", oldest(parameter)))), short);
+        // Of half precision: the same numbers, where those are exact.
+        let half = |array: HostArray| {
+            let halves = vec![0x3c00_u16; array.shape().iter().product()];
+            HostArray::new(array.shape().to_vec(), DType::F16, halves.iter().flat_map(|it| it.to_le_bytes()).collect())
+        };
+        let halves = checkpoint(&doubled).into_iter().map(|(key, array)| (key, half(array))).collect();
+        let halves = rename(halves);
+        assert!(halves.values().all(|it| it.dtype() == DType::F32 && it.to_f32().unwrap().iter().all(|it| *it == 1.0)));
     }
 
     #[test]
@@ -413,12 +433,15 @@ mod tests {
         };
 
         let mut tensors = whole.clone();
-        tensors.insert("blocks.21.conv.depth_conv.conv.weight".into(), HostArray::from_f32(&[1], &[0.0]));
-        check(tensors, "`blocks.21.conv.depth_conv.conv.weight` is no parameter of space `mbv3-w1.0`");
-
-        let mut tensors = whole.clone();
+        for key in ["blocks.21.conv.depth_conv.conv.weight", "module.blocks.22.conv.bn.bias"] {
+            tensors.insert(key.into(), HostArray::from_f32(&[1], &[0.0]));
+        }
+        let unmatched = "unmatched (2): `blocks.21.conv.depth_conv.conv.weight`, `module.blocks.22.conv.bn.bias`";
+        check(tensors.clone(), &format!("not the parameters of space `mbv3-w1.0`; {unmatched}"));
         tensors.remove("blocks.3.conv.point_linear.bn.running_var");
-        check(tensors, "`blocks.3.conv.point_linear.bn.running_var` [24] is missing");
+        tensors.remove("classifier.linear.bias");
+        let missing = "missing (2): `blocks.3.conv.point_linear.bn.running_var` [24], `classifier.linear.bias` [1000]";
+        check(tensors, &format!("{missing}; {unmatched}"));
 
         let mut tensors = whole.clone();
         tensors.insert("first_conv.bn.bias".into(), HostArray::from_f32(&[24], &[0.0; 24]));
@@ -443,22 +466,32 @@ mod tests {
 
     #[test]
     fn spaces_of_another_kind_are_refused() {
-        let error = published_layout(&space("fbnet-imagenet")).unwrap_err();
-        assert_eq!(error.kind(), FailureKind::Usage);
+        for (name, family, hint) in [
+            ("fbnet-imagenet", Family::MobileNetV3, "proxyless-w1.3 have published"),
+            ("fbnet-imagenet", Family::ProxylessNas, "proxyless-w1.3 have published"),
+            ("proxyless-w1.3", Family::MobileNetV3, "import ofa-proxyless"),
+            ("mbv3-w1.0", Family::ProxylessNas, "import ofa-mbv3"),
+        ] {
+            let error = published_layout(&space(name), family).unwrap_err();
+            assert_eq!(error.kind(), FailureKind::Usage);
+            assert!(error.to_string().contains(&format!("the published {family} supernets")), "{error}");
+            assert!(error.hint().unwrap().contains(hint), "{error}");
+        }
     }
 
     #[test]
     fn the_golden_checkpoint_is_the_whole_supernet() {
         let Some(path) = crate::import::golden("ofa-mbv3-w1.0/checkpoint.pth") else { return };
         let space = space("mbv3-w1.0");
-        let weights = import_ofa_mbv3(&path, &space).unwrap();
-        let expected: BTreeSet<String> = published_layout(&space).unwrap().into_iter().map(|it| it.name).collect();
+        let weights = import_once_for_all(&path, &space, Family::MobileNetV3).unwrap();
+        let expected: BTreeSet<String> = layout_of(&space).into_iter().map(|it| it.name).collect();
         assert_eq!(weights.keys().cloned().collect::<BTreeSet<_>>(), expected);
         assert_eq!(weights["head.1.conv.weight"].shape(), [1280, 960, 1, 1]);
         assert_eq!(weights["stages.1.0.se.reduce.weight"].shape(), [40, 144, 1, 1]);
         // The golden checkpoint's transforms are off the identity: reading them as missing would show here.
         assert_ne!(weights["stages.0.0.depthwise.transform_7to5"], identity(25));
-        let error = import_ofa_mbv3(&path, &SearchSpace::builtin("mbv3-w1.2").unwrap()).unwrap_err();
+        let wider = SearchSpace::builtin("mbv3-w1.2").unwrap();
+        let error = import_once_for_all(&path, &wider, Family::MobileNetV3).unwrap_err();
         assert!(error.to_string().contains("first_conv.conv.weight"), "{error}");
     }
 }
