@@ -236,7 +236,8 @@ Raw pointwise(const at::Tensor& map, const NormState& norm, const SqueezeExcite*
         result.map = forward(x, norm.norm(), gates.values, parameter.value, &sums);
         result.statistics = statistics_of(sums, double(result.map.numel() / result.map.size(1)));
     }
-    if (is_recorded({map}, parameter.needs_gradient() || norm.needs_gradient())) {
+    const bool gates_need_gradient = squeeze_excite != nullptr && squeeze_excite->needs_gradient();
+    if (is_recorded({map}, parameter.needs_gradient() || norm.needs_gradient() || gates_need_gradient)) {
         auto node = new_node<PointwiseBackward>();
         torch::autograd::edge_list edges{torch::autograd::impl::gradient_edge(map), parameter.edge};
         norm.add_edges(edges);

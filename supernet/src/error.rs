@@ -42,6 +42,9 @@ pub enum SupernetError {
     /// Processes that train together do not, or not any more.
     #[error("{reason}")]
     Ranks { reason: String },
+    /// Likewise, of a supernet; `parts` are what it consists of.
+    #[error("a supernet of space `{space}` has no layer `{name}` to freeze")]
+    UnknownPart { name: String, space: String, nearest: Vec<String>, parts: String },
     #[error("training stopped on request; the state is saved")]
     Interrupted,
     #[error("the training plan's {0}")]
@@ -68,6 +71,7 @@ impl Failure for SupernetError {
             | Self::Checkpoint { .. }
             | Self::OtherRun { .. }
             | Self::UnknownLayer { .. }
+            | Self::UnknownPart { .. }
             | Self::Plan(_) => FailureKind::Content,
             Self::Data(error) => error.kind(),
             Self::TensorFile(error) => error.kind(),
@@ -93,6 +97,10 @@ impl Failure for SupernetError {
             Self::Checkpoint { .. } => Some("restore the file, or start the run again in a new folder".into()),
             Self::UnknownLayer { nearest, .. } => match nearest.as_slice() {
                 [] => Some(format!("`{}` prints the layers", Setting("network show"))),
+                near => Some(format!("did you mean {}?", near.join(" or "))),
+            },
+            Self::UnknownPart { nearest, parts, .. } => match nearest.as_slice() {
+                [] => Some(format!("it consists of {parts}, and of the layers within them")),
                 near => Some(format!("did you mean {}?", near.join(" or "))),
             },
             Self::OtherRun { .. } => {

@@ -10,7 +10,7 @@ use crate::elastic::{ElasticBlock, ElasticConv2d, ElasticLinear};
 use crate::error::SupernetError;
 use crate::forward::statistics::BnStatistics;
 use crate::forward::subnet::{Mode, Subnet};
-use crate::weights::{NamedWeight, Role, WeightBuilder};
+use crate::weights::{NamedWeight, Role, WeightBuilder, is_in};
 
 /// One set of weights for all subnets of a [`SearchSpace`].
 ///
@@ -140,15 +140,43 @@ impl Supernet {
         });
     }
 
-    /// Trainable parameters, kernel transforms included.
+    /// Leaves the layers of these names, and those whose names begin so before a dot, as they are from now on.
+    pub(crate) fn freeze(&mut self, layers: &[String]) {
+        for weight in &mut self.weights {
+            if layers.iter().any(|layer| is_in(&weight.name, layer)) {
+                weight.is_frozen = true;
+                let _ = weight.tensor.set_requires_grad(false);
+            }
+        }
+    }
+
+    /// Whether a weight of the layer of this name, or of one within it, is frozen.
+    pub(crate) fn has_frozen(&self, layer: &str) -> bool {
+        self.weights.iter().any(|weight| weight.is_frozen && is_in(&weight.name, layer))
+    }
+
+    /// Parameters, kernel transforms and what is frozen included.
     pub fn parameter_count(&self) -> i64 {
         let trained = self.weights.iter().filter(|weight| weight.role != Role::Statistic);
         trained.map(|weight| weight.tensor.numel() as i64).sum()
     }
 
-    /// A second supernet with its own copy of the weights.
+    /// A second supernet with its own copy of the weights, of which the same are frozen.
     pub fn duplicate(&self) -> Self {
-        Self::from_tensors(&self.space, self.tensors(), self.device).expect("the same space and finite weights")
+        self.with(self.tensors()).expect("the same space and finite weights")
+    }
+
+    /// A supernet of other weights on the same device, of which the same are frozen.
+    ///
+    /// # Errors
+    /// As [`Supernet::from_tensors`].
+    pub(crate) fn with(&self, tensors: BTreeMap<String, Tensor>) -> Result<Self, SupernetError> {
+        let mut other = Self::from_tensors(&self.space, tensors, self.device)?;
+        for (other, own) in other.weights.iter_mut().zip(&self.weights).filter(|(_, own)| own.is_frozen) {
+            other.is_frozen = true;
+            let _ = other.tensor.set_requires_grad(own.tensor.requires_grad());
+        }
+        Ok(other)
     }
 
     /// The weights of one subnet as views: cheap, and gradients flow back.

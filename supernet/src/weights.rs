@@ -49,6 +49,20 @@ pub struct NamedWeight {
     pub tensor: Tensor,
     /// What it is to the optimiser.
     pub role: Role,
+    /// Whether it stays as it is whatever its role.
+    pub is_frozen: bool,
+}
+
+impl NamedWeight {
+    /// Whether the optimiser moves it.
+    pub fn is_trained(&self) -> bool {
+        self.role != Role::Statistic && !self.is_frozen
+    }
+}
+
+/// Whether `layer` is `name` or a part of it.
+pub(crate) fn is_in(layer: &str, name: &str) -> bool {
+    layer.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 enum Source {
@@ -127,7 +141,7 @@ impl WeightBuilder {
         };
         let tensor = tensor.to_device(self.device).detach().copy();
         let tensor = tensor.set_requires_grad(role != Role::Statistic);
-        self.weights.push(NamedWeight { name, tensor: tensor.shallow_clone(), role });
+        self.weights.push(NamedWeight { name, tensor: tensor.shallow_clone(), role, is_frozen: false });
         Ok(tensor)
     }
 
@@ -149,10 +163,10 @@ impl WeightBuilder {
 /// a time and fail on a weight that begins anywhere else.
 const ALIGNMENT: usize = 64;
 
-/// Moves all weights (statistics stay) into one block of memory, end to end in their order but for some zeros between
+/// Moves all weights that are trained (others stay) into one block of memory, end to end in their order but for some zeros between
 /// them, and returns it; each is a view of its part from then on, for whoever holds it.
 pub(crate) fn join(weights: &[NamedWeight]) -> Tensor {
-    let trained = || weights.iter().filter(|weight| weight.role != Role::Statistic);
+    let trained = || weights.iter().filter(|weight| weight.is_trained());
     let values: Vec<Tensor> = trained().map(|weight| padded(&weight.tensor.detach())).collect();
     let joined = Tensor::cat(&values, 0);
     let mut start = 0;

@@ -50,6 +50,10 @@ pub(crate) struct Recipe {
     /// classes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub init: Option<String>,
+    /// Layers that stay as the weights have them: of these names, or with these names before a dot (`stem`, `stages.0`,
+    /// `stages.0.1`).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub freeze: Vec<String>,
     /// Seed of everything.
     #[serde(default)]
     pub seed: u64,
@@ -338,6 +342,12 @@ impl Recipe {
                 format!("`{init}`"),
                 "but `weights` says what the run begins with; leave out one of the two",
             );
+        }
+        if let (Some(layer), None, None) = (self.freeze.first(), &self.init, &self.weights) {
+            return wrong("freeze", format!("`{layer}`"), "but fresh weights must learn; it needs `init` or `weights`");
+        }
+        if self.init.is_some() && self.freeze.iter().any(|layer| layer == "classifier") {
+            return wrong("freeze", "`classifier`".into(), "but `init` begins with a new one, which must learn");
         }
         let names = self.class_names.iter().flatten();
         if let Some(twice) = names.clone().enumerate().find(|(at, name)| names.clone().take(*at).any(|n| n == *name)) {

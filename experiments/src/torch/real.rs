@@ -23,7 +23,7 @@ use super::request::{
     MeasureRequest, NestedRequest, Part, RefineRequest, RefineSubnetRequest, SubnetChoice, TrainRequest, VerifyRequest,
     WeightsForm,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Within};
 pub(crate) use crate::export::deploy::deploy;
 use crate::export::file;
 use crate::export::samples::own_images;
@@ -67,6 +67,7 @@ pub fn dry_run(request: &TrainRequest, stop: &AtomicBool, progress: &mut dyn Pro
 fn train_job(request: &TrainRequest) -> Result<training::train::TrainJob> {
     let recipe = training::plan::load(&request.recipe, &request.overrides)?;
     let space = spaces::find_beside(&request.recipe, &recipe.space)?;
+    training::plan::check_space(&recipe, &space).within(|| format!("recipe {}", request.recipe.display()))?;
     let data = match (&request.data, &recipe.data) {
         (Some(data), _) => data.clone(),
         (None, Some(words)) => words.parse()?,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use search::space::SearchSpace;
 use supernet::data::{DataError, ExifOrientation, ImageSet, Interpolation, Preprocessing};
+use supernet::error::SupernetError;
 use supernet::optim::SgdSettings;
 use supernet::train::{PlanError, Precision, TrainPlan, TrainSettings};
 
@@ -49,12 +50,21 @@ pub(crate) fn plan(recipe: &Recipe, precision: Precision) -> Result<TrainPlan, P
         sync_batch_norm: recipe.sync_batch_norm,
         augmentation: recipe.augmentation.clone(),
         calibration: recipe.calibration_size(),
+        frozen: recipe.freeze.clone(),
     };
     let plan = TrainPlan::new(settings, phases.collect())?;
     for (index, phase) in recipe.phases.iter().enumerate() {
         phase.check_all_is_used().map_err(|error| error.in_phase(index))?;
     }
     Ok(plan)
+}
+
+/// Whether the plan of `recipe` can be run in `space`.
+///
+/// # Errors
+/// As [`TrainPlan::check_space`].
+pub(crate) fn check_space(recipe: &Recipe, space: &SearchSpace) -> Result<(), SupernetError> {
+    plan(recipe, Precision::Fp32)?.check_space(space)
 }
 
 /// What a checkpoint belongs to: the recipe without the places of its data and weights, and the space.

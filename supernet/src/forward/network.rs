@@ -17,7 +17,7 @@ use tch::{Device, Kind, Tensor};
 use super::step::{Made, Pass, Step};
 use crate::data::channels_last;
 use crate::error::SupernetError;
-use crate::weights::{Init, NamedWeight, Role, WeightBuilder};
+use crate::weights::{Init, NamedWeight, Role, WeightBuilder, is_in};
 
 /// A network ready to run.
 #[derive(Debug)]
@@ -268,11 +268,6 @@ impl Network {
             tch::Cuda::synchronize(index as i64);
         }
     }
-}
-
-/// Whether `layer` is `name` or a part of it.
-fn is_in(layer: &str, name: &str) -> bool {
-    layer.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// The tensors of a layer, in the order of [`tensors_of`].

@@ -56,7 +56,7 @@ pub struct Sgd {
 impl Sgd {
     /// Momentum zero. On a GPU the weights move into one block of memory.
     pub fn new(weights: &[NamedWeight], settings: SgdSettings) -> Self {
-        let trained = weights.iter().filter(|weight| weight.role != Role::Statistic);
+        let trained = weights.iter().filter(|weight| weight.is_trained());
         let slots = trained.map(|weight| Slot {
             name: weight.name.clone(),
             weight: weight.tensor.shallow_clone(),
@@ -203,7 +203,7 @@ mod tests {
     fn weight(gradient: [f32; 2]) -> NamedWeight {
         let tensor = Tensor::ones([2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
         (&tensor * Tensor::from_slice(&gradient)).sum(Kind::Float).backward();
-        NamedWeight { name: "w".into(), tensor, role: Role::Decayed }
+        NamedWeight { name: "w".into(), tensor, role: Role::Decayed, is_frozen: false }
     }
 
     fn values(tensor: &Tensor) -> Vec<f32> {

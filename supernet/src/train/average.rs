@@ -33,7 +33,7 @@ impl WeightAverage {
         like: &Supernet,
         tensors: BTreeMap<String, Tensor>,
     ) -> Result<Self, SupernetError> {
-        Ok(Self::of(kept, Supernet::from_tensors(like.space(), tensors, like.device())?))
+        Ok(Self::of(kept, like.with(tensors)?))
     }
 
     fn of(kept: f64, supernet: Supernet) -> Self {

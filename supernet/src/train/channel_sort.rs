@@ -11,11 +11,15 @@ use crate::elastic::{ElasticBlock, permute_in_place};
 use crate::supernet::Supernet;
 use search::space::make_divisible;
 
-/// An order of the channels of every elastic block, and of the hidden units of its squeeze-excite.
+/// An order of the channels of every elastic block, and of the hidden units of its squeeze-excite; none of a block that
+/// stays as it is.
 #[derive(Debug)]
 pub(crate) struct ChannelOrder {
-    blocks: Vec<Vec<(Tensor, Option<Tensor>)>>,
+    blocks: Vec<Vec<Option<BlockOrder>>>,
 }
+
+/// Of its channels, and of the hidden units of its squeeze-excite.
+type BlockOrder = (Tensor, Option<Tensor>);
 
 impl Supernet {
     /// Sorts every elastic block. `expand_levels` is how many of the largest expand ratios earlier phases trained (1 =
@@ -24,16 +28,20 @@ impl Supernet {
         self.reorder(&self.channel_order(expand_levels));
     }
 
-    /// The order in which [`Supernet::sort_channels`] would put the channels.
+    /// The order in which [`Supernet::sort_channels`] would put the channels. Blocks of which a layer is frozen keep theirs:
+    /// sorting one layer moves the others.
     pub(crate) fn channel_order(&self, expand_levels: usize) -> ChannelOrder {
         let stages = self.space().stages().iter().zip(&self.stages).enumerate();
         let blocks = stages.map(|(stage_index, (stage, blocks))| {
             let order = |(index, block): (usize, &ElasticBlock)| {
+                if self.has_frozen(&format!("stages.{stage_index}.{index}")) {
+                    return None;
+                }
                 let input = if index == 0 { self.space().stage_in_channels(stage_index) } else { stage.width };
                 let trained = stage.expands.iter().rev().take(expand_levels);
                 let boundaries: Vec<i64> =
                     trained.map(|expand| i64::from(make_divisible(f64::from(input * expand)))).collect();
-                tch::no_grad(|| order_of(block, &boundaries))
+                Some(tch::no_grad(|| order_of(block, &boundaries)))
             };
             blocks.iter().enumerate().map(order).collect()
         });
@@ -43,8 +51,9 @@ impl Supernet {
     /// Puts the channels into an order taken from a supernet of the same space: an average of weights, or what an
     /// optimiser remembers of each, is moved along with the weights this way.
     pub(crate) fn reorder(&self, order: &ChannelOrder) {
-        let blocks = self.stages.iter().flatten();
-        tch::no_grad(|| blocks.zip(order.blocks.iter().flatten()).for_each(|(block, order)| reorder(block, order)));
+        let blocks = self.stages.iter().flatten().zip(order.blocks.iter().flatten());
+        let sorted = blocks.filter_map(|(block, order)| Some((block, order.as_ref()?)));
+        tch::no_grad(|| sorted.for_each(|(block, order)| reorder(block, order)));
     }
 
     /// What sorting goes by, for the middle channels of each elastic block in order: L1 norms.
@@ -57,7 +66,7 @@ impl Supernet {
     }
 }
 
-fn order_of(block: &ElasticBlock, boundaries: &[i64]) -> (Tensor, Option<Tensor>) {
+fn order_of(block: &ElasticBlock, boundaries: &[i64]) -> BlockOrder {
     let importance = l1_norm_of_inputs(&block.project.weight);
     let hidden = block.squeeze_excite.as_ref().map(|layer| {
         let importance = l1_norm_of_inputs(&layer.expand.0);
@@ -66,7 +75,7 @@ fn order_of(block: &ElasticBlock, boundaries: &[i64]) -> (Tensor, Option<Tensor>
     (segmented_descending(&importance, boundaries), hidden)
 }
 
-fn reorder(block: &ElasticBlock, (order, hidden): &(Tensor, Option<Tensor>)) {
+fn reorder(block: &ElasticBlock, (order, hidden): &BlockOrder) {
     permute_in_place(&block.project.weight, 1, order);
     permute_in_place(&block.depthwise.weight, 0, order);
     block.depthwise.batch_norm.permute(order);

@@ -20,6 +20,7 @@ mod average;
 mod channel_sort;
 mod early_bird;
 mod finetune;
+mod freeze;
 mod grow;
 mod guard;
 mod label_loss;

@@ -4,8 +4,10 @@ use search::space::SearchSpace;
 use tch::Kind;
 
 use crate::data::{Augmentation, ClassWeights, ImageSampling};
+use crate::error::SupernetError;
 use crate::optim::SgdSettings;
 
+use super::freeze;
 use super::phase::{Choices, LearningRate, ShrinkingPhase, Subnets, Teacher};
 use super::plan_error::{PlanError, require};
 use crate::train::grow::can_grow;
@@ -61,6 +63,9 @@ pub struct TrainSettings {
     pub augmentation: Augmentation,
     /// Batches of training images used for calibration, and images per batch.
     pub calibration: (usize, usize),
+    /// Layers whose weights stay as they are: those of these names, and those whose names begin so before a dot. No step,
+    /// decay or sorting of channels moves them; batch norm goes on normalising by the batch in them as in all others.
+    pub frozen: Vec<String>,
 }
 
 /// A whole training run that makes sense.
@@ -82,6 +87,9 @@ impl TrainPlan {
             let checked = phase.check().and_then(|()| check_order(&phases[..index], phase));
             checked.map_err(|error| error.in_phase(index))?;
         }
+        let reason = "but a phase grows, which would write over them";
+        let frozen = format!("`{}`", settings.frozen.join("`, `"));
+        require(settings.frozen.is_empty() || !phases.iter().any(ShrinkingPhase::grows), "freeze", frozen, reason)?;
         Ok(Self { settings, phases })
     }
 
@@ -98,8 +106,13 @@ impl TrainPlan {
     /// Whether it can be run in `space`.
     ///
     /// # Errors
-    /// A resolution that the space does not offer, growing where it is impossible.
-    pub fn check_space(&self, space: &SearchSpace) -> Result<(), PlanError> {
+    /// A resolution that the space does not offer, growing where it is impossible, layers to freeze that are not there.
+    pub fn check_space(&self, space: &SearchSpace) -> Result<(), SupernetError> {
+        self.check_phases(space)?;
+        freeze::check(space, &self.settings.frozen)
+    }
+
+    fn check_phases(&self, space: &SearchSpace) -> Result<(), PlanError> {
         for (index, phase) in self.phases.iter().enumerate() {
             let offered = |resolution: &u32| space.resolutions().contains(resolution);
             if let Some(unknown) = phase.choices.resolutions.iter().find(|one| !offered(one)) {
@@ -310,6 +323,7 @@ pub(super) mod tests {
             sync_batch_norm: false,
             augmentation: Augmentation::none(),
             calibration: (1, 8),
+            frozen: Vec::new(),
         }
     }
 
@@ -371,10 +385,13 @@ pub(super) mod tests {
         let without = fbnet.to_yaml().replace("expand_conv_at_one: true", "expand_conv_at_one: false");
         let without = SearchSpace::from_yaml(&without).unwrap();
         let good = plan(vec![small(every), small(every), grow.clone(), shrink(6)]);
-        assert_eq!(good.check_space(&mcu), Ok(()));
-        assert_eq!(good.check_space(&without).unwrap_err().field, "phases.2.grow", "no expand convolution");
+        assert!(good.check_space(&mcu).is_ok());
+        assert_eq!(good.check_phases(&without).unwrap_err().field, "phases.2.grow", "no expand convolution");
         let narrow = plan(vec![small(2), grow.clone()]);
-        assert_eq!(narrow.check_space(&mcu).unwrap_err().field, "phases.1.grow", "two of three expand ratios");
+        assert_eq!(narrow.check_phases(&mcu).unwrap_err().field, "phases.1.grow", "two of three expand ratios");
+        let frozen = TrainSettings { frozen: vec!["stem".into()], ..settings() };
+        let written_over = TrainPlan::new(frozen, vec![small(every), grow.clone()]).unwrap_err();
+        assert_eq!((&*written_over.field, &*written_over.value), ("freeze", "`stem`"));
         let first = ShrinkingPhase { learning_rate: full(4).learning_rate, ..grow.clone() };
         assert_eq!(refused(&[first]), "phases.0.grow");
         assert_eq!(refused(&[full(4), grow.clone()]), "phases.1.grow");

@@ -14,7 +14,7 @@ use super::early_bird::{MaskQueue, mask};
 use super::guard::{self, Anchor, Guarded, Rollback, factor};
 use super::loss::StepLoss;
 use super::phase::{Attentive, Keep, Preparation, Teacher};
-use super::plan::TrainPlan;
+use super::plan::{TrainPlan, TrainSettings};
 use super::state::{EpochLoss, KEPT, Position, State};
 use crate::data::{self, DataError, ImageSet, Preprocessing, TrainBatches, TrainLoader};
 use crate::error::SupernetError;
@@ -166,9 +166,7 @@ impl Trainer {
                 fresh
             }
         };
-        if !settings.kernel_transforms {
-            supernet.freeze_kernel_transforms();
-        }
+        let supernet = frozen(supernet, settings);
         let device = supernet.device();
         let mut trainer = Self {
             class_weights: class_weights.map(|weights| Tensor::from_slice(&weights).to_device(device)),
@@ -394,7 +392,10 @@ impl Trainer {
         // Summed where it is computed: asking for a number makes a GPU's queue run empty.
         let mut loss_sum = Tensor::zeros([], (Kind::Float, device));
         let mut learn = |loss: Tensor| {
-            loss.backward();
+            // A subnet may consist of frozen layers alone.
+            if loss.requires_grad() {
+                loss.backward();
+            }
             let _ = loss_sum.g_add_(&loss.detach());
         };
         if let Some(arch) = &subnets.largest {
@@ -530,10 +531,7 @@ impl Guarded for Trainer {
         let (space, device) = (self.supernet.space().clone(), self.supernet.device());
         let supernet_of = |weights| Supernet::from_tensors(&space, weights, device);
         let (settings, folder) = (self.plan.settings(), &state.folder);
-        let supernet = State::within(folder, supernet_of(state.weights))?;
-        if !settings.kernel_transforms {
-            supernet.freeze_kernel_transforms();
-        }
+        let supernet = frozen(State::within(folder, supernet_of(state.weights))?, settings);
         let mut sgd = Sgd::new(supernet.weights(), settings.sgd);
         State::within(folder, sgd.restore(state.momentum))?;
         let teacher = State::within(folder, state.teacher.map(supernet_of).transpose())?;
@@ -565,6 +563,15 @@ impl Guarded for Trainer {
     fn tell(observer: &mut (dyn Observer + '_), rollback: &Rollback) -> Result<(), SupernetError> {
         observer.rolled_back(rollback)
     }
+}
+
+/// `supernet` with what the plan leaves as it is.
+fn frozen(mut supernet: Supernet, settings: &TrainSettings) -> Supernet {
+    if !settings.kernel_transforms {
+        supernet.freeze_kernel_transforms();
+    }
+    supernet.freeze(&settings.frozen);
+    supernet
 }
 
 /// The one of several candidates that takes part.

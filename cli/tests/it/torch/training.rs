@@ -116,6 +116,34 @@ phases:
     grow: true
 ";
 
+/// A bundle's weights for other classes, of which the first stages stay, with averaged weights.
+const FROZEN: &str = "\
+schema: ofa.recipe/1
+name: tiny
+space: mcu-cifar
+data: 'synthetic:240,classes=4'
+held_out: 40
+init: mcu-cifar
+freeze: [stem, first, stages.0, stages.1.0]
+seed: 3
+batch_size: 20
+weight_decay: 1.0e-4
+average: 0.9
+calibration: { batches: 2, batch_size: 20 }
+phases:
+  - { name: full, epochs: 2, learning_rate: 0.05, with_largest: true }
+  - name: expand
+    epochs: 3
+    learning_rate: 0.01
+    kernels: all
+    depths: all
+    expands: all
+    with_largest: true
+    random_subnets: 1
+    distillation: 1.0
+    sort_channels: true
+";
+
 fn train(recipe: &Path, run: &Path, resume: bool) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ofa"));
     command.arg("train").arg(recipe).arg("--out").arg(run).args([
@@ -170,6 +198,11 @@ fn killed_and_resumed_gives_the_same_bits_with_every_option() {
 #[test]
 fn killed_and_resumed_gives_the_same_bits_where_weights_are_spread() {
     assert_killing_changes_nothing(SMALL_FIRST, 3);
+}
+
+#[test]
+fn killed_and_resumed_gives_the_same_bits_where_layers_are_frozen() {
+    assert_killing_changes_nothing(FROZEN, 3);
 }
 
 /// Kills a run at `kills` moments spread over its steps, and compares what comes of it with an undisturbed one. Returns
