@@ -2,6 +2,7 @@
 
 mod build;
 mod images;
+mod imports;
 mod killed;
 mod refine;
 mod sweep_stages;
