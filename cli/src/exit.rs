@@ -15,6 +15,7 @@ use storage::names::nearest;
 use crate::args::definition;
 use crate::hints::worded;
 use crate::output::{OutputClosed, harmless};
+use crate::ranks::Ended;
 
 const INTERRUPTED: u8 = 130;
 
@@ -22,6 +23,9 @@ const INTERRUPTED: u8 = 130;
 pub(crate) fn report(error: &anyhow::Error) -> u8 {
     if error.is::<OutputClosed>() {
         return 0;
+    }
+    if let Some(Ended(code)) = error.downcast_ref() {
+        return *code;
     }
     let known = error.downcast_ref::<Error>();
     let located = known.and_then(Failure::place);

@@ -10,6 +10,7 @@ mod log;
 mod next;
 mod output;
 mod progress;
+mod ranks;
 mod stage_progress;
 mod waiting;
 

@@ -39,6 +39,8 @@ pub enum SupernetError {
     /// Among the layers that are to stay as they are.
     #[error("there is no layer `{name}` to freeze")]
     UnknownLayer { name: String, nearest: Vec<String> },
+    #[error(transparent)]
+    Launch(#[from] crate::ranks::NotLaunched),
     /// Processes that train together do not, or not any more.
     #[error("{reason}")]
     Ranks { reason: String },
@@ -73,6 +75,7 @@ impl Failure for SupernetError {
             | Self::UnknownLayer { .. }
             | Self::UnknownPart { .. }
             | Self::Plan(_) => FailureKind::Content,
+            Self::Launch(_) => FailureKind::Usage,
             Self::Data(error) => error.kind(),
             Self::TensorFile(error) => error.kind(),
             Self::Diverged { .. }
@@ -110,6 +113,10 @@ impl Failure for SupernetError {
             Self::Diverged { .. } | Self::GradientDiverged { .. } | Self::WeightDiverged { .. } => {
                 Some("lower `learning_rate` in the recipe, or lengthen its warm-up".into())
             }
+            Self::Launch(_) => Some(
+                "RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT say where a process belongs; without them it trains alone"
+                    .into(),
+            ),
             Self::Ranks { .. } => Some(format!(
                 "see what the other ranks say; start all of them again with {} to go on from the last checkpoint",
                 Setting("resume")

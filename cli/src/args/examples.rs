@@ -107,6 +107,7 @@ const EXAMPLES: [(&str, &[&str]); 63] = [
             "train experiments/recipes/mcu-cifar.yaml --data folder:img --out run",
             "train recipe.yaml --data parquet:DIR --set phases.0.epochs=5 --out run",
             "train recipe.yaml --data parquet:DIR --out run --dry-run",
+            "train recipe.yaml --data parquet:DIR --out run --nproc 2",
             "train recipe.yaml --data parquet:DIR --out run --resume",
         ],
     ),

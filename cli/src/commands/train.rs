@@ -13,8 +13,12 @@ use crate::interrupt::stop_flag;
 use crate::next;
 use crate::output::{Output, duration};
 use crate::progress::TrainProgress;
+use crate::ranks;
 
 pub(crate) fn run(args: TrainArgs, output: &mut Output) -> Result<()> {
+    if let Some(processes) = args.nproc.filter(|processes| *processes > 1) {
+        return ranks::launch(processes, args.compute.threads.threads.is_some());
+    }
     set_threads(args.compute.threads);
     let request = TrainRequest {
         recipe: args.recipe,
@@ -27,6 +31,7 @@ pub(crate) fn run(args: TrainArgs, output: &mut Output) -> Result<()> {
         energy: args.energy.settings(),
         revision: env!("OFA_REVISION"),
         device: args.compute.device,
+        in_group: !args.dry_run,
     };
     let mut progress = TrainProgress::new(output);
     if args.dry_run {
@@ -34,8 +39,10 @@ pub(crate) fn run(args: TrainArgs, output: &mut Output) -> Result<()> {
         drop(progress);
         return show(&planned, output);
     }
-    let Trained { parameters, energy } = torch::train(&request, stop_flag(), &mut progress)?;
+    let trained = torch::train(&request, stop_flag(), &mut progress)?;
     drop(progress);
+    // The first of several processes speaks for all.
+    let Some(Trained { parameters, energy }) = trained else { return Ok(()) };
     if output.is_json() {
         return output.json(&json!({"run": request.out, "parameters": parameters, "energy": energy}));
     }

@@ -56,6 +56,7 @@ impl Making<'_> {
             energy: EnergySettings::default(),
             revision: self.revision,
             device: self.device,
+            in_group: false,
         };
         torch::train(&request, Arc::clone(self.stop), &mut Steps { watcher, all: 0 })?;
         let made = [names::SUPERNET, names::SPACE, names::RECIPE, names::PREPROCESSING];

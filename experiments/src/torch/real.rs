@@ -11,6 +11,7 @@ pub use supernet::data::{DataSource, SkipBroken};
 pub use supernet::device::DeviceChoice;
 use supernet::error::SupernetError;
 pub use supernet::evaluate::Accuracy;
+use supernet::ranks::{Launch, Ranks};
 use supernet::train::Step;
 use tch::Device;
 
@@ -50,9 +51,14 @@ pub(crate) fn place(device: DeviceChoice, _data: Option<&DataSource>) -> Result<
 ///
 /// # Errors
 /// Images or recipe that do not fit, a folder that holds another run, a stop on request (state saved).
-pub fn train(request: &TrainRequest, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Trained> {
-    let job = train_job(request)?;
-    training::train::train(&job, stop, progress).map_err(|error| in_recipe(error, request))
+pub fn train(request: &TrainRequest, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Option<Trained>> {
+    let launch = if request.in_group { Launch::from_environment().map_err(SupernetError::from)? } else { None };
+    let mut job = train_job(request)?;
+    let ranks = launch.as_ref().map_or(Ok(Ranks::alone()), Ranks::meet)?;
+    if let (Some(launch), DeviceChoice::Auto, Device::Cuda(_)) = (&launch, request.device, job.device) {
+        job.device = DeviceChoice::Cuda(launch.local_rank).resolve()?;
+    }
+    training::train::train(&job, &ranks, stop, progress).map_err(|error| in_recipe(error, request))
 }
 
 /// Says what a training would do and take, and does none of it but a few steps.
@@ -64,7 +70,7 @@ pub fn dry_run(request: &TrainRequest, stop: &AtomicBool, progress: &mut dyn Pro
     training::dry_run::dry_run(&job, stop, progress).map_err(|error| in_recipe(error, request))
 }
 
-fn train_job(request: &TrainRequest) -> Result<training::train::TrainJob> {
+fn train_job(request: &TrainRequest) -> Result<training::prepare::TrainJob> {
     let recipe = training::plan::load(&request.recipe, &request.overrides)?;
     let space = spaces::find_beside(&request.recipe, &recipe.space)?;
     training::plan::check_space(&recipe, &space).within(|| format!("recipe {}", request.recipe.display()))?;
@@ -73,7 +79,7 @@ fn train_job(request: &TrainRequest) -> Result<training::train::TrainJob> {
         (None, Some(words)) => words.parse()?,
         (None, None) => return Err(Error::NoData { recipe: request.recipe.clone() }),
     };
-    Ok(training::train::TrainJob {
+    Ok(training::prepare::TrainJob {
         recipe,
         space,
         data,

@@ -106,6 +106,8 @@ pub struct TrainRequest {
     pub revision: &'static str,
     /// Where to compute.
     pub device: DeviceChoice,
+    /// Whether it may be one of several processes that train together, as the environment says.
+    pub in_group: bool,
 }
 
 /// `ofa finetune`.

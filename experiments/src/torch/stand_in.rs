@@ -155,7 +155,7 @@ pub(crate) fn deploy(bundle: &OpenBundle, _: &ArchSpec, _: WeightsForm, _: &Path
 ///
 /// # Errors
 /// [`Error::NoTorch`], always.
-pub fn train(_: &TrainRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -> Result<Trained> {
+pub fn train(_: &TrainRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -> Result<Option<Trained>> {
     missing("training")
 }
 

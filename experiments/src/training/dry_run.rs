@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use network::op::Op;
+use supernet::data::ImageSet;
 use supernet::error::SupernetError;
+use supernet::ranks::Ranks;
 use supernet::supernet::Supernet;
 use supernet::train::{Epoch, Observer, Position, Precision, Start, Step, Teacher, Trainer};
 use tch::Device;
@@ -26,7 +28,8 @@ use crate::training::images::{CalibrationImages, EvalImages, bytes_kept};
 use crate::training::measure_accuracy::measure;
 use crate::training::pace::measurements;
 use crate::training::plan;
-use crate::training::train::{Prepared, TrainJob, prepare, representatives};
+use crate::training::prepare::{Prepared, TrainJob, prepare};
+use crate::training::train::representatives;
 
 /// Steps of a phase that are done. The first is not counted: it brings everything into memory.
 const STEPS: usize = 4;
@@ -139,7 +142,7 @@ fn timed(prepared: &Prepared, device: Device, stop: &AtomicBool) -> Result<Timed
     let scratch = tempfile::tempdir().map_err(|source| Error::Write { source })?;
     let trainer = |plan, images| {
         let (start, preprocessing) = (Start::Fresh(device), preprocessing.clone());
-        Trainer::new(space, plan, String::new(), images, preprocessing, start, scratch.path(), false)
+        Trainer::new(space, plan, String::new(), images, preprocessing, start, scratch.path(), false, Ranks::alone())
     };
     let steps_per_epoch = trainer(prepared.plan.clone(), Arc::clone(train))?.steps_per_epoch();
     let mut trainer = trainer(plan::plan(&shortened(recipe), *precision)?, Arc::new(train.select(&few)))?;
@@ -205,7 +208,8 @@ fn memory(prepared: &Prepared, supernet: &Supernet, device: Device) -> Memory {
         // Normalised, at each resolution that they are wanted at.
         let (batches, size) = recipe.calibration_size();
         let calibrating = (batches * size).min(train.len());
-        let sets = [held_out.len(), calibrating, test.len()].map(|count| bytes_kept(count, resolutions) as u64);
+        let of = |set: &ImageSet| if set.is_streamed() { 0 } else { bytes_kept(set.len(), resolutions) as u64 };
+        let sets = [of(held_out), bytes_kept(calibrating, resolutions) as u64, of(test)];
         let bytes = bytes + sets.iter().sum::<u64>();
         let what = "the most that this process held meanwhile, and images to measure with".to_owned();
         return Memory { bytes, is_measured: true, what };

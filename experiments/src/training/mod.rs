@@ -38,6 +38,10 @@ pub(crate) mod pace;
 #[cfg(feature = "torch")]
 pub(crate) mod plan;
 #[cfg(feature = "torch")]
+pub(crate) mod prepare;
+#[cfg(feature = "torch")]
+mod ranks;
+#[cfg(feature = "torch")]
 pub(crate) mod sample;
 #[cfg(feature = "torch")]
 pub(crate) mod side_by_side;

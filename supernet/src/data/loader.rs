@@ -126,10 +126,7 @@ impl TrainLoader {
     /// # Errors
     /// [`DataError::Setting`] where a batch has no equal shares.
     pub fn shared(self, rank: usize, ranks: usize) -> Result<TrainLoader, DataError> {
-        if !self.batch_size.is_multiple_of(ranks) {
-            let reason = format!("which {ranks} processes cannot share equally");
-            return Err(DataError::Setting { setting: "batch_size", value: self.batch_size.to_string(), reason });
-        }
+        check_shares(self.batch_size, ranks)?;
         Ok(TrainLoader { share: (rank, ranks), ..self })
     }
 
@@ -225,6 +222,18 @@ impl TrainLoader {
         batch.partners = weights.map(|weights| Partners::next(&batch.labels, &weights));
         Ok(if guest.is_some() { batch.first(count) } else { batch })
     }
+}
+
+/// Whether so many processes can share a batch equally.
+///
+/// # Errors
+/// [`DataError::Setting`] where they cannot.
+pub fn check_shares(batch_size: usize, ranks: usize) -> Result<(), DataError> {
+    if batch_size.is_multiple_of(ranks) {
+        return Ok(());
+    }
+    let reason = format!("which {ranks} processes cannot share equally");
+    Err(DataError::Setting { setting: "batch_size", value: batch_size.to_string(), reason })
 }
 
 /// Endless training batches with their positions; see [`TrainLoader::batches_from`].

@@ -52,7 +52,8 @@ pub use error::{DataError, Place};
 pub use image_set::ImageSet;
 pub use inspect::{ClassCount, Duplicates, Inspection, PartInspection};
 pub use loader::{
-    Batch, EvalBatches, Position, TrainBatches, TrainLoader, calibration_batches, calibration_set, eval_batches,
+    Batch, EvalBatches, Position, TrainBatches, TrainLoader, calibration_batches, calibration_set, check_shares,
+    eval_batches,
 };
 pub use mix::{Mix, Partners};
 pub use orientation::ExifOrientation;

@@ -127,6 +127,14 @@ impl Subnet {
         features.to_kind(Kind::Float).linear(&self.classifier.0, Some(&self.classifier.1))
     }
 
+    /// Whether kernels of our own run all of its batch norms in training on the CPU.
+    pub(crate) fn is_fused(&self) -> bool {
+        let mut before_pool = self.head.iter().zip(&self.config.head).take_while(|(_, shape)| shape.before_pool);
+        let mut after_pool = self.head.iter().zip(&self.config.head).skip_while(|(_, shape)| shape.before_pool);
+        before_pool.all(|(layer, _)| layer.batch_norm.is_some())
+            && after_pool.all(|(layer, _)| layer.batch_norm.is_none())
+    }
+
     /// Up to and including the pooling: `[N, C, 1, 1]`.
     fn features(&self, images: &Tensor, before_pool: &[&Conv], pass: &mut Pass<'_, '_>) -> Tensor {
         let mut x = self.stem.forward(images, pass);

@@ -15,6 +15,7 @@ use super::guard::{self, Anchor, Guarded, Rollback, factor};
 use super::loss::StepLoss;
 use super::phase::{Attentive, Keep, Preparation, Teacher};
 use super::plan::{TrainPlan, TrainSettings};
+use super::plan_error::require;
 use super::state::{EpochLoss, KEPT, Position, State};
 use crate::data::{self, DataError, ImageSet, Preprocessing, TrainBatches, TrainLoader};
 use crate::error::SupernetError;
@@ -27,7 +28,7 @@ use crate::ranks::Ranks;
 use crate::supernet::Supernet;
 use crate::tensors::is_finite;
 use crate::train::grow::NOISE;
-use crate::weights::{NamedWeight, Role};
+use crate::weights::NamedWeight;
 
 /// What one step did.
 #[derive(Clone, Copy, Debug)]
@@ -167,6 +168,9 @@ impl Trainer {
             }
         };
         let supernet = frozen(supernet, settings);
+        if settings.sync_batch_norm && ranks.count() > 1 {
+            check_synchronised(&supernet)?;
+        }
         let device = supernet.device();
         let mut trainer = Self {
             class_weights: class_weights.map(|weights| Tensor::from_slice(&weights).to_device(device)),
@@ -214,7 +218,7 @@ impl Trainer {
             return;
         }
         tch::no_grad(|| {
-            let weights = || self.supernet.weights().iter().filter(|weight| weight.role != Role::Statistic);
+            let weights = || self.supernet.weights().iter().filter(|weight| weight.is_trained());
             let of = |weight: &NamedWeight| {
                 let gradient = weight.tensor.grad();
                 let gradient = if gradient.defined() { gradient } else { weight.tensor.zeros_like() };
@@ -563,6 +567,19 @@ impl Guarded for Trainer {
     fn tell(observer: &mut (dyn Observer + '_), rollback: &Rollback) -> Result<(), SupernetError> {
         observer.rolled_back(rollback)
     }
+}
+
+/// Whether all batch norms of `supernet` can go by the batches of several processes: only kernels of our own ask the others.
+fn check_synchronised(supernet: &Supernet) -> Result<(), SupernetError> {
+    let space = supernet.space();
+    let largest = space.largest(space.resolutions()[0]).expect("its own resolution");
+    let reason = match supernet.device() {
+        Device::Cpu if supernet.subnet(&space.resolve(&largest)).is_fused() => return Ok(()),
+        Device::Cpu => "but a layer of this space's head has no batch norm, and the others cannot be synchronised then",
+        _ => "but on a GPU the batch norm of each process goes by its own images",
+    };
+    require(false, "sync_batch_norm", true, reason)?;
+    Ok(())
 }
 
 /// `supernet` with what the plan leaves as it is.

@@ -4,6 +4,7 @@ mod build;
 mod images;
 mod imports;
 mod killed;
+mod ranks;
 mod refine;
 mod sweep_stages;
 mod timing;

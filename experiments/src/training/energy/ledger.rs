@@ -32,7 +32,13 @@ pub(crate) struct Meter {
 impl Meter {
     /// Begins to count what `device` and the processor use.
     pub(crate) fn start(device: Device, settings: &EnergySettings) -> Meter {
-        Meter { clock: Clock::start(), parts: Part::all_of(device, settings), settings: settings.clone() }
+        Meter::of_processes(device, settings, 1)
+    }
+
+    /// The same for `processes` that do as much as this one.
+    pub(crate) fn of_processes(device: Device, settings: &EnergySettings, processes: usize) -> Meter {
+        let parts = Part::all_of(device, settings, processes);
+        Meter { clock: Clock::start(), parts, settings: settings.clone() }
     }
 }
 

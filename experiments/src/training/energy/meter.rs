@@ -80,33 +80,40 @@ pub(super) struct Part {
     since: Moment,
 }
 
+fn times(processes: usize) -> String {
+    if processes > 1 { format!(" × {processes} processes") } else { String::new() }
+}
+
 impl Part {
-    /// The processor, and the GPU if `device` is one.
-    pub(super) fn all_of(device: Device, settings: &EnergySettings) -> Vec<Part> {
+    /// The processor, and the GPU if `device` is one; of `processes` that do the same, of which this one counts for all: a
+    /// board's counter knows only its own.
+    pub(super) fn all_of(device: Device, settings: &EnergySettings, processes: usize) -> Vec<Part> {
         let gpu = match device {
             Device::Cpu => None,
             Device::Cuda(index) => Some((Some(device), Nvml::power_limit(index))),
             _ => Some((None, None)),
         };
         let gpu = gpu.map(|(counted, limit)| {
-            let counter = counted.and_then(counter_of);
-            Part::gpu(counter, settings.gpu_watts.or(limit).unwrap_or(EnergySettings::GPU_WATTS))
+            let counter = counted.filter(|_| processes == 1).and_then(counter_of);
+            Part::gpu(counter, settings.gpu_watts.or(limit).unwrap_or(EnergySettings::GPU_WATTS), processes)
         });
-        let processor = Part::processor(counter_of(Device::Cpu), settings.core_watts);
+        let processor = Part::processor(counter_of(Device::Cpu), settings.core_watts, processes);
         gpu.into_iter().chain([processor]).collect()
     }
 
-    fn gpu(counter: Option<Box<dyn EnergyCounter>>, watts: f64) -> Part {
+    fn gpu(counter: Option<Box<dyn EnergyCounter>>, watts: f64, processes: usize) -> Part {
         let counted = ("NVML".to_owned(), "the GPU's board, whoever uses it");
-        let estimated = (format!("GPU × {watts} W"), "the GPU's board, at a stated power");
-        Part::new(counter, counted, estimated, StatedPower::Board(watts))
+        let estimated = (format!("GPU × {watts} W{}", times(processes)), "the GPU's board, at a stated power");
+        Part::new(counter, counted, estimated, StatedPower::Board(watts * processes as f64))
     }
 
-    fn processor(counter: Option<Box<dyn EnergyCounter>>, watts: f64) -> Part {
+    fn processor(counter: Option<Box<dyn EnergyCounter>>, watts: f64, processes: usize) -> Part {
         let counted = ("RAPL package".to_owned(), "all processor packages, idle cores and other programs included");
-        let estimated =
-            (format!("busy cores × {watts} W"), "processor cores while they work for the run, at a stated power");
-        Part::new(counter, counted, estimated, StatedPower::BusyCore(watts))
+        let estimated = (
+            format!("busy cores × {watts} W{}", times(processes)),
+            "processor cores while they work for the run, at a stated power",
+        );
+        Part::new(counter, counted, estimated, StatedPower::BusyCore(watts * processes as f64))
     }
 
     fn new(
@@ -194,7 +201,7 @@ mod tests {
     #[test]
     fn a_counter_is_believed_while_it_moves_and_nothing_is_lost_in_between() {
         let dial = Arc::new(Mutex::new(Some(100)));
-        let mut part = Part::processor(Some(Box::new(Dial(dial.clone()))), 10.0);
+        let mut part = Part::processor(Some(Box::new(Dial(dial.clone()))), 10.0, 1);
         let mut spent = |wall, stands, last| {
             *dial.lock().unwrap() = stands;
             part.spent(at(wall), last).map(|(source, joules)| (source.is_measured, joules))
@@ -217,14 +224,14 @@ mod tests {
 
     #[test]
     fn without_counters_stated_powers_count_and_say_so() {
-        let mut processor = Part::processor(None, 10.0);
+        let mut processor = Part::processor(None, 10.0, 2);
         let (source, joules) = processor.spent(at(3.0), false).unwrap();
         assert_eq!((source.by.as_str(), source.is_measured, joules), ("busy cores × 10 W", false, 60.0));
-        let mut gpu = Part::gpu(None, 250.0);
+        let mut gpu = Part::gpu(None, 250.0, 1);
         let (source, joules) = gpu.spent(at(3.0), false).unwrap();
         assert_eq!((source.by.as_str(), source.is_measured, joules), ("GPU × 250 W", false, 750.0));
         let settings = EnergySettings { gpu_watts: Some(123.0), ..EnergySettings::default() };
-        let parts = Part::all_of(Device::Mps, &settings);
+        let parts = Part::all_of(Device::Mps, &settings, 1);
         assert_eq!(parts.len(), 2);
         assert_eq!(parts[0].estimated.by, "GPU × 123 W");
     }

@@ -1,0 +1,153 @@
+//! Several processes of one training on this machine.
+
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use storage::failure::FailureKind;
+
+use crate::interrupt::stop_flag;
+
+/// The processes ended with this exit code, and have said why.
+#[derive(Debug)]
+pub(crate) struct Ended(pub(crate) u8);
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the processes ended with exit code {}", self.0)
+    }
+}
+
+impl std::error::Error for Ended {}
+
+/// How often processes are looked at.
+const EVERY: Duration = Duration::from_millis(50);
+/// How long the others may take to notice that one is gone.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Runs this command in `count` processes, which find each other by `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT`,
+/// and waits for them. They share the cores, unless the command says how many threads each has.
+///
+/// # Errors
+/// A process that cannot be started; [`Ended`] where one of them failed.
+pub(crate) fn launch(count: u32, has_threads: bool) -> Result<()> {
+    let program = std::env::current_exe().context("cannot find this program's file")?;
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).context("no port is free")?.port();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (cores / count as usize).max(1).to_string();
+    let stop = stop_flag();
+    let mut children: Vec<Child> = Vec::new();
+    for rank in 0..count {
+        let mut command = Command::new(&program);
+        command.args(without_nproc(std::env::args_os().skip(1)));
+        if !has_threads {
+            command.args(["--threads", &threads]);
+        }
+        let number = |value: u32| value.to_string();
+        command.envs([("RANK", number(rank)), ("LOCAL_RANK", number(rank)), ("WORLD_SIZE", number(count))]);
+        command.envs([("MASTER_ADDR", "127.0.0.1".to_owned()), ("MASTER_PORT", port.to_string())]);
+        command.env_remove("TORCHELASTIC_USE_AGENT_STORE").env_remove("TORCHELASTIC_RESTART_COUNT");
+        command.stdin(Stdio::null());
+        if rank > 0 {
+            command.stdout(Stdio::null());
+        }
+        with_this_process(&mut command);
+        match command.spawn() {
+            Ok(child) => children.push(child),
+            Err(error) => {
+                children.iter_mut().for_each(end);
+                return Err(error).context(format!("cannot start process {rank} of {count}"));
+            }
+        }
+    }
+    let mut codes: Vec<Option<u8>> = vec![None; children.len()];
+    // The first that failed says why; that others lost it follows from it.
+    let mut failed: Option<(u8, Instant)> = None;
+    let mut is_told = false;
+    while codes.iter().any(Option::is_none) {
+        if stop.load(Ordering::Relaxed) && !std::mem::replace(&mut is_told, true) {
+            children.iter().for_each(ask_to_stop);
+        }
+        for (child, code) in children.iter_mut().zip(&mut codes).filter(|(_, code)| code.is_none()) {
+            if let Some(status) = child.try_wait().context("cannot wait for a process")? {
+                let ended = status.code().and_then(|code| u8::try_from(code).ok());
+                // One that was killed has none.
+                let ended = ended.unwrap_or(FailureKind::Io.exit_code());
+                *code = Some(ended);
+                if ended != 0 && failed.is_none() {
+                    failed = Some((ended, Instant::now()));
+                }
+            }
+        }
+        if failed.is_some_and(|(_, since)| since.elapsed() > GRACE) {
+            children.iter_mut().for_each(end);
+        }
+        std::thread::sleep(EVERY);
+    }
+    failed.map_or(Ok(()), |(code, _)| Err(Ended(code).into()))
+}
+
+/// The arguments but for `--nproc` and its value.
+fn without_nproc(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut kept = Vec::new();
+    let mut words = words;
+    while let Some(word) = words.next() {
+        match word.to_string_lossy().as_ref() {
+            "--nproc" => {
+                words.next();
+            }
+            text if text.starts_with("--nproc=") => {}
+            _ => kept.push(word),
+        }
+    }
+    kept
+}
+
+fn end(child: &mut Child) {
+    // It may have ended by itself.
+    let _ = child.kill();
+}
+
+/// Ctrl-C reaches this process alone, which tells the others; they end with it.
+#[cfg(unix)]
+fn with_this_process(command: &mut Command) {
+    use std::os::unix::process::CommandExt as _;
+    command.process_group(0);
+    #[cfg(target_os = "linux")]
+    // SAFETY: between fork and exec only a system call is made.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        });
+    }
+}
+
+#[cfg(not(unix))]
+fn with_this_process(_: &mut Command) {}
+
+#[cfg(unix)]
+fn ask_to_stop(child: &Child) {
+    // SAFETY: a child that was not waited for keeps its number.
+    unsafe {
+        libc::kill(child.id().cast_signed(), libc::SIGTERM);
+    }
+}
+
+#[cfg(not(unix))]
+fn ask_to_stop(_: &Child) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_not_launched_again() {
+        let without = |words: &[&str]| without_nproc(words.iter().map(OsString::from));
+        assert_eq!(without(&["train", "r.yaml", "--nproc", "2", "--out", "run"]), ["train", "r.yaml", "--out", "run"]);
+        assert_eq!(without(&["train", "--nproc=4", "r.yaml"]), ["train", "r.yaml"]);
+    }
+}
