@@ -243,7 +243,7 @@ const EXAMPLES: [(&str, &[&str]); 63] = [
         "import",
         &[
             "import ofa-mbv3 ofa_mbv3_d234.pth --space mbv3-w1.0 --out imported",
-            "import ofa-proxyless ofa_proxyless.pth --space proxyless-w1.3 --out imported",
+            "import ofa-proxyless proxyless.pth --space proxyless-w1.3 --out imported",
         ],
     ),
     (
@@ -256,8 +256,8 @@ const EXAMPLES: [(&str, &[&str]); 63] = [
     (
         "import ofa-proxyless",
         &[
-            "import ofa-proxyless ofa_proxyless.pth --space proxyless-w1.3 --out imported",
-            "import ofa-proxyless weights.pth --space mine.yaml --class-names pets.txt --out mine",
+            "import ofa-proxyless proxyless.pth --space proxyless-w1.3 --out imported",
+            "import ofa-proxyless pets.pth --space mine.yaml --image-size 64 --out mine",
         ],
     ),
     (
