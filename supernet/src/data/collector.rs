@@ -178,7 +178,7 @@ impl Collector {
             match taken {
                 Ok((facts, image, digest)) => {
                     let found = encoded[index].as_ref().ok().map(|encoded| (encoded.as_ref(), file(index)));
-                    self.keep(facts, image, (digest, found), labels[index], || place(index))?;
+                    self.keep(facts, image, digest, found, labels[index], || place(index))?;
                 }
                 Err(error) => self.bad.push((self.labels.len(), error)),
             }
@@ -195,7 +195,7 @@ impl Collector {
         let facts = FileFacts::raw([image.width(), image.height()]);
         let digest = matches!(self.kept, Kept::Look(_)).then(|| Look::digest(&image));
         let image = self.fitting(image, &place)?;
-        self.keep(facts, image, (digest, None), label, place)?;
+        self.keep(facts, image, digest, None, label, place)?;
         self.labels.push(label);
         Ok(())
     }
@@ -224,7 +224,8 @@ impl Collector {
         &mut self,
         facts: FileFacts,
         image: RgbImage,
-        (digest, found): (Option<Digest>, Option<(&[u8], Option<PathBuf>)>),
+        digest: Option<Digest>,
+        found: Option<(&[u8], Option<PathBuf>)>,
         label: i64,
         place: impl Fn() -> Place,
     ) -> Result<(), DataError> {

@@ -70,6 +70,7 @@ mod tests {
     use super::super::trainer::{Epoch, Observer, Start, Step, Trainer};
     use super::*;
     use crate::data::{DataSource, Preprocessing};
+    use crate::ranks::Ranks;
     use crate::supernet::Supernet;
 
     fn frozen(names: &[&str]) -> Vec<String> {
@@ -158,10 +159,11 @@ mod tests {
         let images = Arc::new(data.train(&Default::default()).unwrap().images);
         for until in stops.iter().copied().chain([u64::MAX]) {
             let start = Start::From(Box::new(Supernet::new(&space, 1, Device::Cpu)));
-            let (images, preprocessing) = (Arc::clone(&images), Preprocessing::measured(&images));
+            let (images, preprocessing) = (Arc::clone(&images), Preprocessing::measured(&images).unwrap());
             let (plan, text) = (plan.clone(), "plan".to_owned());
             let mut trainer =
-                Trainer::new(&space, plan, text, images, preprocessing, start, folder.path(), true).unwrap();
+                Trainer::new(&space, plan, text, images, preprocessing, start, folder.path(), true, Ranks::alone())
+                    .unwrap();
             let ended = trainer.run(folder.path(), Duration::MAX, &mut Until(until));
             assert_eq!(ended.is_err(), until != u64::MAX);
             if ended.is_ok() {
