@@ -206,7 +206,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "EPOCHS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) measure_every: u64,
     /// Processes on this machine that share each batch; torchrun, srun and others that set RANK and WORLD_SIZE may start them, too
-    #[arg(long, value_name = "N", conflicts_with = "dry_run", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "PROCESSES", conflicts_with = "dry_run", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) nproc: Option<u32>,
     #[command(flatten)]
     pub(crate) energy: TrainingEnergyArgs,

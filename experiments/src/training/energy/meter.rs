@@ -226,7 +226,7 @@ mod tests {
     fn without_counters_stated_powers_count_and_say_so() {
         let mut processor = Part::processor(None, 10.0, 2);
         let (source, joules) = processor.spent(at(3.0), false).unwrap();
-        assert_eq!((source.by.as_str(), source.is_measured, joules), ("busy cores × 10 W", false, 60.0));
+        assert_eq!((source.by.as_str(), source.is_measured, joules), ("busy cores × 10 W × 2 processes", false, 120.0));
         let mut gpu = Part::gpu(None, 250.0, 1);
         let (source, joules) = gpu.spent(at(3.0), false).unwrap();
         assert_eq!((source.by.as_str(), source.is_measured, joules), ("GPU × 250 W", false, 750.0));
