@@ -41,9 +41,8 @@ pub enum SupernetError {
     UnknownLayer { name: String, nearest: Vec<String> },
     #[error(transparent)]
     Launch(#[from] crate::ranks::NotLaunched),
-    /// Processes that train together do not, or not any more.
-    #[error("{reason}")]
-    Ranks { reason: String },
+    #[error(transparent)]
+    Ranks(#[from] crate::ranks::RankError),
     /// Likewise, of a supernet; `parts` are what it consists of.
     #[error("a supernet of space `{space}` has no layer `{name}` to freeze")]
     UnknownPart { name: String, space: String, nearest: Vec<String>, parts: String },
@@ -82,7 +81,7 @@ impl Failure for SupernetError {
             | Self::GradientDiverged { .. }
             | Self::WeightDiverged { .. }
             | Self::Unstable { .. }
-            | Self::Ranks { .. }
+            | Self::Ranks(_)
             | Self::Interrupted
             | Self::Io(_)
             | Self::Torch(_) => FailureKind::Io,
@@ -117,7 +116,7 @@ impl Failure for SupernetError {
                 "RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT say where a process belongs; without them it trains alone"
                     .into(),
             ),
-            Self::Ranks { .. } => Some(format!(
+            Self::Ranks(_) => Some(format!(
                 "see what the other ranks say; start all of them again with {} to go on from the last checkpoint",
                 Setting("resume")
             )),

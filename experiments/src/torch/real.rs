@@ -54,7 +54,7 @@ pub(crate) fn place(device: DeviceChoice, _data: Option<&DataSource>) -> Result<
 pub fn train(request: &TrainRequest, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Option<Trained>> {
     let launch = if request.in_group { Launch::from_environment().map_err(SupernetError::from)? } else { None };
     let mut job = train_job(request)?;
-    let ranks = launch.as_ref().map_or(Ok(Ranks::alone()), Ranks::meet)?;
+    let ranks = launch.as_ref().map_or(Ok(Ranks::alone()), Ranks::meet).map_err(SupernetError::from)?;
     if let (Some(launch), DeviceChoice::Auto, Device::Cuda(_)) = (&launch, request.device, job.device) {
         job.device = DeviceChoice::Cuda(launch.local_rank).resolve()?;
     }

@@ -23,7 +23,8 @@ use crate::training::prepare::{Prepared, TrainJob, prepare};
 pub(super) fn agreed(mut identity: String, ranks: &Ranks) -> Result<String> {
     if ranks.count() > 1 {
         identity.push_str(&format!("ranks: {}\n", ranks.count()));
-        ranks.agree(fnv1a(identity.bytes().map(u64::from)), "recipe, space and images")?;
+        let digest = fnv1a(identity.bytes().map(u64::from));
+        ranks.agree(digest, "recipe, space and images").map_err(SupernetError::from)?;
     }
     Ok(identity)
 }

@@ -16,8 +16,14 @@ pub use launch::{Launch, NotLaunched};
 pub(crate) use ring::Number;
 use ring::Ring;
 
-use crate::error::SupernetError;
 use crate::native::{Store, Synchronised};
+
+/// Processes that train together do not, or not any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct RankError {
+    reason: String,
+}
 
 /// All processes of a training, as one of them sees them; a process of its own is rank 0 of 1.
 #[derive(Clone, Debug)]
@@ -43,12 +49,12 @@ impl Ranks {
     /// Meets the other ranks of `launch`.
     ///
     /// # Errors
-    /// [`SupernetError::Ranks`] where they are not there in time or cannot be reached.
-    pub fn meet(launch: &Launch) -> Result<Ranks, SupernetError> {
+    /// [`RankError`] where they are not there in time or cannot be reached.
+    pub fn meet(launch: &Launch) -> Result<Ranks, RankError> {
         let failed = |what: String| {
             let Launch { rank, count, host, port, .. } = launch;
             let reason = format!("rank {rank} of {count} did not meet the others at {host}:{port}: {what}");
-            SupernetError::Ranks { reason }
+            RankError { reason }
         };
         let serves = launch.rank == 0 && !launch.is_served;
         let store = Store::open(&launch.host, launch.port, serves, launch.patience).map_err(failed)?;
@@ -121,7 +127,7 @@ impl Ranks {
     ///
     /// # Errors
     /// A rank was lost.
-    pub(crate) fn any<const N: usize>(&self, flags: [bool; N]) -> Result<[bool; N], SupernetError> {
+    pub(crate) fn any<const N: usize>(&self, flags: [bool; N]) -> Result<[bool; N], RankError> {
         let mut values = flags.map(|flag| f64::from(u8::from(flag)));
         self.sum(&mut values);
         self.check()?;
@@ -132,7 +138,7 @@ impl Ranks {
     ///
     /// # Errors
     /// They do, or a rank was lost.
-    pub fn agree(&self, number: u64, what: &str) -> Result<(), SupernetError> {
+    pub fn agree(&self, number: u64, what: &str) -> Result<(), RankError> {
         if self.count == 1 {
             return Ok(());
         }
@@ -142,7 +148,7 @@ impl Ranks {
         self.sum(&mut first);
         let [others] = self.any([first != halves])?;
         match others {
-            true => Err(SupernetError::Ranks { reason: format!("the ranks do not have the same {what}") }),
+            true => Err(RankError { reason: format!("the ranks do not have the same {what}") }),
             false => Ok(()),
         }
     }
@@ -150,10 +156,10 @@ impl Ranks {
     /// Whether all ranks are still there.
     ///
     /// # Errors
-    /// [`SupernetError::Ranks`] where one was lost.
-    pub fn check(&self) -> Result<(), SupernetError> {
+    /// [`RankError`] where one was lost.
+    pub fn check(&self) -> Result<(), RankError> {
         match self.group().and_then(|group| group.lost.clone()) {
-            Some(reason) => Err(SupernetError::Ranks { reason }),
+            Some(reason) => Err(RankError { reason }),
             None => Ok(()),
         }
     }

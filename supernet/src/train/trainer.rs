@@ -208,7 +208,7 @@ impl Trainer {
         }
         self.ranks.agree(self.position.global_step, "position in the run")?;
         let sums = self.supernet.weights().iter().map(|weight| weight.tensor.abs().sum(Kind::Double).double_value(&[]));
-        self.ranks.agree(sums.sum::<f64>().to_bits(), "weights")
+        Ok(self.ranks.agree(sums.sum::<f64>().to_bits(), "weights")?)
     }
 
     /// Replaces the gradients of this rank's share of the batch by those of the whole batch; a weight that took no part has
@@ -561,7 +561,7 @@ impl Guarded for Trainer {
     }
 
     fn agreed<const N: usize>(&self, wishes: [bool; N]) -> Result<[bool; N], SupernetError> {
-        self.ranks.any(wishes)
+        Ok(self.ranks.any(wishes)?)
     }
 
     fn tell(observer: &mut (dyn Observer + '_), rollback: &Rollback) -> Result<(), SupernetError> {
