@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use storage::failure::FailureKind;
 
 use crate::interrupt::stop_flag;
@@ -26,7 +26,9 @@ impl std::error::Error for Ended {}
 /// How often processes are looked at.
 const EVERY: Duration = Duration::from_millis(50);
 /// How long the others may take to notice that one is gone.
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_secs(10);
+/// Processes for each core, at most: beyond it they wait for each other and for memory.
+const FOR_EACH_CORE: usize = 4;
 
 /// Runs this command in `count` processes, which find each other by `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT`,
 /// and waits for them. They share the cores, unless the command says how many threads each has.
@@ -35,17 +37,21 @@ const GRACE: Duration = Duration::from_secs(60);
 /// A process that cannot be started; [`Ended`] where one of them failed.
 pub(crate) fn launch(count: u32, has_threads: bool) -> Result<()> {
     let program = std::env::current_exe().context("cannot find this program's file")?;
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).context("no port is free")?.port();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if count as usize > FOR_EACH_CORE * cores {
+        bail!(
+            "--nproc is {count}, but this machine has {cores} cores, for {} processes at most",
+            FOR_EACH_CORE * cores
+        );
+    }
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).context("no port is free")?.port();
     let threads = (cores / count as usize).max(1).to_string();
     let stop = stop_flag();
     let mut children: Vec<Child> = Vec::new();
     for rank in 0..count {
         let mut command = Command::new(&program);
-        command.args(without_nproc(std::env::args_os().skip(1)));
-        if !has_threads {
-            command.args(["--threads", &threads]);
-        }
+        let words = without_nproc(std::env::args_os().skip(1));
+        command.args(if has_threads { words } else { with_threads(words, &threads) });
         let number = |value: u32| value.to_string();
         command.envs([("RANK", number(rank)), ("LOCAL_RANK", number(rank)), ("WORLD_SIZE", number(count))]);
         command.envs([("MASTER_ADDR", "127.0.0.1".to_owned()), ("MASTER_PORT", port.to_string())]);
@@ -64,12 +70,13 @@ pub(crate) fn launch(count: u32, has_threads: bool) -> Result<()> {
         }
     }
     let mut codes: Vec<Option<u8>> = vec![None; children.len()];
-    // The first that failed says why; that others lost it follows from it.
     let mut failed: Option<(u8, Instant)> = None;
     let mut is_told = false;
     while codes.iter().any(Option::is_none) {
         if stop.load(Ordering::Relaxed) && !std::mem::replace(&mut is_told, true) {
-            children.iter().for_each(ask_to_stop);
+            // Those that were waited for have no number of their own any more.
+            let left = children.iter().zip(&codes).filter(|(_, code)| code.is_none());
+            left.for_each(|(child, _)| ask_to_stop(child));
         }
         for (child, code) in children.iter_mut().zip(&mut codes).filter(|(_, code)| code.is_none()) {
             if let Some(status) = child.try_wait().context("cannot wait for a process")? {
@@ -83,11 +90,15 @@ pub(crate) fn launch(count: u32, has_threads: bool) -> Result<()> {
             }
         }
         if failed.is_some_and(|(_, since)| since.elapsed() > GRACE) {
-            children.iter_mut().for_each(end);
+            let left = children.iter_mut().zip(&codes).filter(|(_, code)| code.is_none());
+            left.for_each(|(child, _)| end(child));
         }
         std::thread::sleep(EVERY);
     }
-    failed.map_or(Ok(()), |(code, _)| Err(Ended(code).into()))
+    // Who lost another ends with the code of input and output; the reason is elsewhere, if it is another one.
+    let Some((first, _)) = failed else { return Ok(()) };
+    let reason = codes.into_iter().flatten().find(|code| *code != 0 && *code != FailureKind::Io.exit_code());
+    Err(Ended(reason.unwrap_or(first)).into())
 }
 
 /// The arguments but for `--nproc` and its value.
@@ -104,6 +115,13 @@ fn without_nproc(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
         }
     }
     kept
+}
+
+/// The arguments with a number of threads, before anything that may follow `--`.
+fn with_threads(mut words: Vec<OsString>, threads: &str) -> Vec<OsString> {
+    let verb = words.iter().position(|word| word == "train").map_or(0, |verb| verb + 1);
+    words.splice(verb..verb, ["--threads", threads].map(OsString::from));
+    words
 }
 
 fn end(child: &mut Child) {
@@ -149,5 +167,7 @@ mod tests {
         let without = |words: &[&str]| without_nproc(words.iter().map(OsString::from));
         assert_eq!(without(&["train", "r.yaml", "--nproc", "2", "--out", "run"]), ["train", "r.yaml", "--out", "run"]);
         assert_eq!(without(&["train", "--nproc=4", "r.yaml"]), ["train", "r.yaml"]);
+        let words = without(&["-v", "train", "--nproc=4", "--", "r.yaml"]);
+        assert_eq!(with_threads(words, "1"), ["-v", "train", "--threads", "1", "--", "r.yaml"]);
     }
 }

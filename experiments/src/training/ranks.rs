@@ -20,9 +20,11 @@ use crate::training::prepare::{Prepared, TrainJob, prepare};
 ///
 /// # Errors
 /// Another recipe, space or other images on one of them; a rank was lost.
-pub(super) fn agreed(mut identity: String, ranks: &Ranks) -> Result<String> {
+pub(super) fn agreed(mut identity: String, is_synchronised: bool, ranks: &Ranks) -> Result<String> {
     if ranks.count() > 1 {
-        identity.push_str(&format!("ranks: {}\n", ranks.count()));
+        if !is_synchronised {
+            identity.push_str(&format!("ranks: {}\n", ranks.count()));
+        }
         let digest = fnv1a(identity.bytes().map(u64::from));
         ranks.agree(digest, "recipe, space and images").map_err(SupernetError::from)?;
     }
@@ -34,8 +36,8 @@ pub(super) fn agreed(mut identity: String, ranks: &Ranks) -> Result<String> {
 /// # Errors
 /// As for the first rank; a rank was lost.
 pub(super) fn follow(job: &TrainJob, ranks: &Ranks, stop: Arc<AtomicBool>) -> Result<()> {
-    let Prepared { space, train, preprocessing, plan, identity, start, .. } = prepare(job, &mut Silent)?;
-    let identity = agreed(identity, ranks)?;
+    let Prepared { recipe, space, train, preprocessing, plan, identity, start, .. } = prepare(job, &mut Silent)?;
+    let identity = agreed(identity, recipe.sync_batch_norm, ranks)?;
     let start = start.map_or(Start::Fresh(job.device), Start::From);
     let checkpoints = job.out.join(names::CHECKPOINTS);
     let mut trainer =

@@ -164,7 +164,7 @@ pub(crate) fn train(
         identity,
         start,
     } = prepare(job, progress)?;
-    let identity = ranks::agreed(identity, ranks)?;
+    let identity = ranks::agreed(identity, recipe.sync_batch_norm, ranks)?;
     let (recipe, space) = (&recipe, &space);
     let run = RunDir::open(&job.out).within(|| format!("run folder {}", job.out.display()))?;
     let was_begun = run.is_begun();

@@ -9,8 +9,7 @@ mod ring;
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-#[cfg(test)]
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use launch::{Launch, NotLaunched};
 pub(crate) use ring::Number;
@@ -67,7 +66,7 @@ impl Ranks {
         let address = store.get(&key(next)).map_err(failed)?;
         let address: SocketAddr = address.parse().map_err(|_| failed(format!("`{address}` is no address")))?;
         let next = TcpStream::connect_timeout(&address, launch.patience).map_err(|error| failed(error.to_string()))?;
-        let (previous, _) = listener.accept().map_err(|error| failed(error.to_string()))?;
+        let previous = accept(&listener, launch.patience).map_err(|error| failed(error.to_string()))?;
         let ring = Ring::new(launch.rank, launch.count, next, previous, launch.silence)
             .map_err(|error| failed(error.to_string()))?;
         let ranks = Ranks::of(ring);
@@ -166,6 +165,27 @@ impl Ranks {
 
     fn group(&self) -> Option<MutexGuard<'_, Group>> {
         Some(self.group.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The next connection, within `patience`.
+fn accept(listener: &TcpListener, patience: Duration) -> std::io::Result<TcpStream> {
+    let began = Instant::now();
+    listener.set_nonblocking(true)?;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                return Ok(stream);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && began.elapsed() < patience => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the rank before did not come in time"));
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 

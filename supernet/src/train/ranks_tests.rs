@@ -116,7 +116,8 @@ fn with_synchronised_batch_norm_ranks_follow_one_process_with_the_whole_batch() 
     for ranks in [2, 4] {
         let (shared, _) = trained(ranks, true, &[]);
         let distance = furthest(&alone, &shared);
-        assert!(distance < 1e-5, "{ranks} ranks: {distance}: {alone:?} {shared:?}");
+        // Up to 3e-5 were seen, by how many threads LibTorch had; a share left out of a sum is off by more than 1e-3.
+        assert!(distance < 2e-4, "{ranks} ranks: {distance}: {alone:?} {shared:?}");
     }
     // Each by its own share they train as well, but something else.
     let (apart, _) = trained(2, false, &[]);
