@@ -68,11 +68,8 @@ impl Collector {
     }
 
     /// Keeps where images are, to decode them again when they are asked for.
-    ///
-    /// # Errors
-    /// No file can be made for what has no file of its own.
-    pub(super) fn streaming(wanted: Option<usize>, exif: ExifOrientation) -> Result<Collector, DataError> {
-        Ok(Collector::keeping(wanted, exif, Kept::Places(StoreWriter::new(exif)?)))
+    pub(super) fn streaming(wanted: Option<usize>, exif: ExifOrientation) -> Collector {
+        Collector::keeping(wanted, exif, Kept::Places(StoreWriter::new(exif)))
     }
 
     /// Keeps of each image what `look` does, instead of its pixels.
@@ -177,7 +174,9 @@ impl Collector {
             };
             match taken {
                 Ok((facts, image, digest)) => {
-                    let found = encoded[index].as_ref().ok().map(|encoded| (encoded.as_ref(), file(index)));
+                    let is_placed = matches!(self.kept, Kept::Places(_));
+                    let encoded = encoded[index].as_ref().ok().filter(|_| is_placed);
+                    let found = encoded.map(|encoded| (encoded.as_ref(), file(index)));
                     self.keep(facts, image, digest, found, labels[index], || place(index))?;
                 }
                 Err(error) => self.bad.push((self.labels.len(), error)),

@@ -49,6 +49,8 @@ pub enum DataError {
     Unusable { errors: Vec<DataError>, all: usize, skip: Option<SkipBroken> },
     #[error("the images are more than the {} that they may take in memory", Bytes(*most as u64))]
     Memory { most: usize },
+    #[error("cannot keep copies of encoded images in {folder}: {source}", folder = folder.display())]
+    Copies { folder: PathBuf, source: io::Error },
     #[error("{broken} of {all} {part} images cannot be used")]
     Broken { part: &'static str, broken: usize, all: usize },
 }
@@ -58,6 +60,7 @@ impl Failure for DataError {
         match self {
             Self::Source { .. } => FailureKind::Usage,
             Self::Read { source, .. } => FailureKind::of(source),
+            Self::Copies { .. } => FailureKind::Io,
             Self::Setting { .. }
             | Self::Content { .. }
             | Self::NotTrained { .. }
@@ -78,6 +81,7 @@ impl Failure for DataError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("check the path; relative paths start at the current folder".into())
             }
+            Self::Copies { .. } => Some("name a folder with room for them in TMPDIR".into()),
             // What the project writes itself is written and read by hand as well, and the message says what is wrong.
             Self::Content { place, .. } if place.path.extension().is_some_and(|end| end == "json") => None,
             Self::Content { .. } => Some("fetch or convert the file again".into()),

@@ -101,7 +101,7 @@ impl DataSource {
         let names = match self.gather(part, &mut images, &mut notes) {
             Err(DataError::Memory { .. }) => {
                 notes.clear();
-                images = Collector::streaming(size, exif)?;
+                images = Collector::streaming(size, exif);
                 self.gather(part, &mut images, &mut notes)?
             }
             names => names?,

@@ -101,7 +101,8 @@ pub(super) struct Store {
     size: usize,
     exif: ExifOrientation,
     entries: Vec<Entry>,
-    copies: File,
+    /// Where there are any.
+    copies: Option<File>,
 }
 
 /// Where one image is.
@@ -143,7 +144,8 @@ impl Store {
 
     fn copied(&self, at: u64, length: usize) -> Result<Vec<u8>, DataError> {
         let mut bytes = vec![0; length];
-        read_exact_at(&self.copies, &mut bytes, at).map_err(|source| DataError::read(&copies_folder(), source))?;
+        let copies = self.copies.as_ref().expect("an image that was copied");
+        read_exact_at(copies, &mut bytes, at).map_err(|source| DataError::read(&copies_folder(), source))?;
         Ok(bytes)
     }
 }
@@ -157,23 +159,23 @@ fn copies_folder() -> PathBuf {
     }
 }
 
+fn not_copied(source: io::Error) -> DataError {
+    DataError::Copies { folder: copies_folder(), source }
+}
+
 /// A [`Store`] on its way.
 pub(super) struct StoreWriter {
     exif: ExifOrientation,
     entries: Vec<Entry>,
-    copies: io::BufWriter<File>,
+    /// Made with the first copy.
+    copies: Option<io::BufWriter<File>>,
     written: u64,
 }
 
 impl StoreWriter {
     /// Of images turned as `exif` says.
-    ///
-    /// # Errors
-    /// No file can be made.
-    pub(super) fn new(exif: ExifOrientation) -> Result<StoreWriter, DataError> {
-        let folder = copies_folder();
-        let copies = tempfile::tempfile_in(&folder).map_err(|source| DataError::read(&folder, source))?;
-        Ok(StoreWriter { exif, entries: Vec::new(), copies: io::BufWriter::new(copies), written: 0 })
+    pub(super) fn new(exif: ExifOrientation) -> StoreWriter {
+        StoreWriter { exif, entries: Vec::new(), copies: None, written: 0 }
     }
 
     /// An image whose encoded bytes are those of the file at `path`, where it has one of its own.
@@ -196,13 +198,19 @@ impl StoreWriter {
     /// All images, of this size.
     pub(super) fn finish(self, size: usize) -> Result<Pixels, DataError> {
         let StoreWriter { exif, entries, copies, .. } = self;
-        let copies = copies.into_inner().map_err(|error| DataError::read(&copies_folder(), error.into_error()))?;
+        let whole = |copies: io::BufWriter<File>| copies.into_inner().map_err(|error| not_copied(error.into_error()));
+        let copies = copies.map(whole).transpose()?;
         let places = (0..entries.len() as u32).collect();
         Ok(Pixels::Streamed(Arc::new(Store { size, exif, entries, copies }), places))
     }
 
     fn copy(&mut self, bytes: &[u8]) -> Result<u64, DataError> {
-        self.copies.write_all(bytes).map_err(|source| DataError::read(&copies_folder(), source))?;
+        if self.copies.is_none() {
+            let file = tempfile::tempfile_in(copies_folder()).map_err(not_copied)?;
+            self.copies = Some(io::BufWriter::new(file));
+        }
+        let copies = self.copies.as_mut().expect("made above");
+        copies.write_all(bytes).map_err(not_copied)?;
         let at = self.written;
         self.written += bytes.len() as u64;
         Ok(at)

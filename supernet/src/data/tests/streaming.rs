@@ -10,8 +10,8 @@ use tempfile::tempdir;
 
 use crate::data::test_images::{HUB, jpeg, numbered, png, write_parquet};
 use crate::data::{
-    Augmentation, DataSource, Divided, Division, ImageSet, LoadOptions, Loaded, Preprocessing, TrainLoader, TrainedOn,
-    calibration_set, eval_batches,
+    Augmentation, DataError, DataSource, Divided, Division, ImageSet, LoadOptions, Loaded, Preprocessing, TrainLoader,
+    TrainedOn, calibration_set, eval_batches,
 };
 
 fn load(source: &str, options: &LoadOptions) -> Loaded {
@@ -120,6 +120,13 @@ fn broken_images_are_left_out_of_what_is_streamed() {
     let streamed = load(&format!("{source},memory=500B"), &options);
     assert_eq!((held.images.len(), &streamed.images), (39, &held.images));
     assert_eq!(streamed.notes.iter().filter(|note| note.contains("left out as broken")).count(), 1);
+}
+
+#[test]
+fn copies_that_cannot_be_kept_are_no_broken_images() {
+    let full = DataError::Copies { folder: "/var/tmp".into(), source: std::io::ErrorKind::StorageFull.into() };
+    assert_eq!((full.kind(), full.is_broken()), (FailureKind::Io, false));
+    assert!(full.to_string().contains("/var/tmp") && full.hint().unwrap().contains("TMPDIR"), "{full}");
 }
 
 #[test]
