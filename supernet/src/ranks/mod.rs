@@ -107,6 +107,13 @@ impl Ranks {
         }
     }
 
+    /// The mean over all ranks of what each has of its share of a batch.
+    pub(crate) fn mean(&self, value: f64) -> f64 {
+        let mut sum = [value];
+        self.sum(&mut sum);
+        sum[0] / self.count as f64
+    }
+
     /// While the result lives, batch-norm statistics in this thread are those of all ranks' batches.
     pub(crate) fn synchronised(&self) -> Option<Synchronised> {
         let ranks = self.clone();

@@ -30,6 +30,7 @@ mod plan;
 mod plan_error;
 mod sampling;
 mod state;
+mod together;
 mod trainer;
 mod work;
 

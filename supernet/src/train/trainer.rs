@@ -15,8 +15,8 @@ use super::guard::{self, Anchor, Guarded, Rollback, factor};
 use super::loss::StepLoss;
 use super::phase::{Attentive, Keep, Preparation, Teacher};
 use super::plan::{TrainPlan, TrainSettings};
-use super::plan_error::require;
 use super::state::{EpochLoss, KEPT, Position, State};
+use super::together;
 use crate::data::{self, DataError, ImageSet, Preprocessing, TrainBatches, TrainLoader};
 use crate::error::SupernetError;
 use crate::forward::calibrate::calibrate;
@@ -28,7 +28,6 @@ use crate::ranks::Ranks;
 use crate::supernet::Supernet;
 use crate::tensors::is_finite;
 use crate::train::grow::NOISE;
-use crate::weights::NamedWeight;
 
 /// What one step did.
 #[derive(Clone, Copy, Debug)]
@@ -169,7 +168,7 @@ impl Trainer {
         };
         let supernet = frozen(supernet, settings);
         if settings.sync_batch_norm && ranks.count() > 1 {
-            check_synchronised(&supernet)?;
+            together::check_synchronised(&supernet)?;
         }
         let device = supernet.device();
         let mut trainer = Self {
@@ -197,53 +196,8 @@ impl Trainer {
         if let Some(state) = saved {
             trainer.go_on_from(state)?;
         }
-        trainer.agree()?;
+        together::agree(&trainer.ranks, trainer.position, &trainer.supernet)?;
         Ok(trainer)
-    }
-
-    /// Refuses to go on where ranks are not at the same step with the same weights.
-    fn agree(&self) -> Result<(), SupernetError> {
-        if self.ranks.count() == 1 {
-            return Ok(());
-        }
-        self.ranks.agree(self.position.global_step, "position in the run")?;
-        let sums = self.supernet.weights().iter().map(|weight| weight.tensor.abs().sum(Kind::Double).double_value(&[]));
-        Ok(self.ranks.agree(sums.sum::<f64>().to_bits(), "weights")?)
-    }
-
-    /// Replaces the gradients of this rank's share of the batch by those of the whole batch; a weight that took no part has
-    /// gradient zero.
-    fn share_gradients(&self) {
-        if self.ranks.count() == 1 {
-            return;
-        }
-        tch::no_grad(|| {
-            let weights = || self.supernet.weights().iter().filter(|weight| weight.is_trained());
-            let of = |weight: &NamedWeight| {
-                let gradient = weight.tensor.grad();
-                let gradient = if gradient.defined() { gradient } else { weight.tensor.zeros_like() };
-                gradient.to_device(Device::Cpu).flatten(0, -1)
-            };
-            let all = Tensor::cat(&weights().map(of).collect::<Vec<_>>(), 0);
-            let mut values = Vec::<f32>::try_from(&all).expect("float32 gradients");
-            self.ranks.sum(&mut values);
-            let all = Tensor::from_slice(&values) / self.ranks.count() as f64;
-            let mut at = 0;
-            for weight in weights() {
-                let (count, mut gradient) = (weight.tensor.numel() as i64, weight.tensor.grad());
-                if gradient.defined() {
-                    gradient.copy_(&all.narrow(0, at, count).view_as(&gradient));
-                }
-                at += count;
-            }
-        });
-    }
-
-    /// The mean over all ranks of what each has of its share of the batch.
-    fn mean(&self, value: f64) -> f64 {
-        let mut sum = [value];
-        self.ranks.sum(&mut sum);
-        sum[0] / self.ranks.count() as f64
     }
 
     /// What there is to say about the checkpoint that it goes on from.
@@ -412,13 +366,13 @@ impl Trainer {
         let attentive = phase.subnets.random.and_then(|random| random.attentive);
         for candidates in &subnets.random {
             let arch = attentive.map_or(&candidates[0], |attentive| {
-                chosen(candidates, attentive, |arch| self.mean(loss_of(arch).double_value(&[])))
+                chosen(candidates, attentive, |arch| self.ranks.mean(loss_of(arch).double_value(&[])))
             });
             learn(loss_of(arch) * others);
         }
         drop(synchronised);
-        self.share_gradients();
-        let loss_sum = self.mean(loss_sum.double_value(&[]));
+        together::share_gradients(&self.ranks, &self.supernet);
+        let loss_sum = self.ranks.mean(loss_sum.double_value(&[]));
         self.ranks.check()?;
         if !loss_sum.is_finite() {
             let (phase, step) = (phase.name.clone(), position.step);
@@ -490,7 +444,7 @@ impl Guarded for Trainer {
         let phase_steps = self.plan.phases()[self.position.phase].epochs * per_epoch;
         if self.position.step.is_multiple_of(per_epoch) && self.anchor.is_due(self.position) {
             self.check_weights()?;
-            self.agree()?;
+            together::agree(&self.ranks, self.position, &self.supernet)?;
             self.anchor.put(&self.state())?;
         }
         if self.position.step == 0 {
@@ -567,19 +521,6 @@ impl Guarded for Trainer {
     fn tell(observer: &mut (dyn Observer + '_), rollback: &Rollback) -> Result<(), SupernetError> {
         observer.rolled_back(rollback)
     }
-}
-
-/// Whether all batch norms of `supernet` can go by the batches of several processes: only kernels of our own ask the others.
-fn check_synchronised(supernet: &Supernet) -> Result<(), SupernetError> {
-    let space = supernet.space();
-    let largest = space.largest(space.resolutions()[0]).expect("its own resolution");
-    let reason = match supernet.device() {
-        Device::Cpu if supernet.subnet(&space.resolve(&largest)).is_fused() => return Ok(()),
-        Device::Cpu => "but a layer of this space's head has no batch norm, and the others cannot be synchronised then",
-        _ => "but on a GPU the batch norm of each process goes by its own images",
-    };
-    require(false, "sync_batch_norm", true, reason)?;
-    Ok(())
 }
 
 /// `supernet` with what the plan leaves as it is.
