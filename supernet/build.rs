@@ -19,7 +19,8 @@ mod native {
     const X86_KERNELS: [(&str, &[&str], &[&str]); 3] =
         [("avx2", &["-mavx2", "-mfma"], &[]), ("avx512", AVX512, &[]), ("avx512bf16", AVX512, &["-mavx512bf16"])];
 
-    const CALLING_LIBTORCH: [&str; 7] = ["api", "depthwise", "layers", "norm", "pointwise", "sgd", "store"];
+    const CALLING_LIBTORCH: [&str; 8] =
+        ["api", "depthwise", "gradients", "layers", "norm", "pointwise", "sgd", "store"];
 
     pub(crate) fn compile() {
         println!("cargo:rerun-if-changed=native");

@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "depthwise.h"
+#include "gradients.h"
 #include "pointwise.h"
 #include "sgd.h"
 #include "store.h"
@@ -103,6 +104,19 @@ char* ofa_average_pool(at::Tensor** out, const at::Tensor* x, const OfaNorm* nor
 
 // In this thread; null: not any more.
 void ofa_synchronise_statistics(ofa::SumOverRanks sum) { ofa::synchronise_statistics(sum); }
+
+// From now on, in this thread, the gradients of these leaves; ended with `ofa_end_watch`.
+char* ofa_watch_gradients(ofa::GradientWatch** out, size_t count, at::Tensor* const* weights) {
+    return guarded([&] {
+        std::vector<at::Tensor> leaves;
+        for (size_t i = 0; i < count; ++i) leaves.push_back(*weights[i]);
+        *out = new ofa::GradientWatch(std::move(leaves));
+    });
+}
+char* ofa_watched_backward(ofa::GradientWatch* watch, const at::Tensor* loss, ofa::Heard heard, void* context) {
+    return guarded([&] { watch->backward(*loss, heard, context); });
+}
+void ofa_end_watch(ofa::GradientWatch* watch) { delete watch; }
 
 // A client of the store at this address, and the store itself where `serves`; freed with `ofa_close_store`.
 char* ofa_open_store(ofa::Store** out, const char* host, uint16_t port, bool serves, int64_t seconds) {

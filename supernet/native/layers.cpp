@@ -1,5 +1,7 @@
 #include "layers.h"
 
+#include "gradients.h"
+
 #include <torch/csrc/autograd/variable.h>
 
 namespace ofa {
@@ -20,6 +22,8 @@ Parameter::Parameter(const at::Tensor& tensor) {
     } else {
         edge = torch::autograd::impl::gradient_edge(tensor);
     }
+    GradientWatch* watch = GradientWatch::current();
+    if (watch != nullptr && leaf.defined()) watch->expect(leaf);
 }
 
 at::Tensor Parameter::gradient() const {
@@ -33,6 +37,7 @@ at::Tensor Parameter::gradient() const {
 at::Tensor Parameter::deliver(const at::Tensor& fresh) const {
     if (leaf.defined()) {
         gradient().add_(fresh);
+        if (GradientWatch* watch = GradientWatch::current()) watch->arrived(leaf);
         return {};
     }
     return edge.is_valid() ? fresh : at::Tensor();

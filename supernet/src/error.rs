@@ -22,7 +22,7 @@ pub enum SupernetError {
     UnusedWeights { first: String, count: usize },
     #[error("{path}: {reason}", path = path.display())]
     Checkpoint { path: PathBuf, reason: String },
-    #[error("{path}: the run was started with another recipe, data set or space", path = path.display())]
+    #[error("{path}: the run was started with another recipe, data set, space or number of processes", path = path.display())]
     OtherRun { path: PathBuf },
     #[error("the loss became {loss} in phase `{phase}`, step {step}")]
     Diverged { phase: String, step: u64, loss: f64 },

@@ -354,6 +354,13 @@ impl<'a> EvalBatches<'a> {
         let table = table_for(set, preprocessing)?;
         Ok(EvalBatches { set, table, indices, next: 0, batch_size, resolution, device })
     }
+
+    /// Only the batches of rank `rank` of `count`, which take turns.
+    pub(crate) fn of_rank(mut self, rank: usize, count: usize) -> EvalBatches<'a> {
+        let turns = self.indices.chunks(self.batch_size).skip(rank).step_by(count);
+        self.indices = turns.flatten().copied().collect();
+        self
+    }
 }
 
 impl Iterator for EvalBatches<'_> {

@@ -5,7 +5,7 @@
 //! one (`once-for-all` §2.4): the mean over batches, weighted by batch size, of each batch's mean and of its biased
 //! variance; the variance between batches is left out.
 
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 /// Mean and variance, `[C]` each.
 #[derive(Debug)]
@@ -59,5 +59,25 @@ impl BnStatistics {
 
     pub(crate) fn batch_done(&mut self, images: i64) {
         self.images += images;
+    }
+
+    /// Those over the batches of several processes, of which `sum` adds up what each has.
+    pub(crate) fn over(self, sum: impl FnOnce(&mut [f64])) -> BnStatistics {
+        let images = self.images as f64;
+        let tensors = || self.layers.iter().flat_map(|layer| [&layer.mean, &layer.var]);
+        let all: Vec<Tensor> = tensors().map(|tensor| tensor.to_device(Device::Cpu).to_kind(Kind::Double)).collect();
+        let mut values = Vec::<f64>::try_from(Tensor::cat(&all, 0) * images).expect("numbers on the CPU");
+        values.push(images);
+        sum(&mut values);
+        let images = values.pop().expect("the number of images");
+        let values = Tensor::from_slice(&values) / images;
+        let mut at = 0;
+        let mut next = |like: &Tensor| {
+            let count = like.numel() as i64;
+            at += count;
+            values.narrow(0, at - count, count).to_kind(like.kind()).to_device(like.device())
+        };
+        let of = |layer: &ChannelStatistics| ChannelStatistics { mean: next(&layer.mean), var: next(&layer.var) };
+        BnStatistics { layers: self.layers.iter().map(of).collect(), images: images as i64 }
     }
 }

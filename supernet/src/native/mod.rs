@@ -5,6 +5,8 @@
 
 mod call;
 
+mod gradients;
+
 mod kernels;
 
 mod layers;
@@ -18,6 +20,7 @@ mod update;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use gradients::GradientWatch;
 pub(crate) use kernels::kernels_here;
 pub(crate) use layers::{Norm, Raw, average_pool, depthwise, normalise, pointwise, statistics};
 pub(crate) use store::Store;

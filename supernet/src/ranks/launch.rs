@@ -67,6 +67,20 @@ impl Launch {
         Launch::from(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     }
 
+    /// The number of this process among those that were launched with it, and how many these are, for work that needs no
+    /// meeting; `None` for a process of its own.
+    ///
+    /// # Errors
+    /// A number that is none, or a rank beyond the last.
+    pub fn place_in_environment() -> Result<Option<(usize, usize)>, NotLaunched> {
+        let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let get = |name: &str| match name {
+            "MASTER_ADDR" => Some(String::new()),
+            name => get(name),
+        };
+        Ok(Launch::from(get)?.map(|launch| (launch.rank, launch.count)))
+    }
+
     fn from(get: impl Fn(&str) -> Option<String>) -> Result<Option<Launch>, NotLaunched> {
         // In the script of a batch job these are set, too, but nobody started its tasks.
         let by_slurm = get("WORLD_SIZE").is_none() && get("SLURM_STEP_ID").is_some();
@@ -91,7 +105,7 @@ impl Launch {
         let host = get("MASTER_ADDR").or_else(|| get("SLURM_LAUNCH_NODE_IPADDR").filter(|_| by_slurm));
         let port = match number("MASTER_PORT")? {
             None => PORT,
-            Some(port) => u16::try_from(port).map_err(|_| NotLaunched {
+            Some(port) => u16::try_from(port).ok().filter(|port| *port > 0).ok_or_else(|| NotLaunched {
                 name: "MASTER_PORT".into(),
                 value: port.to_string(),
                 reason: "but it must be a port, 1 to 65535",
@@ -165,6 +179,7 @@ mod tests {
             ("RANK", "", "RANK=, but it must be set"),
             ("WORLD_SIZE", "two", "WORLD_SIZE=two"),
             ("MASTER_ADDR", "", "MASTER_ADDR=, but it must be set"),
+            ("MASTER_PORT", "0", "MASTER_PORT=0, but it must be a port"),
             ("MASTER_PORT", "70000", "MASTER_PORT=70000, but it must be a port"),
         ] {
             assert!(with(name, value).contains(words), "{}", with(name, value));

@@ -5,13 +5,16 @@
 //! LibTorch's own process groups are not used: the wheel carries no headers of gloo, and NCCL's are in a library of CUDA's.
 
 mod launch;
+mod neighbours;
 mod ring;
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+#[cfg(test)]
+use std::time::Duration;
 
 pub use launch::{Launch, NotLaunched};
+use neighbours::neighbours;
 pub(crate) use ring::Number;
 use ring::Ring;
 
@@ -30,6 +33,8 @@ pub struct Ranks {
     rank: usize,
     count: usize,
     group: Option<Arc<Mutex<Group>>>,
+    /// The same ranks in a ring of its own.
+    beside: Option<Arc<Mutex<Group>>>,
 }
 
 #[derive(Debug)]
@@ -42,7 +47,7 @@ struct Group {
 impl Ranks {
     /// This process alone.
     pub fn alone() -> Ranks {
-        Ranks { rank: 0, count: 1, group: None }
+        Ranks { rank: 0, count: 1, group: None, beside: None }
     }
 
     /// Meets the other ranks of `launch`.
@@ -65,20 +70,29 @@ impl Ranks {
         let next = (launch.rank + 1) % launch.count;
         let address = store.get(&key(next)).map_err(failed)?;
         let address: SocketAddr = address.parse().map_err(|_| failed(format!("`{address}` is no address")))?;
-        let next = TcpStream::connect_timeout(&address, launch.patience).map_err(|error| failed(error.to_string()))?;
-        let previous = accept(&listener, launch.patience).map_err(|error| failed(error.to_string()))?;
-        let ring = Ring::new(launch.rank, launch.count, next, previous, launch.silence)
-            .map_err(|error| failed(error.to_string()))?;
-        let ranks = Ranks::of(ring);
+        let rings = neighbours(launch.rank, launch.count, address, &listener, launch.patience).and_then(|ends| {
+            let ring =
+                |[next, previous]: [TcpStream; 2]| Ring::new(launch.rank, launch.count, next, previous, launch.silence);
+            let [one, other] = ends;
+            Ok([ring(one)?, ring(other)?])
+        });
+        let ranks = Ranks::of(rings.map_err(|error| failed(error.to_string()))?);
         // The store goes with the process that serves it: not before everybody is in the ring.
         ranks.wait();
         ranks.check()?;
         Ok(ranks)
     }
 
-    fn of(ring: Ring) -> Ranks {
-        let (rank, count) = (ring.rank(), ring.count());
-        Ranks { rank, count, group: Some(Arc::new(Mutex::new(Group { ring, lost: None }))) }
+    fn of(rings: [Ring; 2]) -> Ranks {
+        let (rank, count) = (rings[0].rank(), rings[0].count());
+        let [group, beside] = rings.map(|ring| Some(Arc::new(Mutex::new(Group { ring, lost: None }))));
+        Ranks { rank, count, group, beside }
+    }
+
+    /// The same ranks for one other thread: what it sums goes beside what this one does, which is why neither has to know
+    /// where the other is.
+    pub(crate) fn beside(&self) -> Ranks {
+        Ranks { group: self.beside.clone(), beside: None, ..*self }
     }
 
     /// Which of them this one is.
@@ -99,7 +113,7 @@ impl Ranks {
     /// Replaces each of `values` by its sum over all ranks, the same bits everywhere. Where a rank was lost they stay as they
     /// are: ask [`Ranks::check`] before they are used for anything that lasts.
     pub(crate) fn sum<T: Number>(&self, values: &mut [T]) {
-        let Some(mut group) = self.group() else { return };
+        let Some(mut group) = self.group.as_ref().map(locked) else { return };
         if group.lost.is_none()
             && let Err(lost) = group.ring.sum(values)
         {
@@ -164,36 +178,16 @@ impl Ranks {
     /// # Errors
     /// [`RankError`] where one was lost.
     pub fn check(&self) -> Result<(), RankError> {
-        match self.group().and_then(|group| group.lost.clone()) {
+        let groups = self.group.iter().chain(&self.beside);
+        match groups.filter_map(|group| locked(group).lost.clone()).next() {
             Some(reason) => Err(RankError { reason }),
             None => Ok(()),
         }
     }
-
-    fn group(&self) -> Option<MutexGuard<'_, Group>> {
-        Some(self.group.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
-/// The next connection, within `patience`.
-fn accept(listener: &TcpListener, patience: Duration) -> std::io::Result<TcpStream> {
-    let began = Instant::now();
-    listener.set_nonblocking(true)?;
-    loop {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                stream.set_nonblocking(false)?;
-                return Ok(stream);
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && began.elapsed() < patience => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the rank before did not come in time"));
-            }
-            Err(error) => return Err(error),
-        }
-    }
+fn locked(group: &Arc<Mutex<Group>>) -> MutexGuard<'_, Group> {
+    group.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The address by which this machine reaches the store, and so the others this machine.
@@ -220,9 +214,10 @@ pub(crate) fn in_threads<T: Send>(count: usize, work: impl Fn(Ranks) -> T + Sync
     std::thread::scope(|scope| {
         let one = |(rank, listener): (usize, TcpListener)| {
             scope.spawn(move || {
-                let next = TcpStream::connect(addresses[(rank + 1) % count]).unwrap();
-                let (previous, _) = listener.accept().unwrap();
-                work(Ranks::of(Ring::new(rank, count, next, previous, Duration::from_secs(60)).unwrap()))
+                let patience = Duration::from_secs(60);
+                let ends = neighbours(rank, count, addresses[(rank + 1) % count], &listener, patience).unwrap();
+                let rings = ends.map(|[next, previous]| Ring::new(rank, count, next, previous, patience).unwrap());
+                work(Ranks::of(rings))
             })
         };
         let threads: Vec<_> = listeners.into_iter().enumerate().map(one).collect();

@@ -19,12 +19,14 @@
 mod average;
 mod channel_sort;
 mod early_bird;
+mod exchange;
 mod finetune;
 mod freeze;
 mod grow;
 mod guard;
 mod label_loss;
 mod loss;
+mod passes;
 mod phase;
 mod plan;
 mod plan_error;

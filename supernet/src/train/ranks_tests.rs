@@ -11,9 +11,11 @@ use super::phase::{Attentive, Choices, Keep, LearningRate, RandomSubnets, Sampli
 use super::plan::tests::{full, settings};
 use super::plan::{TrainPlan, TrainSettings};
 use super::state::Position;
+use super::together::calibrate;
 use super::trainer::{Epoch, Observer, Start, Step, Trainer};
-use crate::data::{Augmentation, DataSource, LoadOptions, Mix, Preprocessing};
+use crate::data::{Augmentation, DataSource, LoadOptions, Mix, Preprocessing, calibration_batches};
 use crate::error::SupernetError;
+use crate::forward::statistics::ChannelStatistics;
 use crate::ranks::{Ranks, in_threads};
 use crate::supernet::Supernet;
 
@@ -170,4 +172,32 @@ fn a_batch_that_cannot_be_shared_equally_is_refused() {
         trainer.err().unwrap().to_string()
     });
     assert_eq!(refused[2], "batch_size is 16, which 3 processes cannot share equally");
+}
+
+#[test]
+fn calibration_is_shared_out() {
+    let space = SearchSpace::builtin("mcu-cifar").unwrap();
+    let source: DataSource = "synthetic:48,size=32,classes=10".parse().unwrap();
+    let images = source.train(&LoadOptions::default()).unwrap().images;
+    let preprocessing = Preprocessing::measured(&images).unwrap();
+    let supernet = || Supernet::new(&space, 3, Device::Cpu);
+    let of = |ranks: Ranks| {
+        let supernet = supernet();
+        let subnet = supernet.subnet(&space.resolve(&space.largest(32).unwrap()));
+        // The last batch is smaller.
+        let batches = calibration_batches(&images, &preprocessing, 5, 9, 32, 1, Device::Cpu).unwrap();
+        let statistics = calibrate(&ranks, &subnet, batches).unwrap();
+        let of = |layer: &ChannelStatistics| {
+            [&layer.mean, &layer.var].map(|one| Vec::<f32>::try_from(one).unwrap()).concat()
+        };
+        statistics.layers().iter().flat_map(of).collect::<Vec<f32>>()
+    };
+    let alone = of(Ranks::alone());
+    for count in [2, 3] {
+        let shared = in_threads(count, of);
+        assert!(shared.iter().all(|one| one == &shared[0]), "ranks differ");
+        for (a, b) in alone.iter().zip(&shared[0]) {
+            assert!((a - b).abs() <= 1e-5 * (1.0 + a.abs()), "{a} {b}");
+        }
+    }
 }

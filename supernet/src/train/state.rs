@@ -342,7 +342,9 @@ mod tests {
         state(5).save(folder.path(), "plan", KEPT).unwrap();
         assert!(folder.path().join("notes.tmp").exists());
         let error = |plan| State::load_newest(folder.path(), plan).err().unwrap().to_string();
-        assert!(error("other").ends_with("the run was started with another recipe, data set or space"));
+        assert!(
+            error("other").ends_with("the run was started with another recipe, data set, space or number of processes")
+        );
     }
 
     #[test]

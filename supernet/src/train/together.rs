@@ -4,10 +4,13 @@ use tch::{Device, Kind, Tensor};
 
 use super::plan_error::require;
 use super::state::Position;
+use crate::data::{DataError, EvalBatches};
 use crate::error::SupernetError;
+use crate::forward::calibrate;
+use crate::forward::statistics::BnStatistics;
+use crate::forward::subnet::Subnet;
 use crate::ranks::Ranks;
 use crate::supernet::Supernet;
-use crate::weights::NamedWeight;
 
 /// Refuses to go on where ranks are not at the same step with the same weights.
 ///
@@ -22,32 +25,26 @@ pub(super) fn agree(ranks: &Ranks, position: Position, supernet: &Supernet) -> R
     Ok(ranks.agree(sums.sum::<f64>().to_bits(), "weights")?)
 }
 
-/// Replaces the gradients of this rank's share of the batch by those of the whole batch; a weight that took no part has
-/// gradient zero.
-pub(super) fn share_gradients(ranks: &Ranks, supernet: &Supernet) {
-    if ranks.count() == 1 {
-        return;
+/// Statistics of `subnet` over `batches`, of which each rank takes its turns.
+///
+/// # Errors
+/// An image that cannot be read; a rank was lost.
+pub(super) fn calibrate(
+    ranks: &Ranks,
+    subnet: &Subnet,
+    batches: EvalBatches<'_>,
+) -> Result<BnStatistics, SupernetError> {
+    // With fewer batches than ranks some would have nothing to give.
+    let are_shared = ranks.count() > 1 && batches.len() >= ranks.count();
+    let own = if are_shared { batches.of_rank(ranks.rank(), ranks.count()) } else { batches };
+    let own: Vec<Tensor> = own.map(|batch| Ok(batch?.images)).collect::<Result<_, DataError>>()?;
+    let statistics = calibrate::calibrate(subnet, &own);
+    if !are_shared {
+        return Ok(statistics);
     }
-    tch::no_grad(|| {
-        let weights = || supernet.weights().iter().filter(|weight| weight.is_trained());
-        let of = |weight: &NamedWeight| {
-            let gradient = weight.tensor.grad();
-            let gradient = if gradient.defined() { gradient } else { weight.tensor.zeros_like() };
-            gradient.to_device(Device::Cpu).flatten(0, -1)
-        };
-        let all = Tensor::cat(&weights().map(of).collect::<Vec<_>>(), 0);
-        let mut values = Vec::<f32>::try_from(&all).expect("float32 gradients");
-        ranks.sum(&mut values);
-        let all = Tensor::from_slice(&values) / ranks.count() as f64;
-        let mut at = 0;
-        for weight in weights() {
-            let (count, mut gradient) = (weight.tensor.numel() as i64, weight.tensor.grad());
-            if gradient.defined() {
-                gradient.copy_(&all.narrow(0, at, count).view_as(&gradient));
-            }
-            at += count;
-        }
-    });
+    let statistics = statistics.over(|values| ranks.sum(values));
+    ranks.check()?;
+    Ok(statistics)
 }
 
 /// Whether all batch norms of `supernet` can go by the batches of several processes: only kernels of our own ask the others.

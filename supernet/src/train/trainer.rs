@@ -11,15 +11,16 @@ use tch::{Device, Kind, Tensor};
 
 use super::average::WeightAverage;
 use super::early_bird::{MaskQueue, mask};
+use super::exchange::Exchange;
 use super::guard::{self, Anchor, Guarded, Rollback, factor};
 use super::loss::StepLoss;
+use super::passes::Passes;
 use super::phase::{Attentive, Keep, Preparation, Teacher};
 use super::plan::{TrainPlan, TrainSettings};
 use super::state::{EpochLoss, KEPT, Position, State};
 use super::together;
-use crate::data::{self, DataError, ImageSet, Preprocessing, TrainBatches, TrainLoader};
+use crate::data::{self, DataError, EvalBatches, ImageSet, Preprocessing, TrainBatches, TrainLoader};
 use crate::error::SupernetError;
-use crate::forward::calibrate::calibrate;
 use crate::forward::extract::StaticSubnet;
 use crate::forward::subnet::Mode;
 use crate::optim::{GradientNotFinite, Sgd};
@@ -101,6 +102,7 @@ pub struct Trainer {
     rollbacks: u32,
     anchor: Anchor,
     ranks: Ranks,
+    exchange: Option<Exchange>,
     /// What there is to say about the checkpoint that it goes on from.
     notes: Vec<String>,
     teacher: Option<Supernet>,
@@ -174,6 +176,7 @@ impl Trainer {
         let mut trainer = Self {
             class_weights: class_weights.map(|weights| Tensor::from_slice(&weights).to_device(device)),
             anchor: Anchor::of(checkpoints, &plan_text, saved.is_some(), ranks.clone()),
+            exchange: Exchange::new(&ranks, &supernet),
             ranks,
             sgd: Sgd::new(supernet.weights(), settings.sgd),
             average: settings.average.map(|kept| WeightAverage::new(kept, &supernet)),
@@ -303,8 +306,7 @@ impl Trainer {
             let space = teacher.space();
             for &resolution in space.resolutions() {
                 let subnet = teacher.subnet(&space.resolve(&space.largest(resolution).expect("its own resolution")));
-                let batches = self.calibration_batches(resolution)?;
-                let statistics = calibrate(&subnet, &batches);
+                let statistics = together::calibrate(&self.ranks, &subnet, self.calibration_batches(resolution)?)?;
                 self.teachers.push(StaticSubnet::extract(&subnet, &statistics));
             }
         }
@@ -312,14 +314,11 @@ impl Trainer {
         Ok(())
     }
 
-    fn calibration_batches(&self, resolution: u32) -> Result<Vec<Tensor>, SupernetError> {
+    fn calibration_batches(&self, resolution: u32) -> Result<EvalBatches<'_>, DataError> {
         let settings = self.plan.settings();
         let ((count, size), seed) = (settings.calibration, settings.seed);
         let device = self.supernet.device();
-        let resolution = i64::from(resolution);
-        let batches =
-            data::calibration_batches(&self.images, &self.preprocessing, count, size, resolution, seed, device)?;
-        Ok(batches.map(|batch| Ok(batch?.images)).collect::<Result<_, DataError>>()?)
+        data::calibration_batches(&self.images, &self.preprocessing, count, size, i64::from(resolution), seed, device)
     }
 
     fn step(&mut self, phase_steps: u64) -> Result<Step, SupernetError> {
@@ -347,32 +346,25 @@ impl Trainer {
         let logits = |arch: &ArchSpec| self.supernet.forward(&images, &space.resolve(arch), Mode::Train);
         let share = if phase.sum_losses { 1.0 } else { 1.0 / phase.subnets.count() as f64 };
         let others = share * self.plan.weight_of_others(position.phase, position.step, per_epoch);
-        // Summed where it is computed: asking for a number makes a GPU's queue run empty.
-        let mut loss_sum = Tensor::zeros([], (Kind::Float, device));
-        let mut learn = |loss: Tensor| {
-            // A subnet may consist of frozen layers alone.
-            if loss.requires_grad() {
-                loss.backward();
-            }
-            let _ = loss_sum.g_add_(&loss.detach());
-        };
+        let passes = subnets.largest.iter().chain(&subnets.smallest).count() + subnets.random.len();
+        let mut passes = Passes::new(passes, device, self.exchange.as_ref().map(|exchange| (exchange, &self.supernet)));
         if let Some(arch) = &subnets.largest {
-            learn(loss.of_largest(&logits(arch)) * share);
+            passes.learn(|| loss.of_largest(&logits(arch)) * share);
         }
         let loss_of = |arch: &ArchSpec| loss.of(&logits(arch));
         if let Some(arch) = &subnets.smallest {
-            learn(loss_of(arch) * others);
+            passes.learn(|| loss_of(arch) * others);
         }
         let attentive = phase.subnets.random.and_then(|random| random.attentive);
         for candidates in &subnets.random {
             let arch = attentive.map_or(&candidates[0], |attentive| {
                 chosen(candidates, attentive, |arch| self.ranks.mean(loss_of(arch).double_value(&[])))
             });
-            learn(loss_of(arch) * others);
+            passes.learn(|| loss_of(arch) * others);
         }
         drop(synchronised);
-        together::share_gradients(&self.ranks, &self.supernet);
-        let loss_sum = self.ranks.mean(loss_sum.double_value(&[]));
+        let loss_sum = passes.finish();
+        let loss_sum = self.ranks.mean(loss_sum);
         self.ranks.check()?;
         if !loss_sum.is_finite() {
             let (phase, step) = (phase.name.clone(), position.step);
