@@ -17,7 +17,7 @@ use crate::hints::worded;
 use crate::output::{OutputClosed, harmless};
 use crate::ranks::Ended;
 
-const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Tells the user, and gives the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> u8 {

@@ -1,15 +1,21 @@
 //! Several processes of one training on this machine.
 
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use experiments::torch::LAUNCHED_BY;
 use storage::failure::FailureKind;
 
+use crate::exit::INTERRUPTED;
 use crate::interrupt::stop_flag;
+
+/// What is kept of what a process other than the first says.
+const MOST_SAID: usize = 64 << 10;
 
 /// The processes ended with this exit code, and have said why.
 #[derive(Debug)]
@@ -47,7 +53,9 @@ pub(crate) fn launch(count: u32, has_threads: bool) -> Result<()> {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).context("no port is free")?.port();
     let threads = (cores / count as usize).max(1).to_string();
     let stop = stop_flag();
+    let launched_by = std::env::args().collect::<Vec<_>>().join("\n");
     let mut children: Vec<Child> = Vec::new();
+    let mut said = Vec::new();
     for rank in 0..count {
         let mut command = Command::new(&program);
         let words = without_nproc(std::env::args_os().skip(1));
@@ -56,13 +64,17 @@ pub(crate) fn launch(count: u32, has_threads: bool) -> Result<()> {
         command.envs([("RANK", number(rank)), ("LOCAL_RANK", number(rank)), ("WORLD_SIZE", number(count))]);
         command.envs([("MASTER_ADDR", "127.0.0.1".to_owned()), ("MASTER_PORT", port.to_string())]);
         command.env_remove("TORCHELASTIC_USE_AGENT_STORE").env_remove("TORCHELASTIC_RESTART_COUNT");
-        command.stdin(Stdio::null());
+        command.env(LAUNCHED_BY, &launched_by).stdin(Stdio::null());
         if rank > 0 {
-            command.stdout(Stdio::null());
+            // What goes wrong for all of them the first one says.
+            command.stdout(Stdio::null()).stderr(Stdio::piped());
         }
         with_this_process(&mut command);
         match command.spawn() {
-            Ok(child) => children.push(child),
+            Ok(mut child) => {
+                said.push(child.stderr.take().map(|stderr| std::thread::spawn(move || last_words(stderr))));
+                children.push(child);
+            }
             Err(error) => {
                 children.iter_mut().for_each(end);
                 return Err(error).context(format!("cannot start process {rank} of {count}"));
@@ -70,7 +82,7 @@ pub(crate) fn launch(count: u32, has_threads: bool) -> Result<()> {
         }
     }
     let mut codes: Vec<Option<u8>> = vec![None; children.len()];
-    let mut failed: Option<(u8, Instant)> = None;
+    let mut first: Option<(usize, Failed, Instant)> = None;
     let mut is_told = false;
     while codes.iter().any(Option::is_none) {
         if stop.load(Ordering::Relaxed) && !std::mem::replace(&mut is_told, true) {
@@ -78,27 +90,71 @@ pub(crate) fn launch(count: u32, has_threads: bool) -> Result<()> {
             let left = children.iter().zip(&codes).filter(|(_, code)| code.is_none());
             left.for_each(|(child, _)| ask_to_stop(child));
         }
-        for (child, code) in children.iter_mut().zip(&mut codes).filter(|(_, code)| code.is_none()) {
-            if let Some(status) = child.try_wait().context("cannot wait for a process")? {
-                let ended = status.code().and_then(|code| u8::try_from(code).ok());
-                // One that was killed has none.
-                let ended = ended.unwrap_or(FailureKind::Io.exit_code());
-                *code = Some(ended);
-                if ended != 0 && failed.is_none() {
-                    failed = Some((ended, Instant::now()));
-                }
+        for (rank, (child, code)) in children.iter_mut().zip(&mut codes).enumerate() {
+            if code.is_some() {
+                continue;
+            }
+            let Some(status) = child.try_wait().context("cannot wait for a process")? else { continue };
+            let failed = match status.code().map(u8::try_from) {
+                Some(Ok(0)) => None,
+                Some(Ok(code)) => Some(Failed::With(code)),
+                // It had nothing to save yet.
+                _ if is_told => Some(Failed::With(INTERRUPTED)),
+                _ => Some(Failed::Killed),
+            };
+            *code = Some(failed.map_or(0, Failed::code));
+            if let Some(failed) = failed {
+                first.get_or_insert((rank, failed, Instant::now()));
             }
         }
-        if failed.is_some_and(|(_, since)| since.elapsed() > GRACE) {
+        if first.is_some_and(|(.., since)| since.elapsed() > GRACE) {
             let left = children.iter_mut().zip(&codes).filter(|(_, code)| code.is_none());
             left.for_each(|(child, _)| end(child));
         }
         std::thread::sleep(EVERY);
     }
+    let Some((first, failed, _)) = first else { return Ok(()) };
+    let codes: Vec<u8> = codes.into_iter().flatten().collect();
     // Who lost another ends with the code of input and output; the reason is elsewhere, if it is another one.
-    let Some((first, _)) = failed else { return Ok(()) };
-    let reason = codes.into_iter().flatten().find(|code| *code != 0 && *code != FailureKind::Io.exit_code());
-    Err(Ended(reason.unwrap_or(first)).into())
+    let reason = codes.iter().position(|code| *code != 0 && *code != FailureKind::Io.exit_code());
+    if reason.is_none() && matches!(failed, Failed::Killed) {
+        bail!("process {first} of {count} was killed");
+    }
+    let speaker = reason.unwrap_or(first);
+    // What is wrong for the first one as well stands there already.
+    if speaker > 0 && (reason.is_none() || codes[speaker] != codes[0]) {
+        let words = said.swap_remove(speaker).and_then(|thread| thread.join().ok());
+        eprint!("{}", words.unwrap_or_default());
+    }
+    Err(Ended(codes[speaker]).into())
+}
+
+/// How a process failed.
+#[derive(Clone, Copy)]
+enum Failed {
+    With(u8),
+    /// By somebody else.
+    Killed,
+}
+
+impl Failed {
+    fn code(self) -> u8 {
+        match self {
+            Self::With(code) => code,
+            Self::Killed => FailureKind::Io.exit_code(),
+        }
+    }
+}
+
+/// The end of what a process says.
+fn last_words(mut stderr: ChildStderr) -> String {
+    let (mut words, mut part) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = stderr.read(&mut part) {
+        words.extend_from_slice(&part[..count]);
+        let surplus = words.len().saturating_sub(MOST_SAID);
+        words.drain(..surplus);
+    }
+    String::from_utf8_lossy(&words).into_owned()
 }
 
 /// The arguments but for `--nproc` and its value.

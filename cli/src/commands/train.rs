@@ -39,7 +39,7 @@ pub(crate) fn run(args: TrainArgs, output: &mut Output) -> Result<()> {
         drop(progress);
         return show(&planned, output);
     }
-    let trained = torch::train(&request, stop_flag(), &mut progress)?;
+    let trained = torch::train(&request, &stop_flag, &mut progress)?;
     drop(progress);
     // The first of several processes speaks for all.
     let Some(Trained { parameters, energy }) = trained else { return Ok(()) };

@@ -17,6 +17,7 @@ use crate::doctor::processor_name;
 use crate::error::{Error, Result};
 use crate::folders::names;
 use crate::folders::run_dir::RunDir;
+use crate::torch::LAUNCHED_BY;
 
 const SCHEMA: &str = "ofa.run/1";
 
@@ -50,6 +51,8 @@ pub(crate) struct RunFacts<'a> {
     pub(crate) seed: u64,
     /// Where the images are.
     pub(crate) data: &'a str,
+    /// How many processes train together.
+    pub(crate) processes: usize,
 }
 
 impl Made {
@@ -66,7 +69,7 @@ impl Made {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Made {
             revision,
-            command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+            command: command(),
             started: utc(since_1970.as_secs()),
             device: device_word(device),
             device_name,
@@ -74,6 +77,14 @@ impl Made {
             precision: precision_word(precision),
             libtorch: libtorch.version,
         }
+    }
+}
+
+/// The words of the command that a person gave.
+fn command() -> Vec<String> {
+    match std::env::var(LAUNCHED_BY) {
+        Ok(words) => words.lines().map(str::to_owned).collect(),
+        Err(_) => std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
     }
 }
 
@@ -112,7 +123,7 @@ fn utc(since_1970: u64) -> String {
 ///
 /// # Errors
 /// A damaged file of an earlier start, or one that cannot be written.
-pub(crate) fn write(run: &RunDir, RunFacts { made, seed, data }: &RunFacts<'_>) -> Result<()> {
+pub(crate) fn write(run: &RunDir, RunFacts { made, seed, data, processes }: &RunFacts<'_>) -> Result<()> {
     let mut file = json!({
         "schema": SCHEMA,
         "version": env!("CARGO_PKG_VERSION"),
@@ -123,6 +134,7 @@ pub(crate) fn write(run: &RunDir, RunFacts { made, seed, data }: &RunFacts<'_>) 
         "device": made.device,
         "device_name": made.device_name,
         "threads": made.threads,
+        "processes": processes,
         "precision": made.precision,
         "seed": seed,
         "data": data,
@@ -161,7 +173,7 @@ mod tests {
         let run = RunDir::open(folder.path()).unwrap();
         let start = |revision| {
             let made = Made::now(revision, Device::Cpu, Precision::Fp32);
-            write(&run, &RunFacts { made: &made, seed: 3, data: "synthetic:80" }).unwrap();
+            write(&run, &RunFacts { made: &made, seed: 3, data: "synthetic:80", processes: 1 }).unwrap();
             serde_json::from_str::<Value>(&fs::read_to_string(folder.path().join(names::RUN)).unwrap()).unwrap()
         };
         let first = start("a");

@@ -5,6 +5,7 @@
 //! energy by what these moments drew. Phases that are out of reach of the seconds for it are taken to be as much slower or
 //! faster as their steps compute more or less.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use supernet::supernet::Supernet;
 use supernet::train::{Epoch, Observer, Position, Precision, Start, Step, Teacher, Trainer};
 use tch::Device;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Within};
 use crate::folders::recipe_file::{Calibration, PhaseRecipe, Recipe};
 use crate::folders::run_dir::RunDir;
 use crate::folders::run_file::{device_word, precision_word};
@@ -49,6 +50,11 @@ pub(crate) fn dry_run(job: &TrainJob, stop: &AtomicBool, progress: &mut dyn Prog
     let prepared = prepare(job, progress)?;
     if RunDir::holds_run(&job.out) {
         return Err(Error::RunExists { path: job.out.clone() });
+    }
+    // Nothing is written, so nothing else would notice.
+    if job.out.ancestors().find(|folder| folder.exists()).is_some_and(|nearest| !nearest.is_dir()) {
+        let reason = io::Error::from(io::ErrorKind::NotADirectory);
+        return Err(reason).within(|| format!("run folder {}", job.out.display()));
     }
     let preparation = began.elapsed().as_secs_f64();
     let Prepared { recipe, space, train, held_out, test, plan, precision, .. } = &prepared;

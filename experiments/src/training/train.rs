@@ -189,7 +189,7 @@ pub(crate) fn train(
     let course = Course::new(&plan, trainer.steps_per_epoch(), trainer.position());
     let energy = TrainingEnergy::keep(meter, run.path(), was_begun, course)?;
     run.write(names::RECIPE, &serde_yaml::to_string(recipe).expect("plain data"))?;
-    write_run_file(&run, job, precision)?;
+    write_run_file(&run, job, precision, ranks.count())?;
     run.write(names::SPACE, &space.to_yaml())?;
     let described = preprocessing.describe(None, train_set.class_names(), Some(&trained_on));
     described.write(&run.path().join(names::PREPROCESSING))?;
@@ -237,9 +237,10 @@ pub(crate) fn train(
 }
 
 /// Which program makes the run, and on what.
-fn write_run_file(run: &RunDir, job: &TrainJob, precision: Precision) -> Result<()> {
+fn write_run_file(run: &RunDir, job: &TrainJob, precision: Precision, processes: usize) -> Result<()> {
     let facts = Made::now(job.revision, job.device, precision);
-    run_file::write(run, &RunFacts { made: &facts, seed: job.recipe.seed, data: &job.data.to_string() })
+    let data = job.data.to_string();
+    run_file::write(run, &RunFacts { made: &facts, seed: job.recipe.seed, data: &data, processes })
 }
 
 /// The weights, with the statistics of the largest subnet stored in them.

@@ -86,6 +86,9 @@ fn processes_that_share_batches_follow_one_that_has_them_alone() {
         for (one, other) in alone.iter().zip(losses(&shared)) {
             assert!((one - other).abs() < 2e-3 * one, "{count} processes: {alone:?} {:?}", losses(&shared));
         }
+        let run: Value = serde_json::from_str(&fs::read_to_string(shared.join("run.json")).unwrap()).unwrap();
+        let command = run["command"].as_array().unwrap();
+        assert!(command.contains(&"--nproc".into()) && run["processes"] == count.parse::<u64>().unwrap(), "{run}");
         let energy = fs::read_to_string(shared.join("energy.json")).unwrap();
         assert!(!energy.contains("busy cores") || energy.contains(&format!("{count} processes")), "{energy}");
     }
@@ -125,6 +128,7 @@ fn what_processes_cannot_share_is_refused() {
     let refused = sandbox.ofa(&[&args[..], &["--nproc", "2"]].concat());
     assert_eq!(refused.code, 3, "{}", refused.stderr);
     assert!(refused.stderr.contains("batch_size is 33, which 2 processes cannot share equally"), "{}", refused.stderr);
+    assert_eq!(refused.stderr.matches("error:").count(), 1, "one speaks for all: {}", refused.stderr);
     assert!(!out.exists());
     let launched = |variables: &[(&str, &str)]| {
         let output = sandbox.command().args(args).envs(variables.iter().copied()).output().unwrap();

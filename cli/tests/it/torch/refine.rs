@@ -45,7 +45,7 @@ fn a_network_is_trained_on_and_what_is_wrong_is_refused() {
 
     sandbox.refused(&[&tune[..], &settings].concat(), 2, &["already holds a run", "--resume"]);
     let other = [&tune[..], &["--epochs", "2", "--resume"]].concat();
-    sandbox.refused(&other, 3, &["another recipe, data set or space"]);
+    sandbox.refused(&other, 3, &["another recipe, data set, space or number of processes"]);
     let elsewhere = sandbox.path("elsewhere");
     let tune = ["finetune", "--network", text(&network), "--data", data, "--out", text(&elsewhere)];
     let refused = |more: &[&str], code, words: &[&str]| sandbox.refused(&[&tune[..], more].concat(), code, words);
