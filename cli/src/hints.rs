@@ -3,7 +3,7 @@
 use storage::failure::Setting;
 
 /// What a [`Setting`] is called here.
-const WORDS: [(&str, &str); 52] = [
+const WORDS: [(&str, &str); 54] = [
     ("accelerator", "--accelerator"),
     ("algorithm", "--algorithm"),
     ("build", "ofa build"),
@@ -27,8 +27,10 @@ const WORDS: [(&str, &str); 52] = [
     ("keep-float", "--keep-float"),
     ("latency", "--latency"),
     ("macs", "--macs"),
+    ("measured", "--measured"),
     ("model", "--model"),
     ("name", "--name"),
+    ("near-front", "--near-front"),
     ("network show", "ofa network show"),
     ("networks", "--networks"),
     ("out", "--out"),

@@ -23,6 +23,7 @@ use crate::folders::names;
 #[cfg(feature = "torch")]
 use crate::folders::recipe_error::RecipeError;
 use crate::report::error::ReportError;
+use crate::shard::ShardError;
 use crate::sweep::error::SweepError;
 
 /// What a verb gives.
@@ -67,6 +68,8 @@ pub enum Error {
     Import(#[from] ImportError),
     #[error(transparent)]
     Sweep(#[from] SweepError),
+    #[error(transparent)]
+    Shard(#[from] ShardError),
     #[error(transparent)]
     Report(#[from] ReportError),
     #[error(transparent)]
@@ -207,6 +210,7 @@ impl Failure for Error {
             Self::Predictor(error) => error.kind(),
             Self::TensorFile(error) => error.kind(),
             Self::Sweep(error) => error.kind(),
+            Self::Shard(error) => error.kind(),
             Self::Report(error) => error.kind(),
             Self::Build(error) => error.kind(),
             #[cfg(feature = "torch")]
@@ -379,6 +383,7 @@ impl Error {
             Self::Predictor(error) => return error.hint(),
             Self::TensorFile(error) => return error.hint(),
             Self::Sweep(error) => return error.hint(),
+            Self::Shard(error) => return error.hint(),
             Self::Report(error) => return error.hint(),
             Self::Build(error) => return error.hint(),
             #[cfg(feature = "torch")]

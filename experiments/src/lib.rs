@@ -16,6 +16,8 @@
 
 pub mod folders;
 
+pub mod shard;
+
 pub mod share;
 
 pub mod search;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use experiments::shard::Shard;
 use experiments::torch::{BatchNormSource, DataSource};
 
 use super::{Compute, SkipBrokenArg, parse, parse_count};
@@ -41,6 +42,9 @@ pub(crate) struct EvalArgs {
     /// Subnets, one JSON object per line
     #[arg(long, value_name = "SUBNETS.jsonl")]
     pub(crate) subnets: Option<PathBuf>,
+    /// Measure one part of --subnets: 2/4 is the second of four; without it, as RANK and WORLD_SIZE say, or all
+    #[arg(long, value_name = "I/N", value_parser = parse::<Shard>, requires = "subnets")]
+    pub(crate) shard: Option<Shard>,
     /// The largest subnet at the highest resolution
     #[arg(long)]
     pub(crate) largest: bool,

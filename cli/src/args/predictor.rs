@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
+use experiments::shard::Shard;
 use experiments::torch::DataSource;
 use network::units::Quantity;
 
@@ -76,9 +77,15 @@ pub(crate) struct CollectArgs {
     /// Equal seeds measure equal subnets
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// The file of pairs; pairs that it holds already are kept
+    /// The file of pairs; pairs that it holds already are kept. A part of them goes to PAIRS-2-of-4.parquet
     #[arg(long, value_name = "PAIRS.parquet")]
     pub(crate) out: PathBuf,
+    /// Measure one part of the subnets: 2/4 is the second of four; without it, as RANK and WORLD_SIZE say, or all
+    #[arg(long, value_name = "I/N", value_parser = parse::<Shard>, conflicts_with = "near_front")]
+    pub(crate) shard: Option<Shard>,
+    /// Files of pairs, as those of parts, that are taken over instead of measured again
+    #[arg(long, value_name = "PAIRS.parquet", num_args = 1..)]
+    pub(crate) measured: Vec<PathBuf>,
     /// After these, so many rounds of fitting and of measuring so many subnets near the front: 5x40
     #[arg(long, value_name = "ROUNDSxN", value_parser = parse_rounds)]
     pub(crate) near_front: Option<(usize, usize)>,

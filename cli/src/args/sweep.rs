@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use experiments::shard::Shard;
 use experiments::sweep::script::Scheduler;
-use experiments::sweep::shard::Shard;
 use experiments::torch::DataSource;
 
 use super::{Compute, SkipBrokenArg, Threads, parse, parse_count};

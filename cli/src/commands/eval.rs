@@ -1,17 +1,19 @@
 //! `ofa eval`.
 
 use anyhow::Result;
+use experiments::shard::Shard;
 use experiments::share::Interval;
 use experiments::torch::{self, Accuracy, BundleUse, CalibrationSource, Evaluation, Part, SubnetChoice};
 use serde_json::json;
 
-use super::set_threads;
+use super::{own_shard, set_threads};
 use crate::args::{CalibrationArg, EvalArgs, PartArg};
 use crate::output::{Output, percent, share};
 
 pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
     set_threads(args.compute.threads);
     let device = args.compute.device;
+    let mut shard = Shard::WHOLE;
     let evaluation = match (&args.supernet, &args.extracted, &args.data) {
         (Some(bundle), _, data) => {
             let on = BundleUse { bundle, data: data.as_ref(), device };
@@ -28,7 +30,9 @@ pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
                 CalibrationArg::Data => CalibrationSource::Data,
                 CalibrationArg::Bundle => CalibrationSource::Bundle,
             };
-            torch::evaluate(&on, subnets(args), part, calibration)?
+            // One that is named is measured, whoever else was launched.
+            shard = if args.subnets.is_some() { own_shard(args.shard)? } else { Shard::WHOLE };
+            torch::evaluate(&on, subnets(args), shard, part, calibration)?
         }
         (None, Some(folder), Some(data)) => torch::evaluate_network(folder, data, device)?,
         _ => unreachable!("clap asks for a network and for images"),
@@ -37,7 +41,7 @@ pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
     warnings.iter().for_each(|warning| output.warn(warning));
     notes.iter().for_each(|note| output.say(format!("note: {note}")));
     if output.is_json() {
-        return accuracies.iter().try_for_each(|accuracy| {
+        return accuracies.iter().zip(shard.lines()).try_for_each(|(accuracy, line)| {
             let Accuracy { top1, top5, loss, images, right } = accuracy;
             let interval = Interval::of_share(*top1, *images);
             let mut object = json!({
@@ -49,6 +53,9 @@ pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
                 "images": images,
                 "part": part.name(),
             });
+            if shard.is_part() {
+                object["line"] = line.into();
+            }
             if args.per_image {
                 object["right"] = right.iter().map(|right| if *right { '1' } else { '0' }).collect::<String>().into();
             }
@@ -58,11 +65,14 @@ pub(crate) fn run(args: &EvalArgs, output: &mut Output) -> Result<()> {
     if args.per_image {
         output.say("--per-image changes nothing here: single images are in --format json alone");
     }
-    let row = |accuracy: &Accuracy| {
+    let row = |(accuracy, line): (&Accuracy, usize)| {
         let Accuracy { top1, top5, loss, images, .. } = accuracy;
-        vec![share(*top1, *images), percent(*top5), format!("{loss:.4}"), images.to_string(), part.name().to_owned()]
+        let row =
+            [share(*top1, *images), percent(*top5), format!("{loss:.4}"), images.to_string(), part.name().to_owned()];
+        shard.is_part().then(|| line.to_string()).into_iter().chain(row).collect()
     };
-    output.table(&["top-1", "top-5", "loss", "images", "part"], accuracies.iter().map(row).collect())
+    let head = shard.is_part().then_some("line").into_iter().chain(["top-1", "top-5", "loss", "images", "part"]);
+    output.table(&head.collect::<Vec<_>>(), accuracies.iter().zip(shard.lines()).map(row).collect())
 }
 
 fn subnets(args: &EvalArgs) -> SubnetChoice<'_> {

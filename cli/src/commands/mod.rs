@@ -22,6 +22,7 @@ mod train;
 mod verify;
 
 use anyhow::Result;
+use experiments::shard::Shard;
 
 use crate::args::{Command, Threads};
 use crate::output::Output;
@@ -51,6 +52,11 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<()> {
         Command::Completions { shell } => completions::completions(shell, output),
         Command::Man { out } => completions::man(&out, output),
     }
+}
+
+/// The part that is meant: as given, or as this process's rank says.
+fn own_shard(given: Option<Shard>) -> Result<Shard> {
+    Ok(given.map_or_else(experiments::torch::own_shard, Ok)?)
 }
 
 /// Sets the number of threads: before anything computes.

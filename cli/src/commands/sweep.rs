@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
+use experiments::shard::Shard;
 use experiments::stages::network::NetworkResult;
 use experiments::stages::record::Record;
 use experiments::sweep::error::SweepError;
@@ -14,7 +15,6 @@ use experiments::sweep::plan::{State, SweepPlan};
 use experiments::sweep::prepare::{StageRequest, StageWatcher};
 use experiments::sweep::run::{Event, Summary, run as run_sweep};
 use experiments::sweep::script::script;
-use experiments::sweep::shard::Shard;
 use experiments::sweep::table::{self, Row};
 use serde_json::json;
 
@@ -148,7 +148,7 @@ fn compute(args: &SweepRunArgs, output: &mut Output) -> Result<()> {
     };
     let shard = match args.shard {
         Some(shard) => shard,
-        None => Shard::of_environment(|name| std::env::var(name).ok())
+        None => Shard::of_array(|name| std::env::var(name).ok())
             .map_err(experiments::error::Error::from)?
             .unwrap_or(Shard::WHOLE),
     };

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::folders::bundle::Bundle;
 use crate::folders::names;
 use crate::report::{data, html};
+use crate::shard::Shard;
 use crate::stages::network::{Counted, NetworkFile, copy_folder};
 use crate::stages::record::{Made, Record, State, inputs, remove};
 use crate::stages::settings::Finetune;
@@ -33,7 +34,13 @@ impl Build<'_> {
             |build| {
                 let (bundle, subnets) = (build.bundle(), build.request.folder.join(SUBNETS));
                 let on = BundleUse { bundle: &bundle, data: Some(&build.of.data), device: build.request.device };
-                let made = torch::evaluate(&on, SubnetChoice::File(&subnets), Part::HeldOut, CalibrationSource::Data)?;
+                let made = torch::evaluate(
+                    &on,
+                    SubnetChoice::File(&subnets),
+                    Shard::WHOLE,
+                    Part::HeldOut,
+                    CalibrationSource::Data,
+                )?;
                 let counted = made.accuracies.iter().map(|one| Counted::new(one.top1, one.images, made.part.name()));
                 let counted: Vec<Counted> = counted.collect();
                 let off = counted.iter().zip(found).map(|(counted, found)| (counted.top1 - found.predicted).abs());

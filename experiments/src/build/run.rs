@@ -33,6 +33,7 @@ use super::stage::Stage;
 use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
 use crate::folders::names;
+use crate::shard::Shard;
 use crate::stages::bundle::{Making, bundle_in, clear_pairs, fit_pairs, in_bundle, measurements};
 use crate::stages::network::Site;
 use crate::stages::record::{Inputs, Made, Record, Records, State, inputs, remove};
@@ -40,7 +41,6 @@ use crate::stages::watcher::Watcher;
 use crate::sweep::folder::SweepFolder;
 use crate::sweep::plan::SweepPlan;
 use crate::sweep::run::{Event, run as run_sweep};
-use crate::sweep::shard::Shard;
 use crate::sweep::table;
 use crate::torch::{self, BundleUse, DataSource, DeviceChoice, TrainingInputs};
 

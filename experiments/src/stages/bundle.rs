@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::folders::bundle::Bundle;
 use crate::folders::names;
 use crate::predictor::fit::{FitJob, fit};
+use crate::shard::Shard;
 use crate::torch::{self, BundleUse, CollectRequest, DataSource, DeviceChoice, TrainRequest};
 use crate::training::energy::settings::EnergySettings;
 
@@ -58,7 +59,7 @@ impl Making<'_> {
             device: self.device,
             in_group: false,
         };
-        torch::train(&request, Arc::clone(self.stop), &mut Steps { watcher, all: 0 })?;
+        torch::train(&request, &|| Arc::clone(self.stop), &mut Steps { watcher, all: 0 })?;
         let made = [names::SUPERNET, names::SPACE, names::RECIPE, names::PREPROCESSING];
         let metrics = fs::read_to_string(out.join(names::METRICS)).unwrap_or_default();
         let last: Value = metrics.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
@@ -83,6 +84,8 @@ impl Making<'_> {
             count: of.pairs,
             near_front: None,
             seed: of.seed,
+            shard: Shard::WHOLE,
+            measured: Vec::new(),
             out: self.root.join(&out),
         };
         let made = torch::collect(&request, self.stop, &mut |done, _| watcher.step(done as u64, of.pairs as u64))?;

@@ -51,14 +51,6 @@ pub enum SweepError {
         /// The sweep that they are of.
         name: String,
     },
-    /// No such shard.
-    #[error("`{given}` is no shard: {problem}")]
-    Shard {
-        /// What was given.
-        given: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
     /// Sweeps that cannot be put into one table.
     #[error("{folder} has no results", folder = folder.display())]
     NoResults {
@@ -124,9 +116,7 @@ impl Failure for SweepError {
                 FailureKind::Content
             }
             Self::Networks { .. } => FailureKind::Content,
-            Self::NotASweep { .. } | Self::Occupied { .. } | Self::Shard { .. } | Self::NoImages { .. } => {
-                FailureKind::Usage
-            }
+            Self::NotASweep { .. } | Self::Occupied { .. } | Self::NoImages { .. } => FailureKind::Usage,
         }
     }
 
@@ -135,7 +125,6 @@ impl Failure for SweepError {
             Self::Mistakes { .. } => return None,
             Self::NotASweep { .. } => format!("name a new folder, or that of a sweep, with {}", Setting("out")),
             Self::Occupied { .. } => format!("name a new folder with {}", Setting("out")),
-            Self::Shard { .. } => "the second of four is 2/4".into(),
             Self::OtherSweep { .. } => "leave it out; each sweep has a table of its own".into(),
             Self::NoResults { .. } => format!("`{}` makes some", Setting("sweep run")),
             Self::NoImages { .. } => format!("write `data: folder:PATH` into it, or give {}", Setting("data")),

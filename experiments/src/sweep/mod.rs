@@ -20,6 +20,5 @@ pub mod prepare;
 pub mod run;
 pub mod script;
 mod settings;
-pub mod shard;
 pub mod table;
 mod yaml;

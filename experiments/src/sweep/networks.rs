@@ -21,6 +21,7 @@ use storage::failure::Failure;
 
 use crate::error::{Error, Result};
 use crate::folders::names;
+use crate::shard::Shard;
 use crate::stages::network::{NetworkFile, NetworkResult, Site, Source, copy_folder, files_of};
 use crate::stages::record::{Inputs, Made, Record, Records, State, inputs, remove};
 use crate::stages::watcher::Steps;
@@ -31,7 +32,6 @@ use crate::sweep::plan::{Ground, Planned, SweepPlan};
 use crate::sweep::point::Method;
 use crate::sweep::prepare::{StageRequest, StageWatcher};
 use crate::sweep::settings::{Judge, NetworkSettings};
-use crate::sweep::shard::Shard;
 use crate::sweep::table::Row;
 use crate::torch::{self, DataSource, FileForm, RefineSubnetRequest};
 

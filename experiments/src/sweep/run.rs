@@ -16,12 +16,12 @@ use storage::failure::{Failure, FailureKind};
 use crate::error::{Error, Result};
 use crate::search::algorithm::{Algorithm, Plan};
 use crate::search::run::Search;
+use crate::shard::Shard;
 use crate::sweep::baseline::{Baseline, DRAWS, affordable, uniform};
 use crate::sweep::claim::{self, HEARTBEAT};
 use crate::sweep::folder::{Record, Status, SweepFolder};
 use crate::sweep::plan::{Planned, State, SweepPlan};
 use crate::sweep::point::Method;
-use crate::sweep::shard::Shard;
 
 /// How often points that other processes compute are looked at.
 const WAIT: Duration = Duration::from_millis(300);

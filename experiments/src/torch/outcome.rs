@@ -364,6 +364,8 @@ pub struct Evaluation {
 pub struct Collected {
     /// All pairs of the file.
     pub pairs: Vec<AccuracyPair>,
+    /// The file.
+    pub out: PathBuf,
     /// What a reader should know about the images.
     pub notes: Vec<String>,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use predictors::pairs::AccuracyPair;
+use search::arch::ArchSpec;
 use storage::digest::Digest;
 use supernet::data::DataError;
 pub use supernet::data::{DataSource, SkipBroken};
@@ -32,6 +33,7 @@ use crate::folders::supernet_file::digest_of;
 use crate::folders::{output, spaces};
 use crate::init::{self, InitRequest, Initialised};
 pub(crate) use crate::search::verify::verify;
+use crate::shard::Shard;
 pub use crate::training::energy::EnergyReport;
 pub(crate) use crate::training::open_bundle::OpenBundle;
 use crate::{target, training};
@@ -47,18 +49,23 @@ pub(crate) fn place(device: DeviceChoice, _data: Option<&DataSource>) -> Result<
     Ok(Some(device.resolve()?))
 }
 
-/// Trains until done, or until `stop` is set.
+/// Trains until done, or until the flag is set that `stop` gives once the other processes are there, if there are any: before
+/// that nothing could be saved.
 ///
 /// # Errors
 /// Images or recipe that do not fit, a folder that holds another run, a stop on request (state saved).
-pub fn train(request: &TrainRequest, stop: Arc<AtomicBool>, progress: &mut dyn Progress) -> Result<Option<Trained>> {
+pub fn train(
+    request: &TrainRequest,
+    stop: &dyn Fn() -> Arc<AtomicBool>,
+    progress: &mut dyn Progress,
+) -> Result<Option<Trained>> {
     let launch = if request.in_group { Launch::from_environment().map_err(SupernetError::from)? } else { None };
     let mut job = train_job(request)?;
     let ranks = launch.as_ref().map_or(Ok(Ranks::alone()), Ranks::meet).map_err(SupernetError::from)?;
     if let (Some(launch), DeviceChoice::Auto, Device::Cuda(_)) = (&launch, request.device, job.device) {
         job.device = DeviceChoice::Cuda(launch.local_rank).resolve()?;
     }
-    training::train::train(&job, &ranks, stop, progress).map_err(|error| in_recipe(error, request))
+    training::train::train(&job, &ranks, stop(), progress).map_err(|error| in_recipe(error, request))
 }
 
 /// Says what a training would do and take, and does none of it but a few steps.
@@ -191,11 +198,23 @@ pub fn refine_subnet(
 pub fn evaluate(
     on: &BundleUse<'_>,
     subnets: SubnetChoice<'_>,
+    shard: Shard,
     part: Part,
     calibration: CalibrationSource,
 ) -> Result<Evaluation> {
     let bundle = open(on)?;
-    training::evaluate::evaluate(&bundle, &subnets.of(bundle.space())?, part, calibration)
+    let all = subnets.of(bundle.space())?;
+    let own: Vec<ArchSpec> = shard.places(all.len()).map(|place| all[place].clone()).collect();
+    training::evaluate::evaluate(&bundle, &own, part, calibration)
+}
+
+/// Which shard this process is, as whoever launched it with others says: the one of its rank, or everything.
+///
+/// # Errors
+/// An environment that cannot be.
+pub fn own_shard() -> Result<Shard> {
+    let place = Launch::place_in_environment().map_err(SupernetError::from)?;
+    Ok(place.map_or(Shard::WHOLE, |(rank, count)| Shard::new(rank, count)))
 }
 
 /// Measures the network in `folder` with the statistics that it carries.

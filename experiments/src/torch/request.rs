@@ -13,6 +13,7 @@ use super::{DataSource, DeviceChoice};
 use crate::error::{Error, Result};
 use crate::folders::spaces;
 use crate::predictor::near_front::NearFront;
+use crate::shard::Shard;
 use crate::training::energy::settings::EnergySettings;
 
 /// Which images are used.
@@ -82,6 +83,9 @@ impl SubnetChoice<'_> {
         }
     }
 }
+
+/// The variable in which who starts several processes by one command says it to them, a word on each line.
+pub const LAUNCHED_BY: &str = "OFA_LAUNCHED_BY";
 
 /// `ofa train`.
 #[derive(Clone, Debug)]
@@ -239,7 +243,11 @@ pub struct CollectRequest<'a> {
     pub near_front: Option<(usize, NearFront)>,
     /// Seed of the choice of subnets.
     pub seed: u64,
-    /// The Parquet file; what it holds already is kept.
+    /// Which of them.
+    pub shard: Shard,
+    /// Files of pairs that need not be measured again, where they are of the same weights and images.
+    pub measured: Vec<PathBuf>,
+    /// The Parquet file; what it holds already is kept. A part goes to [`Shard::path`].
     pub out: PathBuf,
 }
 

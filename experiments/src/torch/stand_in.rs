@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
 use crate::init::{InitRequest, Initialised};
 use crate::search::report::SearchReport;
+use crate::shard::Shard;
 
 /// Whether there is a LibTorch.
 pub const IS_THERE: bool = false;
@@ -155,7 +156,7 @@ pub(crate) fn deploy(bundle: &OpenBundle, _: &ArchSpec, _: WeightsForm, _: &Path
 ///
 /// # Errors
 /// [`Error::NoTorch`], always.
-pub fn train(_: &TrainRequest, _: Arc<AtomicBool>, _: &mut dyn Progress) -> Result<Option<Trained>> {
+pub fn train(_: &TrainRequest, _: &dyn Fn() -> Arc<AtomicBool>, _: &mut dyn Progress) -> Result<Option<Trained>> {
     missing("training")
 }
 
@@ -243,8 +244,16 @@ pub fn refine_subnet(_: &RefineSubnetRequest, _: Arc<AtomicBool>, _: &mut dyn Pr
 ///
 /// # Errors
 /// [`Error::NoTorch`], always.
-pub fn evaluate(_: &BundleUse<'_>, _: SubnetChoice<'_>, _: Part, _: CalibrationSource) -> Result<Evaluation> {
+pub fn evaluate(_: &BundleUse<'_>, _: SubnetChoice<'_>, _: Shard, _: Part, _: CalibrationSource) -> Result<Evaluation> {
     missing("evaluating")
+}
+
+/// Everything: what has parts is missing.
+///
+/// # Errors
+/// None.
+pub fn own_shard() -> Result<Shard> {
+    Ok(Shard::WHOLE)
 }
 
 /// Measures a network.

@@ -5,16 +5,20 @@
 //! hardly visit the two ends of the space, where budgets lead a search. After them may come rounds near the front that a
 //! predictor of the pairs so far sees ([`crate::predictor::near_front`]).
 
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use predictors::pairs::{self, AccuracyPair, Halves, Origin};
 use search::arch::ArchSpec;
+use search::space::SearchSpace;
 use supernet::supernet::Supernet;
 
 use crate::error::{Error, Result};
 use crate::predictor::near_front::NearFront;
+use crate::shard::ShardError;
 use crate::torch::{CollectRequest, Collected};
 use crate::training::identity;
 use crate::training::images::{CalibrationImages, EvalImages};
@@ -47,10 +51,16 @@ pub(crate) fn collect(
     let calibration = bundle.real_calibration(resolutions)?;
     let with = Instruments { supernet, calibration, images: bundle.held_out_images(resolutions)? };
     let origin = identity::of_held_out(bundle)?;
-    let done = if job.out.exists() { begun(job, &origin, &with)? } else { Vec::new() };
-    let known = pairs::architectures(&done, space, &job.out)?;
-    let mut collection = Collection { job, with, origin, stop, done, known };
-    let mut wanted = tilted_subnets(space, job.count, job.seed);
+    if job.shard.is_part() && job.near_front.is_some() {
+        return Err(ShardError::Rounds.into());
+    }
+    let out = job.shard.path(&job.out);
+    let done = if out.exists() { begun(&out, &origin, &with)? } else { Vec::new() };
+    let known = pairs::architectures(&done, space, &out)?;
+    let elsewhere = elsewhere(&job.measured, space, &origin)?;
+    let mut collection = Collection { job, out, with, origin, stop, done, known, elsewhere };
+    let all = tilted_subnets(space, job.count, job.seed);
+    let mut wanted: Vec<ArchSpec> = job.shard.places(all.len()).map(|place| all[place].clone()).collect();
     collection.measure(&wanted, progress)?;
     if let Some((rounds, near_front)) = &job.near_front {
         for round in 0..*rounds {
@@ -67,8 +77,8 @@ pub(crate) fn collect(
             collection.measure(&wanted, progress)?;
         }
     }
-    pairs::write(&job.out, &collection.done, Some(&collection.origin))?;
-    Ok(Collected { pairs: collection.done, notes: bundle.notes() })
+    pairs::write(&collection.out, &collection.done, Some(&collection.origin))?;
+    Ok(Collected { pairs: collection.done, out: collection.out, notes: bundle.notes() })
 }
 
 /// The pairs that the file holds already. A file from before origins were kept is believed if its first subnet measures
@@ -76,14 +86,14 @@ pub(crate) fn collect(
 ///
 /// # Errors
 /// [`Error::OtherOrigin`]: going on with other weights or images would mix two sets of accuracies.
-fn begun(job: &CollectRequest<'_>, origin: &Origin, with: &Instruments<'_>) -> Result<Vec<AccuracyPair>> {
-    let (done, measured_with) = pairs::read_with_origin(&job.out)?;
-    let other = |what| Error::OtherOrigin { path: job.out.clone(), what };
+fn begun(out: &Path, origin: &Origin, with: &Instruments<'_>) -> Result<Vec<AccuracyPair>> {
+    let (done, measured_with) = pairs::read_with_origin(out)?;
+    let other = |what| Error::OtherOrigin { path: out.to_path_buf(), what };
     if let Some(before) = measured_with {
         return before.difference(origin).map_or(Ok(done), |what| Err(other(what)));
     }
     let Some(first) = done.first() else { return Ok(done) };
-    let archs = pairs::architectures(&done[..1], with.supernet.space(), &job.out)?;
+    let archs = pairs::architectures(&done[..1], with.supernet.space(), out)?;
     let mut is_same = false;
     let shapes = [with.supernet.space().resolve(&archs[0])];
     measure_each(with.supernet, &shapes, &with.calibration, &with.images, &mut |_, Measured { accuracy, .. }| {
@@ -94,28 +104,53 @@ fn begun(job: &CollectRequest<'_>, origin: &Origin, with: &Instruments<'_>) -> R
     if is_same { Ok(done) } else { Err(other("other weights or images")) }
 }
 
+/// What other files hold, as those of shards.
+///
+/// # Errors
+/// A file that is missing or wrong; [`Error::OtherOrigin`].
+fn elsewhere(files: &[PathBuf], space: &SearchSpace, origin: &Origin) -> Result<HashMap<ArchSpec, AccuracyPair>> {
+    let mut all = HashMap::new();
+    for path in files {
+        if !path.exists() {
+            return Err(Error::NotFound { path: path.clone() });
+        }
+        let (measured, with) = pairs::read_with_origin(path)?;
+        let difference = with.map_or(Some("weights and images that it does not name"), |with| with.difference(origin));
+        if let Some(what) = difference {
+            return Err(Error::OtherOrigin { path: path.clone(), what });
+        }
+        all.extend(pairs::architectures(&measured, space, path)?.into_iter().zip(measured));
+    }
+    Ok(all)
+}
+
 /// The pairs of a file, on the way to those that are wanted.
 struct Collection<'a> {
     job: &'a CollectRequest<'a>,
+    out: PathBuf,
     with: Instruments<'a>,
     origin: Origin,
     stop: &'a AtomicBool,
     done: Vec<AccuracyPair>,
     /// Architectures that the file began with.
     known: Vec<ArchSpec>,
+    /// What need not be measured.
+    elsewhere: HashMap<ArchSpec, AccuracyPair>,
 }
 
 impl Collection<'_> {
     /// Measures what is missing of `wanted`, which begins with all that was wanted before.
     fn measure(&mut self, wanted: &[ArchSpec], progress: &mut dyn FnMut(usize, &AccuracyPair)) -> Result<()> {
-        let Collection { job, with, origin, stop, done, known } = self;
+        let Collection { job, out, with, origin, stop, done, known, elsewhere } = self;
         let space = with.supernet.space();
         if known.iter().zip(wanted).any(|(known, wanted)| known != wanted) {
-            return Err(Error::OtherPairs { path: job.out.clone() });
+            return Err(Error::OtherPairs { path: out.clone() });
         }
         let mut saved_at = Instant::now();
         let mut failure = None;
-        let left = &wanted[done.len().min(wanted.len())..];
+        take_over(done, wanted, elsewhere, progress);
+        let left = wanted.iter().skip(done.len()).filter(|arch| !elsewhere.contains_key(arch));
+        let left: Vec<&ArchSpec> = left.collect();
         let shapes: Vec<_> = left.iter().map(|arch| space.resolve(arch)).collect();
         let measured = measure_each(
             with.supernet,
@@ -123,7 +158,7 @@ impl Collection<'_> {
             &with.calibration,
             &with.images,
             &mut |index, Measured { accuracy, seconds }| {
-                let arch = &left[index];
+                let arch = left[index];
                 let (a, b) = accuracy.top1_of_halves();
                 let pair = AccuracyPair {
                     subnet: AccuracyPair::subnet_json(space, arch),
@@ -138,8 +173,9 @@ impl Collection<'_> {
                 };
                 progress(done.len() + 1, &pair);
                 done.push(pair);
+                take_over(done, wanted, elsewhere, progress);
                 if saved_at.elapsed() > Duration::from_secs(30) {
-                    failure = pairs::write(&job.out, done, Some(origin)).err();
+                    failure = pairs::write(out, done, Some(origin)).err();
                     saved_at = Instant::now();
                 }
                 failure.is_none() && !stop.load(Ordering::Relaxed)
@@ -148,11 +184,24 @@ impl Collection<'_> {
         if let Some(error) = failure {
             return Err(error.into());
         }
-        pairs::write(&job.out, done, Some(origin))?;
+        pairs::write(out, done, Some(origin))?;
         measured?;
         if done.len() < wanted.len() {
             return Err(Error::Interrupted.within(format!("{} pairs saved", done.len())));
         }
         Ok(())
+    }
+}
+
+/// Goes on with pairs that were measured elsewhere, up to the first that was not.
+fn take_over(
+    done: &mut Vec<AccuracyPair>,
+    wanted: &[ArchSpec],
+    elsewhere: &HashMap<ArchSpec, AccuracyPair>,
+    progress: &mut dyn FnMut(usize, &AccuracyPair),
+) {
+    while let Some(pair) = wanted.get(done.len()).and_then(|arch| elsewhere.get(arch)) {
+        progress(done.len() + 1, pair);
+        done.push(pair.clone());
     }
 }

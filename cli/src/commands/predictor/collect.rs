@@ -5,7 +5,7 @@ use experiments::torch::{self, BundleUse, CollectRequest, Collected};
 use serde_json::json;
 
 use crate::args::CollectArgs;
-use crate::commands::set_threads;
+use crate::commands::{own_shard, set_threads};
 use crate::interrupt::stop_flag;
 use crate::next;
 use crate::output::Output;
@@ -22,10 +22,13 @@ pub(crate) fn run(args: CollectArgs, output: &mut Output) -> Result<()> {
         count: args.n,
         near_front: rounds,
         seed: args.seed,
+        shard: own_shard(args.shard)?,
+        measured: args.measured,
         out: args.out,
     };
-    let bar = output.progress(all as u64, "{bar:40} {pos}/{len} subnets, {per_sec}, {eta} left {msg}");
-    let Collected { pairs, notes } = torch::collect(&request, &stop_flag(), &mut |done, pair| {
+    let own = request.shard.places(all).count();
+    let bar = output.progress(own as u64, "{bar:40} {pos}/{len} subnets, {per_sec}, {eta} left {msg}");
+    let Collected { pairs, out, notes } = torch::collect(&request, &stop_flag(), &mut |done, pair| {
         bar.set_position(done as u64);
         bar.set_message(format!("(the last {:.2} %)", 100.0 * pair.top1));
     })?;
@@ -34,9 +37,14 @@ pub(crate) fn run(args: CollectArgs, output: &mut Output) -> Result<()> {
     let top1 = pairs.iter().map(|pair| pair.top1);
     let (low, high) = top1.fold((1.0_f64, 0.0_f64), |(low, high), top1| (low.min(top1), high.max(top1)));
     if output.is_json() {
-        return output.json(&json!({"pairs": pairs.len(), "out": request.out, "top1_min": low, "top1_max": high}));
+        return output.json(&json!({"pairs": pairs.len(), "out": out, "top1_min": low, "top1_max": high}));
     }
-    let out = request.out.display().to_string();
-    output.line(format!("{} pairs in {out}, top-1 from {:.2} % to {:.2} %", pairs.len(), 100.0 * low, 100.0 * high))?;
-    output.next(&next::fit(&request.out))
+    output.line(format!(
+        "{} pairs in {}, top-1 from {:.2} % to {:.2} %",
+        pairs.len(),
+        out.display(),
+        100.0 * low,
+        100.0 * high
+    ))?;
+    output.next(&next::fit(&out))
 }

@@ -7,7 +7,7 @@ use search::space::SearchSpace;
 
 use crate::support::{Run, Sandbox};
 
-const DATA: &str = "synthetic:600";
+pub(super) const DATA: &str = "synthetic:600";
 
 /// One epoch of one phase: enough for weights that are not their initial ones.
 fn recipe(sandbox: &Sandbox, epochs: u64) -> String {
@@ -24,7 +24,7 @@ fn text(path: &Path) -> &str {
 }
 
 /// A bundle of the weights that `seed` begins with.
-fn bundle(sandbox: &Sandbox, seed: &str) -> String {
+pub(super) fn bundle(sandbox: &Sandbox, seed: &str) -> String {
     let (recipe, out, set) = (recipe(sandbox, 0), sandbox.path(seed), format!("seed={seed}"));
     let args = ["train", &recipe, "--data", DATA, "--out", text(&out), "--device", "cpu", "--threads", "1"];
     sandbox.ok(&[&args[..], &["--set", &set]].concat());
@@ -186,6 +186,8 @@ fn a_dry_run_says_what_a_run_takes_and_writes_nothing() {
         sandbox.refused(&[&dry[..dry.len() - 1], more].concat(), code, words);
         assert!(!out.exists());
     };
+    let below = format!("{recipe}/run");
+    sandbox.refused(&["train", &recipe, "--data", DATA, "--out", &below, "--dry-run"], 1, &["run folder", "directory"]);
     refused(&["--set", "phases.0.resolutions=[31]"], 3, &["phases.0.resolutions", "31"]);
     refused(&["--set", "phases.0.learning_rate=-1"], 3, &["phases.0.learning_rate"]);
     refused(&["--set", "weights=nowhere"], 2, &["nowhere"]);
