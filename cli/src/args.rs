@@ -1,6 +1,7 @@
 //! The command line.
 
 mod build;
+mod cite;
 mod data;
 #[cfg(test)]
 mod documented;
@@ -28,6 +29,7 @@ use experiments::error::Error;
 use experiments::torch::{DataSource, DeviceChoice};
 
 pub(crate) use self::build::{BuildArgs, InitArgs};
+pub(crate) use self::cite::{CiteArgs, CiteForm};
 pub(crate) use self::data::{DataCheckArgs, DataCommand, SkipBrokenArg};
 pub(crate) use self::eval::{CalibrationArg, CalibrationArgs, CalibrationCommand, EvalArgs, PartArg};
 pub(crate) use self::global::{Common, Format, LogFormat};
@@ -134,6 +136,14 @@ pub(crate) enum Command {
     Sweep(sweep::SweepCommand),
     /// A page with the fronts, subnets and sources of sweeps, which needs no network, or a table for a document
     Report(report::ReportArgs),
+    /// Who measured and published what numbers stand on, with licences and grades: of devices, of bundles
+    Cite(CiteArgs),
+    /// JSON Schemas of all files that are read and written: for editors, and for programs that write them
+    Schema {
+        /// The format; without it, all of them are listed
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(experiments::schemas::ALL.map(|format| format.name)))]
+        name: Option<String>,
+    },
     /// Networks with or without a search space: published ones, what they consist of, cost and need
     #[command(subcommand)]
     Network(NetworkCommand),

@@ -49,6 +49,10 @@ pub mod init;
 
 pub mod build;
 
+pub mod schemas;
+
+pub mod cite;
+
 pub mod doctor;
 pub mod duration;
 pub mod error;

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::accelerator;
 use crate::cost::{Grade, Method, Scope, Statistic};
 use crate::manifest::{Manifest, TABLE_SCHEMA, TARGET_SCHEMA};
 use crate::table_file::{KEY_COLUMNS, OTHER_COLUMNS};
@@ -73,6 +74,11 @@ pub fn manifest() -> Value {
     // One thing under two names is refused.
     schema["allOf"] = ALIASES.iter().map(|(alias, name)| json!({"not": {"required": [alias, name]}})).collect();
     schema
+}
+
+/// The YAML of an accelerator (`ofa.accelerator/1`).
+pub fn accelerator() -> Value {
+    accelerator::schema()
 }
 
 /// A closed set of words, or nothing.

@@ -17,8 +17,11 @@
 //! `expand_1x1`, `expand_3x3`), `inception` (`branches` of steps), `lrn` (`window`, `scale`, `power`, `bias`), `add`,
 //! `concat`. `formats` states bits and densities by part: `{"conv": {"weights": {"bits": 8, "density": 0.3}}}`.
 
+mod schema;
+
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as Object, Value, json};
@@ -31,6 +34,8 @@ use crate::op::{
     Residual, Step,
 };
 use crate::shape::{Draft, IMAGE, LayerFormat, NetworkShape, ShapeError, Source};
+
+pub use self::schema::schema;
 
 /// The word of the format.
 pub const SCHEMA: &str = "ofa.network/1";
@@ -101,7 +106,7 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ConvFile {
     input: Pair,
@@ -122,7 +127,7 @@ struct ConvFile {
     activation: String,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BottleneckFile {
     input: Pair,
@@ -148,7 +153,7 @@ struct BottleneckFile {
     residual: bool,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PoolFile {
     input: Pair,
@@ -161,7 +166,7 @@ struct PoolFile {
     padding: u32,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LinearFile {
     input: Pair,
@@ -172,7 +177,7 @@ struct LinearFile {
     activation: String,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ResidualFile {
     branch: Vec<ConvFile>,
@@ -182,7 +187,7 @@ struct ResidualFile {
     activation: String,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FireFile {
     squeeze: ConvFile,
@@ -190,13 +195,13 @@ struct FireFile {
     expand_3x3: ConvFile,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct InceptionFile {
     branches: Vec<Vec<Value>>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LocalResponseFile {
     input: Pair,
@@ -206,7 +211,7 @@ struct LocalResponseFile {
     bias: f64,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct AddFile {
     input: Pair,
@@ -215,13 +220,13 @@ struct AddFile {
     activation: String,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ConcatFile {
     inputs: Vec<Pair>,
 }
 
-#[derive(Clone, Copy, Deserialize, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FormatFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -234,7 +239,7 @@ const fn full() -> f64 {
     1.0
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LayerFormatFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -35,4 +35,4 @@ pub mod refine;
 
 pub use algorithms::{additive, evolution, exact, history, nsga2, objective, outcome, pareto, random};
 pub use cost::dense;
-pub use space::{arch, arch_file, subnet};
+pub use space::{arch, arch_file, schema, subnet};

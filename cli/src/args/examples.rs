@@ -5,7 +5,7 @@ use clap::Command;
 use super::WIDTH;
 
 /// Each verb, by the words that call it, with its examples; `ofa ` stands before each of them.
-const EXAMPLES: [(&str, &[&str]); 63] = [
+const EXAMPLES: [(&str, &[&str]); 65] = [
     (
         "",
         &[
@@ -233,6 +233,8 @@ const EXAMPLES: [(&str, &[&str]); 63] = [
         ],
     ),
     ("report", &["report phones", "report run found --out both.html", "report phones --as md"]),
+    ("cite", &["cite --target pixel3", "cite --supernet mcu-cifar --as bibtex > ofa.bib"]),
+    ("schema", &["schema", "schema recipe > recipe.schema.json"]),
     ("network", &["network from resnet8 --out resnet8", "network cost resnet8 --target stm32l4r5"]),
     ("network from", &["network from resnet8 --out resnet8", "network from mobilenet-v2 --classes 10 --out small"]),
     ("network show", &["network show found", "network show found/network.json --format json"]),

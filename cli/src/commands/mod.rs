@@ -2,6 +2,7 @@
 
 mod build;
 mod calibration;
+mod cite;
 mod completions;
 mod data;
 mod doctor;
@@ -14,6 +15,7 @@ mod network;
 mod predictor;
 mod refine;
 mod report;
+mod schema;
 mod search;
 mod space;
 mod sweep;
@@ -38,6 +40,8 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<()> {
         Command::Target(command) => target::run(command, output),
         Command::Predictor(command) => predictor::run(command, output),
         Command::Search(args) => search::run(&args, output),
+        Command::Cite(args) => cite::run(&args, output),
+        Command::Schema { name } => schema::run(name.as_deref(), output),
         Command::Report(args) => report::run(&args, output),
         Command::Sweep(command) => sweep::run(command, output),
         Command::Train(args) => train::run(args, output),

@@ -11,6 +11,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::BuildError;
@@ -24,10 +25,10 @@ pub const SCHEMA: &str = "ofa.build/1";
 const MOST: usize = 1_000_000;
 
 /// The file, word for word.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BuildFile {
-    /// [`SCHEMA`].
+    /// `ofa.build/1`.
     pub schema: String,
     /// What the predictor is fitted to.
     pub collect: Collect,
@@ -46,7 +47,7 @@ pub struct BuildFile {
 }
 
 /// How the predictor is fitted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fit {
     /// Its model.
@@ -55,7 +56,7 @@ pub struct Fit {
 }
 
 /// The images that come with the bundle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Calibrate {
     /// Updates; 0 for no images.
@@ -69,11 +70,16 @@ impl Default for Calibrate {
 }
 
 /// The files of each network.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Export {
     /// Their kinds.
     pub formats: Vec<Format>,
+}
+
+/// The schema of the file.
+pub(crate) fn schema() -> serde_json::Value {
+    schemars::schema_for!(BuildFile).to_value()
 }
 
 impl BuildFile {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use network::units::Quantity;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::stages::network::{Counted, NetworkFile};
 use crate::sweep::table::Row;
@@ -14,7 +15,7 @@ pub const NETWORKS: &str = "networks";
 const PREFIX: &str = "net-";
 
 /// A subnet that the sweep found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Found {
     /// What it is called here.
     pub name: String,
@@ -31,7 +32,7 @@ pub struct Found {
 }
 
 /// A network of a build.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BuiltNetwork {
     /// Which subnet it is, and what for.
     #[serde(flatten)]
@@ -108,6 +109,23 @@ pub(crate) fn json(name: &str, networks: &[BuiltNetwork]) -> Value {
         ("name".to_owned(), name.into()),
         ("networks".to_owned(), rows),
     ]))
+}
+
+/// The schema of `networks.json`.
+pub(crate) fn schema() -> Value {
+    let mut generator = SchemaGenerator::default();
+    let network = generator.subschema_for::<BuiltNetwork>();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {
+            "schema": {"const": "ofa.built/1"},
+            "name": {"type": "string", "description": "What the build is called."},
+            "networks": {"type": "array", "items": network},
+        },
+        "required": ["schema", "name", "networks"],
+        "$defs": generator.take_definitions(true),
+    })
 }
 
 #[cfg(test)]

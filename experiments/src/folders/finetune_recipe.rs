@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use storage::file::{FileError, read_text};
 use supernet::data::{Augmentation, ClassWeights, ImageSampling};
@@ -13,7 +14,7 @@ use crate::folders::recipe_error::RecipeError;
 use crate::folders::recipe_file::{PrecisionChoice, is_default, replaced};
 
 /// A recipe of fine-tuning as it stands in the file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct FineTuneRecipe {
     /// `ofa.finetune/1`.

@@ -6,6 +6,7 @@
 use std::num::NonZeroU64;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 use storage::failure::Setting;
@@ -21,7 +22,7 @@ use crate::folders::recipe_error::RecipeError;
 use crate::folders::supernet_file::StoredAs;
 
 /// A recipe as it stands in the file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Recipe {
     /// `ofa.recipe/1`.
@@ -112,7 +113,7 @@ pub(crate) struct Recipe {
 }
 
 /// Number format of feature maps while training, or whichever is faster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum PrecisionChoice {
     /// bfloat16 on a GPU, float32 on the CPU.
@@ -146,7 +147,7 @@ impl PrecisionChoice {
 }
 
 /// Per-channel constants.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Normalisation {
     /// Subtracted.
@@ -156,7 +157,7 @@ pub(crate) struct Normalisation {
 }
 
 /// How many training images calibrate a subnet.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Calibration {
     /// Batches.
@@ -172,7 +173,7 @@ impl Default for Calibration {
 }
 
 /// How many of a stage's choices take part, from the largest down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Levels {
     /// This many.
@@ -182,7 +183,7 @@ pub(crate) enum Levels {
 }
 
 /// The word `all`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum All {
     /// Every choice.
@@ -206,7 +207,7 @@ impl Default for Levels {
 }
 
 /// One phase as it stands in the file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PhaseRecipe {
     /// Name in logs.

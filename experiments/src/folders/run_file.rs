@@ -145,6 +145,33 @@ pub(crate) fn write(run: &RunDir, RunFacts { made, seed, data, processes }: &Run
     Ok(run.write(names::RUN, &format!("{file:#}\n"))?)
 }
 
+/// The schema of the file.
+pub(crate) fn schema() -> Value {
+    let described = |kind: Value, words: &str| json!({"type": kind, "description": words});
+    let text = |words: &str| described("string".into(), words);
+    let fields = json!({
+        "version": text("Version of the program."),
+        "revision": text("Commit of its source."),
+        "command": {"type": "array", "items": {"type": "string"}, "description": "Words that it was called with."},
+        "started": text("When: UTC as in RFC 3339."),
+        "libtorch": described(json!(["string", "null"]), "Version of LibTorch as it states it."),
+        "device": text("`cpu` or `cuda:N`."),
+        "device_name": text("The maker's name for the device."),
+        "threads": described("integer".into(), "Threads that LibTorch computes with."),
+        "precision": text("Number format of feature maps."),
+        "seed": described("integer".into(), "Seed of everything."),
+        "data": text("Where the images are."),
+    });
+    let names: Vec<&String> = fields.as_object().into_iter().flat_map(|fields| fields.keys()).collect();
+    let start = json!({"type": "object", "properties": fields, "required": names});
+    let mut schema = start.clone();
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    schema["properties"]["schema"] = json!({"const": SCHEMA});
+    schema["properties"]["earlier_starts"] =
+        json!({"type": "array", "items": start, "description": "The starts before the newest, first to last."});
+    schema
+}
+
 fn earlier_starts(path: &Path) -> Result<Option<Value>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,

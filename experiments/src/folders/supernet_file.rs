@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use search::space::SearchSpace;
 use serde::{Deserialize, Serialize};
 use storage::digest::{Digest, Digester};
@@ -53,7 +54,7 @@ pub(crate) fn digest_of(tensors: &BTreeMap<String, Tensor>) -> Digest {
 }
 
 /// Number format of weights in a file; whoever reads them computes in float32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum StoredAs {
     /// float32.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use search::arch_file::ArchFile;
 use search::space::SearchSpace;
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ use crate::training::energy::settings::EnergySettings;
 pub(crate) const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// A share of images that was counted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Counted {
     /// Share of right ones.
     pub top1: f64,
@@ -48,7 +49,7 @@ impl Counted {
 }
 
 /// A file that others run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NetworkFile {
     /// Its kind.
     pub format: String,

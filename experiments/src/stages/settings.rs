@@ -1,12 +1,13 @@
 //! Settings of stages, as files have them.
 
 use predictors::settings::FitSettings;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::torch::{FileForm, IS_THERE};
 
 /// What the predictor is fitted to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Collect {
     /// Subnets that are measured.
@@ -17,7 +18,7 @@ pub struct Collect {
 }
 
 /// A predictor's model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Model {
     /// A ridge regression, a Gaussian process for pairs of choices, and MLPs for what they leave.
@@ -61,7 +62,7 @@ impl Model {
 }
 
 /// How each network is trained on, by itself, with the supernet's largest as its teacher.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Finetune {
     /// Passes over the images; 0 leaves the weights as the supernet has them.
@@ -72,7 +73,7 @@ pub struct Finetune {
 }
 
 /// A kind of file that others run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// ONNX.

@@ -41,8 +41,31 @@ use crate::sweep::yaml::{Node, Reader, parse, place};
 
 /// The name of the format.
 pub const SCHEMA: &str = "ofa.sweep/1";
+/// Fields of a sweep.
+pub(super) const FIELDS: [&str; 16] = [
+    "schema",
+    "name",
+    "targets",
+    "budgets",
+    "seeds",
+    "algorithms",
+    "baselines",
+    "bundles",
+    "predictors",
+    "evaluations",
+    "confidence",
+    "data",
+    "train",
+    "networks",
+    "exclude",
+    "include",
+];
+/// Fields that describe points.
+pub(super) const ENTRY_FIELDS: [&str; 7] = ["target", "budget", "seed", "algorithm", "baseline", "bundle", "predictor"];
 /// Evaluations where the file does not say.
-const EVALUATIONS: u64 = 50_100;
+pub(super) const EVALUATIONS: u64 = 50_100;
+/// Algorithms that find one best subnet.
+pub(super) const TAKEN: [Algorithm; 3] = [Algorithm::Evolution, Algorithm::Local, Algorithm::Random];
 /// Points beyond which a sweep is a mistake.
 const MOST_POINTS: usize = 1_000_000;
 
@@ -96,24 +119,6 @@ impl SweepFile {
 }
 
 fn read(node: &Node<'_>, name: String, reader: &mut Reader) -> SweepFile {
-    const FIELDS: [&str; 16] = [
-        "schema",
-        "name",
-        "targets",
-        "budgets",
-        "seeds",
-        "algorithms",
-        "baselines",
-        "bundles",
-        "predictors",
-        "evaluations",
-        "confidence",
-        "data",
-        "train",
-        "networks",
-        "exclude",
-        "include",
-    ];
     let mut file = SweepFile {
         name,
         points: Vec::new(),
@@ -253,7 +258,6 @@ fn ceiling(quantity: Quantity, text: &str) -> std::result::Result<Ceiling, Strin
 }
 
 fn algorithm(reader: &mut Reader, node: &Node<'_>) -> Option<Method> {
-    const TAKEN: [Algorithm; 3] = [Algorithm::Evolution, Algorithm::Local, Algorithm::Random];
     let name = reader.text(node, "algorithms")?;
     let found = TAKEN.into_iter().find(|algorithm| algorithm.name() == name);
     if found.is_none() {
@@ -287,10 +291,9 @@ fn confidence(reader: &mut Reader, node: &Node<'_>) -> Option<Confidence> {
 }
 
 fn entry(reader: &mut Reader, node: &Node<'_>, is_point: bool) -> Entry {
-    const FIELDS: [&str; 7] = ["target", "budget", "seed", "algorithm", "baseline", "bundle", "predictor"];
     let before = reader.mistakes.len();
     let mut entry = Entry::default();
-    for (field, value) in reader.fields(node, "an entry", &FIELDS) {
+    for (field, value) in reader.fields(node, "an entry", &ENTRY_FIELDS) {
         match field {
             "target" => entry.target = reader.text(value, field).map(|target| (target, place(value))),
             "budget" => entry.budget = budget(reader, value).map(|budget| (budget, place(value))),

@@ -18,6 +18,7 @@ pub mod networks;
 pub mod plan;
 pub mod prepare;
 pub mod run;
+pub(crate) mod schema;
 pub mod script;
 mod settings;
 pub mod table;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::HwError;
@@ -35,7 +36,7 @@ pub enum Sparsity {
 }
 
 /// Height and width of the array of processing elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PeArray {
     /// Rows of PEs: a filter may not be higher.
@@ -45,13 +46,18 @@ pub struct PeArray {
 }
 
 /// Energy of one access to a 16-bit word at each level, and of one 16-bit multiply-accumulate, all in one unit.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AccessEnergy {
+    /// One 16-bit multiply-accumulate.
     pub(super) mac: f64,
+    /// A word from or to a processing element's own registers.
     pub(super) register_file: f64,
+    /// A word between processing elements.
     pub(super) array: f64,
+    /// A word from or to the global buffer.
     pub(super) global_buffer: f64,
+    /// A word from or to DRAM.
     pub(super) dram: f64,
 }
 
@@ -125,26 +131,45 @@ pub struct Accelerator {
     pub(super) energy: AccessEnergy,
 }
 
-#[derive(Deserialize)]
+/// A row-stationary accelerator as its file describes it.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct AcceleratorFile {
+    /// `ofa.accelerator/1`.
     schema: String,
+    /// What it is called.
     name: String,
+    /// The device in words.
     #[serde(default)]
     device: String,
+    /// Where the numbers come from; for the reader only.
     #[serde(default, rename = "source")]
     _source: String,
+    /// `row-stationary`, the only one that is known.
     dataflow: String,
+    /// Processing elements.
     processing_elements: u64,
+    /// How they stand, where filters and rows have to fit the array.
     array: Option<PeArray>,
+    /// Registers of each processing element.
     register_file_bytes: u64,
+    /// The buffer that all of them share.
     global_buffer_bytes: u64,
+    /// How zeros are stored and skipped.
     sparsity: String,
+    /// What an access to each level takes, in one unit.
     energy: AccessEnergy,
+    /// That unit in picojoules; without it energies are counted but not told in joules.
     #[serde(rename = "unit_pJ")]
     unit_pj: Option<f64>,
+    /// Anything a user should know.
     #[serde(default)]
     notes: Vec<String>,
+}
+
+/// The schema of an accelerator's file.
+pub(crate) fn schema() -> serde_json::Value {
+    schemars::schema_for!(AcceleratorFile).to_value()
 }
 
 impl Accelerator {

@@ -45,6 +45,7 @@ mod lowering;
 mod mapping;
 mod mapping_search;
 
+pub(crate) use self::description::schema;
 pub use self::description::{Accelerator, AcceleratorEntry, PeArray, Sparsity};
 pub use self::energy::{LayerEnergy, LevelEnergy, NetworkEnergy};
 pub use self::layer::{Layer, LayerShape, TensorShape};

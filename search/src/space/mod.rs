@@ -7,6 +7,8 @@ mod search_space;
 
 pub(crate) mod space_file;
 
+pub mod schema;
+
 pub mod arch;
 mod members;
 

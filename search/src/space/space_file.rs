@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use network::op::Activation;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use storage::names::closest;
 
@@ -80,22 +81,33 @@ fn nearest_key(problem: &str) -> Option<String> {
 }
 
 /// The file, word for word.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SpaceFile {
+    /// `ofa.space/1`.
     schema: String,
+    /// What the space is called.
     name: String,
+    /// Heights and widths in pixels that a subnet may read: a list, or a range.
     resolutions: ResolutionsFile,
+    /// Outputs of the classifier.
     classes: u32,
+    /// Multiplies every width below; the product is rounded to a multiple of 8.
     #[serde(default = "one")]
     width_mult: f64,
+    /// Share of the classifier's inputs that training leaves out.
     #[serde(default)]
     dropout: f64,
+    /// Constants of every batch norm.
     batch_norm: BatchNormFile,
+    /// The first convolution.
     stem: StemFile,
+    /// The block after it, without choices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     first_block: Option<FirstBlockFile>,
+    /// Stages of inverted bottlenecks, with the choices.
     stages: Vec<StageFile>,
+    /// 1x1 convolutions or fully connected layers before the classifier.
     head: Vec<HeadFile>,
 }
 
@@ -103,68 +115,94 @@ fn one() -> f64 {
     1.0
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum ResolutionsFile {
     List(Vec<u32>),
     Range(ResolutionRange),
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ResolutionRange {
+    /// The smallest.
     from: u32,
+    /// The largest.
     to: u32,
+    /// From one to the next.
     step: u32,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BatchNormFile {
+    /// Weight of the newest batch in running statistics.
     momentum: f64,
+    /// Added to variances.
     eps: f64,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct StemFile {
+    /// Channels of the output.
     width: u32,
+    /// Height and width of the kernel.
     kernel: u32,
+    /// Stride.
     stride: u32,
+    /// `relu`, `relu6`, `hswish` or `none`.
     activation: String,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FirstBlockFile {
+    /// Channels of the output.
     width: u32,
+    /// Height and width of the depthwise kernel.
     kernel: u32,
+    /// Stride.
     stride: u32,
+    /// `relu`, `relu6`, `hswish` or `none`.
     activation: String,
+    /// Whether the input is added to the output.
     residual: bool,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct StageFile {
+    /// Channels of each block's output.
     width: u32,
+    /// Stride of the first block; the others have 1.
     stride: u32,
+    /// `relu`, `relu6`, `hswish` or `none`.
     activation: String,
+    /// Whether blocks have squeeze-excite.
     #[serde(default)]
     squeeze_excite: bool,
+    /// Whether a block of expand ratio 1 keeps its first 1x1 convolution.
     #[serde(default)]
     expand_conv_at_one: bool,
+    /// Choices: how many blocks.
     depths: Vec<u32>,
+    /// Choices of each block: the depthwise kernel's height and width.
     kernels: Vec<u32>,
+    /// Choices of each block: channels inside, as a multiple of its input's.
     expands: Vec<u32>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct HeadFile {
+    /// Channels of the output.
     width: u32,
+    /// `relu`, `relu6`, `hswish` or `none`.
     activation: String,
+    /// Whether a batch norm follows.
     batch_norm: bool,
+    /// Whether it comes before global pooling, as a 1x1 convolution; after it, it is fully connected.
     before_pool: bool,
 }
 

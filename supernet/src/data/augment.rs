@@ -23,6 +23,7 @@
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::colour::ColourJitter;
@@ -32,7 +33,7 @@ use super::rand_augment::RandAugment;
 
 /// What is done to a training image, in this order: crop, flip, RandAugment, colour jitter, cutout; then mixup or cutmix
 /// with another image of the batch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augmentation {
     /// Which part of the image is seen.
@@ -57,7 +58,7 @@ pub struct Augmentation {
 }
 
 /// Which part of an image is seen; in a recipe `crop: {kind: padded, padding: 4, border: mean}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Crop {
     /// All of it.
@@ -82,7 +83,7 @@ pub enum Crop {
 }
 
 /// What lies beyond an image's border.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Border {
     /// The mean colour: zero after normalisation.

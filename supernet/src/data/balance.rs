@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use rand::seq::SliceRandom;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::random::{Purpose, generator};
 
 /// How much an image counts in the loss against labels; in a recipe `class_weights: balanced`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClassWeights {
     /// As much as any other.
@@ -31,7 +32,7 @@ impl ClassWeights {
 }
 
 /// Which images an epoch goes through; in a recipe `sampling: balanced`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ImageSampling {
     /// Each once.

@@ -6,13 +6,14 @@
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
 
 /// By how much colours are changed, in an order drawn for each image; in a recipe
 /// `colour_jitter: {brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1}`. What is left out stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ColourJitter {
     /// Brightness is multiplied by 1 − this to 1 + this; 0 to 1.

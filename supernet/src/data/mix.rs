@@ -10,13 +10,14 @@ use std::ops::Range;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Beta, Distribution};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use super::error::DataError;
 
 /// How strongly and how often; in a recipe `mixup: {alpha: 0.2}` or `cutmix: {alpha: 1.0, share: 0.5}`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mix {
     /// α of Beta(α, α), from which an image's weight is drawn, 0.01 to 100: near 0 mostly one of two images is seen, 1

@@ -1,9 +1,10 @@
 //! Whether images are turned as their EXIF says, as cameras and telephones mean them to be.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What is done about an orientation that an image's file asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExifOrientation {
     /// The image is turned and mirrored as it says.

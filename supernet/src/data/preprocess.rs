@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use storage::atomic::write_atomically;
 use tch::Tensor;
@@ -32,7 +33,7 @@ pub struct Preprocessing {
 }
 
 /// How normalised images are resized.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Interpolation {
     /// Bilinear; a triangle filter widened by the scale when shrinking. torchvision's `Resize(antialias=True)`.
@@ -163,7 +164,7 @@ pub fn check_normalisation(mean: &[f64; 3], std: &[f64; 3]) -> Result<(), String
 }
 
 /// `preprocessing.json`: what a program needs to feed a network, and in `steps` the same in words.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PreprocessingFile {
     /// `ofa.preprocessing/1`.

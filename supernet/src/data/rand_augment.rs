@@ -21,13 +21,14 @@
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::colour::{brightness, contrast, saturation};
 use super::error::DataError;
 
 /// How many operations and how strong; in a recipe `rand_augment: {operations: 2, magnitude: 9}`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandAugment {
     /// Operations per image, 1 to 8.

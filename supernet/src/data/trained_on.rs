@@ -2,6 +2,7 @@
 //! a part of another source.
 
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use storage::digest::Digester;
 
@@ -22,7 +23,7 @@ const FOUND: usize = 3;
 const BYTES: usize = 6;
 
 /// Which images weights were trained on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainedOn {
     /// [`ImageSet::digest`] of all training images of the source, held-out ones included, before they were divided.

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
@@ -15,7 +16,7 @@ use super::plan_error::{PlanError, require};
 use crate::supernet::Supernet;
 
 /// The end of a phase by mask distance.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyBird {
     /// Share of the channels of each block that count as pruned.

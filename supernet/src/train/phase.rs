@@ -115,7 +115,7 @@ pub struct Distillation {
 }
 
 /// Whose probabilities subnets learn from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Teacher {
     /// The largest network as it was at the end of the first phase (Cai et al. 2020, §3.2).
@@ -127,7 +127,7 @@ pub enum Teacher {
 }
 
 /// How far a subnet's probabilities are from the teacher's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Divergence {
     /// Cross-entropy with the teacher's probabilities (Kullback–Leibler up to a constant).
@@ -139,7 +139,7 @@ pub enum Divergence {
 }
 
 /// How the random subnets of a step are drawn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
     /// Every depth, kernel size and expand ratio uniformly by itself (Cai et al. 2020).
@@ -152,7 +152,7 @@ pub enum Sampling {
 
 /// Which of several candidates takes part, by the loss on the images of the step (AttentiveNAS, Wang et al. 2021,
 /// arXiv:2011.09011).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Attentive {
     /// Subnets drawn for each one that takes part; at least 2.
@@ -162,7 +162,7 @@ pub struct Attentive {
 }
 
 /// Which end of the candidates is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Keep {
     /// The one with the lowest loss.

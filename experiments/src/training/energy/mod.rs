@@ -23,3 +23,4 @@ pub mod settings;
 
 #[cfg(feature = "torch")]
 pub use report::EnergyReport;
+pub(crate) use report::schema;

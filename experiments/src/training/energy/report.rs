@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -15,7 +16,7 @@ const NOT_INCLUDED: &str = "not included: main memory, disks, losses of the powe
 const JOULES_PER_KWH: f64 = 3.6e6;
 
 /// Whence a number of joules comes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EnergySource {
     /// The counter, or what was multiplied.
     pub by: String,
@@ -26,7 +27,7 @@ pub struct EnergySource {
 }
 
 /// What all starts of a run spent. This is what a resumed run goes on from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EnergySums {
     /// Whether it covers the run from its beginning.
     pub is_whole: bool,
@@ -41,7 +42,7 @@ pub struct EnergySums {
 }
 
 /// Joules that became known in one way.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceSum {
     /// What counted or estimated them.
     #[serde(flatten)]
@@ -51,7 +52,7 @@ pub struct SourceSum {
 }
 
 /// Joules that were spent on one thing.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ActivitySum {
     /// `preparation`, `evaluation`, `report`, or the phase's name.
     pub name: String,
@@ -142,7 +143,7 @@ struct FileRead {
 }
 
 /// What a run cost, and what others would have cost: the file as it is written.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct EnergyReport {
     schema: &'static str,
     /// All joules.
@@ -173,7 +174,7 @@ pub struct EnergyReport {
 ///
 /// One such training is taken to cost what a step of the phases that train the largest network alone did cost in this
 /// very run, times the steps of all its phases (those that were done, where a phase ended early). Evaluations, on which this run spent energy, are left out of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct SeparateTrainings {
     /// How many networks.
     pub networks: u64,
@@ -187,6 +188,11 @@ pub struct SeparateTrainings {
     pub epochs: u64,
     /// As many of them cost what this run cost.
     pub as_much_as: f64,
+}
+
+/// The schema of the file.
+pub(crate) fn schema() -> serde_json::Value {
+    schemars::schema_for!(EnergyReport).to_value()
 }
 
 impl EnergyReport {
