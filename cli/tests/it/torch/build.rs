@@ -5,45 +5,10 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::pictures::png;
 use crate::support::Sandbox;
 
 const CLASSES: [&str; 4] = ["ant", "bee", "cat", "dog"];
-
-/// A PNG of `side` pixels, stored without compression: stripes of its class, with noise.
-fn png(side: u32, class: usize, seed: u32) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
-    let mut noise = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 26) as u8
-    };
-    let mut rows = Vec::new();
-    for y in 0..side {
-        rows.push(0);
-        for x in 0..side {
-            let is_light = [x, y, x + y, 2 * x][class] / 4 % 2 == 0;
-            rows.extend([120 * u8::from(is_light), 60, 30 * class as u8].map(|value| value + noise()));
-        }
-    }
-    let (a, b) = rows.iter().fold((1_u32, 0_u32), |(a, b), byte| {
-        let a = (a + u32::from(*byte)) % 65_521;
-        (a, (a + b) % 65_521)
-    });
-    let length = rows.len() as u16;
-    let stored =
-        [&[0x78, 1, 1][..], &length.to_le_bytes(), &(!length).to_le_bytes(), &rows, &(b << 16 | a).to_be_bytes()];
-    let header = [&side.to_be_bytes()[..], &side.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
-    let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
-    for (kind, data) in [(b"IHDR", header), (b"IDAT", stored.concat()), (b"IEND", Vec::new())] {
-        file.extend((data.len() as u32).to_be_bytes());
-        let checked = [&kind[..], &data].concat();
-        let crc = checked.iter().fold(u32::MAX, |crc, byte| {
-            (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
-        });
-        file.extend(checked);
-        file.extend((!crc).to_be_bytes());
-    }
-    file
-}
 
 /// A folder with a training and a test part; gives its name as a source.
 pub(super) fn images(sandbox: &Sandbox) -> String {
