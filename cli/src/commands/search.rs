@@ -40,7 +40,7 @@ fn files(args: &SearchArgs, header: &SearchHeader, weights: Option<Weights>) -> 
             format!("{}: weights, how to feed them, every evaluation", out.display())
         }
         (Some(out), _) => format!("{}: the result and every evaluation, no weights", out.display()),
-        (None, _) if header.bundle.is_none() || !torch::IS_THERE => {
+        (None, _) if header.bundle.is_none() || !torch::is_within_reach() => {
             "none; --out FOLDER writes the result and every evaluation".to_owned()
         }
         (None, _) => "none; --out FOLDER writes the weights and how to feed them".to_owned(),
@@ -67,7 +67,7 @@ fn next_of(args: &SearchArgs, report: &SearchReport, weights: Option<Weights>) -
     }
     match (&args.out, weights) {
         (Some(out), Some(Weights::Written)) => Some(next::export(out, data.as_deref(), false)),
-        (None, _) if header.bundle.is_some() && torch::IS_THERE => Some(written(line(), has_images)),
+        (None, _) if header.bundle.is_some() && torch::is_within_reach() => Some(written(line(), has_images)),
         _ => None,
     }
 }
@@ -147,7 +147,7 @@ fn next_of_each(args: &SearchArgs, ends: &[End], output: &mut Output) -> Result<
         Some(End { folder: Some(folder), weights: Some(Weights::Written), .. }) => {
             output.next(&next::export(folder, data.as_deref(), false))
         }
-        Some(End { folder: None, .. }) if torch::IS_THERE && ends.iter().all(|end| end.is_of_bundle) => {
+        Some(End { folder: None, .. }) if torch::is_within_reach() && ends.iter().all(|end| end.is_of_bundle) => {
             output.next(&written(line(), data.is_some() || ends.iter().all(|end| end.has_images)))
         }
         _ => Ok(()),

@@ -41,6 +41,11 @@ use crate::{target, training};
 /// Whether there is a LibTorch.
 pub const IS_THERE: bool = true;
 
+/// Whether the next command may have LibTorch.
+pub fn is_within_reach() -> bool {
+    IS_THERE
+}
+
 /// The device that is meant. The images matter only without LibTorch.
 ///
 /// # Errors

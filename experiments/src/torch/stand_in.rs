@@ -30,6 +30,12 @@ use crate::shard::Shard;
 /// Whether there is a LibTorch.
 pub const IS_THERE: bool = false;
 
+/// Whether the next command may have LibTorch: the launcher of the Python package says so, which fetches LibTorch only
+/// for what needs it.
+pub fn is_within_reach() -> bool {
+    std::env::var_os("OFA_LIBTORCH_ON_DEMAND").is_some()
+}
+
 /// A source of images, which nobody will read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataSource(String);
