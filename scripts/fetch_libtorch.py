@@ -55,7 +55,12 @@ def give_up(text):
 def main():
     if len(sys.argv) != 2:
         give_up("usage: fetch_libtorch.py FOLDER")
-    folder = Path(sys.argv[1]).resolve()
+    fetch(Path(sys.argv[1]))
+
+
+def fetch(folder):
+    """Puts LibTorch into `folder`; ends the process, having said why, where that cannot be done."""
+    folder = folder.resolve()
     machine = check_machine()
     work = folder.with_name(folder.name + ".tmp")
     work.mkdir(parents=True, exist_ok=True)
@@ -112,7 +117,7 @@ def wait_for(lock):
 
 
 def stated_version(folder):
-    """The release in `version.py`, without its `+cu130`; None where there is no LibTorch."""
+    """The release in `version.py`, without its `+cu130`; None where there is no such file."""
     try:
         lines = (folder / "version.py").read_text().splitlines()
     except OSError:
