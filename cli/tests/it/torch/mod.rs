@@ -6,6 +6,7 @@ mod imports;
 mod killed;
 mod ranks;
 mod refine;
+mod releases;
 mod shards;
 mod sweep_stages;
 mod timing;
