@@ -26,9 +26,9 @@ const BYTES: usize = 6;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainedOn {
-    /// [`ImageSet::digest`] of all training images of the source, held-out ones included, before they were divided.
+    /// Digest of all training images of the source, held-out ones included, before they were divided.
     pub images: String,
-    /// Whether a tenth of them was split off for testing ([`super::Division::split_test`]).
+    /// Whether a tenth of them was split off for testing.
     pub splits_test: bool,
     /// Seed of the division.
     pub seed: u64,
@@ -39,7 +39,7 @@ pub struct TrainedOn {
     /// 1997); earlier versions wrote none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sketch: String,
-    /// Different images among them, where [`TrainedOn::thumbnails`] are written.
+    /// Different images among them, where `thumbnails` are written.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub different: u64,
     /// The images of the 128 smallest fingerprints at 8×8 px in 64 shades of grey, 64 characters each, by which they are
