@@ -14,10 +14,9 @@ use storage::names::nearest;
 
 use crate::args::definition;
 use crate::hints::worded;
+use crate::interrupt::INTERRUPTED;
 use crate::output::{OutputClosed, harmless};
 use crate::ranks::Ended;
-
-pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Tells the user, and gives the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> u8 {

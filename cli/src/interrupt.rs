@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+/// Exit code of what was stopped on request.
+pub(crate) const INTERRUPTED: u8 = 130;
+
 static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 /// The flag that Ctrl-C (or a request to terminate) sets from now on.

@@ -11,8 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use experiments::torch::LAUNCHED_BY;
 use storage::failure::FailureKind;
 
-use crate::exit::INTERRUPTED;
-use crate::interrupt::stop_flag;
+use crate::interrupt::{INTERRUPTED, stop_flag};
 
 /// What is kept of what a process other than the first says.
 const MOST_SAID: usize = 64 << 10;
