@@ -120,7 +120,7 @@ pub(crate) fn refuse_arguments(error: &clap::Error) -> u8 {
         Some(ContextValue::String(word)) => meant(word, std::env::args_os()),
         _ => None,
     };
-    let hint = source.or(suggested).or(verb).or_else(|| (error.kind() != ErrorKind::ValueValidation).then(general));
+    let hint = source.or(verb).or(suggested).or_else(|| (error.kind() != ErrorKind::ValueValidation).then(general));
     print(message, &[], hint.as_deref(), FailureKind::Usage.exit_code())
 }
 

@@ -33,9 +33,19 @@ fn every_command_shown_is_one_that_is_understood() {
 
 #[test]
 fn commands_are_found_in_blocks_and_whole_ones_in_text() {
-    let text = "run `ofa doctor` or `ofa target show pixel3`, never `ofa search … --to x`, or `ofa\n\\
-                space show x.yaml`\n```console\n$ ofa space list   # \
-                all\na space\n$ scripts/ofa search \\\n  --macs 3M > x\nofa x\n```\n$ ofa no\n";
+    let lines = [
+        "run `ofa doctor` or `ofa target show pixel3`, never `ofa search … --to x`, or `ofa",
+        "space show x.yaml`",
+        "```console",
+        "$ ofa space list   # all",
+        "a space",
+        "$ scripts/ofa search \\",
+        "  --macs 3M > x",
+        "ofa x",
+        "```",
+        "$ ofa no",
+    ];
+    let text = &lines.join("\n");
     let found = shown(text);
     let texts: Vec<&str> = found.iter().map(|command| &*command.text).collect();
     assert_eq!(

@@ -35,6 +35,7 @@ documents! {
     command_line: "docs/command-line.md",
     deployment: "docs/deployment.md",
     files: "docs/files.md",
+    install: "docs/install.md",
     networks: "docs/networks.md",
     own_data: "docs/own-data.md",
     own_device: "docs/own-device.md",

@@ -24,6 +24,21 @@ pub(super) const NOT_RUN: &[(&str, &str, Otherwise)] = &[
         "export LIBTORCH=$(python3 -c 'import torch, pathlib; print(pathlib.Path(torch.__file__).parent)')",
         WithPackage("torch"),
     ),
+    ("docs/install.md", "scripts/wheel dist", Never("minutes of building; scripts/check-wheel runs it")),
+    (
+        "docs/install.md",
+        "pip install dist/ofa_search-0.1.0-py3-none-manylinux_2_35_x86_64.whl",
+        Never("scripts/check-wheel runs it"),
+    ),
+    ("docs/install.md", "pip install torch==2.11.0", Never("needs a network")),
+    (
+        "docs/install.md",
+        "export LIBTORCH=$(python3 -c 'import torch, pathlib; print(pathlib.Path(torch.__file__).parent)')",
+        WithPackage("torch"),
+    ),
+    ("docs/install.md", "cargo install --path cli --locked", Never("minutes of building")),
+    ("docs/install.md", "cargo install --path cli --locked --no-default-features", Never("minutes of building")),
+    ("docs/install.md", "cp -r experiments/zoo ~/.cargo/bin/zoo", Never("writes into the user's own folder")),
     (
         "docs/search.md",
         "ofa predictor import acc_predictor.pth --space mbv3-w1.2 --out P",
@@ -107,6 +122,11 @@ pub(super) const CHANGED: &[(&str, &str, &str)] = &[
     ),
     ("calibration make ", "calibration make --steps 2 ", "time: fewer updates"),
     ("calibration compare ", "calibration compare -n 2 ", "time: fewer subnets"),
+    (
+        "--network found --target jetson-tx2 --energy 20mJ",
+        "--network found --target jetson-tx2 --energy 43mJ --short-steps 1 --epochs 1",
+        "time: a few steps of refinement, and hardly any training",
+    ),
     ("--latency 500us", "--latency 500ms", "nobody knows how fast this machine is"),
     ("--device cuda:0 ", "", "there may be no GPU"),
 ];
