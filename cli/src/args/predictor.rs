@@ -13,7 +13,7 @@ use super::{Compute, SkipBrokenArg, Threads, parse, parse_count};
 #[derive(Debug, Subcommand)]
 pub(crate) enum PredictorCommand {
     /// Measure subnets of a trained supernet on held-out images; goes on where it stopped
-    Collect(CollectArgs),
+    Collect(Box<CollectArgs>),
     /// Fit a predictor to measured pairs, and judge it by pairs it never saw
     Fit(FitArgs),
     /// Subnets to measure next, one per line: near the front that measured pairs let expect

@@ -24,7 +24,7 @@ mod collect;
 
 pub(crate) fn run(command: PredictorCommand, output: &mut Output) -> Result<()> {
     match command {
-        PredictorCommand::Collect(args) => collect::run(args, output),
+        PredictorCommand::Collect(args) => collect::run(*args, output),
         PredictorCommand::Fit(args) => fit(args, output),
         PredictorCommand::Propose(args) => propose(args, output),
         PredictorCommand::Eval { predictor, pairs, space } => {

@@ -49,8 +49,11 @@ pub(super) fn prepare_for(sandbox: &Sandbox, command: &str) {
     }
 }
 
+/// Makes a file in a folder.
+type Make = fn(&Sandbox);
+
 /// Words of a command, the file that they presume, and what makes it.
-const NAMED: &[(&str, &str, fn(&Sandbox))] = &[
+const NAMED: &[(&str, &str, Make)] = &[
     ("--subnets subnets.jsonl", "subnets.jsonl", subnets),
     ("target add my-board.csv", "my-board.csv", |sandbox| board(sandbox)),
     ("--networks measured.csv", "measured.csv", measured),

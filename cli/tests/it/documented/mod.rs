@@ -52,7 +52,7 @@ documents! {
 #[test]
 fn every_document_with_commands_is_run() {
     let shows = |name: &&str| documents().iter().any(|document| document.name == **name);
-    assert!(RUN.iter().all(|name| shows(name)), "a document is gone: {RUN:?}");
+    assert!(RUN.iter().all(shows), "a document is gone: {RUN:?}");
     for document in documents() {
         let is_run = RUN.contains(&&*document.name);
         assert_eq!(is_run, !shown(&document.text).is_empty(), "{} shows commands, or none any more", document.name);
