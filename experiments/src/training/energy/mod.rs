@@ -23,4 +23,5 @@ pub mod settings;
 
 #[cfg(feature = "torch")]
 pub use report::EnergyReport;
+#[cfg(feature = "torch")]
 pub(crate) use report::schema;
