@@ -161,18 +161,18 @@ class LauncherTest(unittest.TestCase):
 
     def test_the_launcher_becomes_the_program(self):
         command = self.package()
-        done = subprocess.run([*command, "exit", "4", "a b"], env=self.environment, capture_output=True, text=True)
+        done = subprocess.run([*command, "exit", "4", "a b"], env=self.environment, cwd=self.folder, capture_output=True, text=True)
         program = self.folder / "installed" / "ofa_search" / "bin" / "ofa"
         lines = [str(program.resolve()), f"{self.folder}/libtorch/lib", "", "exit", "4", "a b"]
         self.assertEqual((done.returncode, done.stdout.splitlines(), done.stderr), (4, lines, ""))
         self.environment["LIBTORCH"] = "/nowhere"
-        done = subprocess.run([*command, "exit", "4"], env=self.environment, capture_output=True, text=True)
+        done = subprocess.run([*command, "exit", "4"], env=self.environment, cwd=self.folder, capture_output=True, text=True)
         self.assertEqual((done.returncode, done.stdout), (2, ""))
         self.assertIn("error: LIBTORCH is set to /nowhere", done.stderr)
 
     def test_signals_reach_the_program(self):
         command = self.package()
-        child = subprocess.Popen([*command, "wait"], env=self.environment, stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen([*command, "wait"], env=self.environment, cwd=self.folder, stdout=subprocess.PIPE, text=True)
         self.assertTrue(child.stdout.readline().endswith("/bin/ofa\n"))
         child.send_signal(signal.SIGINT)
         self.assertEqual(child.wait(timeout=10), -signal.SIGINT)
