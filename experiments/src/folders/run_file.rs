@@ -158,11 +158,13 @@ pub(crate) fn schema() -> Value {
         "device": text("`cpu` or `cuda:N`."),
         "device_name": text("The maker's name for the device."),
         "threads": described("integer".into(), "Threads that LibTorch computes with."),
+        "processes": described("integer".into(), "Processes that train together; files of earlier versions do not say."),
         "precision": text("Number format of feature maps."),
         "seed": described("integer".into(), "Seed of everything."),
         "data": text("Where the images are."),
     });
-    let names: Vec<&String> = fields.as_object().into_iter().flat_map(|fields| fields.keys()).collect();
+    let names = fields.as_object().into_iter().flat_map(|fields| fields.keys());
+    let names: Vec<&String> = names.filter(|name| *name != "processes").collect();
     let start = json!({"type": "object", "properties": fields, "required": names});
     let mut schema = start.clone();
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
@@ -211,6 +213,8 @@ mod tests {
         assert_eq!(third["revision"], "c");
         assert_eq!(earlier.iter().map(|start| &start["revision"]).collect::<Vec<_>>(), ["a", "b"]);
         assert!(earlier.iter().all(|start| start.get("earlier_starts").is_none() && start["seed"] == 3));
+        let described = schema()["properties"].clone();
+        assert!(third.as_object().unwrap().keys().all(|field| described.get(field).is_some()), "{described}");
     }
 
     #[test]
