@@ -27,7 +27,7 @@ WHOLE, PLAIN = PACKAGE / "bin" / "ofa", PACKAGE / "bin" / "ofa-without-libtorch"
 ON_DEMAND = "OFA_LIBTORCH_ON_DEMAND"
 
 # Verbs that answer the same in both programs, whatever follows.
-PLAIN_VERBS = {"help", "space", "completions", "man"}
+PLAIN_VERBS = {"help", "space", "completions", "man", "cite"}
 # The others of which that holds, by their second word.
 PLAIN_SECOND = {"target": {"list", "show", "cost", "range", "diff", "schema", "add", "rm", "rename"}}
 # A search needs weights and images only if it is asked for one of these.

@@ -34,6 +34,12 @@ pub(crate) fn run(args: CollectArgs, output: &mut Output) -> Result<()> {
     })?;
     bar.finish_and_clear();
     notes.iter().for_each(|note| output.say(format!("note: {note}")));
+    if pairs.is_empty() {
+        // More parts than subnets.
+        let none = json!({"pairs": 0, "out": out, "top1_min": null, "top1_max": null});
+        let words = format!("0 pairs in {}: no subnet falls to this part", out.display());
+        return if output.is_json() { output.json(&none) } else { output.line(words) };
+    }
     let top1 = pairs.iter().map(|pair| pair.top1);
     let (low, high) = top1.fold((1.0_f64, 0.0_f64), |(low, high), top1| (low.min(top1), high.max(top1)));
     if output.is_json() {

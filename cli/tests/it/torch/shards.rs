@@ -49,6 +49,10 @@ fn parts_of_a_collection_make_the_whole_and_no_subnet_is_measured_twice() {
     // Nothing was measured again: the seconds are those of the parts.
     let seconds = |path: &str| pairs::read(Path::new(path)).unwrap().iter().map(|pair| pair.seconds).sum::<f64>();
     assert!((seconds(&joined) - seconds(&first) - seconds(&second)).abs() < 1e-9);
+    // More parts than subnets: the last has nothing to say of accuracies.
+    let empty = collect(&["--out", &out("empty.parquet"), "--shard", "6/6", "--format", "json"]);
+    let said = String::from_utf8_lossy(&empty.stdout).into_owned();
+    assert!(empty.status.success() && said.contains("\"pairs\":0") && said.contains("\"top1_min\":null"), "{said}");
     let refused = collect(&["--out", &joined, "--shard", "3/2"]);
     assert_eq!(refused.status.code(), Some(2));
     let missing = collect(&["--out", &out("more.parquet"), "--measured", &out("none.parquet")]);
