@@ -9,6 +9,7 @@ use storage::failure::{Failure, FailureKind, Located, Setting};
 use storage::file::read_bytes;
 
 use super::skip_broken::SkipBroken;
+use super::source_settings::taken_for_path;
 
 /// How a source of images is written.
 const FORMS: &str = "`folder:FOLDER` (one folder of images per class), `csv:FILE` and `jsonl:FILE` (image files and \
@@ -78,8 +79,9 @@ impl Failure for DataError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Source { .. } => Some(format!("accepted are {}", FORMS)),
-            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some("check the path; relative paths start at the current folder".into())
+            Self::Read { path, source } if source.kind() == io::ErrorKind::NotFound => {
+                let taken = taken_for_path(path).map_or(String::new(), |words| format!("; {words}"));
+                Some(format!("check the path; relative paths start at the current folder{taken}"))
             }
             Self::Copies { .. } => Some("name a folder with room for them in TMPDIR".into()),
             // What the project writes itself is written and read by hand as well, and the message says what is wrong.

@@ -35,6 +35,7 @@ mod preprocess;
 mod rand_augment;
 mod skip_broken;
 mod source;
+mod source_settings;
 mod synthetic;
 #[cfg(test)]
 mod test_images;

@@ -9,6 +9,7 @@ use network::units::Bytes;
 
 use super::error::DataError;
 use super::skip_broken::SkipBroken;
+use super::source_settings::last_setting;
 use super::synthetic::Synthetic;
 
 /// A source of labelled images, parsed from `KIND:PATH`, after which settings may follow: `csv:list.csv,label=breed`.
@@ -92,15 +93,6 @@ impl DataSource {
     }
 }
 
-/// The settings that a kind knows.
-fn settings_of(scheme: &str) -> &'static [&'static str] {
-    match scheme {
-        "csv" | "jsonl" => &["image", "label", "split", "skip-broken", "memory"],
-        "parquet" => &["image", "label", "skip-broken", "memory"],
-        _ => &["skip-broken", "memory"],
-    }
-}
-
 impl FromStr for DataSource {
     type Err = DataError;
 
@@ -142,14 +134,6 @@ impl FromStr for DataSource {
         }?;
         Ok(DataSource { form, columns, skip_broken, memory })
     }
-}
-
-/// What stands before the last setting, and that setting, where there is one.
-fn last_setting<'t>(scheme: &str, text: &'t str) -> Option<(&'t str, (&'t str, &'t str))> {
-    let (before, last) = text.rsplit_once(',')?;
-    let (name, value) = last.split_once('=')?;
-    let is_one = settings_of(scheme).contains(&name) && !value.is_empty() && !value.contains('/');
-    is_one.then_some((before, (name, value)))
 }
 
 impl fmt::Display for DataSource {
