@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use experiments::torch::LAUNCHED_BY;
 use storage::failure::FailureKind;
 
-use crate::interrupt::{INTERRUPTED, stop_flag};
+use crate::interrupt::{INTERRUPTED, expect_suspension, is_to_suspend, stop_flag};
 
 /// What is kept of what a process other than the first says.
 const MOST_SAID: usize = 64 << 10;
@@ -83,11 +83,15 @@ pub(crate) fn launch(count: u32, has_threads: bool) -> Result<()> {
     let mut codes: Vec<Option<u8>> = vec![None; children.len()];
     let mut first: Option<(usize, Failed, Instant)> = None;
     let mut is_told = false;
+    expect_suspension();
     while codes.iter().any(Option::is_none) {
         if stop.load(Ordering::Relaxed) && !std::mem::replace(&mut is_told, true) {
             // Those that were waited for have no number of their own any more.
             let left = children.iter().zip(&codes).filter(|(_, code)| code.is_none());
             left.for_each(|(child, _)| ask_to_stop(child));
+        }
+        if is_to_suspend() {
+            suspend_with(children.iter().zip(&codes).filter(|(_, code)| code.is_none()).map(|(child, _)| child));
         }
         for (rank, (child, code)) in children.iter_mut().zip(&mut codes).enumerate() {
             if code.is_some() {
@@ -184,7 +188,7 @@ fn end(child: &mut Child) {
     let _ = child.kill();
 }
 
-/// Ctrl-C reaches this process alone, which tells the others; they end with it.
+/// Ctrl-C and Ctrl-Z reach this process alone, which tells the others; they end with it.
 #[cfg(unix)]
 fn with_this_process(command: &mut Command) {
     use std::os::unix::process::CommandExt as _;
@@ -203,15 +207,34 @@ fn with_this_process(command: &mut Command) {
 fn with_this_process(_: &mut Command) {}
 
 #[cfg(unix)]
-fn ask_to_stop(child: &Child) {
+fn signal(child: &Child, signal: libc::c_int) {
     // SAFETY: a child that was not waited for keeps its number.
     unsafe {
-        libc::kill(child.id().cast_signed(), libc::SIGTERM);
+        libc::kill(child.id().cast_signed(), signal);
     }
+}
+
+#[cfg(unix)]
+fn ask_to_stop(child: &Child) {
+    signal(child, libc::SIGTERM);
 }
 
 #[cfg(not(unix))]
 fn ask_to_stop(_: &Child) {}
+
+/// Suspends the children and this process, until somebody lets it go on, and they with it.
+#[cfg(unix)]
+fn suspend_with<'c>(children: impl Iterator<Item = &'c Child> + Clone) {
+    children.clone().for_each(|child| signal(child, libc::SIGSTOP));
+    // SAFETY: to be suspended is harmless.
+    unsafe {
+        libc::raise(libc::SIGSTOP);
+    }
+    children.for_each(|child| signal(child, libc::SIGCONT));
+}
+
+#[cfg(not(unix))]
+fn suspend_with<'c>(_: impl Iterator<Item = &'c Child>) {}
 
 #[cfg(test)]
 mod tests {

@@ -119,6 +119,51 @@ fn a_killed_process_ends_the_others_and_all_go_on_to_the_same_weights() {
     }
 }
 
+/// `T` for a process that is suspended.
+#[cfg(target_os = "linux")]
+fn state_of(process: u32) -> char {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn processes_are_suspended_and_go_on_together() {
+    let runs = Runs::new();
+    let out = runs.sandbox.path("suspended");
+    let mut command = runs.sandbox.command();
+    command.args(["train", &runs.recipe, "--data", DATA, "--device", "cpu", "--nproc", "2"]);
+    command.args(["--set", "phases.0.epochs=1000", "--measure-every", "1000"]).arg("--out").arg(&out);
+    let launcher = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !holds() {
+            assert!(began.elapsed() < Duration::from_secs(60), "{what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let epochs = || fs::read_to_string(out.join("metrics.jsonl")).map_or(0, |text| text.lines().count());
+    until("an epoch", &|| epochs() > 0);
+    let id = launcher.id();
+    let mut all: Vec<u32> = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))
+        .unwrap()
+        .split_whitespace()
+        .map(|child| child.parse().unwrap())
+        .collect();
+    assert_eq!(all.len(), 2);
+    all.push(id);
+    // SAFETY: the process was not waited for.
+    let signal = |signal| assert_eq!(unsafe { libc::kill(id.cast_signed(), signal) }, 0);
+    signal(libc::SIGTSTP);
+    until("all are suspended", &|| all.iter().all(|process| state_of(*process) == 'T'));
+    let before = epochs();
+    signal(libc::SIGCONT);
+    until("all go on", &|| all.iter().all(|process| state_of(*process) != 'T') && epochs() > before);
+    signal(libc::SIGINT);
+    let ended = launcher.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
 #[test]
 fn what_processes_cannot_share_is_refused() {
     let sandbox = Sandbox::new();
