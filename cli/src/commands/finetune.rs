@@ -34,6 +34,7 @@ pub(crate) fn run(args: FinetuneArgs, output: &mut Output) -> Result<()> {
         save_every: Duration::from_secs(args.tuning.save_every),
         measure_every: args.measure_every,
         energy: args.tuning.power.settings(),
+        revision: env!("OFA_REVISION"),
         device: args.compute.device,
     };
     let mut progress = TrainProgress::new(output);

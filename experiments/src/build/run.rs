@@ -298,7 +298,7 @@ fn making<'m>(request: &'m BuildRequest, of: &'m TrainingInputs, stop: &'m Arc<A
 
 /// Where the networks of a build are made.
 pub(super) fn site<'s>(request: &'s BuildRequest, of: &'s TrainingInputs, stop: &'s Arc<AtomicBool>) -> Site<'s> {
-    Site { root: &request.folder, data: &of.data, device: request.device, stop }
+    Site { root: &request.folder, data: &of.data, revision: request.revision, device: request.device, stop }
 }
 
 /// Of which subnets they are.

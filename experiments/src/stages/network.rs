@@ -80,6 +80,7 @@ pub(crate) struct Site<'s> {
     /// All paths are within it.
     pub(crate) root: &'s Path,
     pub(crate) data: &'s DataSource,
+    pub(crate) revision: &'static str,
     pub(crate) device: DeviceChoice,
     pub(crate) stop: &'s Arc<AtomicBool>,
 }
@@ -146,6 +147,7 @@ impl Site<'_> {
             save_every: SAVE_EVERY,
             measure_every: *epochs,
             energy: EnergySettings::default(),
+            revision: self.revision,
             device: self.device,
         };
         torch::finetune(&request, Arc::clone(self.stop), &mut Steps { watcher, all: 0 })?;

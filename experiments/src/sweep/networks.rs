@@ -160,7 +160,8 @@ pub fn run(
                 continue;
             };
             let planned = &plan.points[one.points[0]];
-            let site = Site { root: folder.path(), data: &data, device: request.device, stop: request.stop };
+            let StageRequest { revision, device, stop, .. } = *request;
+            let site = Site { root: folder.path(), data: &data, revision, device, stop };
             let title = format!("network {} of {count}: {}", number + 1, one.name);
             let made = claim::keep(&claim, || {
                 let ground = &plan.grounds[planned.ground];

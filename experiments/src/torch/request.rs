@@ -137,6 +137,8 @@ pub struct FineTuneRequest {
     pub measure_every: u64,
     /// What to take for granted about energy.
     pub energy: EnergySettings,
+    /// Commit of the source that the program was built from, or `unknown`.
+    pub revision: &'static str,
     /// Where to compute.
     pub device: DeviceChoice,
 }

@@ -22,6 +22,7 @@ use crate::export::{self, samples};
 use crate::folders::finetune_recipe::FineTuneRecipe;
 use crate::folders::network_folder::NetworkFolder;
 use crate::folders::run_dir::{Metrics, RunDir};
+use crate::folders::run_file::{self, Made, RunFacts};
 use crate::folders::supernet_file::digest_of;
 use crate::folders::{names, output};
 use crate::torch::{FineTuneRequest, FineTuned, Progress, StepReport};
@@ -187,6 +188,9 @@ pub(crate) fn finetune(
     let course = Course::named(&[(FINE_TUNING, recipe.epochs)], tuner.steps_per_epoch(), tuner.position());
     let energy = TrainingEnergy::keep(meter, run.path(), was_begun, course)?;
     run.write(names::RECIPE, &serde_yaml::to_string(&recipe).expect("plain data"))?;
+    let made = Made::now(request.revision, device, recipe.precision(device));
+    let data = request.data.to_string();
+    run_file::write(&run, &RunFacts { made: &made, seed: recipe.seed, data: &data, processes: 1 })?;
     let size = shape.input().size;
     let exam = EvalImages::new(&held_out, &preprocessing, &[size], device)?;
     let untouched = as_used(Network::from_weights(&shape, &weights, device)?);

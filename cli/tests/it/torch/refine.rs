@@ -38,6 +38,8 @@ fn a_network_is_trained_on_and_what_is_wrong_is_refused() {
     assert!(energy["energy_j"].as_f64().unwrap() > 0.0 && energy["is_whole"] == true, "{energy}");
     let tuning = energy["activities"].as_array().unwrap().iter().find(|activity| activity["name"] == "fine-tuning");
     assert!(tuning.unwrap()["steps"].as_u64().unwrap() > 6, "{energy}");
+    let made: serde_json::Value = serde_json::from_str(&fs::read_to_string(out.join("run.json")).unwrap()).unwrap();
+    assert_eq!((&made["seed"], &made["threads"], &made["command"][1]), (&0.into(), &1.into(), &"finetune".into()));
     let eval = ["eval", "--network", text(&tuned), "--data", data, "--device", "cpu", "--format", "json"];
     let measured = sandbox.ok(&eval).json().remove(0);
     assert_eq!((&measured["top1"], &measured["part"]), (&report["top1"], &report["part"]));
