@@ -151,6 +151,17 @@ impl AccuracyPredictor {
         self.provenance().get(WEIGHTS)?.as_str()?.parse().ok()
     }
 
+    /// Standard deviation of a predicted top-1 from what very many images would say, a fraction: √(RMSE² + p (1 − p) / n),
+    /// the error on subnets that the fit never saw beside that of the n images they were measured on. `None` for a
+    /// predictor whose file does not say both.
+    pub fn error_of(&self, top1: f64) -> Option<f64> {
+        let number = |path: &str| serde_json::Value::from(self.provenance().clone()).pointer(path)?.as_f64();
+        let (rmse, images) = (number("/report/test/rmse")?, number("/fit/images")?);
+        let share = top1.clamp(0.0, 1.0);
+        let error = rmse.hypot((share * (1.0 - share) / images).sqrt());
+        error.is_finite().then_some(error)
+    }
+
     /// The features it reads.
     pub fn encoder(&self) -> &ArchEncoder {
         &self.encoder

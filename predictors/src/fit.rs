@@ -134,7 +134,7 @@ pub fn fit(
         repeatable: train_halves.and_then(|halves| repeatable(&cross_validated, &halves)),
         seconds: start.elapsed().as_secs_f64(),
     };
-    let predictor = predictor.with_provenance(provenance(pairs.len(), settings, &report));
+    let predictor = predictor.with_provenance(provenance(pairs, settings, &report));
     Ok(Fitted { predictor, report })
 }
 
@@ -151,14 +151,15 @@ pub fn unseen(predictor: &AccuracyPredictor, archs: &[ArchSpec]) -> Option<Vec<u
     Some(split.test.into_iter().filter(|&row| predictor.resolutions().contains(&archs[row].resolution())).collect())
 }
 
-fn provenance(pairs: usize, settings: &FitSettings, report: &FitReport) -> Map<String, Value> {
+fn provenance(pairs: &[AccuracyPair], settings: &FitSettings, report: &FitReport) -> Map<String, Value> {
     let mut report = report.to_json();
     // A clock's word would make two equal fits differ.
     if let Some(report) = report.as_object_mut() {
         report.remove("seconds");
     }
     let settings = json!({
-        "pairs": pairs,
+        "pairs": pairs.len(),
+        "images": pairs.iter().map(|pair| pair.images).min(),
         "test_pairs": settings.test_pairs,
         "seed": settings.seed,
         "additive": settings.additive,
@@ -372,6 +373,10 @@ mod tests {
         assert!(alone.report.scores.rmse > fitted.report.scores.rmse);
         assert!(fitted.report.scores.kendall.unwrap() > 0.8, "{:?}", fitted.report);
         assert!(fitted.predictor.provenance().contains_key("report"));
+        let (rmse, images) = (fitted.report.scores.rmse, pairs[0].images as f64);
+        let error = fitted.predictor.error_of(0.9).unwrap();
+        assert!((error * error - rmse * rmse - 0.09 / images).abs() < 1e-12, "{error}");
+        assert_eq!(fitted.predictor.with_provenance(Map::new()).error_of(0.9), None);
     }
 
     #[test]

@@ -140,9 +140,10 @@ function panel() {
   const facts = [["target", point.target], ["bundle", point.bundle], point.predictor ? ["predictor", point.predictor] : null, ["budget", point.budget], ["method", `${point.method}, seed ${point.seed}`]];
   if (several) facts.unshift(["sweep", data.sweeps[point.sweep]]);
   if (subnet) {
-    const spread = point.top1_spread ? ` ± ${(100 * point.top1_spread).toFixed(2)} (between models)` : "";
+    const error = point.top1_std ? ` ± ${(100 * point.top1_std).toFixed(2)}` : "";
+    const spread = !error && point.top1_spread ? ` ± ${(100 * point.top1_spread).toFixed(2)} (between models)` : "";
     const cost = (key, unit) => (point[key] === null ? null : [unit[0], `${number(point[key])} ${unit[1]} ± ${number(point[key + "_std"], 2)}`]);
-    facts.push(["top-1", percent(point.top1) + spread + ", predicted"], cost("energy_mJ", ["energy", "mJ"]), cost("latency_ms", ["latency", "ms"]));
+    facts.push(["top-1", percent(point.top1) + error + spread + ", predicted"], cost("energy_mJ", ["energy", "mJ"]), cost("latency_ms", ["latency", "ms"]));
     if (typeof point.measured_top1 === "number") facts.splice(-2, 0, ["measured", `${measured(point)} (${point.measured_part})`]);
     if (point.network) facts.push(["network", point.network]);
     facts.push(["size", `${number(point.macs / 1e6)} M MACs, ${number(point.params / 1e6)} M parameters`]);

@@ -28,6 +28,8 @@ pub struct FoundSubnet {
     pub arch: ArchSpec,
     /// Predicted top-1, a fraction.
     pub top1: f64,
+    /// Standard deviation of that from what very many images would say, where the predictor knows it.
+    pub error: Option<f64>,
     /// Standard deviation between the predictor's members, if it has several.
     pub spread: Option<f64>,
     /// What it costs, as far as the target knows.
@@ -46,6 +48,7 @@ impl FoundSubnet {
             "genome": space.to_genome_json(&self.arch),
             "top1": self.top1,
             "top1_is": "predicted",
+            "top1_std": self.error,
             "top1_spread": self.spread,
             "costs": cost_json(&self.cost),
         })

@@ -320,7 +320,8 @@ impl Search {
         let cost = NetworkCost { energy, latency, ..NetworkCost::exact(&workload) };
         let prediction = self.inputs.predictor.predict([&scored.arch])?;
         let spread = prediction.first().and_then(|prediction| prediction.spread);
-        Ok(FoundSubnet { arch: scored.arch, top1: scored.score, spread, cost, additive: None, verified: None })
+        let error = self.inputs.predictor.error_of(scored.score);
+        Ok(FoundSubnet { arch: scored.arch, top1: scored.score, error, spread, cost, additive: None, verified: None })
     }
 
     fn slack_note(&self, limit: &LimitReport) -> String {

@@ -59,6 +59,7 @@ mod tests {
         let found = |top1: f64, measured: f64| FoundSubnet {
             arch: arch.clone(),
             top1,
+            error: None,
             spread: None,
             cost: NetworkCost::exact(&space.lower(&arch)),
             additive: None,

@@ -12,6 +12,7 @@
 //! | `status` | text | `found`, `infeasible` or `failed` |
 //! | `message` | text | why nothing was found |
 //! | `top1` | double, optional | predicted, a fraction |
+//! | `top1_std` | double, optional | its standard deviation from what very many images would say |
 //! | `top1_spread` | double, optional | between the predictor's members |
 //! | `energy_mJ`, `energy_mJ_std`, `latency_ms`, `latency_ms_std` | double, optional | expected, and their standard deviation |
 //! | `macs`, `params`, `flash_bytes`, `peak_memory_bytes` | double, optional | of the subnet |
@@ -112,8 +113,9 @@ const LIMITS: [(Quantity, &str); 6] = [
 ];
 
 /// Numbers of the result: column, and path in what a search prints.
-pub(crate) const NUMBERS: [(&str, &str); 12] = [
+pub(crate) const NUMBERS: [(&str, &str); 13] = [
     ("top1", "top1"),
+    ("top1_std", "top1_std"),
     ("top1_spread", "top1_spread"),
     ("energy_mJ", "costs.energy_mj.value"),
     ("energy_mJ_std", "costs.energy_mj.std"),

@@ -55,10 +55,13 @@ fn task(header: &SearchHeader) -> String {
     format!("{} classes{of}; {from}", header.space.classes())
 }
 
-/// `89.77 % predicted, ± 0.01 (between models)`.
+/// `89.77 % ± 0.54 predicted`, or where the error is not known `89.77 % predicted, ± 0.01 (between models)`.
 fn top1(found: &FoundSubnet) -> String {
-    let spread = found.spread.map_or(String::new(), |spread| format!(", ± {:.2} (between models)", 100.0 * spread));
-    let predicted = format!("{} predicted{spread}", percent(found.top1));
+    let spread = found.spread.map_or(String::new(), |spread| format!(", {}", between_models(spread)));
+    let predicted = match found.error {
+        Some(error) => format!("{} ± {:.2} predicted", percent(found.top1), 100.0 * error),
+        None => format!("{} predicted{spread}", percent(found.top1)),
+    };
     match found.verified {
         Some(verified) => {
             let measured = share(verified.top1, verified.images);
@@ -66,6 +69,10 @@ fn top1(found: &FoundSubnet) -> String {
         }
         None => predicted,
     }
+}
+
+fn between_models(spread: f64) -> String {
+    format!("± {:.2} (between models)", 100.0 * spread)
 }
 
 /// What is known of the device, each quantity with its interval and its budget.
@@ -128,6 +135,9 @@ fn provenance(header: &SearchHeader, found: &FoundSubnet) -> Vec<(String, String
             percent(score)
         );
         rows.push(row("bound", words));
+    }
+    if let Some(spread) = found.spread.filter(|_| found.error.is_some()) {
+        rows.push(row("models", between_models(spread)));
     }
     rows.extend(stage_rows(&found.arch));
     rows
