@@ -39,7 +39,7 @@ pub(crate) fn run(args: InitArgs, output: &mut Output) -> Result<()> {
         return output.json(&json!({
             "folder": request.folder, "classes": classes, "training_images": images[0], "held_out_images": images[1],
             "test_images": images[2], "has_test_part": made.has_test_part, "sides": sides, "image_size": image_size,
-            "mean": made.normalisation[0], "std": made.normalisation[1], "resolutions": resolutions, "macs": macs,
+            "mean": made.normalisation[0], "std": made.normalisation[1], "begins_with": made.begins_with, "resolutions": resolutions, "macs": macs,
             "target": target, "quantity": made.range.0.name(), "epochs": epochs, "estimated_seconds": seconds,
             "estimated_seconds_by_stage": stages, "files": files,
         }));
@@ -69,6 +69,10 @@ fn rows(made: &Initialised) -> Vec<(String, String)> {
         row("images", format!("{train} to train on, {held_out} held out, {test} to test with")),
         row("sizes", sides),
         row("of your images", format!("mean {}, std {}", constants[0], constants[1])),
+        row(
+            "begins with",
+            made.begins_with.as_ref().map_or("fresh weights".into(), |bundle| format!("the weights of {bundle}")),
+        ),
         row("space", format!("{} px, {} to {}", resolutions.join(", "), Macs(made.macs[0]), Macs(made.macs[1]))),
         row("target", format!("{}, {quantity} {} to {}", made.target, quantity.format(least), quantity.format(most))),
         row(

@@ -61,6 +61,8 @@ pub struct Initialised {
     pub image_size: usize,
     /// Mean and standard deviation of each channel.
     pub normalisation: [[f64; 3]; 2],
+    /// A bundle whose weights but for the classifier the training begins with; fresh ones without it.
+    pub begins_with: Option<String>,
     /// Resolutions of the space.
     pub resolutions: Vec<u32>,
     /// MACs of the smallest and the largest subnet.

@@ -17,6 +17,8 @@ pub(crate) struct RecipeFacts<'a> {
     pub(crate) name: &'a str,
     /// Bundle that it takes after.
     pub(crate) like: &'a str,
+    /// Bundle whose weights it begins with, if it does.
+    pub(crate) begins_with: Option<&'a str>,
     /// Source of images, by its whole path.
     pub(crate) data: &'a str,
     /// Height and width of images.
@@ -39,16 +41,21 @@ pub(crate) struct RecipeFacts<'a> {
 const RATE: f64 = 0.2;
 const ELASTIC_RATE: f64 = 0.12;
 const BATCH: f64 = 128.0;
-/// Below so many images weights are held smaller.
-const FEW: usize = 10_000;
+/// Below so many images weights are held smaller, and begin as those of a bundle that has seen many.
+pub(crate) const FEW: usize = 10_000;
 
 /// `recipe.yaml`.
 pub(crate) fn recipe(facts: &RecipeFacts<'_>, epochs: [u64; 2]) -> String {
-    let RecipeFacts { name, like, data, size, sides, images, batch, seed, .. } = facts;
+    let RecipeFacts { name, like, size, sides, images, batch, seed, .. } = facts;
+    let data = quoted(facts.data);
     let [train, held_out, test] = images;
     let [mean, std] = facts.normalisation.map(|values| values.map(|value| format!("{value:.4}")).join(", "));
     let rate = |largest: f64| format!("{:.3}", largest * *batch as f64 / BATCH);
     let decay = if *train < FEW { "5.0e-4" } else { "2.0e-4" };
+    let init = match facts.begins_with {
+        Some(bundle) => format!("init: {}", quoted(bundle)),
+        None => format!("# init: {}", quoted(like)),
+    };
     let warm_up = |epochs: u64| if epochs >= 10 { "1" } else { "0" };
     let (full, elastic) = (epochs[0], epochs[1]);
     format!(
@@ -57,7 +64,9 @@ schema: ofa.recipe/1
 name: {name}
 space: space.yaml
 # {train} images to train on, {held_out} held out, {test} to test with; shorter sides {} to {} pixels, median {}.
-data: '{data}'
+data: {data}
+# A bundle whose weights it begins with, all but the classifier: few images go further from there. Without it, fresh ones.
+{init}
 # The shorter side is resized to it, and the centre cropped.
 image_size: {size}
 # Images that all decisions are made by; the test images decide nothing.
@@ -104,6 +113,11 @@ phases:
         rate(ELASTIC_RATE),
         warm_up(elastic),
     )
+}
+
+/// A path or name as YAML reads it back whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// `space.yaml`.
@@ -159,6 +173,34 @@ export: {{ formats: [onnx, tflite] }}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folders::recipe_file::Recipe;
+
+    /// A recipe for so many training images, read back.
+    fn read_back(data: &str, begins_with: Option<&str>) -> Recipe {
+        let facts = RecipeFacts {
+            name: "flowers",
+            like: "mcu-cifar",
+            begins_with,
+            data,
+            size: 32,
+            sides: [32, 40, 64],
+            images: [100, 20, 20],
+            normalisation: [[0.5; 3], [0.25; 3]],
+            batch: 32,
+            calibration: (5, 20),
+            seed: 0,
+        };
+        serde_yaml::from_str(&recipe(&facts, [2, 2])).unwrap()
+    }
+
+    #[test]
+    fn a_recipe_names_any_path_and_the_bundle_that_it_begins_with() {
+        let odd = "folder:/home/o'neil/# my: photos";
+        let fresh = read_back(odd, None);
+        assert_eq!((fresh.data.as_deref(), fresh.init), (Some(odd), None));
+        let bundle = "/home/o'neil/bundle";
+        assert_eq!(read_back(odd, Some(bundle)).init.as_deref(), Some(bundle));
+    }
 
     #[test]
     fn budgets_rise_to_everything() {

@@ -69,9 +69,16 @@ pub(crate) fn init(request: &InitRequest, device: Device, stop: &AtomicBool) -> 
     let images = [looked.train.len(), looked.held_out.len(), looked.tests];
     let batch = if images[0] < SMALL_SET { 64.min(images[0] / 2).max(1) } else { 128 };
     let data = source.to_string();
+    let begins_with = match images[0] < texts::FEW && bundle.folder().join(names::SUPERNET).exists() {
+        // A path is relative to where this command was given.
+        true if Path::new(like).is_dir() => Some(std::path::absolute(like)?.display().to_string()),
+        true => Some(like.clone()),
+        false => None,
+    };
     let facts = RecipeFacts {
         name: &name,
         like,
+        begins_with: begins_with.as_deref(),
         data: &data,
         size,
         sides,
@@ -106,6 +113,7 @@ pub(crate) fn init(request: &InitRequest, device: Device, stop: &AtomicBool) -> 
         sides,
         image_size: size,
         normalisation: facts.normalisation,
+        begins_with: begins_with.clone(),
         resolutions: space.resolutions().to_vec(),
         macs,
         target,
