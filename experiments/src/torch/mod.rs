@@ -1,7 +1,9 @@
 //! All that needs LibTorch, behind one switch: built without it, the same functions answer that it is missing.
 //!
-//! What goes in ([`request`]) and what comes out ([`outcome`]) is plain data either way.
+//! What goes in ([`request`]) and what comes out ([`outcome`], [`adapted`], [`exported`]) is plain data either way.
 
+pub mod adapted;
+pub mod exported;
 pub mod outcome;
 pub mod request;
 
@@ -10,6 +12,8 @@ mod real;
 #[cfg(not(feature = "torch"))]
 mod stand_in;
 
+pub use adapted::*;
+pub use exported::*;
 pub use outcome::*;
 #[cfg(feature = "torch")]
 pub use real::*;

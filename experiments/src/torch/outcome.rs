@@ -1,14 +1,12 @@
-//! What comes out of the verbs that need LibTorch.
+//! What comes out of the verbs that need LibTorch, but for networks that were adapted and files that were exported.
 
 use std::path::PathBuf;
 
-use deploy::agreement::Agreement;
 use hw_targets::networks::Networks;
 use hw_targets::target::Target;
-use network::units::Quantity;
 use predictors::pairs::AccuracyPair;
 use search::arch::ArchSpec;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Accuracy, DataSource, EnergyReport};
 
@@ -198,129 +196,6 @@ pub struct Trained {
     pub energy: EnergyReport,
 }
 
-/// What comes out of a fine-tuning.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FineTuned {
-    /// The folder of the network.
-    pub folder: PathBuf,
-    /// On held-out images, as it was.
-    pub before: Accuracy,
-    /// On the same images, as it is.
-    pub held_out: Accuracy,
-    /// On the images that decided nothing.
-    pub tested: Accuracy,
-    /// What those may be called.
-    pub part: MeasuredPart,
-    /// What it took.
-    pub energy: EnergyReport,
-}
-
-/// What comes out of a refinement.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Refined {
-    /// The folder of the network.
-    pub folder: PathBuf,
-    /// Steps that it took.
-    pub steps: usize,
-    /// What it cost before and costs now, in SI units or as a count.
-    pub costs: Vec<(Quantity, f64, f64)>,
-    /// Operators whose costs are between those of widths that the target knows.
-    pub interpolated: usize,
-    /// Top-1 on held-out images, as it was.
-    pub before: f64,
-    /// On the same images, as it is.
-    pub held_out: Accuracy,
-    /// On the images that decided nothing.
-    pub tested: Accuracy,
-    /// What those may be called.
-    pub part: MeasuredPart,
-    /// What it took.
-    pub energy: EnergyReport,
-}
-
-impl Refined {
-    /// As a JSON object.
-    pub fn to_json(&self) -> Value {
-        json!({
-            "network": self.folder,
-            "steps": self.steps,
-            "costs": costs_json(&self.costs),
-            "operators_with_interpolated_cost": self.interpolated,
-            "held_out_top1_before": self.before,
-            "held_out_top1": self.held_out.top1,
-            "held_out_images": self.held_out.images,
-            "part": self.part.name(),
-            "top1": self.tested.top1,
-            "images": self.tested.images,
-        })
-    }
-}
-
-/// What comes out of refining a subnet within its supernet.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SubnetRefined {
-    /// The folder of the network.
-    pub folder: PathBuf,
-    /// Which subnet it is, as JSON.
-    pub subnet: Value,
-    /// Steps that it took.
-    pub steps: usize,
-    /// Whether they spent what the budget left.
-    pub upwards: bool,
-    /// What it cost before and costs now, in SI units or as a count.
-    pub costs: Vec<(Quantity, f64, f64)>,
-    /// Operators whose costs are between those of widths that the target knows.
-    pub interpolated: usize,
-    /// Predicted top-1, before and after.
-    pub predicted: (f64, f64),
-    /// Measured, where there are images.
-    pub tested: Option<Tested>,
-}
-
-/// A network measured on two sets of images.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tested {
-    /// On the images that decided.
-    pub held_out: Accuracy,
-    /// On the images that decided nothing.
-    pub tested: Accuracy,
-    /// What those may be called.
-    pub part: MeasuredPart,
-}
-
-impl SubnetRefined {
-    /// As a JSON object.
-    pub fn to_json(&self) -> Value {
-        let mut object = json!({
-            "network": self.folder,
-            "subnet": self.subnet,
-            "steps": self.steps,
-            "upwards": self.upwards,
-            "costs": costs_json(&self.costs),
-            "operators_with_interpolated_cost": self.interpolated,
-            "predicted_top1_before": self.predicted.0,
-            "predicted_top1": self.predicted.1,
-        });
-        if let Some(Tested { held_out, tested, part }) = &self.tested {
-            object["held_out_top1"] = held_out.top1.into();
-            object["held_out_images"] = held_out.images.into();
-            object["part"] = part.name().into();
-            object["top1"] = tested.top1.into();
-            object["images"] = tested.images.into();
-        }
-        object
-    }
-}
-
-/// Costs before and after, by quantity.
-fn costs_json(costs: &[(Quantity, f64, f64)]) -> Map<String, Value> {
-    let costs = costs.iter().map(|(quantity, before, after)| {
-        let scale = quantity.json_scale();
-        (quantity.json_key().to_owned(), json!({"before": before * scale, "after": after * scale}))
-    });
-    costs.collect()
-}
-
 /// Which images a number was measured on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MeasuredPart {
@@ -403,7 +278,7 @@ pub struct ComparedSubnet {
     /// The subnet.
     pub arch: ArchSpec,
     /// The subnet as JSON (`ofa.subnet/1`).
-    pub subnet: serde_json::Value,
+    pub subnet: Value,
     /// Calibrated on real training images.
     pub real: Accuracy,
     /// Calibrated on the bundle's own images.
@@ -442,131 +317,4 @@ pub struct MeasuredTarget {
     pub networks: Option<Networks>,
     /// Where the table is.
     pub folder: PathBuf,
-}
-
-/// A network as one file.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ExportedFile {
-    /// Where it is.
-    pub file: PathBuf,
-    /// How large it is.
-    pub bytes: u64,
-    /// What a runtime of others made of it, or what is missing to run it with.
-    pub ran: std::result::Result<FileRun, String>,
-    /// With which images it was checked.
-    pub checked_with: String,
-    /// Height and width of its images.
-    pub size: u32,
-    /// Mean and deviation of pixels from 0 to 1 that it is normalised by, where that is known.
-    pub normalisation: Option<[[f64; 3]; 2]>,
-    /// What int8 lost.
-    pub int8: Option<Int8Report>,
-    /// What is odd about the network's folder.
-    pub warnings: Vec<String>,
-    /// What there is to say about the images.
-    pub notes: Vec<String>,
-}
-
-/// A file run by a runtime of others.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FileRun {
-    /// Its name and version.
-    pub runtime: String,
-    /// How far what it computes is from the network, in int8 from the network in int8.
-    pub agreement: Agreement,
-    /// What one image takes in it on this machine.
-    pub milliseconds: f64,
-    /// Outputs in int8 of which TensorFlow Lite Micro makes another number, where it is there.
-    pub differing_in_micro: Option<u64>,
-}
-
-/// Several subnets over one file of weights.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NestedFile {
-    /// The file of weights.
-    pub weights: PathBuf,
-    /// How large it is.
-    pub bytes: u64,
-    /// The subnets, in order.
-    pub slices: Vec<NestedSlice>,
-}
-
-/// One of them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NestedSlice {
-    /// Its graph.
-    pub file: PathBuf,
-    /// How large that is.
-    pub bytes: u64,
-    /// How large a file of it alone is.
-    pub alone: u64,
-    /// How far what a runtime of others computes is from the subnet, or what is missing to run it with.
-    pub ran: Result<FileRun, String>,
-    /// Images that it was checked with, in words.
-    pub checked_with: String,
-    /// Side of its images in pixels.
-    pub size: u32,
-    /// Mean and standard deviation of each channel, where known.
-    pub normalisation: Option<[[f64; 3]; 2]>,
-    /// What int8 did to it.
-    pub int8: Option<Int8Report>,
-    /// Which subnet it is.
-    pub subnet: serde_json::Value,
-}
-
-/// What rounding to int8 did to a network.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Int8Report {
-    /// Bytes of weights, biases and scales.
-    pub weights: u64,
-    /// Bytes of weights and biases in float32.
-    pub float_weights: u64,
-    /// Images compared.
-    pub images: usize,
-    /// Images of which the network says the same class in float32 and in int8.
-    pub same_class: usize,
-    /// Top-1 in float32 and in int8, where the images have labels.
-    pub top1: Option<[f64; 2]>,
-    /// Of the outputs.
-    pub signal_to_noise_db: f64,
-    /// Whether channels were balanced first.
-    pub is_equalised: bool,
-    /// Layer by layer.
-    pub layers: Vec<LayerDamage>,
-}
-
-/// What rounding did to one layer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LayerDamage {
-    /// Its name.
-    pub layer: String,
-    /// Of its output, all before it being rounded, too.
-    pub signal_to_noise_db: f64,
-    /// Top-1 of the float32 network with this layer alone in int8, where that was asked for.
-    pub top1_alone: Option<f64>,
-}
-
-/// A file found to be a network's, or not.
-#[derive(Clone, Debug, PartialEq)]
-pub struct VerifiedFile {
-    /// The runtime of others that ran it.
-    pub runtime: String,
-    /// Whether it reads bytes of pixels, and computes in int8.
-    pub is_int8: bool,
-    /// How far it is from the network in float32.
-    pub agreement: Agreement,
-    /// Top-1 of the network and of the file, where the images have labels.
-    pub top1: Option<[f64; 2]>,
-    /// Of the outputs.
-    pub signal_to_noise_db: f64,
-    /// What one image takes in that runtime on this machine.
-    pub milliseconds: f64,
-    /// With which images it was compared.
-    pub checked_with: String,
-    /// Height and width of its images.
-    pub size: u32,
-    /// What is odd about the network's folder.
-    pub warnings: Vec<String>,
-    /// What there is to say about the images.
-    pub notes: Vec<String>,
 }

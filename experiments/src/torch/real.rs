@@ -16,9 +16,11 @@ use supernet::ranks::{Launch, Ranks};
 use supernet::train::Step;
 use tch::Device;
 
+use super::adapted::{FineTuned, Refined, SubnetRefined};
+use super::exported::{ExportedFile, NestedFile, VerifiedFile};
 use super::outcome::{
-    CalibrationMade, Collected, Comparison, DataChecked, DryRun, Evaluation, ExportedFile, FineTuned, Imported,
-    MeasuredTarget, NestedFile, Progress, Refined, StepReport, SubnetRefined, Trained, TrainingInputs, VerifiedFile,
+    CalibrationMade, Collected, Comparison, DataChecked, DryRun, Evaluation, Imported, MeasuredTarget, Progress,
+    StepReport, Trained, TrainingInputs,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,

@@ -12,9 +12,11 @@ use search::space::SearchSpace;
 use serde::Serialize;
 use storage::digest::Digest;
 
+use super::adapted::{FineTuned, Refined, SubnetRefined};
+use super::exported::{ExportedFile, NestedFile, VerifiedFile};
 use super::outcome::{
-    CalibrationMade, Collected, Comparison, DataChecked, DryRun, Evaluation, ExportedFile, FineTuned, Imported,
-    MeasuredTarget, NestedFile, Progress, Refined, SubnetRefined, Trained, TrainingInputs, VerifiedFile,
+    CalibrationMade, Collected, Comparison, DataChecked, DryRun, Evaluation, Imported, MeasuredTarget, Progress,
+    Trained, TrainingInputs,
 };
 use super::request::{
     BatchNormSource, BundleUse, CalibrationSource, CollectRequest, FileRequest, FineTuneRequest, ImportRequest,
