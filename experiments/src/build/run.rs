@@ -2,7 +2,7 @@
 //!
 //! | stage | depends on | makes |
 //! |---|---|---|
-//! | train | recipe, space, images | `supernet/`, with the bundle in it |
+//! | train | recipe, space, images, starting weights | `supernet/`, with the bundle in it |
 //! | collect | weights, images, pairs, seed | `accuracy.parquet` of the bundle |
 //! | fit | those measurements, model | `predictor.safetensors` of the bundle |
 //! | calibrate | weights, images, steps | `calibration/` of the bundle |
@@ -34,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
 use crate::folders::names;
 use crate::shard::Shard;
-use crate::stages::bundle::{Making, bundle_in, clear_pairs, fit_pairs, in_bundle, measurements};
+use crate::stages::bundle::{Making, bundle_in, clear_pairs, fit_pairs, in_bundle, inputs_of_training, measurements};
 use crate::stages::network::Site;
 use crate::stages::record::{Inputs, Made, Record, Records, State, inputs, remove};
 use crate::stages::watcher::Watcher;
@@ -177,8 +177,7 @@ impl Build<'_> {
     }
 
     fn train(&mut self) -> Result<Record> {
-        let TrainingInputs { recipe, space, images, .. } = &self.of;
-        let inputs = inputs([("recipe", recipe), ("space", space), ("images", images)]);
+        let inputs = inputs_of_training(&self.of);
         let clear = |folder: &Path, _: &State| remove(&folder.join(names::TRAINED));
         self.stage(Stage::Train, &inputs, clear, |build| {
             making(build.request, &build.of, build.stop).train(build.of.epochs, build.progress)

@@ -22,7 +22,8 @@ use predictors::ensemble::AccuracyPredictor;
 use predictors::saved;
 use search::space::SearchSpace;
 use storage::arrays::safetensors::load_metadata;
-use storage::digest::Digest;
+use storage::digest::{Digest, Digester};
+use storage::file::read_bytes;
 
 use crate::error::{Error, Result};
 use crate::folders::{names, spaces};
@@ -129,6 +130,19 @@ impl Bundle {
             return Ok(None);
         }
         Ok(load_metadata(&path)?.get(names::WEIGHTS_DIGEST).and_then(|digest| digest.parse().ok()))
+    }
+
+    /// What tells its weights from others: the digest that the file states, or else that of the file.
+    ///
+    /// # Errors
+    /// No weights, or a file that cannot be read.
+    pub(crate) fn weights_digest(&self) -> Result<String, Error> {
+        let path = self.require(names::SUPERNET)?;
+        if let Some(stated) = self.stated_weights()? {
+            return Ok(stated.to_string());
+        }
+        let bytes = read_bytes(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        Ok(Digester::new("file of weights").bytes(&bytes).finish().to_string())
     }
 
     /// Refuses a predictor whose pairs were measured with others than `weights`, those of this bundle.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use storage::digest::Digester;
 
 use super::network::SAVE_EVERY;
-use super::record::{Made, State, remove};
+use super::record::{Inputs, Made, State, inputs, remove};
 use super::settings::{Collect, Model};
 use super::watcher::{Steps, Watcher};
 use crate::error::Result;
@@ -19,7 +19,7 @@ use crate::folders::bundle::Bundle;
 use crate::folders::names;
 use crate::predictor::fit::{FitJob, fit};
 use crate::shard::Shard;
-use crate::torch::{self, BundleUse, CollectRequest, DataSource, DeviceChoice, TrainRequest};
+use crate::torch::{self, BundleUse, CollectRequest, DataSource, DeviceChoice, TrainRequest, TrainingInputs};
 use crate::training::energy::settings::EnergySettings;
 
 /// Measurements on held-out images in the course of a training.
@@ -94,6 +94,13 @@ impl Making<'_> {
         let said = format!("{} subnets, held-out top-1 {:.1} to {:.1} %", made.pairs.len(), 100.0 * low, 100.0 * high);
         Ok(Made { outputs: vec![out], said, facts: Value::Null })
     }
+}
+
+/// What the stage that trains depends on.
+pub(crate) fn inputs_of_training(TrainingInputs { recipe, space, images, start, .. }: &TrainingInputs) -> Inputs {
+    let mut of = inputs([("recipe", recipe), ("space", space), ("images", images)]);
+    of.extend(start.clone().map(|start| ("starting weights".to_owned(), start)));
+    of
 }
 
 /// Fits a predictor to the measurements of a bundle, into the first of `outputs` in `root`, its report into the second.

@@ -2,7 +2,7 @@
 //!
 //! | stage | depends on | makes, in the folder of results |
 //! |---|---|---|
-//! | train | recipe, space, images | `bundles/NAME/supernet/`, with the bundle in it |
+//! | train | recipe, space, images, starting weights | `bundles/NAME/supernet/`, with the bundle in it |
 //! | collect | weights, images, pairs, seed | `accuracy.parquet` of that bundle |
 //! | fit | measurements, model | `predictor.safetensors` of that bundle, or a file in `bundles/NAME` or `predictors` |
 
@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
 use crate::folders::names;
 use crate::search::inputs::{BundleChoice, SearchInputs};
-use crate::stages::bundle::{Making, bundle_in, clear_pairs, fit_pairs, in_bundle, measurements};
+use crate::stages::bundle::{Making, bundle_in, clear_pairs, fit_pairs, in_bundle, inputs_of_training, measurements};
 use crate::stages::record::{Inputs, Made, Record, Records, State, inputs, remove};
 use crate::stages::settings::{Collect, Model};
 use crate::stages::watcher::Watcher;
@@ -330,22 +330,22 @@ impl Preparation {
     fn train(&self, trained: &Trained, request: &StageRequest<'_>, watcher: &mut dyn StageWatcher) -> Result<()> {
         let Some(root) = self.root(trained) else { return Ok(()) };
         let (recipe, overrides) = self.recipe(trained);
-        let TrainingInputs { data, recipe: of_recipe, space, images, epochs, .. } =
-            torch::training_inputs(&recipe, &overrides, self.data(request))?;
+        let of_training = torch::training_inputs(&recipe, &overrides, self.data(request))?;
+        let TrainingInputs { data, images, epochs, .. } = &of_training;
         let making = Making {
             root: &root,
             recipe,
             overrides: &overrides,
-            data: &data,
+            data,
             revision: request.revision,
             device: request.device,
             stop: request.stop,
         };
         let (records, name) = (Records::of(&root), &trained.name);
-        let of_training = inputs([("recipe", &*of_recipe), ("space", &*space), ("images", &*images)]);
+        let of_training = inputs_of_training(&of_training);
         let clear = |_: &State| remove(&root.join(names::TRAINED));
         go(&records, "train", &format!("train {name}"), &of_training, clear, watcher, |watcher| {
-            making.train(epochs, watcher)
+            making.train(*epochs, watcher)
         })?;
 
         let weights =

@@ -23,6 +23,8 @@ pub struct TrainingInputs {
     pub images: String,
     /// The same of the test images, where the source has them apart.
     pub tests: String,
+    /// Digest of the weights that the training begins with, where they are not fresh ones.
+    pub start: Option<String>,
     /// Passes over the images.
     pub epochs: u64,
 }
