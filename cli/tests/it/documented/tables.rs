@@ -51,7 +51,7 @@ pub(super) const NOT_RUN: &[(&str, &str, Otherwise)] = &[
     ),
     (
         "docs/own-data.md",
-        "ofa init my-net --data folder:img --minutes 20",
+        "ofa init my-net --data folder:img --minutes 20 --threads 1",
         Never("the page's first command, shown again for what it prints"),
     ),
     ("README.md", "scripts/ofa verify found.tflite --against found --data cifar:FOLDER", WithPackage("ai_edge_litert")),
