@@ -41,8 +41,16 @@ pub(crate) struct RecipeFacts<'a> {
 const RATE: f64 = 0.2;
 const ELASTIC_RATE: f64 = 0.12;
 const BATCH: f64 = 128.0;
-/// Below so many images weights are held smaller, and begin as those of a bundle that has seen many.
-pub(crate) const FEW: usize = 10_000;
+/// Below so many images weights are held smaller.
+const FEW: usize = 10_000;
+/// Below so many images seen, each as often as it is, a training begins with the weights of a bundle that has seen more:
+/// fresh ones would still be learning.
+const SEEN: u64 = 1_000_000;
+
+/// Whether a training on so many images, for so many epochs, goes further from weights that have seen many others.
+pub(crate) fn is_short_of_images(train: usize, epochs: u64) -> bool {
+    train < FEW || train as u64 * epochs < SEEN
+}
 
 /// `recipe.yaml`.
 pub(crate) fn recipe(facts: &RecipeFacts<'_>, epochs: [u64; 2]) -> String {
@@ -200,6 +208,12 @@ mod tests {
         assert_eq!((fresh.data.as_deref(), fresh.init), (Some(odd), None));
         let bundle = "/home/o'neil/bundle";
         assert_eq!(read_back(odd, Some(bundle)).init.as_deref(), Some(bundle));
+    }
+
+    #[test]
+    fn few_images_and_short_trainings_begin_with_weights_that_have_seen_many() {
+        assert!(is_short_of_images(1800, 700) && is_short_of_images(55_000, 4));
+        assert!(!is_short_of_images(55_000, 80) && !is_short_of_images(FEW, 100));
     }
 
     #[test]

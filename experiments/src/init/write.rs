@@ -69,16 +69,10 @@ pub(crate) fn init(request: &InitRequest, device: Device, stop: &AtomicBool) -> 
     let images = [looked.train.len(), looked.held_out.len(), looked.tests];
     let batch = if images[0] < SMALL_SET { 64.min(images[0] / 2).max(1) } else { 128 };
     let data = source.to_string();
-    let begins_with = match images[0] < texts::FEW && bundle.folder().join(names::SUPERNET).exists() {
-        // A path is relative to where this command was given.
-        true if Path::new(like).is_dir() => Some(std::path::absolute(like)?.display().to_string()),
-        true => Some(like.clone()),
-        false => None,
-    };
     let facts = RecipeFacts {
         name: &name,
         like,
-        begins_with: begins_with.as_deref(),
+        begins_with: None,
         data: &data,
         size,
         sides,
@@ -91,6 +85,14 @@ pub(crate) fn init(request: &InitRequest, device: Device, stop: &AtomicBool) -> 
     let speed = measured(&facts, &space, &looked, device, stop)?;
     let work = Work { images: images[0], batch, tests: images[2].div_ceil(images[1]), budgets: texts::BUDGETS.len() };
     let schedule = Schedule::new(&speed, &work, request.minutes);
+    let is_short = texts::is_short_of_images(images[0], schedule.epochs.iter().sum());
+    let begins_with = match is_short && bundle.folder().join(names::SUPERNET).exists() {
+        // A path is relative to where this command was given.
+        true if Path::new(like).is_dir() => Some(std::path::absolute(like)?.display().to_string()),
+        true => Some(like.clone()),
+        false => None,
+    };
+    let facts = RecipeFacts { begins_with: begins_with.as_deref(), ..facts };
     let files = [
         (names::SPACE, texts::space(&space, like, macs)),
         (names::RECIPE, texts::recipe(&facts, schedule.epochs)),
