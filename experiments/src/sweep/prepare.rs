@@ -352,8 +352,7 @@ impl Preparation {
             Bundle::at(bundle_in(&root)).stated_weights()?.map(|digest| digest.to_string()).unwrap_or_default();
         let Collect { pairs, seed } = self.collect;
         let (pairs_word, seed) = (pairs.to_string(), seed.to_string());
-        let of_pairs =
-            inputs([("weights", &*weights), ("images", &*images), ("pairs", &*pairs_word), ("seed", &*seed)]);
+        let of_pairs = inputs([("weights", &*weights), ("images", images), ("pairs", &*pairs_word), ("seed", &*seed)]);
         let file = root.join(in_bundle(names::ACCURACY));
         let clear = |state: &State| clear_pairs(&file, state, pairs);
         let of = self.collect;
