@@ -22,8 +22,7 @@ use predictors::ensemble::AccuracyPredictor;
 use predictors::saved;
 use search::space::SearchSpace;
 use storage::arrays::safetensors::load_metadata;
-use storage::digest::{Digest, Digester};
-use storage::file::read_bytes;
+use storage::digest::Digest;
 
 use crate::error::{Error, Result};
 use crate::folders::{names, spaces};
@@ -136,13 +135,14 @@ impl Bundle {
     ///
     /// # Errors
     /// No weights, or a file that cannot be read.
+    #[cfg(feature = "torch")]
     pub(crate) fn weights_digest(&self) -> Result<String, Error> {
         let path = self.require(names::SUPERNET)?;
         if let Some(stated) = self.stated_weights()? {
             return Ok(stated.to_string());
         }
-        let bytes = read_bytes(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
-        Ok(Digester::new("file of weights").bytes(&bytes).finish().to_string())
+        let bytes = storage::file::read_bytes(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        Ok(storage::digest::Digester::new("file of weights").bytes(&bytes).finish().to_string())
     }
 
     /// Refuses a predictor whose pairs were measured with others than `weights`, those of this bundle.
