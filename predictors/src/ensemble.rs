@@ -155,8 +155,8 @@ impl AccuracyPredictor {
     /// the error on subnets that the fit never saw beside that of the n images they were measured on. `None` for a
     /// predictor whose file does not say both.
     pub fn error_of(&self, top1: f64) -> Option<f64> {
-        let number = |path: &str| serde_json::Value::from(self.provenance().clone()).pointer(path)?.as_f64();
-        let (rmse, images) = (number("/report/test/rmse")?, number("/fit/images")?);
+        let number = |part: &str, path: &str| self.provenance().get(part)?.pointer(path)?.as_f64();
+        let (rmse, images) = (number("report", "/test/rmse")?, number("fit", "/images")?);
         let share = top1.clamp(0.0, 1.0);
         let error = rmse.hypot((share * (1.0 - share) / images).sqrt());
         error.is_finite().then_some(error)

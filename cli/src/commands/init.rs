@@ -39,7 +39,8 @@ pub(crate) fn run(args: InitArgs, output: &mut Output) -> Result<()> {
         return output.json(&json!({
             "folder": request.folder, "classes": classes, "training_images": images[0], "held_out_images": images[1],
             "test_images": images[2], "has_test_part": made.has_test_part, "sides": sides, "image_size": image_size,
-            "mean": made.normalisation[0], "std": made.normalisation[1], "begins_with": made.begins_with, "resolutions": resolutions, "macs": macs,
+            "mean": made.normalisation[0], "std": made.normalisation[1],
+            "begins_with": made.begins_with, "resolutions": resolutions, "macs": macs,
             "target": target, "quantity": made.range.0.name(), "epochs": epochs, "estimated_seconds": seconds,
             "estimated_seconds_by_stage": stages, "files": files,
         }));
