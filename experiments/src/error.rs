@@ -83,6 +83,8 @@ pub enum Error {
     NotReached { steps: usize, reached: String, spent: bool },
     #[error("{path} already holds a run", path = path.display())]
     RunExists { path: PathBuf },
+    #[error("another process is at work in {path}", path = path.display())]
+    Busy { path: PathBuf },
     #[error("{path} holds a bundle or a training ({found})", path = path.display(), found = found.display())]
     KeepsOthers { path: PathBuf, found: PathBuf },
     #[error("{path} does not say of which search space it is", path = path.display())]
@@ -224,6 +226,7 @@ impl Failure for Error {
             #[cfg(feature = "torch")]
             Self::Import(error) => error.kind(),
             Self::RunExists { .. }
+            | Self::Busy { .. }
             | Self::SameTarget { .. }
             | Self::UnknownSpace { .. }
             | Self::KeepsOthers { .. }
@@ -399,6 +402,7 @@ impl Error {
             Self::RunExists { .. } => {
                 format!("add {} to go on with it, or name another folder with {}", Setting("resume"), Setting("out"))
             }
+            Self::Busy { .. } => "wait until it has ended, or end it; or name another folder".into(),
             Self::NotReached { spent: true, .. } => {
                 format!(
                     "allow more with {}, or larger steps with {}",

@@ -22,6 +22,7 @@ pub mod digest;
 pub mod failure;
 pub mod file;
 pub mod guard;
+pub mod hold;
 pub mod names;
 pub mod parquet_file;
 pub mod table;

@@ -32,7 +32,7 @@ use super::networks::{self, BuiltNetwork, Found};
 use super::stage::Stage;
 use crate::error::{Error, Result};
 use crate::folders::bundle::Bundle;
-use crate::folders::names;
+use crate::folders::{names, output};
 use crate::shard::Shard;
 use crate::stages::bundle::{Making, bundle_in, clear_pairs, fit_pairs, in_bundle, inputs_of_training, measurements};
 use crate::stages::network::Site;
@@ -92,7 +92,7 @@ pub trait BuildProgress: Watcher {
 /// Goes through all stages; those that are there are left alone. `stop` ends it early, everything saved.
 ///
 /// # Errors
-/// A folder without the files of a build, wrong ones among them, images that cannot be used, whatever a stage meets;
+/// A folder without the files of a build or with another one at work, wrong ones among them, images that cannot be used, whatever a stage meets;
 /// [`Error::Interrupted`].
 pub fn build(request: &BuildRequest, stop: &Arc<AtomicBool>, progress: &mut dyn BuildProgress) -> Result<Built> {
     for missing in [names::BUILD, names::RECIPE, names::SWEEP] {
@@ -100,6 +100,7 @@ pub fn build(request: &BuildRequest, stop: &Arc<AtomicBool>, progress: &mut dyn 
             return Err(BuildError::NothingToBuild { folder: request.folder.clone(), missing }.into());
         }
     }
+    let _held = output::held(&request.folder)?;
     let file = BuildFile::read(&request.folder.join(names::BUILD))?;
     let of = torch::training_inputs(&request.folder.join(names::RECIPE), &[], request.data.as_ref())?;
     let records = Records::of(&request.folder);

@@ -5,7 +5,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use storage::hold::{Hold, hold};
+
+use crate::error::{Error, Result, Within};
 use crate::folders::names;
 
 /// What a deployed network may consist of; `network.json`, which says what the folder holds, goes first.
@@ -63,6 +65,15 @@ pub(crate) fn check_run(folder: &Path) -> Result<()> {
         Some(found) => Err(Error::KeepsOthers { path: folder.to_path_buf(), found }),
         None => Ok(()),
     }
+}
+
+/// The right to write in `folder`, which is there, for as long as it lives.
+///
+/// # Errors
+/// [`Error::Busy`]; a folder that cannot be read.
+pub(crate) fn held(folder: &Path) -> Result<Hold> {
+    let held = hold(folder).within(|| format!("folder {}", folder.display()))?;
+    held.ok_or_else(|| Error::Busy { path: folder.to_path_buf() })
 }
 
 #[cfg(test)]

@@ -16,26 +16,31 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 use storage::atomic::write_atomically;
+use storage::hold::Hold;
 
+use crate::error::{Result, Within};
+use crate::folders::output::held;
 use crate::folders::{event_file, names};
 
-/// Where one run keeps its files.
+/// Where one run keeps its files, and the right to write there.
 #[derive(Clone, Debug)]
 pub(crate) struct RunDir {
     path: PathBuf,
+    _held: Arc<Hold>,
 }
 
 impl RunDir {
     /// The folder, made if it is missing.
     ///
     /// # Errors
-    /// It cannot be made.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path.join(names::CHECKPOINTS))?;
-        Ok(Self { path: path.to_path_buf() })
+    /// It cannot be made; another process is at work there.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        fs::create_dir_all(path.join(names::CHECKPOINTS)).within(|| format!("run folder {}", path.display()))?;
+        Ok(Self { path: path.to_path_buf(), _held: Arc::new(held(path)?) })
     }
 
     /// The folder itself.

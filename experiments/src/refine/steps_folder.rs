@@ -17,9 +17,11 @@ use search::refine::adapt::Iteration;
 use serde_json::{Value, json};
 use storage::atomic::write_atomically;
 use storage::digest::Digest;
+use storage::hold::Hold;
 use storage::parquet_file::{self, column};
 
 use crate::error::{Error, Result, Within};
+use crate::folders::output;
 use crate::folders::supernet_file::write_text;
 
 const BEGUN: &str = "adaptation.json";
@@ -53,6 +55,7 @@ pub(crate) struct StepsFolder<F> {
     path: PathBuf,
     quantities: Vec<Quantity>,
     form: F,
+    _held: Hold,
 }
 
 impl<F: StepForm> StepsFolder<F> {
@@ -60,7 +63,7 @@ impl<F: StepForm> StepsFolder<F> {
     /// set.
     ///
     /// # Errors
-    /// [`Error::RunExists`]; steps of another refinement; a folder that cannot be made.
+    /// [`Error::RunExists`]; [`Error::Busy`]; steps of another refinement; a folder that cannot be made.
     pub(crate) fn open(
         path: &Path,
         identity: Digest,
@@ -69,6 +72,11 @@ impl<F: StepForm> StepsFolder<F> {
         form: F,
     ) -> Result<Self> {
         let file = path.join(BEGUN);
+        if !file.exists() {
+            output::check(path)?;
+            fs::create_dir_all(path.join(STEPS)).within(|| format!("run folder {}", path.display()))?;
+        }
+        let held = output::held(path)?;
         if let Ok(text) = fs::read_to_string(&file) {
             if !resume {
                 return Err(Error::RunExists { path: path.to_path_buf() });
@@ -80,13 +88,11 @@ impl<F: StepForm> StepsFolder<F> {
                 return Err(Error::FileInFolder { path: file, reason: reason.into() });
             }
         } else {
-            crate::folders::output::check(path)?;
-            fs::create_dir_all(path.join(STEPS)).within(|| format!("run folder {}", path.display()))?;
             let text = format!("{:#}\n", json!({"schema": "ofa.adaptation/1", "identity": identity.to_string()}));
             write_atomically(&file, |file| file.write_all(text.as_bytes()))
                 .map_err(|source| Error::Write { source })?;
         }
-        Ok(Self { path: path.to_path_buf(), quantities, form })
+        Ok(Self { path: path.to_path_buf(), quantities, form, _held: held })
     }
 
     /// The steps kept so far, in order.

@@ -17,7 +17,7 @@ use supernet::network::Network;
 use supernet::train::{FineTuneObserver, FineTuner, Position, Precision, Rollback, Step, TeacherLogits};
 use tch::{Device, Tensor};
 
-use crate::error::{Error, Result, Within};
+use crate::error::{Error, Result};
 use crate::export::{self, samples};
 use crate::folders::finetune_recipe::FineTuneRecipe;
 use crate::folders::network_folder::NetworkFolder;
@@ -165,7 +165,7 @@ pub(crate) fn finetune(
     };
     settings.check(&shape, &train, &preprocessing)?;
     output::check_run(&request.out)?;
-    let run = RunDir::open(&request.out).within(|| format!("run folder {}", request.out.display()))?;
+    let run = RunDir::open(&request.out)?;
     let was_begun = run.is_begun();
     if was_begun && !request.resume {
         return Err(Error::RunExists { path: request.out.clone() });

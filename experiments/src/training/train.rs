@@ -16,7 +16,7 @@ use supernet::ranks::Ranks;
 use supernet::supernet::Supernet;
 use supernet::train::{Epoch, Observer, Position, Precision, Rollback, Start, Step, Trainer};
 
-use crate::error::{Error, Result, Within};
+use crate::error::{Error, Result};
 use crate::folders::names;
 use crate::folders::recipe_file::Recipe;
 use crate::folders::run_dir::{Metrics, RunDir};
@@ -166,7 +166,7 @@ pub(crate) fn train(
     } = prepare(job, progress)?;
     let identity = ranks::agreed(identity, recipe.sync_batch_norm, ranks)?;
     let (recipe, space) = (&recipe, &space);
-    let run = RunDir::open(&job.out).within(|| format!("run folder {}", job.out.display()))?;
+    let run = RunDir::open(&job.out)?;
     let was_begun = run.is_begun();
     if was_begun && !job.resume {
         return Err(Error::RunExists { path: job.out.clone() });

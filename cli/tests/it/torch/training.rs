@@ -205,6 +205,36 @@ fn killed_and_resumed_gives_the_same_bits_where_layers_are_frozen() {
     assert_killing_changes_nothing(FROZEN, 3);
 }
 
+#[test]
+fn a_second_process_is_kept_out_of_a_run_and_let_in_when_the_first_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recipe, run) = (folder.path().join("tiny.yaml"), folder.path().join("run"));
+    fs::write(&recipe, RECIPE.replace("epochs: ", "epochs: 100")).unwrap();
+    let mut first = train(&recipe, &run, false);
+    let deadline = Instant::now() + Duration::from_secs(300);
+    while reached(&run) == 0 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for resume in [false, true] {
+        let second = train(&recipe, &run, resume).wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&second.stderr);
+        assert_eq!(second.status.code(), Some(2), "{said}");
+        assert!(said.contains(&format!("another process is at work in {}", run.display())), "{said}");
+    }
+    assert!(first.try_wait().unwrap().is_none(), "the first one went on");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let before = reached(&run);
+    let mut third = train(&recipe, &run, true);
+    while reached(&run) <= before && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(third.try_wait().unwrap().is_none(), "the run ended by itself");
+    }
+    third.kill().unwrap();
+    third.wait().unwrap();
+    assert!(reached(&run) > before);
+}
+
 /// Kills a run at `kills` moments spread over its steps, and compares what comes of it with an undisturbed one. Returns
 /// its steps.
 fn assert_killing_changes_nothing(text: &str, kills: u64) -> u64 {
