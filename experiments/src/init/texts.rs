@@ -52,7 +52,7 @@ pub(crate) fn is_short_of_images(train: usize, epochs: u64) -> bool {
     train < FEW || train as u64 * epochs < SEEN
 }
 
-/// `recipe.yaml`.
+/// `recipe.yaml`, with so many epochs of the largest subnet alone and of all of them.
 pub(crate) fn recipe(facts: &RecipeFacts<'_>, epochs: [u64; 2]) -> String {
     let RecipeFacts { name, like, size, sides, images, batch, seed, .. } = facts;
     let data = quoted(facts.data);
@@ -66,6 +66,20 @@ pub(crate) fn recipe(facts: &RecipeFacts<'_>, epochs: [u64; 2]) -> String {
     };
     let warm_up = |epochs: u64| if epochs >= 10 { "1" } else { "0" };
     let (full, elastic) = (epochs[0], epochs[1]);
+    let (about, count, largest) = match full {
+        0 => ("", "one phase", String::new()),
+        _ => {
+            let (rate, warm_up) = (rate(RATE), warm_up(full));
+            let phase = format!(
+                "name: full, epochs: {full}, learning_rate: {rate}, warm_up_epochs: {warm_up}, with_largest: true"
+            );
+            (
+                "; the two phases want about as many",
+                "two phases",
+                format!("  # The largest alone.\n  - {{ {phase} }}\n"),
+            )
+        }
+    };
     format!(
         "# How the supernet is trained. `ofa build` trains it again when this file says something else.
 schema: ofa.recipe/1
@@ -91,11 +105,10 @@ augmentation:
 normalisation: {{ mean: [{mean}], std: [{std}] }}
 # Images that a subnet's batch-norm statistics are taken from.
 calibration: {{ batches: {}, batch_size: {} }}
-# More epochs take longer in proportion; the two phases want about as many. After `{like}`, in two phases instead of four.
+# More epochs take longer in proportion{about}. After `{like}`, in {count} instead of four.
 phases:
-  # The largest subnet alone: the teacher of all others.
-  - {{ name: full, epochs: {full}, learning_rate: {}, warm_up_epochs: {}, with_largest: true }}
-  # All of them: the largest, the smallest and a random one in every step.
+{largest}  # All of them: the largest, the smallest and a random one in every step. The largest learns from the labels and teaches the
+  # others.
   - name: elastic
     epochs: {elastic}
     learning_rate: {}
@@ -108,6 +121,7 @@ phases:
     random_subnets: 1
     distillation: 1.0
     label_loss: 0.5
+    teacher: largest
     sort_channels: true
 ",
         sides[0],
@@ -116,9 +130,7 @@ phases:
         size / 8,
         facts.calibration.0,
         facts.calibration.1,
-        rate(RATE),
-        warm_up(full),
-        rate(ELASTIC_RATE),
+        rate(if full > 0 { ELASTIC_RATE } else { RATE }),
         warm_up(elastic),
     )
 }

@@ -27,7 +27,7 @@ use crate::folders::image_settings::ImageSettings;
 use crate::folders::names;
 use crate::sweep::file::SweepFile;
 use crate::training::images::{CalibrationImages, EvalImages};
-use crate::training::make_calibration::DistillPlan;
+use crate::training::make_calibration::{self, DistillPlan};
 use crate::training::measure_accuracy::measure_each;
 use crate::training::plan;
 use crate::training::sample::distinct;
@@ -83,14 +83,27 @@ pub(crate) fn init(request: &InitRequest, device: Device, stop: &AtomicBool) -> 
         seed: *seed,
     };
     let speed = measured(&facts, &space, &looked, device, stop)?;
-    let work = Work { images: images[0], batch, tests: images[2].div_ceil(images[1]), budgets: texts::BUDGETS.len() };
-    let schedule = Schedule::new(&speed, &work, request.minutes);
+    let made = DistillPlan::for_native_size(size, *seed);
+    let work = Work {
+        images: images[0],
+        batch,
+        calibration: facts.calibration.0 * facts.calibration.1,
+        held_out: images[1],
+        tests: images[2],
+        made: (made.images, made.pool),
+        budgets: texts::BUDGETS.len(),
+    };
+    let schedule = Schedule::new(&speed, &work, request.minutes, false);
     let is_short = texts::is_short_of_images(images[0], schedule.epochs.iter().sum());
     let begins_with = match is_short && bundle.folder().join(names::SUPERNET).exists() {
         // A path is relative to where this command was given.
         true if Path::new(like).is_dir() => Some(std::path::absolute(like)?.display().to_string()),
         true => Some(like.clone()),
         false => None,
+    };
+    let schedule = match begins_with {
+        Some(_) => Schedule::new(&speed, &work, request.minutes, true),
+        None => schedule,
     };
     let facts = RecipeFacts { begins_with: begins_with.as_deref(), ..facts };
     let files = [
@@ -277,18 +290,40 @@ fn measured(
     let archs = distinct(ends.into_iter().chain(random), SUBNETS, &HashSet::new());
     let shapes: Vec<_> = archs.iter().map(|arch| space.resolve(arch)).collect();
     // Once to bring the images to each resolution, which a build does once, too.
-    let mut pair = 0.0;
+    let each = shapes.len() * (facts.calibration.0 * facts.calibration.1 + looked.held_out.len());
+    let mut image = 0.0;
     for _ in 0..2 {
         let started = Instant::now();
         measure_each(trainer.supernet(), &shapes, &calibration, &exam, &mut |_, _| !stop.load(Ordering::Relaxed))?;
-        pair = started.elapsed().as_secs_f64() / shapes.len() as f64;
+        image = started.elapsed().as_secs_f64() / each as f64;
     }
     if stop.load(Ordering::Relaxed) {
         return Err(Error::Interrupted);
     }
-    // An update of the images for calibration is a step with so many.
-    let made = DistillPlan::for_native_size(facts.size, recipe.seed).images;
-    let update = full_step * made as f64 / facts.batch as f64;
-    tracing::info!(full_step, elastic_step, pair, update, "speed measured");
-    Ok(Speed { full_step, elastic_step, pair, update })
+    let update = update(trainer.supernet(), &preprocessing, &looked.train, facts)?;
+    tracing::info!(full_step, elastic_step, image, update, "speed measured");
+    Ok(Speed { full_step, elastic_step, image, update })
+}
+
+/// Seconds of an update of the images for calibration: the mean of one for each of the subnets that the pool begins with.
+fn update(
+    supernet: &Supernet,
+    preprocessing: &Preprocessing,
+    train: &ImageSet,
+    facts: &RecipeFacts<'_>,
+) -> Result<f64> {
+    let settings = ImageSettings {
+        preprocessing: preprocessing.clone(),
+        class_names: train.class_names().to_vec(),
+        trained_on: None,
+        held_out: None,
+        seed: facts.seed,
+        calibration: facts.calibration,
+    };
+    let whole = DistillPlan::for_native_size(facts.size, facts.seed);
+    let plan = DistillPlan { pool: SUBNETS, steps: SUBNETS + 1, ..whole };
+    // A step is told of between its two passes, so from one to the next it is one of each.
+    let mut told = Vec::new();
+    make_calibration::make(supernet, &settings, train, &plan, &mut |_| told.push(Instant::now()))?;
+    Ok((told[told.len() - 1] - told[0]).as_secs_f64() / SUBNETS as f64)
 }
