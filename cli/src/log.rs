@@ -1,9 +1,10 @@
 //! What is said on stderr of what is being done: messages of `tracing`, as `-v` or `RUST_LOG` choose them.
 
 use tracing::Level;
+use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::format::{FmtSpan, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::args::{Common, LogFormat};
@@ -20,6 +21,8 @@ pub(crate) fn start(common: &Common) {
     let filter = asked.and_then(|words| EnvFilter::try_new(words).ok());
     let filter = filter.unwrap_or_else(|| EnvFilter::new(chosen(common.verbose)));
     let layer = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter);
+    // The end of a span says how long it took.
+    let layer = layer.with_span_events(FmtSpan::CLOSE);
     // Fails only if there is a log already.
     let _ = match common.log_format {
         LogFormat::Text => layer.event_format(Plain).try_init(),
@@ -54,7 +57,17 @@ where
         event: &tracing::Event<'_>,
     ) -> std::fmt::Result {
         let mut text = String::new();
-        context.format_fields(Writer::new(&mut text), event)?;
+        let mut took = Took(None);
+        event.record(&mut took);
+        match (took.0, context.parent_span()) {
+            (Some(took), Some(span)) => {
+                let name = span.name().replace('_', " ");
+                let extensions = span.extensions();
+                let fields = extensions.get::<FormattedFields<N>>().map_or("", |fields| fields.as_str());
+                text = format!("{name} {fields}").trim_end().to_owned() + &format!(" took {took}");
+            }
+            _ => context.format_fields(Writer::new(&mut text), event)?,
+        }
         let level = match *event.metadata().level() {
             Level::ERROR => "error",
             Level::WARN => "warning",
@@ -63,6 +76,17 @@ where
             Level::TRACE => "trace",
         };
         writeln!(writer, "{level}: {}", harmless(&text))
+    }
+}
+
+/// How long the span was entered whose end an event is.
+struct Took(Option<String>);
+
+impl Visit for Took {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "time.busy" {
+            self.0 = Some(format!("{value:?}"));
+        }
     }
 }
 

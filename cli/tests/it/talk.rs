@@ -80,6 +80,9 @@ fn what_is_being_done_is_said_to_whoever_asks() {
     assert!(messages(&said).iter().all(|line| line.starts_with("info: ")), "{said}");
     let said = with(&["-vv"]).stderr;
     assert!(said.contains("debug: bundle read folder=") && said.contains("info: compiled"), "{said}");
+    // What takes long is a span, whose end says how long.
+    let spans = ["debug: compile tables target=\"pixel3\" space=fbnet-cifar took ", "debug: round turn=0 took "];
+    assert!(spans.iter().all(|span| said.contains(span)), "{said}");
     // Results are the same.
     let result = |more: &[&str]| {
         let mut found = with(&[more, &["--format", "json"]].concat()).json().remove(0);
@@ -94,6 +97,13 @@ fn what_is_being_done_is_said_to_whoever_asks() {
         lines.iter().any(|line| line["level"] == "INFO" && line["target"] == "experiments::search::tables"),
         "{said}"
     );
+
+    let said = with(&["-vv", "--log-format", "json"]).stderr;
+    let lines: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let ends =
+        |name: &str| lines.iter().find(|line| line["span"]["name"] == name && line["fields"]["message"] == "close");
+    assert!(ends("round").is_some_and(|end| end["fields"]["time.busy"].is_string()), "{said}");
+    assert_eq!(ends("compile_tables").unwrap()["span"]["target"], "pixel3");
 
     let chosen = |filter: &str, more: &[&str]| {
         let output = sandbox.command().env("RUST_LOG", filter).args([&search[..], more].concat()).output().unwrap();

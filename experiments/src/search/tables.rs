@@ -61,6 +61,7 @@ pub(crate) fn compile(
 ) -> Result<CostTables> {
     let started = Instant::now();
     let Some(target) = target else { return Ok(CostTables::counts_only(space, resolutions)?) };
+    let _span = tracing::debug_span!("compile_tables", target = target.name(), space = %space.id()).entered();
     let knows = |quantity: Measured| target.knows(quantity.into());
     let constants = DeviceCost::from_fn(|quantity| knows(quantity).then(|| target.constant(quantity)));
     let mut left_out = BTreeSet::new();

@@ -171,7 +171,7 @@ impl Records {
             }
         }
         let started = Instant::now();
-        let made = work();
+        let made = tracing::info_span!("stage", name).in_scope(work);
         let seconds = before + started.elapsed().as_secs_f64();
         match made {
             Ok(made) => self.end(name, inputs, &made, seconds),

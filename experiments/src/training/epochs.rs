@@ -3,6 +3,8 @@
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
+use tracing::field;
+use tracing::span::EnteredSpan;
 
 use crate::duration::duration;
 use crate::torch::Left;
@@ -33,6 +35,26 @@ pub(crate) struct EpochEnd<'e> {
     pub(crate) energy: (f64, String),
     /// What is left to do.
     pub(crate) left: Left,
+}
+
+/// The span of `tracing` that an epoch's steps and what is measured at its end lie in; on the thread that made it.
+pub(crate) struct EpochSpan(Option<EnteredSpan>);
+
+impl EpochSpan {
+    /// The first epoch begins.
+    pub(crate) fn begin() -> EpochSpan {
+        let span = tracing::debug_span!("epoch", phase = field::Empty, epoch = field::Empty);
+        EpochSpan(Some(span.entered()))
+    }
+
+    /// It ends, and the next begins.
+    pub(crate) fn end(&mut self, phase: Option<&str>, epoch: u64) {
+        if let Some(span) = self.0.take() {
+            phase.map(|phase| span.record("phase", phase));
+            span.record("epoch", epoch);
+        }
+        *self = EpochSpan::begin();
+    }
 }
 
 /// The table of a run's epochs.

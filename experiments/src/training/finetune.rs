@@ -28,7 +28,7 @@ use crate::folders::{names, output};
 use crate::torch::{FineTuneRequest, FineTuned, Progress, StepReport};
 use crate::training::energy::course::Course;
 use crate::training::energy::ledger::{Meter, TrainingEnergy};
-use crate::training::epochs::{EpochEnd, EpochTable};
+use crate::training::epochs::{EpochEnd, EpochSpan, EpochTable};
 use crate::training::identity::of_images;
 use crate::training::images::{CalibrationImages, EvalImages};
 use crate::training::network_data::{NetworkData, origin_of, tensors_of, weights_of};
@@ -52,6 +52,7 @@ struct Log<'p> {
     energy: TrainingEnergy,
     pace: Pace,
     table: EpochTable,
+    span: EpochSpan,
 }
 
 /// Shows steps and counts them as this phase's, and nothing else.
@@ -114,6 +115,7 @@ impl FineTuneObserver for Log<'_> {
         self.metrics.add(&record)?;
         tracing::debug!(epoch, %record, "epoch measured");
         self.progress.epoch(&self.table.row(&end));
+        self.span.end(None, epoch);
         Ok(())
     }
 
@@ -215,6 +217,7 @@ pub(crate) fn finetune(
         energy,
         pace: Pace::new(vec![stretch], tuner.steps_per_epoch(), measure_every),
         table,
+        span: EpochSpan::begin(),
     };
     tuner.run(&checkpoints, request.save_every, &mut log)?;
     let Log { energy, .. } = log;

@@ -78,6 +78,7 @@ impl OpenBundle {
     /// A missing or damaged file, or weights of another space.
     pub(crate) fn supernet(&self) -> Result<&Supernet> {
         once(&self.supernet, || {
+            let _span = tracing::debug_span!("load_weights", bundle = self.bundle.name()).entered();
             let supernet = load_supernet(self.bundle.folder(), &self.space, self.device)?;
             tracing::info!(bundle = self.bundle.name(), space = %self.space.id(), "weights read");
             Ok(supernet)

@@ -25,7 +25,7 @@ use crate::folders::supernet_file::{StoredAs, round_to, save_supernet};
 use crate::torch::{MeasuredPart, Progress, StepReport, Trained};
 use crate::training::energy::course::Course;
 use crate::training::energy::ledger::{Meter, TrainingEnergy};
-use crate::training::epochs::{EpochEnd, EpochTable};
+use crate::training::epochs::{EpochEnd, EpochSpan, EpochTable};
 use crate::training::images::{CalibrationImages, EvalImages};
 use crate::training::measure_accuracy::measure;
 use crate::training::pace::{Pace, Stretch};
@@ -49,6 +49,7 @@ struct Log<'p> {
     energy: TrainingEnergy,
     pace: Pace,
     table: EpochTable,
+    span: EpochSpan,
 }
 
 impl Observer for Log<'_> {
@@ -91,6 +92,7 @@ impl Observer for Log<'_> {
         self.metrics.add(&record)?;
         tracing::debug!(phase = phase.name, epoch = epoch.epoch, %record, "epoch measured");
         self.progress.epoch(&self.table.row(&end));
+        self.span.end(Some(&phase.name), epoch.epoch);
         Ok(())
     }
 
@@ -219,6 +221,7 @@ pub(crate) fn train(
         energy,
         pace: Pace::new(stretches, trainer.steps_per_epoch(), measure_every),
         table,
+        span: EpochSpan::begin(),
     };
     trainer.run(&checkpoints, job.save_every, &mut log)?;
     let Log { calibration, progress, energy, stop, .. } = log;

@@ -111,6 +111,7 @@ fn explore<E: Evaluator>(explorer: &mut Explorer<'_, E>, settings: &EvolutionSet
     let (mut turn, mut stalled) = (0, 0);
     let goes_on = |turn: usize, annealing: &Annealing| turn < POPULATIONS.len() || (annealing.walks as f64) < walks;
     while explorer.left() > 0 && stalled < STALLED && goes_on(turn, &annealing) {
+        let _span = tracing::debug_span!("round", turn).entered();
         let best = best_score(explorer, &optima);
         for mut members in
             annealing.run(explorer, &mut guess, sides, POPULATIONS[turn.min(POPULATIONS.len() - 1)].1, &mut rng)?

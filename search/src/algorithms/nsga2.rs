@@ -114,6 +114,7 @@ fn generations<E: Evaluator>(
     let mut population: Vec<usize> = explorer.evaluate(offspring)?.collect();
     let mut generation = 0;
     while explorer.left() > 0 && !population.is_empty() {
+        let _span = tracing::debug_span!("round", generation).entered();
         let ranked = Ranked::new(explorer, &population, objectives);
         let mut offspring = Vec::new();
         if generation % settings.guess_every.max(1) == 1 {

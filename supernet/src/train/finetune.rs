@@ -338,7 +338,8 @@ impl Guarded for FineTuner<'_> {
             self.check_weights()?;
             self.anchor.put(&self.state())?;
         }
-        let step = self.step()?;
+        let span = tracing::trace_span!("step", global_step = self.position.global_step);
+        let step = span.in_scope(|| self.step())?;
         self.epoch_loss.add(step.loss);
         let goes_on = observer.step(&step);
         if self.position.global_step.is_multiple_of(self.steps_per_epoch) {

@@ -446,7 +446,8 @@ impl Guarded for Trainer {
             self.end_phase()?;
             return Ok(true);
         }
-        let step = self.step(phase_steps)?;
+        let span = tracing::trace_span!("step", global_step = self.position.global_step);
+        let step = span.in_scope(|| self.step(phase_steps))?;
         self.epoch_loss.add(step.loss);
         let goes_on = observer.step(&step);
         let mut ends = self.position.step >= phase_steps;
