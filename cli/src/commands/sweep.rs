@@ -338,7 +338,7 @@ fn status(out: &Path, output: &mut Output) -> Result<()> {
             "sweep": plan.name, "points": plan.points.len(), "found": count(Status::Found),
             "infeasible": count(Status::Infeasible), "missing": outlook.missing,
             "changed": outlook.to_compute() - outlook.missing, "computed": computed.len(), "computed_twice": twice,
-            "networks": all, "networks_made": made,
+            "networks": all, "networks_made": made, "stages_before": plan.stages(),
         }));
     }
     show(&rows, &networks, output)?;
@@ -351,6 +351,7 @@ fn status(out: &Path, output: &mut Output) -> Result<()> {
     if all > 0 {
         output.line(format!("{made} of {all} networks are made"))?;
     }
+    plan.stages().iter().try_for_each(|stage| output.line(format!("before that: {stage}")))?;
     outlook.reasons().into_iter().try_for_each(|reason| output.line(reason))
 }
 

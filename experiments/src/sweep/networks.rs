@@ -436,8 +436,8 @@ impl SweepPlan {
         self.preparation.run(folder, request, watcher)
     }
 
-    /// Stages before its searches that are not done yet, in words: `train shrinking`, `fit additive to mcu-cifar`. What is
-    /// done is looked at again, and done again where something changed.
+    /// Stages before its searches that are to be done, in words: `train shrinking`, `fit additive to mcu-cifar`,
+    /// `train shrinking again: recipe changed`.
     pub fn stages(&self) -> Vec<String> {
         self.preparation.missing()
     }

@@ -209,27 +209,57 @@ impl Preparation {
         }))
     }
 
-    /// What there is none of yet, in words.
+    /// What is to be made, in words: what there is none of yet, what depends on something that changed, and what comes after
+    /// either. Images that are not here are taken for those that were there.
     pub(crate) fn missing(&self) -> Vec<String> {
-        let is_there = |root: Option<&PathBuf>, name: &str| {
-            root.is_some_and(|root| Records::of(root).read(name).is_some_and(|record| record.done))
-        };
-        let mut missing = Vec::new();
+        let (mut missing, mut open) = (Vec::new(), Vec::new());
         for trained in &self.trained {
-            let root = self.root(trained);
+            let mut is_open = false;
             for stage in ["train", "collect", "fit"] {
-                if !is_there(root.as_ref(), stage) {
-                    missing.push(format!("{stage} {}", trained.name));
+                let state = if is_open { State::New } else { self.state(trained, stage) };
+                is_open |= !matches!(state, State::Found(_));
+                match state {
+                    State::Found(_) => {}
+                    State::New => missing.push(format!("{stage} {}", trained.name)),
+                    State::Begun => missing.push(format!("{stage} {}: goes on", trained.name)),
+                    State::Again(why) => missing.push(format!("{stage} {} again: {}", trained.name, why.join(", "))),
                 }
             }
+            open.extend(is_open.then_some(&trained.name));
         }
         for (bundle, target, model) in &self.fits {
             let words = format!("fit {} to {}", model.name(), bundle.as_ref().unwrap_or(target));
-            if !self.is_fitted(bundle.as_deref(), target, *model) && !missing.contains(&words) {
+            let is_open = bundle.as_ref().is_some_and(|bundle| open.contains(&bundle));
+            if (is_open || !self.is_fitted(bundle.as_deref(), target, *model)) && !missing.contains(&words) {
                 missing.push(words);
             }
         }
         missing
+    }
+
+    /// How a stage of a trained bundle stands, those before it being done.
+    fn state(&self, trained: &Trained, stage: &str) -> State {
+        let Some(root) = self.root(trained) else { return State::New };
+        let records = Records::of(&root);
+        let Some(record) = records.read(stage) else { return State::New };
+        // What it depends on as far as that is here, else as it was.
+        let now = match stage {
+            "train" => {
+                let (recipe, overrides) = self.recipe(trained);
+                torch::training_inputs(&recipe, &overrides, self.data.as_ref()).ok().map(|of| inputs_of_training(&of))
+            }
+            "collect" => record.inputs.get("images").map(|images| self.inputs_of_pairs(&root, images)),
+            _ => inputs_of_fit(&root).ok(),
+        };
+        records.state(stage, &now.unwrap_or_else(|| record.inputs.clone()))
+    }
+
+    /// What measurements depend on, once the bundle is trained.
+    fn inputs_of_pairs(&self, root: &Path, images: &str) -> Inputs {
+        let weights = Bundle::at(bundle_in(root)).stated_weights().ok().flatten();
+        let weights = weights.map(|digest| digest.to_string()).unwrap_or_default();
+        let Collect { pairs, seed } = self.collect;
+        inputs([("weights", &*weights), ("images", images), ("pairs", &pairs.to_string()), ("seed", &seed.to_string())])
     }
 
     fn is_fitted(&self, bundle: Option<&str>, target: &str, model: Model) -> bool {
@@ -348,27 +378,28 @@ impl Preparation {
             making.train(*epochs, watcher)
         })?;
 
-        let weights =
-            Bundle::at(bundle_in(&root)).stated_weights()?.map(|digest| digest.to_string()).unwrap_or_default();
-        let Collect { pairs, seed } = self.collect;
-        let (pairs_word, seed) = (pairs.to_string(), seed.to_string());
-        let of_pairs = inputs([("weights", &*weights), ("images", images), ("pairs", &*pairs_word), ("seed", &*seed)]);
+        Bundle::at(bundle_in(&root)).stated_weights()?;
+        let of_pairs = self.inputs_of_pairs(&root, images);
         let file = root.join(in_bundle(names::ACCURACY));
-        let clear = |state: &State| clear_pairs(&file, state, pairs);
         let of = self.collect;
+        let clear = |state: &State| clear_pairs(&file, state, of.pairs);
         go(&records, "collect", &format!("collect {name}"), &of_pairs, clear, watcher, |watcher| {
             making.collect(of, watcher)
         })?;
 
-        let measured = measurements(&file)?;
-        let model = Model::default();
-        let of_fit = inputs([("measurements", &*measured), ("model", model.name())]);
+        let (of_fit, model) = (inputs_of_fit(&root)?, Model::default());
         let outputs = [in_bundle(names::PREDICTOR), in_bundle(names::PREDICTOR_REPORT)];
         let clear = |_: &State| outputs.iter().try_for_each(|output| remove(&root.join(output)));
         let work =
             |watcher: &mut dyn StageWatcher| fit_pairs(&Bundle::at(bundle_in(&root)), &root, model, &outputs, watcher);
         go(&records, "fit", &format!("fit {name}"), &of_fit, clear, watcher, work).map(|_| ())
     }
+}
+
+/// What a trained bundle's predictor depends on, once subnets are measured.
+fn inputs_of_fit(root: &Path) -> Result<Inputs> {
+    let measured = measurements(&root.join(in_bundle(names::ACCURACY)))?;
+    Ok(inputs([("measurements", &*measured), ("model", Model::default().name())]))
 }
 
 /// Where what the sweep's file at `path` names may lie beside.

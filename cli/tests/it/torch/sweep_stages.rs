@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::build::{images, text};
 use crate::support::Sandbox;
 
@@ -124,6 +126,15 @@ fn a_sweep_trains_fits_searches_and_makes_networks_however_often_it_is_killed() 
     // Asked again, nothing is done; with other settings, what depends on them is.
     let again = ok(&whole, &["--format", "json"]).json().remove(0);
     assert_eq!((again["computed"].as_u64(), again["networks_cached"].as_u64()), (Some(0), Some(count)), "{again}");
+    let stages_before = |text_of_file: &str| {
+        fs::write(&file, text_of_file).unwrap();
+        let plan = sandbox.ok(&["sweep", "plan", &file, "--out", text(&whole), "--format", "json"]).json().remove(0);
+        plan["stages_before"].clone()
+    };
+    assert_eq!(stages_before(SWEEP), json!([]));
+    let more = stages_before(&SWEEP.replace("pairs: 24", "pairs: 30"));
+    let again = ["collect one again: pairs changed", "fit one", "collect two again: pairs changed", "fit two"];
+    assert_eq!(more, json!([&again[..], &["fit additive to one", "fit additive to two"]].concat()));
     fs::write(&file, SWEEP.replace("batch_size=20", "batch_size=10")).unwrap();
     let told = ok(&whole, &[]).stderr;
     let has = |words: &str| told.lines().any(|line| line.contains(words));
@@ -138,7 +149,10 @@ fn a_sweep_trains_fits_searches_and_makes_networks_however_often_it_is_killed() 
     let weights = killed.join("bundles/one/supernet/bundle/supernet.safetensors");
     let bytes = fs::read(&weights).unwrap();
     fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
-    sandbox.ok(&["sweep", "status", text(&killed)]);
+    let told = sandbox.ok(&["sweep", "status", text(&killed)]).stdout;
+    let again = "train one again: supernet/bundle/supernet.safetensors is another file now";
+    let listed = [again, "collect one", "fit one"].map(|stage| format!("before that: {stage}\n")).concat();
+    assert!(told.contains(&listed) && !told.contains("train two"), "{told}");
     fs::write(&file, SWEEP).unwrap();
     let told = ok(&killed, &[]).stderr;
     assert!(told.contains("train one  again: supernet/bundle/supernet.safetensors is another file now"), "{told}");
