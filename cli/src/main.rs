@@ -3,6 +3,7 @@
 mod allocator;
 mod args;
 mod commands;
+mod drawing;
 mod exit;
 mod hints;
 mod interrupt;

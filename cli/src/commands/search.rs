@@ -1,5 +1,6 @@
 //! `ofa search`.
 
+mod blocks;
 mod screen;
 
 use std::path::{Path, PathBuf};

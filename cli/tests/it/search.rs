@@ -232,6 +232,51 @@ fn several_objectives_give_a_front() {
     assert!(table.stdout.contains("top-1") && table.stdout.contains("energy") && table.stderr.contains("hypervolume"));
 }
 
+/// The number with its unit that stands before the feature map in a row of a drawn subnet.
+fn amount(row: &str) -> f64 {
+    let words: Vec<&str> = row.split_whitespace().collect();
+    let map = if words[words.len() - 3] == "px," { 4 } else { 2 };
+    let (number, unit) = match words[..words.len() - map] {
+        [.., number, "ns"] => (number, 1e-6),
+        [.., number, "µs"] => (number, 1e-3),
+        [.., number, "K"] => (number, 1e3),
+        [.., number, "M"] => (number, 1e6),
+        [.., number, "ms"] | [.., number] => (number, 1.0),
+        [] => panic!("{row}"),
+    };
+    number.parse::<f64>().unwrap_or_else(|_| panic!("{row}")) * unit
+}
+
+#[test]
+fn a_subnet_is_drawn_block_by_block_and_a_front_as_dots() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    // A device that tells operators apart, then counts alone.
+    for (limit, value) in [
+        (["--target", "pixel3", "--latency", "1.5ms"], "/costs/latency_ms/value"),
+        (["--target", "pixel3", "--macs", "6M"], "/costs/macs"),
+    ] {
+        let said = sandbox.ok(&search(&predictor, &[&limit[..], &["-v"]].concat())).stdout;
+        let found = sandbox.ok(&search(&predictor, &[&limit[..], &["--format", "json"]].concat())).json().remove(0);
+        let stages = found["subnet"]["stages"].as_array().unwrap();
+        let blocks: usize = stages.iter().map(|blocks| blocks.as_array().unwrap().len()).sum();
+        let rows: Vec<&str> = said.lines().filter(|line| line.ends_with(" channels")).collect();
+        let is_block = |row: &&&str| [" k3 e", " k5 e", " k7 e"].iter().any(|kernel| row.contains(kernel));
+        assert_eq!(rows.iter().filter(is_block).count(), blocks, "{said}");
+        assert!(rows[0].starts_with("stem ") && rows[rows.len() - 1].starts_with("classifier "), "{said}");
+        // The longest bar is that of the most expensive, and all that they stand for is what the network costs.
+        let most = rows.iter().max_by(|a, b| amount(a).total_cmp(&amount(b))).unwrap();
+        assert!(most.contains(&"█".repeat(24)), "{said}");
+        let (sum, cost) = (rows.iter().map(|row| amount(row)).sum::<f64>(), found.pointer(value).unwrap());
+        assert!((sum / cost.as_f64().unwrap() - 1.0).abs() < 0.01, "{sum} of {cost}: {said}");
+    }
+    let front = sandbox.ok(&search(&predictor, &["--target", "pixel3", "--objectives", "accuracy,latency"])).stdout;
+    let drawn: Vec<&str> = front.lines().skip_while(|line| line.trim() != "top-1").collect();
+    assert!(drawn[1].contains(" % ┤") && drawn[10].contains(" % ┤") && drawn[11].contains("└──"), "{front}");
+    assert!(drawn[12].contains(" latency ") && drawn[12].ends_with("ms"), "{front}");
+    assert!(drawn[1..11].concat().chars().filter(|letter| ('⠁'..='⣿').contains(letter)).count() > 10, "{front}");
+}
+
 #[test]
 fn several_targets_are_searched_in_one_run() {
     let sandbox = Sandbox::new();

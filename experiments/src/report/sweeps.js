@@ -37,7 +37,8 @@ function marks() {
   return [...groups.values()].map((points) => {
     const scores = points.map((point) => point.top1);
     const best = points[scores.indexOf(Math.max(...scores))];
-    const between = best.top1_spread || 0;
+    // The error of the prediction; where that is not known, what its models differ by.
+    const between = best.top1_std || best.top1_spread || 0;
     return {
       points, best, x: mean(points.map((point) => point[state.axis])) / UNIT[state.axis], y: mean(scores),
       low: Math.min(...scores) - between, high: Math.max(...scores) + between,

@@ -5,9 +5,10 @@ use experiments::search::report::{AdditivePart, FoundSubnet, SearchHeader, Searc
 use hw_targets::cost::{CostValue, Method};
 use hw_targets::target::Target;
 use network::units::{Joules, Measured, Quantity};
-use search::arch::ArchSpec;
 use search::nsga2::Objective;
 
+use super::blocks;
+use crate::drawing::{Axis, scatter};
 use crate::output::{Output, percent, share};
 
 /// Rows of a front that are shown to people; programs get all of it.
@@ -139,7 +140,7 @@ fn provenance(header: &SearchHeader, found: &FoundSubnet) -> Vec<(String, String
     if let Some(spread) = found.spread.filter(|_| found.error.is_some()) {
         rows.push(row("models", between_models(spread)));
     }
-    rows.extend(stage_rows(&found.arch));
+    rows.extend(blocks::rows(header, found));
     rows
 }
 
@@ -172,16 +173,6 @@ fn equivalence(header: &SearchHeader, target: &Target, quantity: Measured) -> Op
     Some(format!("{budget} ≡ {} here", target.latency_equivalent(budget)?))
 }
 
-/// One line per stage: `stage 1  depth 2: k5 e4, k3 e2`, kernel sizes and expand ratios.
-fn stage_rows(arch: &ArchSpec) -> Vec<(String, String)> {
-    let stages = arch.stages().iter().enumerate().map(|(index, stage)| {
-        let blocks: Vec<String> =
-            stage.blocks.iter().map(|block| format!("k{} e{}", block.kernel, block.expand)).collect();
-        (format!("stage {}", index + 1), format!("depth {}: {}", blocks.len(), blocks.join(", ")))
-    });
-    stages.collect()
-}
-
 fn search_words(report: &SearchReport) -> String {
     let resolutions: Vec<String> = report.resolutions.iter().map(u32::to_string).collect();
     let all = if report.exhaustive { ", which is every subnet that fits" } else { "" };
@@ -192,6 +183,15 @@ fn search_words(report: &SearchReport) -> String {
         resolutions.join(", "),
         report.header.seed,
     )
+}
+
+/// What a front is drawn along: the cost that it was asked for by.
+fn across(report: &SearchReport) -> Option<Quantity> {
+    let along = report.header.objectives.iter().find_map(|objective| match objective {
+        Objective::Cost(quantity) => Some(*quantity),
+        _ => None,
+    });
+    report.grid_step.map(|(quantity, _)| quantity).or(along)
 }
 
 fn print_front(report: &SearchReport, output: &mut Output) -> Result<()> {
@@ -219,6 +219,14 @@ fn print_front(report: &SearchReport, output: &mut Output) -> Result<()> {
     let count = report.found.len();
     let places = (0..SHOWN.min(count)).map(|place| place * (count - 1) / (SHOWN.min(count) - 1).max(1));
     output.table(&header, places.map(|place| row(&report.found[place])).collect())?;
+    if let Some(quantity) = across(report).filter(|quantity| quantities.contains(quantity)) {
+        output.line("")?;
+        let cost = |found: &FoundSubnet| found.cost.value(quantity).unwrap_or(f64::NAN);
+        let points: Vec<(f64, f64)> = report.found.iter().map(|found| (cost(found), found.top1)).collect();
+        let across = Axis { name: quantity.name(), write: &|value| quantity.format(value) };
+        let drawn = scatter(&points, &across, &Axis { name: "top-1", write: &percent });
+        drawn.iter().try_for_each(|line| output.line(line))?;
+    }
     let all = if count > SHOWN {
         format!("{SHOWN} of the {count} subnets of the front; --format json prints all. ")
     } else {
