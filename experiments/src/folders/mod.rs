@@ -32,3 +32,4 @@ pub(crate) mod search_journal;
 pub mod spaces;
 #[cfg(feature = "torch")]
 pub(crate) mod supernet_file;
+pub(crate) mod utc;

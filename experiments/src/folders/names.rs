@@ -31,6 +31,8 @@ pub const RUN: &str = "run.json";
 pub(crate) const METRICS: &str = "metrics.jsonl";
 /// Accuracy on the test set at the end of a training.
 pub(crate) const TEST_REPORT: &str = "report.json";
+/// What a refinement was begun with.
+pub(crate) const ADAPTATION: &str = "adaptation.json";
 /// The folder of checkpoints of a training.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 /// The folder of the bundle that a training ends with.

@@ -17,6 +17,7 @@ use crate::doctor::processor_name;
 use crate::error::{Error, Result};
 use crate::folders::names;
 use crate::folders::run_dir::RunDir;
+use crate::folders::utc::utc;
 use crate::torch::LAUNCHED_BY;
 
 const SCHEMA: &str = "ofa.run/1";
@@ -102,21 +103,6 @@ pub(crate) fn precision_word(precision: Precision) -> &'static str {
         Precision::Fp32 => "fp32",
         Precision::Bf16 => "bf16",
     }
-}
-
-/// A moment as RFC 3339 writes it. Days become dates by the algorithm of Hinnant ("chrono-compatible low-level date
-/// algorithms", `civil_from_days`), years beginning in March.
-fn utc(since_1970: u64) -> String {
-    let (days, second) = (since_1970 / 86_400 + 719_468, since_1970 % 86_400);
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = 400 * era + year + u64::from(month <= 2);
-    let [hour, minute, second] = [second / 3600, second / 60 % 60, second % 60];
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// Writes what this start is made by, and keeps what the file says of earlier ones.
@@ -215,17 +201,5 @@ mod tests {
         assert!(earlier.iter().all(|start| start.get("earlier_starts").is_none() && start["seed"] == 3));
         let described = schema()["properties"].clone();
         assert!(third.as_object().unwrap().keys().all(|field| described.get(field).is_some()), "{described}");
-    }
-
-    #[test]
-    fn moments_are_dates() {
-        for (seconds, date) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_709_251_199, "2024-02-29T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(utc(seconds), date);
-        }
     }
 }

@@ -21,13 +21,11 @@ use storage::hold::Hold;
 use storage::parquet_file::{self, column};
 
 use crate::error::{Error, Result, Within};
-use crate::folders::output;
 use crate::folders::supernet_file::write_text;
+use crate::folders::{names, output};
 
-const BEGUN: &str = "adaptation.json";
 const STEPS: &str = "steps";
 const STEP: &str = "step.json";
-const HISTORY: &str = "history.parquet";
 
 /// How the network of a step is kept.
 pub(crate) trait StepForm {
@@ -71,7 +69,7 @@ impl<F: StepForm> StepsFolder<F> {
         quantities: Vec<Quantity>,
         form: F,
     ) -> Result<Self> {
-        let file = path.join(BEGUN);
+        let file = path.join(names::ADAPTATION);
         if !file.exists() {
             output::check(path)?;
             fs::create_dir_all(path.join(STEPS)).within(|| format!("run folder {}", path.display()))?;
@@ -184,7 +182,7 @@ impl<F: StepForm> StepsFolder<F> {
         history: &[Iteration<F::Network>],
         change: impl Fn(&Iteration<F::Network>) -> String,
     ) -> Result<()> {
-        parquet_file::write(&self.path.join(HISTORY), |file| self.write_rows(file, history, change))
+        parquet_file::write(&self.path.join(names::HISTORY), |file| self.write_rows(file, history, change))
             .map_err(|source| Error::Write { source })
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use storage::failure::{Failure, FailureKind};
+use storage::failure::{Failure, FailureKind, Setting};
 use storage::file::FileError;
 
 /// What can be wrong with a report.
@@ -15,6 +15,34 @@ pub enum ReportError {
         /// The folder.
         path: PathBuf,
     },
+    /// A folder without a run.
+    #[error("{path} holds no run that a tracker would show", path = path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Nothing says where a folder for a tracker goes.
+    #[error("what {tracker} reads is a folder, and nothing says which")]
+    NoFolder {
+        /// Which tracker.
+        tracker: &'static str,
+    },
+    /// A folder that holds what is not the tracker's.
+    #[error("{path} holds other files, and nothing of {tracker}'s", path = path.display())]
+    OtherFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Which tracker.
+        tracker: &'static str,
+    },
+    /// An experiment that was deleted in the tracker.
+    #[error("experiment `{experiment}` of {path} was deleted there", path = path.display())]
+    Deleted {
+        /// The folder.
+        path: PathBuf,
+        /// What the experiment is called.
+        experiment: String,
+    },
     /// A file of results that is damaged.
     #[error(transparent)]
     File(#[from] FileError),
@@ -23,7 +51,11 @@ pub enum ReportError {
 impl Failure for ReportError {
     fn kind(&self) -> FailureKind {
         match self {
-            Self::Nothing { .. } => FailureKind::Usage,
+            Self::Nothing { .. }
+            | Self::NoRun { .. }
+            | Self::NoFolder { .. }
+            | Self::OtherFolder { .. }
+            | Self::Deleted { .. } => FailureKind::Usage,
             Self::File(error) => error.kind(),
         }
     }
@@ -32,6 +64,18 @@ impl Failure for ReportError {
         match self {
             Self::Nothing { .. } => {
                 Some("name a folder of a sweep, a training, a fine-tuning, a refinement, a search, or a bundle".into())
+            }
+            Self::NoRun { .. } => {
+                Some("name a folder of a sweep, a training, a fine-tuning, a refinement, or a search".into())
+            }
+            Self::NoFolder { .. } => {
+                Some(format!("name one with {}: a new one, or one that has runs already", Setting("out")))
+            }
+            Self::OtherFolder { tracker, .. } => {
+                Some(format!("name a new folder, or one in which {tracker} keeps runs"))
+            }
+            Self::Deleted { .. } => {
+                Some("restore it with MLflow, remove it for good with `mlflow gc`, or name another folder".into())
             }
             Self::File(error) => error.hint(),
         }

@@ -49,7 +49,7 @@ pub fn of_folder(path: &Path) -> Result<Value> {
 }
 
 /// A file of JSON, where it is there.
-fn object(path: &Path) -> Result<Option<Value>> {
+pub(super) fn object(path: &Path) -> Result<Option<Value>> {
     if !path.exists() {
         return Ok(None);
     }
@@ -57,16 +57,21 @@ fn object(path: &Path) -> Result<Option<Value>> {
     serde_json::from_str(&text).map(Some).map_err(|problem| wrong(path, "JSON", problem))
 }
 
-/// A file of one JSON object a line, where it is there. A last line that a run is still writing is left out.
+/// A file of one JSON object a line, where it is there, thinned out.
 fn lines(path: &Path) -> Result<Option<Value>> {
+    let rows = all_lines(path)?;
+    Ok((!rows.is_empty()).then(|| thinned(rows).into()))
+}
+
+/// All lines of such a file; none where it is not there. A last line that a run is still writing is left out.
+pub(super) fn all_lines(path: &Path) -> Result<Vec<Value>> {
     if !path.exists() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let text = spaces::read_text(path)?;
     let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
     let read = |line: &str| serde_json::from_str::<Value>(line).map_err(|problem| wrong(path, "JSON", problem));
-    let rows = whole.lines().map(read).collect::<Result<Vec<_>>>()?;
-    Ok((!rows.is_empty()).then(|| thinned(rows).into()))
+    whole.lines().map(read).collect()
 }
 
 /// Top-1 on test images of the subnets of a training, or of what one network became.
@@ -112,7 +117,7 @@ fn calibration(bundle: &Path) -> Result<Option<Value>> {
 }
 
 /// The best subnet of a search, or each of its front.
-fn found(path: &Path) -> Result<Option<Value>> {
+pub(super) fn found(path: &Path) -> Result<Option<Value>> {
     let rows = match lines(&path.join(names::TOP))? {
         Some(rows) => rows,
         None => match object(&path.join(names::RESULT))? {
@@ -134,12 +139,8 @@ fn history(path: &Path) -> Result<Option<(&'static str, Value)>> {
     if !path.exists() {
         return Ok(None);
     }
-    let file = storage::file::open(path).map_err(ReportError::from)?;
-    let damaged = |problem| wrong(path, "Parquet", problem);
-    let reader = parquet_file::open(file).map_err(damaged)?;
-    let rows = parquet_file::ask(|| reader.get_row_iter(None)?.collect()).map_err(damaged)?;
-    let rows: Vec<Row> = rows;
-    let is_refinement = rows.first().is_some_and(|row| row.get_column_iter().any(|(name, _)| name == "step"));
+    let rows = table(path)?;
+    let is_refinement = is_of_steps(&rows);
     let row = |row: &Row| {
         let shown = row.get_column_iter().filter(|(name, _)| is_refinement || *name != "subnet");
         Value::Object(shown.map(|(name, field)| (name.clone(), value_of(field))).collect())
@@ -148,7 +149,20 @@ fn history(path: &Path) -> Result<Option<(&'static str, Value)>> {
     Ok(Some((if is_refinement { "steps" } else { "evaluations" }, rows)))
 }
 
-fn wrong(path: &Path, format: &'static str, problem: impl Display) -> Error {
+/// The rows of a Parquet file.
+pub(super) fn table(path: &Path) -> Result<Vec<Row>> {
+    let file = storage::file::open(path).map_err(ReportError::from)?;
+    let damaged = |problem| wrong(path, "Parquet", problem);
+    let reader = parquet_file::open(file).map_err(damaged)?;
+    parquet_file::ask(|| reader.get_row_iter(None)?.collect()).map_err(damaged)
+}
+
+/// Whether the rows of a history are the steps of a refinement.
+pub(super) fn is_of_steps(rows: &[Row]) -> bool {
+    rows.first().is_some_and(|row| row.get_column_iter().any(|(name, _)| name == "step"))
+}
+
+pub(super) fn wrong(path: &Path, format: &'static str, problem: impl Display) -> Error {
     ReportError::from(FileError::malformed(path, format, problem.to_string())).into()
 }
 

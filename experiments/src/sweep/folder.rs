@@ -240,7 +240,8 @@ impl SweepFolder {
         Ok(())
     }
 
-    fn path_of(&self, key: &str) -> PathBuf {
+    /// The file of a point's record.
+    pub(crate) fn path_of(&self, key: &str) -> PathBuf {
         self.path.join(POINTS).join(format!("{key}.json"))
     }
 

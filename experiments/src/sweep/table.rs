@@ -70,6 +70,11 @@ impl Row<'_> {
     pub fn bundle(&self) -> &str {
         &self.of.0
     }
+
+    /// The search space of that bundle.
+    pub fn space(&self) -> &str {
+        &self.of.1
+    }
 }
 
 /// All points of `plan` that were computed, in order.
@@ -103,7 +108,8 @@ pub fn write(
     Ok(path)
 }
 
-const LIMITS: [(Quantity, &str); 6] = [
+/// What a budget limits, and what its columns are called.
+pub(crate) const LIMITS: [(Quantity, &str); 6] = [
     (Quantity::Energy, "energy_mJ"),
     (Quantity::Latency, "latency_ms"),
     (Quantity::Macs, "macs"),
