@@ -232,7 +232,15 @@ const EXAMPLES: [(&str, &[&str]); 65] = [
             "sweep script kubernetes phones.yaml --out /data/phones",
         ],
     ),
-    ("report", &["report phones", "report run found --out both.html", "report phones --as md"]),
+    (
+        "report",
+        &[
+            "report phones",
+            "report run found --out both.html",
+            "report phones --as md",
+            "report run phones --as mlflow --out mlruns",
+        ],
+    ),
     ("cite", &["cite --target pixel3", "cite --supernet mcu-cifar --as bibtex > ofa.bib"]),
     ("schema", &["schema", "schema recipe > recipe.schema.json"]),
     ("network", &["network from resnet8 --out resnet8", "network cost resnet8 --target stm32l4r5"]),

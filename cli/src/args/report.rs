@@ -14,8 +14,9 @@ pub(crate) struct ReportArgs {
     /// What is written
     #[arg(long = "as", value_enum, default_value_t = ReportForm::Html)]
     pub(crate) form: ReportForm,
-    /// Where; without it report.html in the first folder, and tables to standard output
-    #[arg(long, value_name = "FILE")]
+    /// Where; without it report.html in the first folder, and tables to standard output. For mlflow and trackio a folder,
+    /// which has to be named: a new one, or one that has runs already
+    #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
 }
 
@@ -28,4 +29,8 @@ pub(crate) enum ReportForm {
     Md,
     /// A LaTeX table
     Latex,
+    /// A folder that MLflow reads: MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri file:PATH
+    Mlflow,
+    /// A folder that Trackio reads: TRACKIO_DIR=PATH trackio show
+    Trackio,
 }

@@ -1,9 +1,13 @@
 //! `ofa report`.
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::Result;
 use experiments::error::Error;
+use experiments::report::error::ReportError;
+use experiments::report::tracking::run::Experiment;
+use experiments::report::tracking::{self, mlflow, trackio};
 use experiments::report::{data, folder, html, text};
 use experiments::sweep::folder::SweepFolder;
 use experiments::sweep::plan::SweepPlan;
@@ -14,24 +18,44 @@ use storage::atomic::write_atomically;
 use crate::args::report::{ReportArgs, ReportForm};
 use crate::output::Output;
 
+/// Writes runs into a folder.
+type WriteRuns = fn(&Path, &[Experiment]) -> experiments::error::Result<()>;
+
 pub(crate) fn run(args: &ReportArgs, output: &mut Output) -> Result<()> {
+    match args.form {
+        ReportForm::Html | ReportForm::Md | ReportForm::Latex => show(args, output),
+        ReportForm::Mlflow => track(args, "MLflow", mlflow::write, output),
+        ReportForm::Trackio => track(args, "Trackio", trackio::write, output),
+    }
+}
+
+/// The sweep in a folder; none of a folder that holds something else.
+fn sweep_of(path: &Path, output: &Output) -> Result<Option<(SweepPlan, SweepFolder)>> {
+    let folder = SweepFolder::at(path);
+    if !folder.file().exists() {
+        return Ok(None);
+    }
+    let plan = SweepPlan::new(&folder.file(), Some(folder.path()))?;
+    let there = table::rows(&plan, &folder)?.len();
+    if there < plan.points.len() {
+        let (missing, path) = (plan.points.len() - there, path.display());
+        output.warn(format!("{missing} of {} points of {path} are not computed yet", plan.points.len()));
+    }
+    Ok(Some((plan, folder)))
+}
+
+/// A page or tables.
+fn show(args: &ReportArgs, output: &mut Output) -> Result<()> {
     let (mut sweeps, mut folders) = (Vec::new(), Vec::new());
     for path in &args.folders {
-        let folder = SweepFolder::at(path);
-        if !folder.file().exists() {
+        let Some((mut plan, folder)) = sweep_of(path, output)? else {
             folders.push(folder::of_folder(path)?);
             continue;
-        }
-        let mut plan = SweepPlan::new(&folder.file(), Some(folder.path()))?;
+        };
         // Two folders of one sweep's file are told apart by where they are.
         if args.folders.len() > 1 || plan.name == "sweep" {
             plan.name =
                 path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
-        }
-        let there = table::rows(&plan, &folder)?.len();
-        if there < plan.points.len() {
-            let (missing, path) = (plan.points.len() - there, path.display());
-            output.warn(format!("{missing} of {} points of {path} are not computed yet", plan.points.len()));
         }
         sweeps.push((plan, folder));
     }
@@ -45,7 +69,7 @@ pub(crate) fn run(args: &ReportArgs, output: &mut Output) -> Result<()> {
     let page = match args.form {
         ReportForm::Html => html::page(&names.join(" and "), &data),
         ReportForm::Md => text::markdown(&data),
-        ReportForm::Latex => text::latex(&data),
+        _ => text::latex(&data),
     };
     let Some(out) =
         args.out.clone().or_else(|| (args.form == ReportForm::Html).then(|| args.folders[0].join("report.html")))
@@ -57,4 +81,27 @@ pub(crate) fn run(args: &ReportArgs, output: &mut Output) -> Result<()> {
         true => output.json(&json!({"report": out, "bytes": page.len()})),
         false => output.line(format!("written to {}", out.display())),
     }
+}
+
+/// Runs for a program that shows them beside others.
+fn track(args: &ReportArgs, tracker: &'static str, write: WriteRuns, output: &mut Output) -> Result<()> {
+    let Some(out) = &args.out else {
+        return Err(Error::from(ReportError::NoFolder { tracker }).into());
+    };
+    let mut experiments = Vec::new();
+    for path in &args.folders {
+        experiments.push(match sweep_of(path, output)? {
+            Some((plan, folder)) => tracking::sweep::of_sweep(&plan, &folder)?,
+            None => tracking::folder::of_folder(path)?,
+        });
+    }
+    write(out, &experiments)?;
+    let runs: usize = experiments.iter().map(|experiment| experiment.runs.len()).sum();
+    if output.is_json() {
+        let named = |one: &Experiment| json!({"name": one.name, "runs": one.runs.len()});
+        let experiments: Vec<_> = experiments.iter().map(named).collect();
+        return output.json(&json!({"report": out, "runs": runs, "experiments": experiments}));
+    }
+    let plural = if runs == 1 { "run" } else { "runs" };
+    output.line(format!("{runs} {plural} for {tracker} written to {}", out.display()))
 }
