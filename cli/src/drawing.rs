@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(lines[ROWS], " 80 % ┤⡀", "the cheapest at the left of the last");
         let dots: Vec<usize> =
             (1..=ROWS).filter(|row| lines[*row].chars().any(|letter| ('⠀'..='⣿').contains(&letter))).collect();
-        assert_eq!(dots, [1, 6, 10], "and the middle one between");
+        assert_eq!(dots, [1, 5, 10], "and the middle one between");
         assert_eq!(lines[ROWS + 1], format!("      └{}", "─".repeat(COLUMNS)));
         let last = &lines[ROWS + 2];
         assert!(
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(last.chars().count(), 7 + COLUMNS);
         assert!(drawn(&[]).is_empty());
         // All alike: no range to divide by.
-        assert_eq!(drawn(&[(1.0, 80.0); 3])[ROWS], " 80 % ┤⡀");
+        assert_eq!(drawn(&[(1.0, 80.0); 3])[ROWS], "80 % ┤⡀");
     }
 
     #[test]

@@ -105,7 +105,7 @@ fn a_budget_that_binds_nothing_says_so() {
         assert!(run.stdout.contains(words), "{words}: {}", run.stdout);
     }
     let verbose = sandbox.ok(&search(&predictor, &["--target", "pixel3", "--energy", "50mJ", "-v"])).stdout;
-    for words in ["energy", "50 mJ ≡ 41.7 ms here", "latency", "depth", "all distinct"] {
+    for words in ["energy", "50 mJ ≡ 41.7 ms here", "latency", "stage 1", "all distinct"] {
         assert!(verbose.contains(words), "{words}: {verbose}");
     }
     let quiet = sandbox.ok(&search(&predictor, &["--target", "pixel3", "--energy", "50mJ", "--quiet"]));
