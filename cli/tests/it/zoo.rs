@@ -35,7 +35,7 @@ fn the_first_command_of_the_readme_answers_and_its_budget_bites() {
     assert_eq!(labels.collect::<Vec<_>>(), ["task", "top-1", "cost", "size", "files", "next:"], "{}", run.stdout);
     let first =
         ["10 classes of CIFAR-10", "bundle fbnet-cifar", "predicted", "of 50 mJ (±", "MACs", "in int8", "--out found"];
-    let more = ["50 mJ ≡ 41.7 ms here", "latency × 1.2 W", "no subnet here beats", "depth 4", "all distinct"];
+    let more = ["50 mJ ≡ 41.7 ms here", "latency × 1.2 W", "no subnet here beats", "stage 4", "all distinct"];
     let verbose = search(&sandbox, &["--energy", "50mJ", "-v"]);
     for words in first.into_iter().chain(more) {
         assert!(verbose.stdout.contains(words), "{words}: {}", verbose.stdout);
