@@ -1,6 +1,8 @@
 //! How much of everything a build does: as in the bundle that it takes after, or as much as fits some minutes.
 
+use crate::stages::bundle::measure_every;
 use crate::training::pace::measurements;
+use crate::training::train::REPRESENTATIVES;
 
 /// What things take on this machine, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,10 +66,7 @@ const MARGIN: f64 = 0.08;
 const FIT: f64 = 15.0;
 const SEARCH: f64 = 0.3;
 const EXPORT: f64 = 1.5;
-/// Measurements on held-out images in the course of a training, each of so many subnets, and of subnets on test images
-/// at its end.
-pub(crate) const MEASURED: u64 = 20;
-const REPRESENTATIVES: f64 = 3.0;
+/// Subnets that a training measures on test images at its end.
 const REPORTED: f64 = 12.0;
 
 impl Schedule {
@@ -96,9 +95,9 @@ impl Schedule {
             ("test", budgets * measuring(work.tests)),
         ];
         let train = |epochs: [u64; 2]| {
-            let every = ((epochs[0] + epochs[1]) / MEASURED).max(1);
+            let every = measure_every(epochs[0] + epochs[1]);
             let times = epochs.map(|epochs| measurements(epochs, every)).iter().sum::<u64>();
-            let measured = times as f64 * REPRESENTATIVES * pair + REPORTED * measuring(work.tests);
+            let measured = times as f64 * REPRESENTATIVES.len() as f64 * pair + REPORTED * measuring(work.tests);
             steps * (epochs[0] as f64 * speed.full_step + epochs[1] as f64 * speed.elastic_step) + measured
         };
         // Half of the epochs train the largest subnet alone, where any do.

@@ -39,6 +39,11 @@ pub(crate) struct Making<'m> {
     pub(crate) stop: &'m Arc<AtomicBool>,
 }
 
+/// Epochs from one measurement of a training of so many to the next.
+pub(crate) fn measure_every(epochs: u64) -> u64 {
+    (epochs / MEASURED).max(1)
+}
+
 impl Making<'_> {
     /// Trains the supernet for the recipe's `epochs`; goes on after a kill.
     ///
@@ -53,7 +58,7 @@ impl Making<'_> {
             out: out.clone(),
             resume: true,
             save_every: SAVE_EVERY,
-            measure_every: (epochs / MEASURED).max(1),
+            measure_every: measure_every(epochs),
             energy: EnergySettings::default(),
             revision: self.revision,
             device: self.device,

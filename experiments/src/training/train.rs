@@ -34,7 +34,7 @@ use crate::training::ranks;
 use crate::training::sample::tilted_subnets;
 
 /// The subnets that are measured after epochs, as keys of the metrics name them.
-const REPRESENTATIVES: [&str; 3] = ["largest", "middle", "smallest"];
+pub(crate) const REPRESENTATIVES: [&str; 3] = ["largest", "middle", "smallest"];
 
 struct Log<'p> {
     progress: &'p mut dyn Progress,
