@@ -1,5 +1,8 @@
 //! Small images, made up.
 
+use std::fs;
+use std::path::Path;
+
 /// A PNG of `side` pixels, stored without compression: stripes of its class, with noise.
 pub(crate) fn png(side: u32, class: usize, seed: u32) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
@@ -34,4 +37,24 @@ pub(crate) fn png(side: u32, class: usize, seed: u32) -> Vec<u8> {
         file.extend((!crc).to_be_bytes());
     }
     file
+}
+
+/// The IDX files of one part: `images` of noise, `side` pixels square, of `classes` classes in turn.
+pub(crate) fn idx_files(folder: &Path, part: &str, side: usize, images: usize, classes: usize) {
+    fs::create_dir_all(folder).unwrap();
+    let header = |dimensions: &[usize]| {
+        let mut bytes = vec![0, 0, 8, dimensions.len() as u8];
+        bytes.extend(dimensions.iter().flat_map(|size| (*size as u32).to_be_bytes()));
+        bytes
+    };
+    let mut pixels = header(&[images, side, side]);
+    let mut state = images as u32;
+    pixels.extend((0..images * side * side).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    }));
+    let mut labels = header(&[images]);
+    labels.extend((0..images).map(|image| (image % classes) as u8));
+    fs::write(folder.join(format!("{part}-images-idx3-ubyte")), pixels).unwrap();
+    fs::write(folder.join(format!("{part}-labels-idx1-ubyte")), labels).unwrap();
 }

@@ -11,7 +11,7 @@ use parquet::schema::parser::parse_message_type;
 use storage::parquet_file;
 
 use super::commands::{checkout, documents};
-use crate::pictures::png;
+use crate::pictures::{idx_files, png};
 use crate::support::Sandbox;
 
 /// CIFAR-10's, since documents that name no other images use the shipped bundles.
@@ -33,14 +33,18 @@ pub(super) fn prepare(sandbox: &Sandbox) {
     class_folders(&sandbox.path("FOLDER"), &CLASSES);
     cifar(&sandbox.path("FOLDER"));
     rows(&sandbox.path("FOLDER"));
+    for ((_, count), part) in COUNTS.into_iter().zip(["train", "t10k"]) {
+        idx_files(&sandbox.path("FOLDER"), part, 28, count * CLASSES.len(), CLASSES.len());
+    }
     sandbox.file("FOLDER/160_lookup_table.yaml", PUBLISHED_TABLE);
     class_folders(&sandbox.path("img"), &["ant", "bee", "cat"]);
 }
 
 /// What a command names that is not there yet.
 pub(super) fn prepare_for(sandbox: &Sandbox, command: &str) {
-    if command.ends_with("ofa build my-net") {
-        shorten_build(sandbox);
+    let built = command.split_once("ofa build ").and_then(|(_, words)| words.split_whitespace().next());
+    if let Some(folder) = built {
+        shorten_build(sandbox, folder);
     }
     for (words, file, make) in NAMED {
         if command.contains(words) && !sandbox.path(file).exists() {
@@ -142,19 +146,20 @@ fn block(sandbox: &Sandbox, words: &str, name: &str) {
 }
 
 /// What `ofa init` wrote, for little time: fewer budgets, evaluations and images for calibration.
-fn shorten_build(sandbox: &Sandbox) {
+fn shorten_build(sandbox: &Sandbox, folder: &str) {
     let short = |name: &str, line: fn(&str) -> Option<String>, more: &str| {
-        let text = fs::read_to_string(sandbox.path(name)).unwrap();
+        let name = format!("{folder}/{name}");
+        let text = fs::read_to_string(sandbox.path(&name)).unwrap();
         let lines: Vec<String> = text.lines().filter_map(line).filter(|line| line != more).collect();
-        sandbox.file(name, &format!("{}\n{more}\n", lines.join("\n")));
+        sandbox.file(&name, &format!("{}\n{more}\n", lines.join("\n")));
     };
     let calibrate = |line: &str| (!line.starts_with("calibrate:")).then(|| line.to_owned());
-    short("my-net/build.yaml", calibrate, "calibrate: { steps: 2 }");
+    short("build.yaml", calibrate, "calibrate: { steps: 2 }");
     let budgets = |line: &str| {
         let is_kept = !line.starts_with("  - ") || line.contains(" 2%") || line.contains(" 35%");
         is_kept.then(|| line.to_owned())
     };
-    short("my-net/sweep.yaml", budgets, "evaluations: 500");
+    short("sweep.yaml", budgets, "evaluations: 500");
 }
 
 /// A recipe for few images and little time: an epoch of two steps for each phase, few images for calibration, and a

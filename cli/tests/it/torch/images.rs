@@ -6,29 +6,10 @@ use std::path::Path;
 use search::space::SearchSpace;
 use serde_json::Value;
 
+use crate::pictures::idx_files;
 use crate::support::Sandbox;
 
 const SIDE: usize = 24;
-
-/// IDX files of one part: noise, of `classes` classes in turn.
-fn write_part(folder: &Path, part: &str, images: usize, classes: usize) {
-    fs::create_dir_all(folder).unwrap();
-    let header = |dimensions: &[usize]| {
-        let mut bytes = vec![0, 0, 8, dimensions.len() as u8];
-        bytes.extend(dimensions.iter().flat_map(|side| (*side as u32).to_be_bytes()));
-        bytes
-    };
-    let mut pixels = header(&[images, SIDE, SIDE]);
-    let mut state = images as u32;
-    pixels.extend((0..images * SIDE * SIDE).map(|_| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    }));
-    let mut labels = header(&[images]);
-    labels.extend((0..images).map(|image| (image % classes) as u8));
-    fs::write(folder.join(format!("{part}-images-idx3-ubyte")), pixels).unwrap();
-    fs::write(folder.join(format!("{part}-labels-idx1-ubyte")), labels).unwrap();
-}
 
 /// A recipe for a space with two outputs that trains nothing, so that a run takes no time.
 fn recipe(sandbox: &Sandbox) -> String {
@@ -51,7 +32,7 @@ fn images_that_were_trained_on_are_never_called_test() {
     let sandbox = Sandbox::new();
     let recipe = recipe(&sandbox);
     let (alone, with_test, run) = (sandbox.path("alone"), sandbox.path("with-test"), sandbox.path("run"));
-    write_part(&alone, "train", 80, 2);
+    idx_files(&alone, "train", SIDE, 80, 2);
     let data = format!("idx:{}", alone.display());
     let train = |data: &str, run: &Path| {
         let args = ["train", &recipe, "--data", data, "--out", text(run), "--device", "cpu", "--threads", "1"];
@@ -79,8 +60,8 @@ fn images_that_were_trained_on_are_never_called_test() {
     assert_eq!((&held_out["part"], &held_out["images"]), (&"held-out".into(), &9.into()));
 
     // Trained beside a test part, the weights have seen all other images.
-    write_part(&with_test, "train", 80, 2);
-    write_part(&with_test, "t10k", 20, 2);
+    idx_files(&with_test, "train", SIDE, 80, 2);
+    idx_files(&with_test, "t10k", SIDE, 20, 2);
     let (parted, run) = (format!("idx:{}", with_test.display()), sandbox.path("parted"));
     train(&parted, &run);
     let bundle = run.join("bundle");
@@ -102,7 +83,7 @@ fn a_space_follows_the_classes_of_the_images_and_weights_keep_theirs() {
     let sandbox = Sandbox::new();
     let recipe = recipe(&sandbox);
     let source = |name: &str, classes: usize| {
-        write_part(&sandbox.path(name), "train", 60, classes);
+        idx_files(&sandbox.path(name), "train", SIDE, 60, classes);
         format!("idx:{}", sandbox.path(name).display())
     };
     let (one, two, three) = (source("one", 1), source("two", 2), source("three", 3));
@@ -131,7 +112,7 @@ fn a_space_follows_the_classes_of_the_images_and_weights_keep_theirs() {
 fn every_verb_names_the_next_one_as_it_can_be_run() {
     let sandbox = Sandbox::new();
     let recipe = recipe(&sandbox);
-    write_part(&sandbox.path("images"), "train", 90, 2);
+    idx_files(&sandbox.path("images"), "train", SIDE, 90, 2);
     let (data, run) = (format!("idx:{}", sandbox.path("images").display()), sandbox.path("a run"));
     let next = |args: &[&str]| -> Vec<String> {
         let said = sandbox.ok(args).stdout;
@@ -231,8 +212,8 @@ fn data_is_checked_before_it_is_trained_on() {
 fn a_run_on_streamed_images_ends_with_the_same_weights() {
     let sandbox = Sandbox::new();
     let folder = sandbox.path("images");
-    write_part(&folder, "train", 80, 2);
-    write_part(&folder, "t10k", 40, 2);
+    idx_files(&folder, "train", SIDE, 80, 2);
+    idx_files(&folder, "t10k", SIDE, 40, 2);
     let data = format!("idx:{}", folder.display());
     let weights = |data: &str, run: &str| {
         let out = sandbox.path(run);
