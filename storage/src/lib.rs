@@ -27,3 +27,20 @@ pub mod names;
 pub mod parquet_file;
 pub mod table;
 mod text;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    proptest! {
+        /// What is gone on with, compared or exported is what was written, to the bit.
+        #[test]
+        fn numbers_in_json_are_read_as_they_were_written(bits: u64) {
+            let number = f64::from_bits(bits);
+            prop_assume!(number.is_finite());
+            let read: Value = serde_json::from_str(&Value::from(number).to_string()).unwrap();
+            prop_assert_eq!(read.as_f64().map(f64::to_bits), Some(bits));
+        }
+    }
+}
