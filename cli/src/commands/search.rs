@@ -215,7 +215,7 @@ fn search(
         space: args.space.as_deref(),
         predictor: args.predictor.as_deref(),
     };
-    let plan = SearchPlan::new(&SearchRequest {
+    let mut plan = SearchPlan::new(&SearchRequest {
         target,
         extrapolate: args.extrapolate,
         choice,

@@ -385,6 +385,24 @@ fn a_killed_search_goes_on_to_the_same_result() {
 }
 
 #[test]
+fn a_folder_is_one_searchs_at_a_time() {
+    let sandbox = Sandbox::new();
+    let predictor = sandbox.predictor();
+    let out = sandbox.path("out");
+    let folder = out.to_str().unwrap();
+    let args = |energy| search(&predictor, &["--target", "pixel3", "--energy", energy, "--out", folder]);
+    sandbox.refused(&args("1nJ"), 4, &[]);
+    assert!(!out.exists(), "nothing was found");
+    fs::create_dir(&out).unwrap();
+    let held = storage::hold::hold(&out).unwrap().unwrap();
+    sandbox.refused(&args("2mJ"), 2, &[&format!("another process is at work in {folder}")]);
+    assert!(fs::read_dir(&out).unwrap().next().is_none());
+    drop(held);
+    sandbox.ok(&args("2mJ"));
+    assert!(out.join("result.json").exists());
+}
+
+#[test]
 fn a_search_by_time_says_how_to_repeat_it() {
     let sandbox = Sandbox::new();
     let predictor = sandbox.predictor();

@@ -2,6 +2,7 @@
 //! the file that says what a folder holds is written last. So a kill at any moment leaves files of one result, never of
 //! two.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +32,7 @@ pub(crate) const SEARCH: [&str; 3] = [names::RESULT, names::TOP, names::HISTORY]
 pub(crate) fn clear(folder: &Path, names: &[&str]) -> Result<()> {
     for name in names {
         let path = folder.join(name);
-        match std::fs::remove_file(&path) {
+        match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 let source = io::Error::new(error.kind(), format!("{}: {error}", path.display()));
                 return Err(Error::Write { source });
@@ -76,10 +77,38 @@ pub(crate) fn held(folder: &Path) -> Result<Hold> {
     held.ok_or_else(|| Error::Busy { path: folder.to_path_buf() })
 }
 
+/// A folder that results are written into, by this process alone.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    folder: PathBuf,
+    was_there: bool,
+    _held: Hold,
+}
+
+impl Begun {
+    /// Makes `folder` if it is not there, and takes it.
+    ///
+    /// # Errors
+    /// A folder that cannot be made; as [`held`].
+    pub(crate) fn new(folder: &Path) -> Result<Self> {
+        let was_there = folder.exists();
+        fs::create_dir_all(folder).within(|| format!("folder {}", folder.display()))?;
+        Ok(Self { folder: folder.to_path_buf(), was_there, _held: held(folder)? })
+    }
+}
+
+impl Drop for Begun {
+    /// A folder that was made for nothing goes.
+    fn drop(&mut self) {
+        if !self.was_there {
+            // Refused for folders that hold something.
+            let _ = fs::remove_dir(&self.folder);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
@@ -95,6 +124,20 @@ mod tests {
         clear(&at("absent"), &SEARCH).unwrap();
         fs::create_dir(at(names::TOP)).unwrap();
         assert!(matches!(clear(folder.path(), &SEARCH), Err(Error::Write { .. })), "a folder of that name");
+    }
+
+    #[test]
+    fn a_folder_that_is_begun_for_nothing_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = folder.path().join("new");
+        drop(Begun::new(&new).unwrap());
+        drop(Begun::new(folder.path()).unwrap());
+        assert!(!new.exists() && folder.path().exists());
+        let begun = Begun::new(&new).unwrap();
+        assert!(matches!(Begun::new(&new), Err(Error::Busy { .. })));
+        fs::write(new.join(names::RESULT), "x").unwrap();
+        drop(begun);
+        assert!(new.exists());
     }
 
     #[test]

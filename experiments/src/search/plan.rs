@@ -10,7 +10,8 @@ use network::units::Quantity;
 use search::nsga2::Objective;
 
 use crate::error::{Error, Result};
-use crate::folders::{output, spaces};
+use crate::folders::output::{self, Begun};
+use crate::folders::spaces;
 use crate::search::algorithm::{Algorithm, Plan};
 use crate::search::confidence::Confidence;
 use crate::search::inputs::{BundleChoice, SearchInputs};
@@ -72,6 +73,7 @@ pub struct SearchPlan {
     verify: bool,
     top: usize,
     out: Option<PathBuf>,
+    begun: Option<Begun>,
     form: WeightsForm,
     notes: Vec<String>,
 }
@@ -135,7 +137,8 @@ impl SearchPlan {
             top: request.top.max(request.verify.unwrap_or(0)),
         };
         let (out, form) = (request.out.clone(), request.form);
-        Ok(SearchPlan { search, weights, verify: request.verify.is_some(), top: request.top, out, form, notes })
+        let (verify, top) = (request.verify.is_some(), request.top);
+        Ok(SearchPlan { search, weights, verify, top, out, begun: None, form, notes })
     }
 
     /// What to know before the search, which may end with nothing that fits.
@@ -149,11 +152,14 @@ impl SearchPlan {
     }
 
     /// Searches. `stop` ends it early, `progress` hears of the evaluations done. What is evaluated is recorded in the
-    /// folder of the request until it is delivered, so that a killed search goes on there.
+    /// folder of the request until it is delivered, so that a killed search goes on there. No other process may write
+    /// there as long as this plan lives.
     ///
     /// # Errors
-    /// An operator that the target does not cover, nothing that fits, a stop on request.
-    pub fn run(&self, stop: &AtomicBool, progress: &mut (dyn FnMut(usize) + Send)) -> Result<SearchReport> {
+    /// A folder that another process is at work in, an operator that the target does not cover, nothing that fits, a stop
+    /// on request.
+    pub fn run(&mut self, stop: &AtomicBool, progress: &mut (dyn FnMut(usize) + Send)) -> Result<SearchReport> {
+        self.begun = self.out.as_deref().map(Begun::new).transpose()?;
         self.search.run(stop, self.out.as_deref(), progress)
     }
 
