@@ -134,7 +134,7 @@ pub(crate) enum Command {
     /// Many searches as one: targets, budgets, seeds and algorithms, computed once, in any number of processes
     #[command(subcommand)]
     Sweep(sweep::SweepCommand),
-    /// A page with the fronts, subnets and sources of sweeps, which needs no network, or a table for a document
+    /// Results as a page that needs no network, as tables for a document, or as runs for MLflow and Trackio
     Report(report::ReportArgs),
     /// Who measured and published what numbers stand on, with licences and grades: of devices, of bundles
     Cite(CiteArgs),
