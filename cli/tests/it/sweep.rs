@@ -174,6 +174,36 @@ fn what_changed_is_computed_again_and_named_and_nothing_else() {
 }
 
 #[test]
+fn the_cheapest_subnet_is_found_and_baselines_keep_a_board_s_memory() {
+    let sandbox = Sandbox::new();
+    let run = |name: &str, sweep: &str| {
+        let file = sandbox.file(&format!("{name}.yaml"), sweep);
+        sandbox.ok(&["sweep", "run", &file, "--out", text(&sandbox.path(name)), "--format", "json"]).json().remove(0)
+    };
+    // 0 % of the way is the cheapest, whose cost is added up in another order.
+    let cheapest = "schema: ofa.sweep/1
+targets: [pixel3, jetson-tx2, raspberry-pi-4]
+bundles: mcu-cifar
+budgets: {latency: 0%}
+algorithms: [evolution, local, random]
+baselines: [uniform, random-1000]
+evaluations: 500
+";
+    let made = run("cheapest", cheapest);
+    assert_eq!((made["points"].as_u64(), made["infeasible"].as_u64()), (Some(15), Some(0)), "{made}");
+    let board = "schema: ofa.sweep/1
+targets: stm32f746
+bundles: mcu-cifar
+budgets: [{macs: 100%}, {peak-memory: 13160B}]
+baselines: [uniform, largest]
+evaluations: 500
+";
+    // Beside a search: the smallest subnet needs 13,160 bytes, and the largest do not fit into that.
+    let made = run("board", board);
+    assert_eq!((made["points"].as_u64(), made["infeasible"].as_u64()), (Some(6), Some(1)), "{made}");
+}
+
+#[test]
 fn ten_mistakes_are_ten_messages_and_nothing_runs() {
     let sandbox = Sandbox::new();
     let file = sandbox.file(
@@ -223,6 +253,12 @@ budgets:
     fs::create_dir(&out).unwrap();
     fs::write(out.join("notes.txt"), "mine").unwrap();
     sandbox.refused(&["sweep", "run", &good, "--out", text(&out)], 2, &["no sweep", "--out"]);
+    // Somebody's draft, and what `ofa init` wrote.
+    fs::remove_file(out.join("notes.txt")).unwrap();
+    fs::write(out.join("sweep.yaml"), "schema: ofa.sweep/1\n").unwrap();
+    sandbox.refused(&["sweep", "run", &good, "--out", text(&out)], 2, &["no sweep", "--out"]);
+    assert_eq!(fs::read_to_string(out.join("sweep.yaml")).unwrap(), "schema: ofa.sweep/1\n");
+    fs::remove_file(out.join("sweep.yaml")).unwrap();
     sandbox.refused(&["sweep", "run", &good, "--out", text(&sandbox.path("o")), "--shard", "5/4"], 2, &["5/4"]);
     sandbox.refused(&["sweep", "run", text(&sandbox.path("gone.yaml")), "--out", text(&out)], 2, &["gone.yaml"]);
     sandbox.refused(&["sweep", "merge", text(&sandbox.path("m")), text(&out)], 2, &["sweep.yaml"]);

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use hw_targets::budget::Budget;
+use hw_targets::cost::NetworkCost;
+use network::units::Quantity;
 use search::arch::ArchSpec;
 use search::arch_file::ArchFile;
 use search::dense::CostTables;
@@ -79,7 +81,12 @@ pub(crate) fn uniform(space: &SearchSpace, resolutions: &[u32]) -> Result<Vec<Ar
 pub(crate) fn affordable(subnets: Vec<ArchSpec>, tables: &CostTables, budget: &Budget) -> Vec<ArchSpec> {
     let keeps = |arch: &ArchSpec| {
         let costs = tables.cost(arch);
-        budget.limits().all(|(quantity, limit)| costs.get(quantity).is_some_and(|cost| cost <= limit))
+        // The peak is no sum over blocks, which is what tables hold.
+        let peak = || NetworkCost::exact(&tables.space().lower(arch)).value(Quantity::PeakMemory);
+        budget.limits().all(|(quantity, limit)| {
+            let cost = if quantity == Quantity::PeakMemory { peak() } else { costs.get(quantity) };
+            cost.is_some_and(|cost| cost <= limit)
+        })
     };
     subnets.into_iter().filter(keeps).collect()
 }

@@ -112,9 +112,9 @@ impl Failure for SweepError {
 
     fn kind(&self) -> FailureKind {
         match self {
-            Self::Mistakes { .. } | Self::NoResults { .. } | Self::OtherSweep { .. } | Self::Failed { .. } => {
-                FailureKind::Content
-            }
+            Self::Mistakes { .. } | Self::OtherSweep { .. } | Self::Failed { .. } => FailureKind::Content,
+            Self::NoResults { folder } if !folder.exists() => FailureKind::Usage,
+            Self::NoResults { .. } => FailureKind::Content,
             Self::Networks { .. } => FailureKind::Content,
             Self::NotASweep { .. } | Self::Occupied { .. } | Self::NoImages { .. } => FailureKind::Usage,
         }

@@ -11,6 +11,7 @@ use storage::atomic::write_atomically;
 use storage::digest::{Digest, Digester};
 
 use crate::error::{Error, Result};
+use crate::folders::names;
 use crate::stages::record::RECORDS;
 use crate::sweep::error::SweepError;
 
@@ -112,7 +113,13 @@ impl SweepFolder {
     /// [`SweepError::NotASweep`]; a folder that cannot be written.
     pub fn create(path: &Path, sweep: &Path) -> Result<SweepFolder> {
         let holds_others = match fs::read_dir(path) {
-            Ok(mut entries) => entries.next().is_some() && !path.join(FILE).exists() && !path.join(POINTS).exists(),
+            // A file alone may be somebody's draft, or what `ofa init` wrote.
+            Ok(mut entries) => {
+                let is_my_file =
+                    fs::read(path.join(FILE)).is_ok_and(|there| fs::read(sweep).is_ok_and(|mine| mine == there));
+                let is_build = path.join(names::BUILD).exists();
+                entries.next().is_some() && !is_my_file && (is_build || !path.join(POINTS).is_dir())
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(_) => true,
         };

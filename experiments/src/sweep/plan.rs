@@ -303,7 +303,11 @@ impl Ground {
             };
             let value = match ceiling {
                 Ceiling::Absolute(value) => *value,
-                Ceiling::Share(share) => range.min + share * (range.max - range.min),
+                Ceiling::Share(share) => {
+                    // A search stays below a ceiling by a rounding error, and 0 % is the cheapest subnet all the same.
+                    let least = if quantity.is_exact() { range.min } else { range.min * (1.0 + 1e-9) };
+                    (range.min + share * (range.max - range.min)).max(least)
+                }
             };
             budget = budget.with(*quantity, value)?;
         }

@@ -27,8 +27,9 @@ pub struct Wanted {
 impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = |(quantity, ceiling): &(Quantity, Ceiling)| match ceiling {
-            Ceiling::Absolute(value) => format!("{quantity} {}", quantity.format(*value)),
-            Ceiling::Share(share) => format!("{quantity} {}%", (1e4 * share).round() / 100.0),
+            // Two budgets are never called the same, however near they are.
+            Ceiling::Absolute(value) => format!("{quantity} {}", quantity.format_exactly(*value)),
+            Ceiling::Share(share) => format!("{quantity} {}%", (1e10 * share).round() / 1e8),
         };
         match self.ceilings.as_slice() {
             [] => f.write_str("no budget"),

@@ -219,10 +219,52 @@ impl Quantity {
             Quantity::Flash | Quantity::PeakMemory => Bytes(value.max(0.0).round() as u64).to_string(),
         }
     }
+
+    /// The same with as many digits as it takes to tell it from others: `2.0001 mJ`, `5000001`.
+    pub fn format_exactly(self, value: f64) -> String {
+        let short = self.format(value);
+        if self.read(&short).is_ok_and(|read| (read - value).abs() <= 1e-11 * value.abs()) {
+            return short;
+        }
+        let digits: f64 = format!("{:.11e}", value * self.json_scale()).parse().unwrap_or(value);
+        match self {
+            Quantity::Energy => format!("{digits} mJ"),
+            Quantity::Latency => format!("{digits} ms"),
+            Quantity::Macs | Quantity::Params => format!("{digits}"),
+            Quantity::Flash | Quantity::PeakMemory => format!("{digits} B"),
+        }
+    }
 }
 
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_differ_are_written_differently() {
+        let exactly = |quantity: Quantity, text: &str| quantity.format_exactly(quantity.read(text).unwrap());
+        for (quantity, text) in [
+            (Quantity::Energy, "50 mJ"),
+            (Quantity::Energy, "2.0001 mJ"),
+            (Quantity::Energy, "2.0002 mJ"),
+            (Quantity::Latency, "0.5779866201 ms"),
+            (Quantity::Macs, "21 M"),
+            (Quantity::Macs, "5000001"),
+            (Quantity::PeakMemory, "13160 B"),
+            (Quantity::Flash, "1 MiB"),
+        ] {
+            let written = exactly(quantity, text);
+            assert_eq!(quantity.read(&written), quantity.read(text), "{text}: {written}");
+            let shown = quantity.format(quantity.read(text).unwrap());
+            assert!(written == text || written == shown, "{text}: {written}");
+        }
+        assert_eq!(exactly(Quantity::Energy, "2.0001mJ"), "2.0001 mJ");
+        assert_eq!(exactly(Quantity::Energy, "50mJ"), Quantity::Energy.format(0.05));
     }
 }
