@@ -1,8 +1,8 @@
-//! `search`: the fixed JSON shape, budgets, determinism, and what is written.
+//! `search`: the fixed JSON shape, budgets, determinism.
+
+mod files;
 
 use std::fs;
-use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -125,25 +125,6 @@ fn counts_need_no_target() {
     assert!(result["costs"].get("energy_mj").is_none() && result["costs"].get("latency_ms").is_none());
     sandbox.refused(&search(&predictor, &["--energy", "2mJ"]), 2, &["needs a target", "--target"]);
     sandbox.refused(&search(&predictor, &[]), 2, &["neither a target nor a budget"]);
-}
-
-#[test]
-fn the_result_is_written() {
-    let sandbox = Sandbox::new();
-    let predictor = sandbox.predictor();
-    let out = sandbox.path("found");
-    let out_text = out.to_str().unwrap();
-    let args = ["--target", "pixel3", "--energy", "2mJ", "--out", out_text, "--top", "2", "--format", "json"];
-    let run = sandbox.ok(&search(&predictor, &args));
-    let printed = run.json();
-    let read = |name: &str| -> Value { serde_json::from_str(&fs::read_to_string(out.join(name)).unwrap()).unwrap() };
-    assert_eq!(read("result.json"), printed[0]);
-    assert_eq!(read("subnet.json"), printed[0]["subnet"]);
-    assert_eq!(fs::read_to_string(out.join("top.jsonl")).unwrap().lines().count(), 2);
-    let history = fs::read(out.join("history.parquet")).unwrap();
-    assert!(history.starts_with(b"PAR1") && history.ends_with(b"PAR1"));
-    let subnet = out.join("subnet.json");
-    sandbox.ok(&["space", "cost", "mcu-cifar", "--subnets", subnet.to_str().unwrap()]);
 }
 
 #[test]
@@ -277,31 +258,6 @@ fn a_subnet_is_drawn_block_by_block_and_a_front_as_dots() {
     assert!(drawn[1..11].concat().chars().filter(|letter| ('⠁'..='⣿').contains(letter)).count() > 10, "{front}");
 }
 
-#[test]
-fn several_targets_are_searched_in_one_run() {
-    let sandbox = Sandbox::new();
-    let predictor = sandbox.predictor();
-    let args = ["--targets", "pixel3,jetson-tx2", "--energy", "42mJ", "--format", "json"];
-    let found = sandbox.ok(&search(&predictor, &args)).json();
-    assert_eq!(found.len(), 2);
-    for (result, target) in found.iter().zip(["pixel3", "jetson-tx2"]) {
-        assert_eq!(result["target"], target);
-        let alone = ["--target", target, "--energy", "42mJ", "--format", "json"];
-        assert_eq!(
-            without_time(sandbox.ok(&search(&predictor, &alone)).json().remove(0)),
-            without_time(result.clone())
-        );
-    }
-    // One that cannot be met does not silence the other.
-    let out = sandbox.path("found");
-    let args = ["--targets", "jetson-tx2,pixel3", "--energy", "3mJ", "--out", out.to_str().unwrap()];
-    let run = sandbox.ofa(&search(&predictor, &args));
-    assert_eq!(run.code, 4, "{}", run.stderr);
-    assert!(run.stderr.contains("target jetson-tx2: no subnet"), "{}", run.stderr);
-    assert!(run.stdout.contains("pixel3") && !run.stdout.contains("jetson"), "{}", run.stdout);
-    assert!(out.join("pixel3/subnet.json").is_file() && !out.join("jetson-tx2").exists());
-}
-
 /// They stand beside each other in the order given, each with its scope, and a word says that they are no ranking.
 #[test]
 fn energies_of_different_scope_are_not_ranked() {
@@ -341,83 +297,6 @@ fn objectives_that_do_not_go_together_are_refused() {
     refused(&["accuracy,energy", "--algorithm", "exact"], &["a sum", "--model additive"]);
     sandbox.refused(&search(&predictor, &["--objectives", "accuracy,energy"]), 2, &["needs a target"]);
     sandbox.refused(&search(&predictor, &["--target", "note10", "--objectives", "accuracy,energy"]), 2, &["energy"]);
-}
-
-#[test]
-fn a_killed_search_goes_on_to_the_same_result() {
-    let sandbox = Sandbox::new();
-    let predictor = sandbox.predictor();
-    let args = |out: &Path| {
-        let mut args: Vec<String> = search(&predictor, &["--target", "pixel3", "--energy", "2mJ", "--threads", "1"])
-            .iter()
-            .map(|a| (*a).to_owned())
-            .collect();
-        args[6] = "30000".to_owned();
-        args.extend(["--out".to_owned(), out.to_str().unwrap().to_owned()]);
-        args
-    };
-    let (undisturbed, killed) = (sandbox.path("undisturbed"), sandbox.path("killed"));
-    assert!(sandbox.command().args(args(&undisturbed)).status().unwrap().success());
-    assert!(!undisturbed.join("search.journal").exists());
-
-    let result =
-        |out: &Path| without_time(serde_json::from_slice(&fs::read(out.join("result.json")).unwrap()).unwrap());
-    let evaluations = result(&undisturbed)["evaluations"].as_u64().unwrap();
-    let journal = killed.join("search.journal");
-    let length = || fs::metadata(&journal).map_or(0, |file| file.len());
-    for part in [evaluations / 5, evaluations / 2] {
-        let mut child = sandbox.command().args(args(&killed)).spawn().unwrap();
-        // Moments by the clock, after some evaluations more, of 16 bytes each.
-        while length() < 16 * part && child.try_wait().unwrap().is_none() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(length() >= 16 * part && !killed.join("result.json").exists(), "it ended too soon to kill it");
-    }
-    let last = sandbox.command().args(args(&killed)).output().unwrap();
-    let words = String::from_utf8_lossy(&last.stderr).into_owned();
-    assert!(last.status.success() && words.contains("goes on after the"), "{words}");
-    assert_eq!(result(&undisturbed), result(&killed));
-    let history = |out: &Path| fs::read(out.join("history.parquet")).unwrap();
-    assert!(history(&undisturbed) == history(&killed));
-    assert!(!journal.exists());
-}
-
-#[test]
-fn a_folder_is_one_searchs_at_a_time() {
-    let sandbox = Sandbox::new();
-    let predictor = sandbox.predictor();
-    let out = sandbox.path("out");
-    let folder = out.to_str().unwrap();
-    let args = |energy| search(&predictor, &["--target", "pixel3", "--energy", energy, "--out", folder]);
-    sandbox.refused(&args("1nJ"), 4, &[]);
-    assert!(!out.exists(), "nothing was found");
-    fs::create_dir(&out).unwrap();
-    let held = storage::hold::hold(&out).unwrap().unwrap();
-    sandbox.refused(&args("2mJ"), 2, &[&format!("another process is at work in {folder}")]);
-    assert!(fs::read_dir(&out).unwrap().next().is_none());
-    drop(held);
-    sandbox.ok(&args("2mJ"));
-    assert!(out.join("result.json").exists());
-}
-
-#[test]
-fn a_search_by_time_says_how_to_repeat_it() {
-    let sandbox = Sandbox::new();
-    let predictor = sandbox.predictor();
-    let run = |more: &[&str]| {
-        let mut args =
-            vec!["search", "--space", "mcu-cifar", "--predictor", &predictor, "--target", "pixel3", "--format", "json"];
-        args.extend(["--energy", "2mJ"]);
-        args.extend(more);
-        sandbox.ok(&args)
-    };
-    let timed = run(&["--time", "50ms"]);
-    let result = timed.json().remove(0);
-    let evaluations = result["evaluations"].to_string();
-    assert!(timed.stderr.contains(&format!("--evaluations {evaluations} repeats")), "{}", timed.stderr);
-    assert_eq!(without_time(result), without_time(run(&["--evaluations", &evaluations]).json().remove(0)));
 }
 
 #[test]
