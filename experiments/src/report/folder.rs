@@ -23,6 +23,9 @@ const MOST: usize = 3000;
 /// # Errors
 /// A file that cannot be read; [`ReportError::Nothing`] for a folder that holds nothing of all that.
 pub fn of_folder(path: &Path) -> Result<Value> {
+    if path.is_file() {
+        return Err(ReportError::Nothing { path: path.to_path_buf() }.into());
+    }
     if !path.is_dir() {
         return Err(Error::NotFound { path: path.to_path_buf() });
     }
@@ -70,8 +73,15 @@ pub(super) fn all_lines(path: &Path) -> Result<Vec<Value>> {
     }
     let text = spaces::read_text(path)?;
     let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
-    let read = |line: &str| serde_json::from_str::<Value>(line).map_err(|problem| wrong(path, "JSON", problem));
-    whole.lines().map(read).collect()
+    let read = |(at, line): (usize, &str)| {
+        // The parser sees one line, and would call it the first.
+        serde_json::from_str::<Value>(line).map_err(|problem| {
+            let problem = problem.to_string();
+            let what = problem.split(" at line ").next().unwrap_or_default();
+            wrong(path, "JSON", format!("{what} in line {}", at + 1))
+        })
+    };
+    whole.lines().enumerate().map(read).collect()
 }
 
 /// Top-1 on test images of the subnets of a training, or of what one network became.

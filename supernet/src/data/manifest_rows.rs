@@ -62,7 +62,11 @@ pub(super) fn read_csv(path: &Path, columns: &Columns) -> Result<Vec<Row>, DataE
             String::from_utf8(bytes.to_vec()).map_err(|_| "it is not UTF-8".to_owned())
         };
         let cells = if record.len() == header.len() {
-            places.cells(cell)
+            // A file's name may have several lines; as a class's name they are the rest of the table.
+            places.cells(cell).and_then(|cells| match cells.label.contains('\n') {
+                true => Err("its label goes on over several lines: is a quote not closed?".into()),
+                false => Ok(cells),
+            })
         } else {
             Err(format!("{} cells, but the header has {}", record.len(), header.len()))
         };
@@ -209,6 +213,13 @@ mod tests {
             cells("e.png", "7", None),
         ];
         assert_eq!(rows.into_iter().map(|row| row.cells).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_is_no_class() {
+        let rows = read("image,label\na.png,x\nb.png,\"y\nc.png,x\nd.png,x\n", &Columns::default(), read_csv).unwrap();
+        assert_eq!(rows.len(), 2);
+        assert!(rows[1].line == 3 && rows[1].cells.as_ref().unwrap_err().contains("quote"), "{rows:?}");
     }
 
     #[test]
