@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Stdout, Write};
+use std::path::Path;
 
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -166,6 +167,11 @@ fn quoted(word: &str) -> Cow<'_, str> {
         return Cow::Borrowed(word);
     }
     Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
+}
+
+/// A path as JSON has it: what is not Unicode is replaced.
+pub(crate) fn as_text(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// A fraction as a percentage: `82.1 %`.

@@ -11,7 +11,7 @@ const EXAMPLES: [(&str, &[&str]); 65] = [
         &[
             "search --target pixel3 --energy 25mJ --out found",
             "eval --network found --data folder:img",
-            "train experiments/recipes/mcu-cifar.yaml --data folder:img --out run",
+            "train my-net/recipe.yaml --data folder:img --out run",
         ],
     ),
     ("doctor", &["doctor", "doctor --format json"]),
@@ -95,7 +95,7 @@ const EXAMPLES: [(&str, &[&str]); 65] = [
         "target range",
         &["target range pixel3 --space fbnet-cifar", "target range jetson-tx2 --space mcu-cifar --format json"],
     ),
-    ("target diff", &["target diff pixel3 pixel1", "target diff pixel3 my-board --space mcu-cifar"]),
+    ("target diff", &["target diff pixel3 pixel1 --space mcu-cifar", "target diff pixel3 my-board --space mcu-cifar"]),
     ("target schema", &["target schema row", "target schema manifest"]),
     (
         "target template",
@@ -104,7 +104,7 @@ const EXAMPLES: [(&str, &[&str]); 65] = [
     (
         "train",
         &[
-            "train experiments/recipes/mcu-cifar.yaml --data folder:img --out run",
+            "train my-net/recipe.yaml --data folder:img --out run",
             "train recipe.yaml --data parquet:DIR --set phases.0.epochs=5 --out run",
             "train recipe.yaml --data parquet:DIR --out run --dry-run",
             "train recipe.yaml --data parquet:DIR --out run --nproc 2",

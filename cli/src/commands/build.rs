@@ -13,7 +13,7 @@ use super::set_threads;
 use crate::args::BuildArgs;
 use crate::interrupt::stop_flag;
 use crate::next::{self, SearchIn};
-use crate::output::{Output, duration, percent};
+use crate::output::{Output, as_text, duration, percent};
 use crate::stage_progress::StageProgress;
 
 pub(crate) fn run(args: BuildArgs, output: &mut Output) -> Result<()> {
@@ -33,7 +33,7 @@ pub(crate) fn run(args: BuildArgs, output: &mut Output) -> Result<()> {
     if output.is_json() {
         return built.networks.iter().try_for_each(|network| {
             let mut value = serde_json::to_value(network)?;
-            value["folder"] = json!(path(&network.folder));
+            value["folder"] = json!(as_text(&path(&network.folder)));
             output.json(&value)
         });
     }

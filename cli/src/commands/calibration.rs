@@ -8,7 +8,7 @@ use serde_json::json;
 use super::set_threads;
 use crate::args::{CalibrationArgs, CalibrationCommand};
 use crate::next::{self, SearchIn};
-use crate::output::{Output, percent};
+use crate::output::{Output, as_text, percent};
 
 pub(crate) fn run(command: CalibrationCommand, output: &mut Output) -> Result<()> {
     match command {
@@ -30,7 +30,7 @@ fn make(args: &CalibrationArgs, steps: usize, output: &mut Output) -> Result<()>
     })?;
     bar.finish_and_clear();
     if output.is_json() {
-        return output.json(&json!({"images": made.images, "folder": made.folder}));
+        return output.json(&json!({"images": made.images, "folder": as_text(&made.folder)}));
     }
     output.line(format!("{} images are in {}", made.images, made.folder.display()))?;
     output.next(&next::front(&SearchIn::Bundle(&args.supernet), None, Quantity::Latency))

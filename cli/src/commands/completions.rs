@@ -13,7 +13,7 @@ use serde_json::json;
 use storage::atomic::write_atomically;
 
 use crate::args::definition;
-use crate::output::Output;
+use crate::output::{Output, as_text};
 
 /// The script that completes verbs and options.
 pub(crate) fn completions(shell: Shell, output: &mut Output) -> Result<()> {
@@ -41,7 +41,7 @@ pub(crate) fn man(folder: &Path, output: &mut Output) -> Result<()> {
         files.push(path);
     }
     if output.is_json() {
-        return output.json(&json!({"files": files}));
+        return output.json(&json!({"files": files.iter().map(|file| as_text(file)).collect::<Vec<_>>()}));
     }
     let (count, place) = (files.len(), folder.display());
     output.line(format!("{count} pages are in {place}; `man {place}/ofa.1` shows the first"))

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::set_threads;
 use crate::args::{ExportArgs, ExportForm};
 use crate::next;
-use crate::output::{Output, percent, share};
+use crate::output::{Output, as_text, percent, share};
 
 /// Layers that a table of the damage shows, the noisiest first.
 const WORST: usize = 5;
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<()> {
             };
             let files = torch::export(&on, subnet, form, &args.out)?;
             if output.is_json() {
-                return output.json(&json!({"files": files}));
+                return output.json(&json!({"files": files.iter().map(|file| as_text(file)).collect::<Vec<_>>()}));
             }
             files.iter().try_for_each(|file| output.line(file.display().to_string()))?;
             return output.next(&next::eval(&args.out, data.map(ToString::to_string).as_deref()));

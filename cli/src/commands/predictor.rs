@@ -18,7 +18,7 @@ use super::set_threads;
 use crate::args::{FitArgs, FrontArgs, ModelArg, PredictorCommand, ProposeArgs};
 use crate::interrupt::stop_flag;
 use crate::next::{self, SearchIn};
-use crate::output::{Output, percent};
+use crate::output::{Output, as_text, percent};
 
 mod collect;
 
@@ -53,7 +53,7 @@ pub(crate) fn run(command: PredictorCommand, output: &mut Output) -> Result<()> 
         PredictorCommand::Import { file, space, resolutions, out } => {
             let known = experiments::predictor::import::import(&file, &space, resolutions.as_deref(), &out)?;
             if output.is_json() {
-                return output.json(&json!({"predictor": out, "space": space, "resolutions": known}));
+                return output.json(&json!({"predictor": as_text(&out), "space": space, "resolutions": known}));
             }
             let known: Vec<String> = known.iter().map(u32::to_string).collect();
             output.line(format!("a predictor for space {space} at {} is in {}", known.join(", "), out.display()))?;

@@ -16,7 +16,7 @@ use serde_json::json;
 use storage::atomic::write_atomically;
 
 use crate::args::report::{ReportArgs, ReportForm};
-use crate::output::Output;
+use crate::output::{Output, as_text};
 
 /// Writes runs into a folder.
 type WriteRuns = fn(&Path, &[Experiment]) -> experiments::error::Result<()>;
@@ -66,19 +66,22 @@ fn show(args: &ReportArgs, output: &mut Output) -> Result<()> {
         .chain(folders.iter().map(|folder| folder["name"].as_str().unwrap_or_default().to_owned()))
         .collect();
     data["folders"] = folders.into();
-    let page = match args.form {
-        ReportForm::Html => html::page(&names.join(" and "), &data),
-        ReportForm::Md => text::markdown(&data),
-        _ => text::latex(&data),
+    let (form, page) = match args.form {
+        ReportForm::Html => ("html", html::page(&names.join(" and "), &data)),
+        ReportForm::Md => ("md", text::markdown(&data)),
+        _ => ("latex", text::latex(&data)),
     };
     let Some(out) =
         args.out.clone().or_else(|| (args.form == ReportForm::Html).then(|| args.folders[0].join("report.html")))
     else {
+        if output.is_json() {
+            return output.json(&json!({"as": form, "text": page}));
+        }
         return page.lines().try_for_each(|line| output.line(line));
     };
     write_atomically(&out, |file| file.write_all(page.as_bytes())).map_err(|source| Error::Write { source })?;
     match output.is_json() {
-        true => output.json(&json!({"report": out, "bytes": page.len()})),
+        true => output.json(&json!({"report": as_text(&out), "bytes": page.len()})),
         false => output.line(format!("written to {}", out.display())),
     }
 }
@@ -100,7 +103,7 @@ fn track(args: &ReportArgs, tracker: &'static str, write: WriteRuns, output: &mu
     if output.is_json() {
         let named = |one: &Experiment| json!({"name": one.name, "runs": one.runs.len()});
         let experiments: Vec<_> = experiments.iter().map(named).collect();
-        return output.json(&json!({"report": out, "runs": runs, "experiments": experiments}));
+        return output.json(&json!({"report": as_text(out), "runs": runs, "experiments": experiments}));
     }
     let plural = if runs == 1 { "run" } else { "runs" };
     output.line(format!("{runs} {plural} for {tracker} written to {}", out.display()))

@@ -22,7 +22,7 @@ use super::set_threads;
 use crate::args::sweep::{SweepCommand, SweepRunArgs};
 use crate::interrupt::stop_flag;
 use crate::next;
-use crate::output::{Output, duration, percent};
+use crate::output::{Output, as_text, duration, percent};
 use crate::stage_progress::StageProgress;
 
 /// Seconds of one evaluation on one thread, where nothing has been measured yet.
@@ -45,7 +45,11 @@ pub(crate) fn run(command: SweepCommand, output: &mut Output) -> Result<()> {
                 SweepFile::read(Path::new(&sweep))?;
             }
             let name = Path::new(&sweep).file_stem().map_or("sweep".into(), |stem| stem.to_string_lossy());
-            script(scheduler.into(), &name, &sweep, &out, tasks).lines().try_for_each(|line| output.line(line))
+            let text = script(scheduler.into(), &name, &sweep, &out, tasks);
+            if output.is_json() {
+                return output.json(&json!({"script": text}));
+            }
+            text.lines().try_for_each(|line| output.line(line))
         }
     }
 }
@@ -191,7 +195,7 @@ fn compute(args: &SweepRunArgs, output: &mut Output) -> Result<()> {
         output.json(&json!({
             "sweep": plan.name, "points": summary.points, "cached": summary.cached, "computed": summary.computed,
             "elsewhere": summary.elsewhere, "infeasible": summary.infeasible, "failed": summary.failed.len(),
-            "seconds": summary.seconds, "table": written, "networks": made.networks, "networks_cached": made.cached,
+            "seconds": summary.seconds, "table": written.as_deref().map(as_text), "networks": made.networks, "networks_cached": made.cached,
             "networks_failed": made.failed.len(),
         }))?;
     } else {
@@ -376,7 +380,7 @@ fn merge(out: &Path, others: &[std::path::PathBuf], output: &mut Output) -> Resu
     let (networks, _) = networks::results(&plan, &folder, &rows)?;
     let path = table::write(&plan.name, &rows, &networks, &folder)?;
     if output.is_json() {
-        return output.json(&json!({"points": plan.points.len(), "there": rows.len(), "table": path}));
+        return output.json(&json!({"points": plan.points.len(), "there": rows.len(), "table": as_text(&path)}));
     }
     output.line(format!("{} of {} points, written to {}", rows.len(), plan.points.len(), path.display()))
 }

@@ -11,7 +11,7 @@ use super::set_threads;
 use crate::args::TrainArgs;
 use crate::interrupt::stop_flag;
 use crate::next;
-use crate::output::{Output, duration};
+use crate::output::{Output, as_text, duration};
 use crate::progress::TrainProgress;
 use crate::ranks;
 
@@ -44,7 +44,7 @@ pub(crate) fn run(args: TrainArgs, output: &mut Output) -> Result<()> {
     // The first of several processes speaks for all.
     let Some(Trained { parameters, energy }) = trained else { return Ok(()) };
     if output.is_json() {
-        return output.json(&json!({"run": request.out, "parameters": parameters, "energy": energy}));
+        return output.json(&json!({"run": as_text(&request.out), "parameters": parameters, "energy": energy}));
     }
     output.line(format!("trained; the run is in {}", request.out.display()))?;
     output.rows(&energy.rows())?;

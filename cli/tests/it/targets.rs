@@ -202,6 +202,14 @@ fn a_work_list_becomes_a_target_that_is_validated_and_corrected() {
     sandbox.ok(&["target", "add", &all, "--name", "board"]);
     assert_eq!(sandbox.ok(&["target", "template", "mcu-cifar", "--target", "board"]).stdout, "nothing is missing\n");
 
+    // Searched where nothing is named: the space that it was measured for, and as the line printed says.
+    let added = sandbox.ok(&["target", "add", &all, "--name", "other"]);
+    let next = added.stderr.lines().chain(added.stdout.lines()).find_map(|line| line.strip_prefix("next: ofa "));
+    let next: Vec<&str> = next.expect("a next line").split_whitespace().collect();
+    assert!(next.contains(&"other"), "{next:?}");
+    let args = [&next[..], &["--evaluations", "300", "--format", "json"]].concat();
+    assert_eq!(sandbox.ok(&args).json()[0]["subnet"]["space"], "mcu-cifar");
+
     // Whole networks take 10 % less and 0.2 ms more than the sums.
     let sample = sandbox.ok(&["space", "sample", "mcu-cifar", "-n", "40"]).stdout;
     let subnets = sandbox.file("subnets.jsonl", &sample);

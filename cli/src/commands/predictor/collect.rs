@@ -8,7 +8,7 @@ use crate::args::CollectArgs;
 use crate::commands::{own_shard, set_threads};
 use crate::interrupt::stop_flag;
 use crate::next;
-use crate::output::Output;
+use crate::output::{Output, as_text};
 
 pub(crate) fn run(args: CollectArgs, output: &mut Output) -> Result<()> {
     set_threads(args.compute.threads);
@@ -36,14 +36,14 @@ pub(crate) fn run(args: CollectArgs, output: &mut Output) -> Result<()> {
     notes.iter().for_each(|note| output.say(format!("note: {note}")));
     if pairs.is_empty() {
         // More parts than subnets.
-        let none = json!({"pairs": 0, "out": out, "top1_min": null, "top1_max": null});
+        let none = json!({"pairs": 0, "out": as_text(&out), "top1_min": null, "top1_max": null});
         let words = format!("0 pairs in {}: no subnet falls to this part", out.display());
         return if output.is_json() { output.json(&none) } else { output.line(words) };
     }
     let top1 = pairs.iter().map(|pair| pair.top1);
     let (low, high) = top1.fold((1.0_f64, 0.0_f64), |(low, high), top1| (low.min(top1), high.max(top1)));
     if output.is_json() {
-        return output.json(&json!({"pairs": pairs.len(), "out": out, "top1_min": low, "top1_max": high}));
+        return output.json(&json!({"pairs": pairs.len(), "out": as_text(&out), "top1_min": low, "top1_max": high}));
     }
     output.line(format!(
         "{} pairs in {}, top-1 from {:.2} % to {:.2} %",

@@ -232,8 +232,9 @@ fn print_front(report: &SearchReport, output: &mut Output) -> Result<()> {
     } else {
         String::new()
     };
-    let volume = report.front.as_ref().map_or(0.0, |front| front.hypervolume);
-    output.say(format!("{all}Predicted top-1, {}; hypervolume {volume:.6}", task(&report.header)));
+    let volume = report.front.as_ref().and_then(|front| front.hypervolume);
+    let volume = volume.map_or_else(String::new, |volume| format!("; hypervolume {volume:.6}"));
+    output.say(format!("{all}Predicted top-1, {}{volume}", task(&report.header)));
     if output.is_verbose() {
         output.say(search_words(report));
     }

@@ -50,7 +50,13 @@ pub(crate) fn run(args: &MeasureArgs, output: &mut Output) -> Result<()> {
                 networks.rows().len(),
                 networks.path().display()
             ));
-            super::compare::validate(&measured.target, networks, Some(&space), true, None, output)
+            super::compare::validate(&measured.target, networks, Some(&space), true, None, output)?;
+            output.say(format!(
+                "note: target {0} keeps the sums as they are; `ofa target validate {0} --networks {0} --correct --keep {0}-2` \
+                 keeps them corrected",
+                args.name
+            ));
+            Ok(())
         }
         None if output.is_json() => output.json(&json!({"target": args.name, "operators": measured.operators})),
         None => Ok(()),

@@ -44,7 +44,8 @@ pub(crate) fn run(
         (Some(_), Some(out)) => {
             let with = if models.is_some() { ", each with a model" } else { "" };
             output.line(format!("{missing} operators to measure are in {}{with}", out.display()))?;
-            file.map_or(Ok(()), |file| output.next(&next::add(file)))
+            // What another target lacks is no target by itself.
+            file.filter(|_| target.is_none()).map_or(Ok(()), |file| output.next(&next::add(file)))
         }
         (Some(table), None) => {
             let mut text = Vec::new();

@@ -61,6 +61,10 @@ const NAMED: &[(&str, &str, Make)] = &[
     ("--subnets subnets.jsonl", "subnets.jsonl", subnets),
     ("target add my-board.csv", "my-board.csv", |sandbox| board(sandbox)),
     ("--networks measured.csv", "measured.csv", measured),
+    ("--subnet one.json", "one.json", |sandbox| {
+        let one = sandbox.ok(&["space", "sample", "mcu-cifar", "-n", "1"]).stdout;
+        sandbox.file("one.json", &one);
+    }),
     ("layers.csv", "layers.csv", |sandbox| {
         // The first and third convolution of AlexNet.
         let layers = "1,227,227,3,16,0,16,11,11,3,96,0,16,55,55,96,16,0,16,4,4,0,0,0,0\n\

@@ -143,4 +143,4 @@ pub(super) const WITHOUT_LIBTORCH: &[&str] = &[
 
 /// Verbs in those documents that need it.
 pub(super) const NEEDS_LIBTORCH: &[&str] =
-    &["data", "import", "predictor", "target measure", "search --target here", "report run"];
+    &["data", "export", "import", "predictor", "target measure", "search --target here", "report run"];
