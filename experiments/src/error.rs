@@ -81,11 +81,13 @@ pub enum Error {
         if *spent { ", which are all there may be" } else { ", and nothing is left that could give more" }
     )]
     NotReached { steps: usize, reached: String, spent: bool },
+    #[error("{path} is a file, or lies below one", path = path.display())]
+    NotAFolder { path: PathBuf },
     #[error("{path} already holds a run", path = path.display())]
     RunExists { path: PathBuf },
     #[error("another process is at work in {path}", path = path.display())]
     Busy { path: PathBuf },
-    #[error("{path} holds a bundle or a training ({found})", path = path.display(), found = found.display())]
+    #[error("{path} holds what would be lost ({found})", path = path.display(), found = found.display())]
     KeepsOthers { path: PathBuf, found: PathBuf },
     #[error("{path} does not say of which search space it is", path = path.display())]
     UnknownSpace { path: PathBuf },
@@ -225,7 +227,8 @@ impl Failure for Error {
             Self::Device(error) => error.kind(),
             #[cfg(feature = "torch")]
             Self::Import(error) => error.kind(),
-            Self::RunExists { .. }
+            Self::NotAFolder { .. }
+            | Self::RunExists { .. }
             | Self::Busy { .. }
             | Self::SameTarget { .. }
             | Self::UnknownSpace { .. }
@@ -415,7 +418,9 @@ impl Error {
             }
             Self::UnknownSpace { .. } => format!("name it with {}", Setting("space")),
             Self::SameTarget { .. } => "name each target once; one given by a path is named in its file".into(),
-            Self::KeepsOthers { .. } => format!("name another folder with {}", Setting("out")),
+            Self::KeepsOthers { .. } | Self::NotAFolder { .. } => {
+                format!("name another folder with {}", Setting("out"))
+            }
             Self::OtherPairs { .. } => {
                 format!("give the seed it was begun with, or another file with {}", Setting("out"))
             }

@@ -82,7 +82,10 @@ impl Target {
         let watts = manifest.energy.as_ref().and_then(|entry| entry.power_w);
         let bundles = if manifest.bundles.is_empty() {
             let same = |name: &str| DefaultBundle { space: name.to_string(), bundle: name.to_string() };
-            vec![same("fbnet-cifar"), same("mcu-cifar")]
+            // What is known by its memory alone is a board.
+            let is_board = answers.latency.is_none() && answers.energy.is_none();
+            let [phones, boards] = ["fbnet-cifar", "mcu-cifar"].map(same);
+            if is_board { vec![boards, phones] } else { vec![phones, boards] }
         } else {
             manifest.bundles.clone()
         };

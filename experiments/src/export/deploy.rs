@@ -11,13 +11,21 @@ use crate::folders::deployment::Deployment;
 use crate::torch::WeightsForm;
 use crate::training::open_bundle::OpenBundle;
 
-/// Takes `arch` out of `bundle` into `folder`, calibrated with training images of the bundle's source, or with its own
-/// images where there is none. Returns the files written.
+/// A subnet taken out of a bundle and calibrated, not written yet.
+pub(crate) struct Extracted<'a> {
+    bundle: &'a OpenBundle,
+    arch: &'a ArchSpec,
+    form: WeightsForm,
+    network: StaticSubnet,
+    calibrated_with: String,
+}
+
+/// Takes `arch` out of `bundle`, calibrated with training images of the bundle's source, or with its own images where there
+/// is none.
 ///
 /// # Errors
-/// A bundle without weights or without calibration images, images that cannot be read, a file that cannot be written.
-pub(crate) fn deploy(bundle: &OpenBundle, arch: &ArchSpec, form: WeightsForm, folder: &Path) -> Result<Vec<PathBuf>> {
-    let space = bundle.space();
+/// A bundle without weights or without calibration images, images that cannot be read.
+pub(crate) fn extract<'a>(bundle: &'a OpenBundle, arch: &'a ArchSpec, form: WeightsForm) -> Result<Extracted<'a>> {
     let resolutions = [arch.resolution()];
     let (calibration, calibrated_with) = match bundle.data() {
         Some(data) => (bundle.real_calibration(&resolutions)?, format!("training images of {data}")),
@@ -27,21 +35,38 @@ pub(crate) fn deploy(bundle: &OpenBundle, arch: &ArchSpec, form: WeightsForm, fo
             (bundle.own_calibration(&resolutions)?, format!("the images that come with bundle {name}"))
         }
     };
-    let supernet = bundle.supernet()?;
-    let subnet = supernet.subnet(&space.resolve(arch));
+    let subnet = bundle.supernet()?.subnet(&bundle.space().resolve(arch));
     let network = StaticSubnet::extract(&subnet, &calibration.calibrate(&subnet)?).to_device(Device::Cpu);
-    let settings = bundle.settings()?;
-    let deployment = Deployment {
-        space,
-        arch,
-        network: &network,
-        preprocessing: &settings.preprocessing,
-        class_names: &settings.class_names,
-        trained_on: settings.trained_on.as_ref(),
-        calibrated_with: &calibrated_with,
-        form,
-        bundle: bundle.bundle(),
-        supernet,
-    };
-    deployment.write(folder)
+    Ok(Extracted { bundle, arch, form, network, calibrated_with })
+}
+
+impl Extracted<'_> {
+    /// Writes it into `folder`, in place of what was deployed there before. Returns the files.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub(crate) fn write(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+        let settings = self.bundle.settings()?;
+        let deployment = Deployment {
+            space: self.bundle.space(),
+            arch: self.arch,
+            network: &self.network,
+            preprocessing: &settings.preprocessing,
+            class_names: &settings.class_names,
+            trained_on: settings.trained_on.as_ref(),
+            calibrated_with: &self.calibrated_with,
+            form: self.form,
+            bundle: self.bundle.bundle(),
+            supernet: self.bundle.supernet()?,
+        };
+        deployment.write(folder)
+    }
+}
+
+/// Takes `arch` out of `bundle` into `folder`, as [`extract`] does. Returns the files written.
+///
+/// # Errors
+/// Those of [`extract`]; a file that cannot be written.
+pub(crate) fn deploy(bundle: &OpenBundle, arch: &ArchSpec, form: WeightsForm, folder: &Path) -> Result<Vec<PathBuf>> {
+    extract(bundle, arch, form)?.write(folder)
 }

@@ -43,6 +43,19 @@ pub(crate) fn clear(folder: &Path, names: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a folder for a search whose files a search did not write: a network of another origin would be lost, too.
+///
+/// # Errors
+/// [`Error::KeepsOthers`].
+pub(crate) fn check_search(folder: &Path) -> Result<()> {
+    check(folder)?;
+    let is_mine = [names::RESULT, names::SEARCH_JOURNAL].into_iter().any(|name| folder.join(name).exists());
+    match DEPLOYMENT.into_iter().map(|name| folder.join(name)).find(|path| !is_mine && path.exists()) {
+        Some(found) => Err(Error::KeepsOthers { path: folder.to_path_buf(), found }),
+        None => Ok(()),
+    }
+}
+
 /// Refuses a folder whose files are not a result's: those of a bundle or of a run of training would be lost.
 ///
 /// # Errors
@@ -80,8 +93,8 @@ pub(crate) fn held(folder: &Path) -> Result<Hold> {
 /// A folder that results are written into, by this process alone.
 #[derive(Debug)]
 pub(crate) struct Begun {
-    folder: PathBuf,
-    was_there: bool,
+    /// Those that were made, the innermost first.
+    made: Vec<PathBuf>,
     _held: Hold,
 }
 
@@ -91,18 +104,22 @@ impl Begun {
     /// # Errors
     /// A folder that cannot be made; as [`held`].
     pub(crate) fn new(folder: &Path) -> Result<Self> {
-        let was_there = folder.exists();
+        let made = folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        let made: Vec<PathBuf> = made.map(Path::to_path_buf).collect();
+        if folder.ancestors().any(|path| path.is_file()) {
+            return Err(Error::NotAFolder { path: folder.to_path_buf() });
+        }
         fs::create_dir_all(folder).within(|| format!("folder {}", folder.display()))?;
-        Ok(Self { folder: folder.to_path_buf(), was_there, _held: held(folder)? })
+        Ok(Self { made, _held: held(folder)? })
     }
 }
 
 impl Drop for Begun {
-    /// A folder that was made for nothing goes.
+    /// Folders that were made for nothing go.
     fn drop(&mut self) {
-        if !self.was_there {
+        for folder in &self.made {
             // Refused for folders that hold something.
-            let _ = fs::remove_dir(&self.folder);
+            let _ = fs::remove_dir(folder);
         }
     }
 }
@@ -129,15 +146,33 @@ mod tests {
     #[test]
     fn a_folder_that_is_begun_for_nothing_goes() {
         let folder = tempfile::tempdir().unwrap();
-        let new = folder.path().join("new");
+        let new = folder.path().join("some/where/new");
         drop(Begun::new(&new).unwrap());
         drop(Begun::new(folder.path()).unwrap());
-        assert!(!new.exists() && folder.path().exists());
+        assert!(!folder.path().join("some").exists() && folder.path().exists());
         let begun = Begun::new(&new).unwrap();
         assert!(matches!(Begun::new(&new), Err(Error::Busy { .. })));
         fs::write(new.join(names::RESULT), "x").unwrap();
         drop(begun);
         assert!(new.exists());
+        assert!(matches!(Begun::new(&new.join(names::RESULT).join("below")), Err(Error::NotAFolder { .. })));
+    }
+
+    #[test]
+    fn a_search_writes_over_a_search_and_over_no_other_network() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        check_search(folder.path()).unwrap();
+        fs::write(at(names::WEIGHTS), "x").unwrap();
+        assert!(
+            matches!(check_search(folder.path()), Err(Error::KeepsOthers { found, .. }) if found == at(names::WEIGHTS))
+        );
+        // As a search leaves it, and as one that was killed while it wrote does.
+        for mine in [names::RESULT, names::SEARCH_JOURNAL] {
+            fs::write(at(mine), "x").unwrap();
+            check_search(folder.path()).unwrap();
+            fs::remove_file(at(mine)).unwrap();
+        }
     }
 
     #[test]

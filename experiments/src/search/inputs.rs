@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use hw_targets::target::Target;
+use network::units::Measured;
 use predictors::ensemble::AccuracyPredictor;
 use search::space::SearchSpace;
 
@@ -35,9 +36,34 @@ pub struct BundleChoice<'a> {
     pub predictor: Option<&'a str>,
 }
 
+/// What a target says of a space's largest networks.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    /// What they cost.
+    Within,
+    /// What they cost, far from what it was measured with.
+    Outside,
+    /// Nothing: operators are missing.
+    Beyond,
+}
+
+/// What `target` says of the largest networks of a bundle. Where its file names bundles, an extrapolation is meant.
+fn reach(target: &Target, bundle: &Bundle) -> Reach {
+    // One that cannot be read is not passed over, but refused with the reason.
+    let Ok(space) = bundle.space() else { return Reach::Within };
+    let is_meant = !target.manifest().bundles.is_empty();
+    let of = |resolution: &u32| {
+        let Ok(largest) = space.largest(*resolution) else { return Reach::Within };
+        let Ok(cost) = target.cost_of(&space.lower(&largest)) else { return Reach::Beyond };
+        let is_outside = Measured::ALL.into_iter().any(|of| cost.measured(of).is_some_and(|cost| cost.outside > 0));
+        if is_outside && !is_meant { Reach::Outside } else { Reach::Within }
+    };
+    space.resolutions().iter().map(of).max().unwrap_or(Reach::Within)
+}
+
 impl SearchInputs {
-    /// The bundle or the predictor that was asked for; else the first of the target's default bundles (for the space
-    /// that was asked for) that exists.
+    /// The bundle or the predictor that was asked for; else that of the target's default bundles (for the space that was
+    /// asked for) whose networks the target knows best, the first of several.
     ///
     /// # Errors
     /// Unknown names, wrong content, and [`Error::NoDefaultBundle`].
@@ -65,14 +91,22 @@ impl SearchInputs {
         let mut seen = BTreeSet::new();
         wanted.retain(|name| seen.insert(name.clone()));
         let asked = target.map_or_else(|| "this search".to_owned(), |target| format!("target `{}`", target.name()));
-        let Some((at, bundle)) = wanted.iter().enumerate().find_map(|(at, name)| Some((at, Bundle::find(name).ok()?)))
-        else {
+        let there = wanted.iter().filter_map(|name| Bundle::find(name).ok());
+        // The first of those whose networks the target knows best.
+        let chosen = match target.filter(|_| space.is_none()) {
+            Some(target) => there.min_by_key(|bundle| reach(target, bundle)),
+            None => there.into_iter().next(),
+        };
+        let Some(bundle) = chosen else {
             return Err(Error::NoDefaultBundle { asked, wanted, known: Bundle::names() });
         };
-        if at > 0 {
-            tracing::info!("bundle `{}`, which {asked} prefers, is not in the zoo", wanted[0]);
+        if bundle.name() != wanted[0] {
+            tracing::info!(
+                "bundle `{}`, which {asked} prefers, is not there or costs more than {asked} knows",
+                wanted[0]
+            );
         }
-        tracing::info!("searching bundle `{}`, the default of {asked}", wanted[at]);
+        tracing::info!("searching bundle `{}`, the default of {asked}", bundle.name());
         Self::of_bundle(bundle)
     }
 

@@ -103,7 +103,7 @@ impl SearchPlan {
             budget.check_known(target)?;
             (budget, notes) = within_memory(budget, target)?;
         }
-        request.out.as_deref().map_or(Ok(()), output::check)?;
+        request.out.as_deref().map_or(Ok(()), output::check_search)?;
         let inputs = SearchInputs::choose(&request.choice, target.as_ref())?;
         let start = match request.start {
             Some(path) => spaces::read_subnets(path, &inputs.space)?,
@@ -184,15 +184,15 @@ impl SearchPlan {
     /// Calibration images that cannot be read, files that cannot be written.
     pub fn deliver(&self, report: &SearchReport) -> Result<Option<(&Path, Weights)>> {
         let Some(folder) = self.out.as_deref() else { return Ok(None) };
-        let deployed = report.save(folder, |best| match &self.weights {
-            _ if !torch::IS_THERE => Ok(Weights::NoTorch),
-            Some(bundle) => {
-                torch::deploy(bundle, best, self.form, folder)?;
-                Ok(Weights::Written)
-            }
-            None => Ok(Weights::None),
-        });
-        Ok(Some((folder, deployed?.unwrap_or(Weights::None))))
+        let Some(best) = report.found.first() else { return Ok(None) };
+        // What can go wrong with images does so before an earlier result goes.
+        let (weights, network) = match &self.weights {
+            _ if !torch::IS_THERE => (Weights::NoTorch, None),
+            Some(bundle) => (Weights::Written, Some(torch::extract(bundle, &best.arch, self.form)?)),
+            None => (Weights::None, None),
+        };
+        report.save(folder, || network.map_or(Ok(()), |network| network.write(folder).map(drop)))?;
+        Ok(Some((folder, weights)))
     }
 }
 

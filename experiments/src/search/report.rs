@@ -88,7 +88,7 @@ pub struct Front {
     /// Objectives with the worst value that counts: top-1 0, and the ceiling or the dearest subnet of each cost.
     pub reference: Vec<(Objective, f64)>,
     /// Volume that the front dominates, each cost in units of its reference: at most 1.
-    pub hypervolume: f64,
+    pub hypervolume: Option<f64>,
 }
 
 /// What became of one ceiling.
@@ -206,25 +206,27 @@ impl SearchReport {
         if let (Some(object), Value::Object(search)) = (value.as_object_mut(), search) {
             object.extend(search);
             if let Some(front) = &self.front {
-                object.insert("hypervolume".to_owned(), front.hypervolume.into());
+                if let Some(volume) = front.hypervolume {
+                    object.insert("hypervolume".to_owned(), volume.into());
+                }
                 object.insert("front".to_owned(), front.positions.len().into());
             }
         }
         value
     }
 
-    /// Writes `subnet.json` and `history.parquet` into `folder`, `top.jsonl` if several subnets were asked for, what
-    /// `deploy` makes of the best one, and last `result.json`. What an earlier search left there goes first.
+    /// Writes `subnet.json` and `history.parquet` into `folder`, `top.jsonl` if several subnets were asked for, what `deploy`
+    /// makes of the best one, and last `result.json`. What an earlier search left there goes first.
     ///
     /// # Errors
     /// [`Error::Write`]; those of `deploy`.
-    pub(crate) fn save<T>(&self, folder: &Path, deploy: impl FnOnce(&ArchSpec) -> Result<T>) -> Result<Option<T>> {
+    pub(crate) fn save(&self, folder: &Path, deploy: impl FnOnce() -> Result<()>) -> Result<()> {
         let space = &self.header.space;
         let write = |name: &str, text: String| {
             write_atomically(&folder.join(name), |file| file.write_all(text.as_bytes()))
                 .map_err(|source| Error::Write { source })
         };
-        let Some(best) = self.found.first() else { return Ok(None) };
+        let Some(best) = self.found.first() else { return Ok(()) };
         output::clear(folder, &output::SEARCH)?;
         output::clear(folder, &output::DEPLOYMENT)?;
         history_file::write(&folder.join(names::HISTORY), space, &self.history)?;
@@ -232,9 +234,8 @@ impl SearchReport {
             write(names::TOP, self.found.iter().map(|found| format!("{}\n", self.json(found))).collect())?;
         }
         write(names::SUBNET, format!("{:#}\n", space.to_subnet_json(&best.arch)))?;
-        let deployed = deploy(&best.arch)?;
+        deploy()?;
         write(names::RESULT, format!("{:#}\n", self.json(best)))?;
-        search_journal::remove(folder)?;
-        Ok(Some(deployed))
+        search_journal::remove(folder)
     }
 }

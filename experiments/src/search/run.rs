@@ -34,6 +34,9 @@ use crate::search::report::{AdditivePart, FoundSubnet, Front, LimitReport, Searc
 use crate::search::tables::{common_resolutions, compile};
 use crate::target::cost::value_in;
 
+/// Objectives up to which the volume that a front dominates is told: for more it may take minutes.
+const MOST_FOR_VOLUME: usize = 4;
+
 /// A search, checked and ready to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Search {
@@ -270,7 +273,8 @@ impl Search {
         let points: Vec<Vec<f64>> = positions.iter().map(point).collect();
         let corner = |(objective, _): &(Objective, f64)| if *objective == Objective::Score { 0.0 } else { 1.0 };
         let corner: Vec<f64> = reference.iter().map(corner).collect();
-        Some(Front { hypervolume: hypervolume(&points, &corner), reference, positions })
+        let is_quick = corner.len() <= MOST_FOR_VOLUME;
+        Some(Front { hypervolume: is_quick.then(|| hypervolume(&points, &corner)), reference, positions })
     }
 
     /// Sets what the additive part of the predictor says of each subnet found beside what it can be at most.
@@ -362,6 +366,7 @@ impl Evaluator for Recorded<'_> {
     }
 
     fn is_over(&mut self) -> bool {
-        self.over.is_some_and(|over| Instant::now() >= over)
+        // However little time there is, something is looked at.
+        self.done > 0 && self.over.is_some_and(|over| Instant::now() >= over)
     }
 }

@@ -28,7 +28,7 @@ use super::request::{
     WeightsForm,
 };
 use crate::error::{Error, Result, Within};
-pub(crate) use crate::export::deploy::deploy;
+pub(crate) use crate::export::deploy::{deploy, extract};
 use crate::export::file;
 use crate::export::samples::own_images;
 use crate::folders::supernet_file::digest_of;

@@ -155,6 +155,20 @@ pub(crate) fn verify(bundle: &OpenBundle, _: Option<f64>, _: &mut SearchReport) 
     match bundle.0 {}
 }
 
+/// There is none.
+pub(crate) struct Extracted(Infallible);
+
+impl Extracted {
+    pub(crate) fn write(&self, _: &Path) -> Result<Vec<PathBuf>> {
+        match self.0 {}
+    }
+}
+
+/// There is no bundle in use to do it with.
+pub(crate) fn extract(bundle: &OpenBundle, _: &ArchSpec, _: WeightsForm) -> Result<Extracted> {
+    match bundle.0 {}
+}
+
 /// There is no bundle in use to do it with.
 pub(crate) fn deploy(bundle: &OpenBundle, _: &ArchSpec, _: WeightsForm, _: &Path) -> Result<Vec<PathBuf>> {
     match bundle.0 {}
