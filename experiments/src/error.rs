@@ -87,7 +87,7 @@ pub enum Error {
     RunExists { path: PathBuf },
     #[error("another process is at work in {path}", path = path.display())]
     Busy { path: PathBuf },
-    #[error("{path} holds what would be lost ({found})", path = path.display(), found = found.display())]
+    #[error("{path} holds a bundle, a network or a training ({found})", path = path.display(), found = found.display())]
     KeepsOthers { path: PathBuf, found: PathBuf },
     #[error("{path} does not say of which search space it is", path = path.display())]
     UnknownSpace { path: PathBuf },
