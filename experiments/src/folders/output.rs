@@ -22,8 +22,9 @@ pub(crate) const DEPLOYMENT: [&str; 8] = [
     names::SPACE,
     names::PREPROCESSING,
 ];
-/// What a search writes beside a network; `result.json`, which says what was found, goes first.
-pub(crate) const SEARCH: [&str; 3] = [names::RESULT, names::TOP, names::HISTORY];
+/// What a search writes beside a network; `result.json`, which says what was found, goes first. `history.parquet` is written
+/// over instead: it is there from a search's first file to its last, and says that the folder is a search's.
+pub(crate) const SEARCH: [&str; 2] = [names::RESULT, names::TOP];
 
 /// Removes the files `names` from `folder`, in this order; others stay.
 ///
@@ -49,7 +50,8 @@ pub(crate) fn clear(folder: &Path, names: &[&str]) -> Result<()> {
 /// [`Error::KeepsOthers`].
 pub(crate) fn check_search(folder: &Path) -> Result<()> {
     check(folder)?;
-    let is_mine = [names::RESULT, names::SEARCH_JOURNAL].into_iter().any(|name| folder.join(name).exists());
+    let is_mine =
+        [names::RESULT, names::HISTORY, names::SEARCH_JOURNAL].into_iter().any(|name| folder.join(name).exists());
     match DEPLOYMENT.into_iter().map(|name| folder.join(name)).find(|path| !is_mine && path.exists()) {
         Some(found) => Err(Error::KeepsOthers { path: folder.to_path_buf(), found }),
         None => Ok(()),
@@ -168,7 +170,7 @@ mod tests {
             matches!(check_search(folder.path()), Err(Error::KeepsOthers { found, .. }) if found == at(names::WEIGHTS))
         );
         // As a search leaves it, and as one that was killed while it wrote does.
-        for mine in [names::RESULT, names::SEARCH_JOURNAL] {
+        for mine in [names::RESULT, names::HISTORY, names::SEARCH_JOURNAL] {
             fs::write(at(mine), "x").unwrap();
             check_search(folder.path()).unwrap();
             fs::remove_file(at(mine)).unwrap();

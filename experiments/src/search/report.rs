@@ -87,7 +87,8 @@ pub struct Front {
     pub positions: Vec<usize>,
     /// Objectives with the worst value that counts: top-1 0, and the ceiling or the dearest subnet of each cost.
     pub reference: Vec<(Objective, f64)>,
-    /// Volume that the front dominates, each cost in units of its reference: at most 1.
+    /// Volume that the front dominates, each cost in units of its reference: at most 1; not told of more than four
+    /// objectives.
     pub hypervolume: Option<f64>,
 }
 

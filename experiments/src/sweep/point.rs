@@ -27,7 +27,7 @@ pub struct Wanted {
 impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = |(quantity, ceiling): &(Quantity, Ceiling)| match ceiling {
-            // Two budgets are never called the same, however near they are.
+            // Budgets that differ are called differently, up to the twelfth digit.
             Ceiling::Absolute(value) => format!("{quantity} {}", quantity.format_exactly(*value)),
             Ceiling::Share(share) => format!("{quantity} {}%", (1e10 * share).round() / 1e8),
         };
