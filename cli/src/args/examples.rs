@@ -9,7 +9,7 @@ const EXAMPLES: [(&str, &[&str]); 65] = [
     (
         "",
         &[
-            "search --target pixel3 --energy 25mJ --out found",
+            "search --target pixel3 --energy 2mJ --supernet mcu-cifar --out found",
             "eval --network found --data folder:img",
             "train my-net/recipe.yaml --data folder:img --out run",
         ],
@@ -207,7 +207,7 @@ const EXAMPLES: [(&str, &[&str]); 65] = [
     (
         "search",
         &[
-            "search --target pixel3 --energy 25mJ --out found",
+            "search --target pixel3 --energy 2mJ --supernet mcu-cifar --out found",
             "search --target jetson-tx2 --objectives accuracy,latency",
             "search --target stm32f746 --supernet mcu-cifar --macs 5M",
             "search --targets pixel3,jetson-tx2,note10 --macs 60M",
