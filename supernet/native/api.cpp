@@ -131,6 +131,10 @@ char* ofa_store_get(char** out, ofa::Store* store, const char* key) {
     return guarded([&] { *out = message_of(ofa::store_get(store, key).c_str()); });
 }
 
+char* ofa_moments(at::Tensor** out, const at::Tensor* x, const at::Tensor* statistics) {
+    return guarded([&] { *out = new at::Tensor(ofa::moments(*x, *statistics)); });
+}
+
 char* ofa_statistics(at::Tensor** out, const at::Tensor* x) {
     return guarded([&] { *out = new at::Tensor(ofa::statistics_of(*x)); });
 }

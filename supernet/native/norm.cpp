@@ -153,6 +153,45 @@ struct NormaliseBackward : torch::autograd::Node {
     }
 };
 
+struct MomentsBackward : torch::autograd::Node {
+    at::Tensor x, statistics;
+
+    std::string name() const override { return "OfaMomentsBackward"; }
+    void release_variables() override { x.reset(); }
+    torch::autograd::variable_list apply(torch::autograd::variable_list&& gradients) override {
+        TORCH_CHECK(x.defined(), "the backward pass of statistics ran before");
+        if (!gradients[0].defined()) return torch::autograd::variable_list(1);
+        at::AutoDispatchBelowADInplaceOrView below_autograd;
+        const Map m(x);
+        const at::Tensor g = gradients[0].to(at::kFloat).contiguous();
+        const float *of_mean = data<float>(g), *of_variance = of_mean + m.channels, *mean = data<float>(statistics);
+        const size_t channels = size_t(m.channels);
+        const std::vector<float> zero(channels);
+        std::vector<float> slope(channels), shift(channels);
+        for (size_t c = 0; c < channels; ++c) {
+            // gx = (g of the mean + 2·(x - mean)·g of the variance) / count
+            const double twice = 2.0 * of_variance[c] / double(m.rows());
+            slope[c] = float(twice);
+            shift[c] = float(of_mean[c] / double(m.rows()) - twice * mean[c]);
+        }
+        const at::Tensor gx = at::empty_like(x);
+        with_element(x, [&](auto* element) {
+            using T = std::remove_pointer_t<decltype(element)>;
+            const auto& table = of<T>(kernels());
+            const T* input = data<T>(x);
+            T* output = mutable_data<T>(gx);
+            const int64_t parts = parts_for((m.rows() + CHUNK - 1) / CHUNK);
+            in_parallel(parts, [&](int64_t part) {
+                const int64_t first = share(m.rows(), parts, part), end = share(m.rows(), parts, part + 1);
+                const int64_t at = first * m.channels;
+                table.affine(size_t(end - first), int(m.channels), input + at, input + at, zero.data(), slope.data(),
+                             shift.data(), output + at);
+            });
+        });
+        return {gx};
+    }
+};
+
 struct AveragePoolBackward : torch::autograd::Node {
     at::Tensor x;
     NormState norm;
@@ -221,6 +260,18 @@ at::Tensor normalise(const at::Tensor& map, const NormState& norm, const at::Ten
         torch::autograd::set_history(y, node);
     }
     return y;
+}
+
+at::Tensor moments(const at::Tensor& map, const at::Tensor& statistics) {
+    at::Tensor result = statistics.detach().clone();
+    if (is_recorded({map}, false)) {
+        auto node = new_node<MomentsBackward>();
+        node->x = channels_last(map.detach());
+        node->statistics = statistics.detach();
+        node->set_next_edges({torch::autograd::impl::gradient_edge(map)});
+        torch::autograd::set_history(result, node);
+    }
+    return result;
 }
 
 at::Tensor average_pool(const at::Tensor& map, const NormState& norm) {

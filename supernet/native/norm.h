@@ -45,6 +45,9 @@ void synchronise_statistics(SumOverRanks sum);
 at::Tensor statistics_of(std::vector<double> sums, double count);
 // The same of a feature map.
 at::Tensor statistics_of(const at::Tensor& x);
+// The statistics of this process's `x` as a function of it, for losses of their own: equal in value, [2, C]. To a batch norm
+// they are constants, since its own backward pass holds what goes through them.
+at::Tensor moments(const at::Tensor& x, const at::Tensor& statistics);
 
 // a(x·scale + shift) + residual, stored. `residual` may be undefined.
 at::Tensor normalise(const at::Tensor& x, const NormState& norm, const at::Tensor& residual);

@@ -7,6 +7,7 @@
 //! are compared by their ratio; the images start as noise with the spectrum of natural images; and every step sees them
 //! as they will be stored, in 8 bits.
 
+use std::collections::BTreeMap;
 use std::f64::consts::PI;
 
 use rand::seq::SliceRandom;
@@ -44,47 +45,108 @@ pub struct DistillStep {
     pub mismatch: f64,
 }
 
-/// Changes `start` (`[N, 3, S, S]`, normalised) until its batches cause in each subnet of `pool` the statistics given
-/// with it. The result has the same shape and holds only values that 8-bit pixels can have.
+/// Images on their way from `start` to what causes in each subnet of a pool the statistics given with it.
 ///
-/// # Panics
-/// If the pool is empty or holds a subnet of another space.
-pub fn distill(
-    supernet: &Supernet,
-    pool: &[(SubnetConfig, BnStatistics)],
-    preprocessing: &Preprocessing,
-    settings: &DistillSettings,
-    start: &Tensor,
-    progress: &mut dyn FnMut(DistillStep),
-) -> Tensor {
-    assert!(!pool.is_empty(), "there are statistics to match");
-    let pixels = PixelRange::new(preprocessing, supernet.device());
-    let mut images = pixels.clamp(&start.detach().to_device(supernet.device()));
-    let mut adam = Adam::new(&images);
-    let mut order = Vec::new();
-    let mut rounds = 0;
-    for step in 0..settings.steps {
-        // The gradient at the rounded image is applied to the image behind it (a straight-through estimate).
-        let seen = pixels.rounded(&images).set_requires_grad(true);
-        let batches = seen.split(settings.batch as i64, 0);
-        let mut total = Tensor::zeros([], (Kind::Float, supernet.device()));
-        for batch in &batches {
-            if order.is_empty() {
-                order.extend(0..pool.len());
-                order.shuffle(&mut generator(settings.seed, Purpose::Subnets, rounds, 0));
-                rounds += 1;
-            }
-            let (config, target) = &pool[order.pop().expect("just filled")];
-            total += differentiable(&supernet.subnet(config), batch, target);
-        }
-        let mean = total / batches.len() as f64;
-        progress(DistillStep { step, mismatch: mean.double_value(&[]) });
-        // Asking for this gradient alone spares those of the weights.
-        let gradient = Tensor::run_backward(&[&mean], &[&seen], false, false).remove(0);
-        let learning_rate = settings.learning_rate * 0.5 * (1.0 + (PI * step as f64 / settings.steps as f64).cos());
-        images = pixels.clamp(&(images - adam.update(&gradient) * learning_rate));
+/// What it is after a step depends on what it was before and on the step's number alone, so that
+/// [`Distillation::state`] and [`Distillation::resume`] lead to the images that come about in one go.
+#[derive(Debug)]
+pub struct Distillation<'a> {
+    supernet: &'a Supernet,
+    pool: &'a [(SubnetConfig, BnStatistics)],
+    settings: DistillSettings,
+    pixels: PixelRange,
+    images: Tensor,
+    adam: Adam,
+    step: usize,
+}
+
+impl<'a> Distillation<'a> {
+    /// Before the first step: `start` is `[N, 3, S, S]`, normalised.
+    ///
+    /// # Panics
+    /// If the pool is empty.
+    pub fn new(
+        supernet: &'a Supernet,
+        pool: &'a [(SubnetConfig, BnStatistics)],
+        preprocessing: &Preprocessing,
+        settings: DistillSettings,
+        start: &Tensor,
+    ) -> Self {
+        assert!(!pool.is_empty(), "there are statistics to match");
+        let pixels = PixelRange::new(preprocessing, supernet.device());
+        let images = pixels.clamp(&start.detach().to_device(supernet.device()));
+        let adam = Adam::new(&images);
+        Self { supernet, pool, settings, pixels, images, adam, step: 0 }
     }
-    pixels.rounded(&images)
+
+    /// One update.
+    ///
+    /// # Panics
+    /// If the pool holds a subnet of another space.
+    pub fn update(&mut self) -> DistillStep {
+        let batches = self.images.split(self.settings.batch as i64, 0);
+        let mut total = 0.0;
+        let mut gradients = Vec::with_capacity(batches.len());
+        // One batch after the other, or the feature maps of all would be kept.
+        for (index, batch) in batches.iter().enumerate() {
+            let (config, target) = &self.pool[self.turn(self.step * batches.len() + index)];
+            // The gradient at the rounded image is applied to the image behind it (a straight-through estimate).
+            let seen = self.pixels.rounded(batch).set_requires_grad(true);
+            let subnet = self.supernet.subnet(config).without_gradients();
+            let mismatch = differentiable(&subnet, &seen, target);
+            total += mismatch.double_value(&[]);
+            gradients.push(Tensor::run_backward(&[&mismatch], &[&seen], false, false).remove(0));
+        }
+        let gradient = Tensor::cat(&gradients, 0) / batches.len() as f64;
+        let DistillSettings { learning_rate, steps, .. } = self.settings;
+        let learning_rate = learning_rate * 0.5 * (1.0 + (PI * self.step as f64 / steps as f64).cos());
+        self.images = self.pixels.clamp(&(&self.images - self.adam.update(&gradient) * learning_rate));
+        self.step += 1;
+        DistillStep { step: self.step - 1, mismatch: total / batches.len() as f64 }
+    }
+
+    /// Which subnet of the pool the `shown`-th batch is shown to: each once, then all again in another order.
+    fn turn(&self, shown: usize) -> usize {
+        let mut order: Vec<usize> = (0..self.pool.len()).collect();
+        let round = (shown / order.len()) as u64;
+        order.shuffle(&mut generator(self.settings.seed, Purpose::Subnets, round, 0));
+        order[order.len() - 1 - shown % order.len()]
+    }
+
+    /// Whether all steps are done.
+    pub fn is_done(&self) -> bool {
+        self.step >= self.settings.steps
+    }
+
+    /// Updates that are done.
+    pub fn steps_done(&self) -> usize {
+        self.step
+    }
+
+    /// The images as they are now: of `start`'s shape, with only values that 8-bit pixels can have.
+    pub fn images(&self) -> Tensor {
+        self.pixels.rounded(&self.images)
+    }
+
+    /// All that the next steps depend on, beside the number of steps done.
+    pub fn state(&self) -> [(&'static str, &Tensor); 3] {
+        let [first, second] = self.adam.moments();
+        [("images", &self.images), ("first_moment", first), ("second_moment", second)]
+    }
+
+    /// Goes on after `steps_done` updates from what [`Distillation::state`] was then. False, and nothing is changed, if a
+    /// tensor is missing or has another shape.
+    pub fn resume(&mut self, steps_done: usize, state: &BTreeMap<String, Tensor>) -> bool {
+        let tensors = self.state().map(|(name, now)| {
+            let then = state.get(name)?;
+            let fits = then.size() == now.size() && then.kind() == now.kind();
+            fits.then(|| then.to_device(now.device()))
+        });
+        let [Some(images), Some(first), Some(second)] = tensors else { return false };
+        (self.images, self.adam) = (images, Adam::resumed([first, second], steps_done));
+        self.step = steps_done;
+        true
+    }
 }
 
 /// How far the statistics that one batch `[N, 3, S, S]` (any S) causes in `subnet` are from `target`: the mean over
@@ -142,6 +204,7 @@ pub fn from_bytes(bytes: &Tensor, preprocessing: &Preprocessing) -> Tensor {
 }
 
 /// Where normalised pixels can be. `[1, 3, 1, 1]` each, double.
+#[derive(Debug)]
 struct PixelRange {
     mean: Tensor,
     std: Tensor,
@@ -219,10 +282,27 @@ mod tests {
         let (supernet, pool) = supernet_and_pool(&preprocessing);
         let settings = DistillSettings { batch: 8, steps: 20, learning_rate: 0.1, seed: 5 };
         let start = natural_noise(12, 32, &preprocessing, 1);
-        let mut steps = Vec::new();
-        let made = distill(&supernet, &pool, &preprocessing, &settings, &start, &mut |step| steps.push(step.step));
-        assert_eq!(steps, (0..20).collect::<Vec<_>>());
+        let mut distillation = Distillation::new(&supernet, &pool, &preprocessing, settings, &start);
+        let mut half = None;
+        while !distillation.is_done() {
+            assert_eq!(distillation.update().step, distillation.steps_done() - 1);
+            if distillation.steps_done() == 9 {
+                half = Some(distillation.state().map(|(name, tensor)| (name.to_owned(), tensor.copy())));
+            }
+        }
+        let made = distillation.images();
         assert_eq!(made.size(), start.size());
+        assert!(supernet.weights().iter().all(|weight| !weight.tensor.grad().defined()), "weights got gradients");
+
+        let mut resumed = Distillation::new(&supernet, &pool, &preprocessing, settings, &start);
+        let half = BTreeMap::from(half.unwrap());
+        let without = half.iter().skip(1).map(|(name, tensor)| (name.clone(), tensor.copy())).collect();
+        assert!(!resumed.resume(9, &without) && resumed.steps_done() == 0);
+        assert!(resumed.resume(9, &half));
+        while !resumed.is_done() {
+            resumed.update();
+        }
+        assert_eq!(resumed.images(), made, "a making that was stopped came to other images");
         let total = |images: &Tensor| -> f64 {
             let batches = images.split(8, 0);
             let each = pool.iter().flat_map(|(config, target)| {

@@ -166,6 +166,16 @@ fn owned(tensor: &Tensor) -> Tensor {
 }
 
 impl Subnet {
+    /// This network with copies of its weights that no gradient flows to.
+    pub(crate) fn without_gradients(&self) -> Subnet {
+        self.copied(&mut |norm| BatchNorm {
+            weight: owned(&norm.weight),
+            bias: owned(&norm.bias),
+            running_mean: owned(&norm.running_mean),
+            running_var: owned(&norm.running_var),
+        })
+    }
+
     /// This network with weights of its own; `norm` makes each batch norm, in order of execution.
     fn copied(&self, norm: &mut dyn FnMut(&BatchNorm) -> BatchNorm) -> Subnet {
         let mut conv = |conv: &Conv| Conv {

@@ -100,7 +100,7 @@ impl Subnet {
     /// in float32 whatever that is.
     pub fn forward(&self, images: &Tensor, mut mode: Mode<'_>) -> Tensor {
         let training = matches!(mode, Mode::Train);
-        let may_fuse = images.device() == Device::Cpu && !matches!(mode, Mode::Traced(_) | Mode::Match { .. });
+        let may_fuse = images.device() == Device::Cpu && !matches!(mode, Mode::Traced(_));
         let mut pass = Pass { mode: &mut mode, next: 0, eps: self.bn_eps };
         // On a GPU channels-last trains three times as fast, but the first depthwise convolution of each shape waits a
         // tenth of a second for its kernel: too long for networks that are run once.
@@ -294,6 +294,10 @@ impl Pass<'_, '_> {
                 let ChannelStatistics { mean, var } = statistics.layer(index);
                 raw.statistics = Tensor::stack(&[mean, var], 0);
             }
+            Mode::Match { target, mismatch } => {
+                let moments = native::moments(&raw);
+                mismatch.push(mismatch_of(moments.get(0), moments.get(1), target.layer(index), self.eps));
+            }
             _ => {}
         }
         let norm = conv.batch_norm.as_ref().expect("a convolution of a feature map has a batch norm");
@@ -322,7 +326,10 @@ impl Pass<'_, '_> {
                 y
             }
             Mode::Match { target, mismatch } => {
-                mismatch.push(mismatch_of(x, target.layer(index), self.eps));
+                let over = &[0i64, 2, 3][..];
+                let mean = x.mean_dim(over, false, x.kind());
+                let var = ((x * x).mean_dim(over, false, x.kind()) - &mean * &mean).clamp_min(0.0);
+                mismatch.push(mismatch_of(mean, var, target.layer(index), self.eps));
                 x.batch_norm(weight, bias, None::<&Tensor>, None::<&Tensor>, true, 0.0, self.eps, x.device().is_cuda())
             }
         }
@@ -331,14 +338,12 @@ impl Pass<'_, '_> {
 
 /// Mean over channels of ((μ − μ*)/σ*)² + ln²(σ/σ*), with σ² = variance + ε as batch norm uses it: to first order the
 /// squared error, in standard deviations, of a normalised value of one standard deviation.
-fn mismatch_of(x: &Tensor, target: &ChannelStatistics, eps: f64) -> Tensor {
-    let over = &[0i64, 2, 3][..];
-    let mean = x.mean_dim(over, false, x.kind());
-    let var = ((x * x).mean_dim(over, false, x.kind()) - &mean * &mean).clamp_min(0.0) + eps;
+fn mismatch_of(mean: Tensor, var: Tensor, target: &ChannelStatistics, eps: f64) -> Tensor {
     let wanted = &target.var + eps;
     let shift = (mean - &target.mean).square() / &wanted;
-    let log_ratio = (var / wanted).log() * 0.5;
-    (shift + log_ratio.square()).mean(x.kind())
+    let log_ratio = ((var + eps) / wanted).log() * 0.5;
+    let squared = shift + log_ratio.square();
+    squared.mean(squared.kind())
 }
 
 fn activate(mut x: Tensor, activation: Activation) -> Tensor {

@@ -27,6 +27,7 @@ unsafe extern "C" {
     fn ofa_normalise(out: *mut *mut c_void, x: Pointer, norm: *const NormArgument, residual: Pointer) -> *mut c_char;
     fn ofa_average_pool(out: *mut *mut c_void, x: Pointer, norm: *const NormArgument) -> *mut c_char;
     fn ofa_statistics(out: *mut *mut c_void, x: Pointer) -> *mut c_char;
+    fn ofa_moments(out: *mut *mut c_void, x: Pointer, statistics: Pointer) -> *mut c_char;
 }
 
 /// What a convolution gives: a feature map that is not yet normalised, and each channel's mean and biased variance,
@@ -130,5 +131,14 @@ pub(crate) fn statistics(x: &Tensor) -> Tensor {
     let mut out = ptr::null_mut();
     // SAFETY: `x` outlives the call.
     check(unsafe { ofa_statistics(&mut out, pointer(x)) });
+    taken(out)
+}
+
+/// The statistics of a [`Raw`] as a function of its map, for losses that compare them: the same values, and gradients flow
+/// to the map.
+pub(crate) fn moments(raw: &Raw) -> Tensor {
+    let mut out = ptr::null_mut();
+    // SAFETY: both tensors outlive the call.
+    check(unsafe { ofa_moments(&mut out, pointer(&raw.map), pointer(&raw.statistics)) });
     taken(out)
 }

@@ -22,7 +22,7 @@ mod tests;
 
 pub(crate) use gradients::GradientWatch;
 pub(crate) use kernels::kernels_here;
-pub(crate) use layers::{Norm, Raw, average_pool, depthwise, normalise, pointwise, statistics};
+pub(crate) use layers::{Norm, Raw, average_pool, depthwise, moments, normalise, pointwise, statistics};
 pub(crate) use store::Store;
 pub(crate) use synchronise::Synchronised;
 pub(crate) use update::{SgdSlot, sgd};

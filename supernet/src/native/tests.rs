@@ -341,3 +341,31 @@ fn statistics_are_mean_and_biased_variance_and_pooling_is_the_mean() {
         assert!(difference(&y, &expected) < 1e-5 && difference(&a.grad(), &b.grad()) < 1e-4, "{table}");
     });
 }
+
+#[test]
+fn statistics_are_functions_of_the_map_that_they_are_of() {
+    let over = &[0i64, 2, 3][..];
+    let (x, weight) = (random(&[3, 24, 9, 7], Kind::Float), random(&[37, 24, 1, 1], Kind::Float).detach());
+    let one = Tensor::ones([37], (Kind::Float, Device::Cpu));
+    let direction = random(&[2, 37], Kind::Float).detach();
+    with_each_table(|table| {
+        let (a, b) = (x.detach().set_requires_grad(true), x.detach().to_kind(Kind::Double).set_requires_grad(true));
+        // Beside a batch norm that has the same map.
+        let raw = pointwise(&a, None, None, &weight);
+        let found = moments(&raw);
+        let norm =
+            Norm { gamma: &one, beta: &one, statistics: &raw.statistics, eps: EPS, activation: Activation::HSwish };
+        let y = normalise(&raw.map, &norm, None);
+        ((&found * &direction).sum(Kind::Float) + (&y * &y).mean(Kind::Float)).backward();
+
+        let map = b.conv2d(&weight.to_kind(Kind::Double), None::<&Tensor>, [1i64, 1], [0i64, 0], [1i64, 1], 1);
+        let expected = Tensor::stack(&[map.mean_dim(over, false, Kind::Double), map.var_dim(over, false, false)], 0);
+        let one = one.to_kind(Kind::Double);
+        let normal =
+            map.batch_norm(Some(&one), Some(&one), None::<&Tensor>, None::<&Tensor>, true, 0.0, EPS, false).hardswish();
+        let of_moments = (&expected * &direction.to_kind(Kind::Double)).sum(Kind::Double);
+        (of_moments + (&normal * &normal).mean(Kind::Double)).backward();
+        assert!(difference(&found, &expected) < 1e-5, "{table}");
+        assert!(difference(&a.grad(), &b.grad()) < 1e-4, "{table}");
+    });
+}

@@ -3,6 +3,7 @@
 use tch::Tensor;
 
 /// Adam (Kingma & Ba 2015, arXiv:1412.6980) with its usual constants, for one tensor.
+#[derive(Debug)]
 pub(crate) struct Adam {
     first: Tensor,
     second: Tensor,
@@ -12,6 +13,16 @@ pub(crate) struct Adam {
 impl Adam {
     pub(crate) fn new(like: &Tensor) -> Self {
         Self { first: like.zeros_like(), second: like.zeros_like(), steps: 0 }
+    }
+
+    /// As it was after `steps` updates with these [`Adam::moments`].
+    pub(crate) fn resumed([first, second]: [Tensor; 2], steps: usize) -> Self {
+        Self { first, second, steps: steps as i32 }
+    }
+
+    /// Moving averages of the gradient and of its square.
+    pub(crate) fn moments(&self) -> [&Tensor; 2] {
+        [&self.first, &self.second]
     }
 
     /// The direction to subtract, about one in each element.
