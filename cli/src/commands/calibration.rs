@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::set_threads;
 use crate::args::{CalibrationArgs, CalibrationCommand};
+use crate::interrupt::stop_flag;
 use crate::next::{self, SearchIn};
 use crate::output::{Output, as_text, percent};
 
@@ -24,7 +25,8 @@ fn bundle(args: &CalibrationArgs) -> BundleUse<'_> {
 
 fn make(args: &CalibrationArgs, steps: usize, output: &mut Output) -> Result<()> {
     let bar = output.progress(steps as u64, "{bar:40} {pos}/{len} updates, {per_sec}, {eta} left {msg}");
-    let made = torch::make_calibration(&bundle(args), steps, &mut |step, mismatch| {
+    bar.set_message("(first, the statistics of real images)");
+    let made = torch::make_calibration(&bundle(args), steps, &stop_flag(), &mut |step, mismatch| {
         bar.set_position(step as u64);
         bar.set_message(format!("(mismatch {mismatch:.6})"));
     })?;

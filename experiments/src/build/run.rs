@@ -13,7 +13,7 @@
 //! | test | the networks, test images | top-1 on test images |
 //! | report | all of those | `networks.json`, `networks.svg`, `report.html` |
 //!
-//! Training, collecting and searching go on by their own means after a kill; the others are short.
+//! Training, collecting, calibrating and searching go on by their own means after a kill; the others are short.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -217,7 +217,9 @@ impl Build<'_> {
     fn calibrate(&mut self, weights: &str) -> Result<Record> {
         let steps = self.file.calibrate.steps;
         let inputs = inputs([("weights", weights), ("images", &self.of.images), ("steps", &steps.to_string())]);
-        let clear = |folder: &Path, _: &State| remove(&folder.join(in_bundle(names::CALIBRATION)));
+        let file = in_bundle(&format!("{}/{}", names::CALIBRATION, names::CALIBRATION_IMAGES));
+        // What was begun beside it knows itself what it belongs to.
+        let clear = |folder: &Path, _: &State| remove(&folder.join(&file));
         self.stage(Stage::Calibrate, &inputs, clear, |build| {
             if steps == 0 {
                 return Ok(Made { said: "none asked for".into(), ..Made::default() });
@@ -225,10 +227,11 @@ impl Build<'_> {
             let bundle = build.bundle();
             let on = BundleUse { bundle: &bundle, data: Some(&build.of.data), device: build.request.device };
             let progress = &mut build.progress;
-            let made = torch::make_calibration(&on, steps, &mut |step, _| progress.step(step as u64, steps as u64))?;
-            let file = in_bundle(&format!("{}/{}", names::CALIBRATION, names::CALIBRATION_IMAGES));
+            let made = torch::make_calibration(&on, steps, build.stop, &mut |step, _| {
+                progress.step(step as u64, steps as u64);
+            })?;
             let said = format!("{} images that are no photographs, {steps} updates", made.images);
-            Ok(Made { outputs: vec![file], said, facts: Value::Null })
+            Ok(Made { outputs: vec![file.clone()], said, facts: Value::Null })
         })
     }
 

@@ -17,6 +17,8 @@ pub(crate) const PREPROCESSING: &str = "preprocessing.json";
 pub(crate) const CALIBRATION: &str = "calibration";
 /// The images in that folder.
 pub(crate) const CALIBRATION_IMAGES: &str = "images.safetensors";
+/// Where a making of them that was stopped goes on, in that folder.
+pub(crate) const CALIBRATION_STATE: &str = "unfinished.safetensors";
 /// The measured pairs.
 pub(crate) const ACCURACY: &str = "accuracy.parquet";
 /// The recipe of a training.

@@ -300,7 +300,7 @@ fn measured(
     if stop.load(Ordering::Relaxed) {
         return Err(Error::Interrupted);
     }
-    let update = update(trainer.supernet(), &preprocessing, &looked.train, facts)?;
+    let update = update(trainer.supernet(), &preprocessing, &looked.train, facts, stop)?;
     tracing::info!(full_step, elastic_step, image, update, "speed measured");
     Ok(Speed { full_step, elastic_step, image, update })
 }
@@ -311,6 +311,7 @@ fn update(
     preprocessing: &Preprocessing,
     train: &ImageSet,
     facts: &RecipeFacts<'_>,
+    stop: &AtomicBool,
 ) -> Result<f64> {
     let settings = ImageSettings {
         preprocessing: preprocessing.clone(),
@@ -322,8 +323,8 @@ fn update(
     };
     let whole = DistillPlan::for_native_size(facts.size, facts.seed);
     let plan = DistillPlan { pool: SUBNETS, steps: SUBNETS + 1, ..whole };
-    // A step is told of between its two passes, so from one to the next it is one of each.
+    // From the end of the first: what is done once for each shape of a layer is in it.
     let mut told = Vec::new();
-    make_calibration::make(supernet, &settings, train, &plan, &mut |_| told.push(Instant::now()))?;
+    make_calibration::make(supernet, &settings, train, &plan, None, stop, &mut |_| told.push(Instant::now()))?;
     Ok((told[told.len() - 1] - told[0]).as_secs_f64() / SUBNETS as f64)
 }

@@ -11,7 +11,7 @@ use search::nsga2::Objective;
 
 use crate::error::{Error, Result};
 use crate::folders::output::{self, Begun};
-use crate::folders::spaces;
+use crate::folders::{names, spaces};
 use crate::search::algorithm::{Algorithm, Plan};
 use crate::search::confidence::Confidence;
 use crate::search::inputs::{BundleChoice, SearchInputs};
@@ -103,7 +103,12 @@ impl SearchPlan {
             budget.check_known(target)?;
             (budget, notes) = within_memory(budget, target)?;
         }
-        request.out.as_deref().map_or(Ok(()), output::check_search)?;
+        if let Some(out) = request.out.as_deref() {
+            output::check_search(out)?;
+            if out.join(names::RESULT).exists() {
+                notes.push(format!("what an earlier search found in {} is replaced", out.display()));
+            }
+        }
         let inputs = SearchInputs::choose(&request.choice, target.as_ref())?;
         let start = match request.start {
             Some(path) => spaces::read_subnets(path, &inputs.space)?,

@@ -340,19 +340,23 @@ pub fn import(request: &ImportRequest) -> Result<Imported> {
     training::import::import(request, &space)
 }
 
-/// Distils calibration images and puts them into the bundle; `progress` hears of each update and its mismatch.
+/// Distils calibration images and puts them into the bundle; `progress` hears of each update and its mismatch. One that is
+/// stopped, by `stop` or by a kill, goes on where it was, to the same images.
 ///
 /// # Errors
-/// A damaged bundle, images that cannot be read, a file that cannot be written.
+/// A damaged bundle, images that cannot be read, a file that cannot be written; [`Error::Interrupted`] (all is saved).
 pub fn make_calibration(
     on: &BundleUse<'_>,
     steps: usize,
+    stop: &AtomicBool,
     progress: &mut dyn FnMut(usize, f64),
 ) -> Result<CalibrationMade> {
     let bundle = open(on)?;
     let plan = training::make_calibration::DistillPlan::for_bundle(&bundle)?;
     let plan = training::make_calibration::DistillPlan { steps, ..plan };
-    training::make_calibration::make_for_bundle(&bundle, &plan, &mut |step| progress(step.step + 1, step.mismatch))?;
+    training::make_calibration::make_for_bundle(&bundle, &plan, stop, &mut |step| {
+        progress(step.step + 1, step.mismatch)
+    })?;
     Ok(CalibrationMade { images: plan.images, folder: bundle.bundle().calibration()? })
 }
 

@@ -346,7 +346,12 @@ pub fn import(_: &ImportRequest) -> Result<Imported> {
 ///
 /// # Errors
 /// [`Error::NoTorch`], always.
-pub fn make_calibration(_: &BundleUse<'_>, _: usize, _: &mut dyn FnMut(usize, f64)) -> Result<CalibrationMade> {
+pub fn make_calibration(
+    _: &BundleUse<'_>,
+    _: usize,
+    _: &AtomicBool,
+    _: &mut dyn FnMut(usize, f64),
+) -> Result<CalibrationMade> {
     missing("calibrating")
 }
 

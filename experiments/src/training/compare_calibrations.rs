@@ -40,6 +40,7 @@ pub(crate) fn compare_calibrations(bundle: &OpenBundle, count: usize, seed: u64)
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use search::space::SearchSpace;
     use supernet::data::{DataSource, Preprocessing};
@@ -87,8 +88,26 @@ phases:
         let open = OpenBundle::new(Bundle::at(folder.path()), space(), Some(data), Device::Cpu);
         let plan = DistillPlan { images: 10, batch: 8, steps: 6, pool: 2, ..DistillPlan::for_native_size(32, 3) };
         let mut steps = 0;
-        let made = make_for_bundle(&open, &plan, &mut |_| steps += 1).unwrap();
+        let never = AtomicBool::new(false);
+        let made = make_for_bundle(&open, &plan, &never, &mut |_| steps += 1).unwrap();
         assert_eq!(steps, 6);
+        // Stopped after two updates it goes on to the same images, and nothing of it is left.
+        let stop = AtomicBool::new(false);
+        let stopped = make_for_bundle(&open, &plan, &stop, &mut |done| stop.store(done.step == 1, Ordering::Relaxed));
+        assert_eq!(stopped.unwrap_err().to_string(), "2 updates saved: stopped on request");
+        let mut left = Vec::new();
+        let again = make_for_bundle(&open, &plan, &never, &mut |done| left.push(done.step)).unwrap();
+        assert_eq!((left, &again.images), (vec![2, 3, 4, 5], &made.images));
+        // Of another plan it begins anew.
+        let _ = make_for_bundle(&open, &plan, &stop, &mut |_| {}).err();
+        let other = DistillPlan { steps: 7, ..plan };
+        stop.store(false, Ordering::Relaxed);
+        let _ = make_for_bundle(&open, &other, &stop, &mut |done| stop.store(done.step == 1, Ordering::Relaxed));
+        steps = 0;
+        make_for_bundle(&open, &plan, &never, &mut |_| steps += 1).unwrap();
+        assert_eq!(steps, 6);
+        let files = fs::read_dir(folder.path().join(names::CALIBRATION)).unwrap().count();
+        assert_eq!(files, 1, "what was begun is still there");
         assert!(made.mismatch < made.mismatch_of_noise, "{} became {}", made.mismatch_of_noise, made.mismatch);
         assert_eq!(made.images.size(), [10, 32, 32, 3]);
 

@@ -3,28 +3,36 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use search::arch::ArchSpec;
 use search::space::SearchSpace;
 use search::subnet::SubnetConfig;
+use storage::digest::{Digest, Digester};
 use supernet::data::ImageSet;
-use supernet::distill::{DistillSettings, DistillStep, distill, mismatch, natural_noise, to_bytes};
+use supernet::distill::{DistillSettings, DistillStep, Distillation, mismatch, natural_noise, to_bytes};
 use supernet::statistics::BnStatistics;
 use supernet::supernet::Supernet;
-use supernet::tensors::Metadata;
+use supernet::tensors::{Metadata, load_safetensors, save_safetensors};
 use tch::Tensor;
 
-use crate::error::Result;
-use crate::folders::calibration_file;
+use crate::error::{Error, Result};
 use crate::folders::image_settings::ImageSettings;
+use crate::folders::supernet_file::digest_of;
+use crate::folders::{calibration_file, names};
+use crate::stages::record::remove;
+use crate::training::identity;
 use crate::training::images::CalibrationImages;
 use crate::training::open_bundle::OpenBundle;
 use crate::training::sample::{distinct, resolutions_of};
 
 /// Bytes of pixels in a file.
 const MOST_BYTES: usize = 900_000;
+/// Seconds of work that a kill may cost.
+const SAVED_EVERY: Duration = Duration::from_secs(20);
 
 /// How to make the images.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,11 +54,12 @@ pub(crate) struct DistillPlan {
 }
 
 impl DistillPlan {
-    /// As many images of at most 64 pixels as the file may hold, at most 256, in one batch; 600 updates for 32 subnets.
+    /// As many images of at most 64 pixels as the file may hold, at most 256, 64 of which pass together (the feature maps of
+    /// all of them in a phone's network would take gigabytes); 600 updates for 32 subnets.
     pub(crate) fn for_native_size(native_size: usize, seed: u64) -> Self {
         let size = native_size.min(64);
         let images = (MOST_BYTES / (3 * size * size)).min(256);
-        Self { images, size, batch: images, steps: 600, learning_rate: 0.1, pool: 32, seed }
+        Self { images, size, batch: images.min(64), steps: 600, learning_rate: 0.1, pool: 32, seed }
     }
 
     /// [`DistillPlan::for_native_size`] of `bundle`, with its seed.
@@ -96,23 +105,56 @@ pub(crate) struct DistilledImages {
     pub mismatch: f64,
 }
 
-/// Makes images for `supernet`, whose subnets get their true statistics from the training images `train`.
+/// Where a making that is stopped goes on.
+pub(crate) struct Unfinished<'a> {
+    /// The file.
+    path: &'a Path,
+    /// What the images depend on.
+    of: Digest,
+}
+
+impl Unfinished<'_> {
+    /// Brings `distillation` to where an earlier making of the same images was, if there was one.
+    fn resume(&self, distillation: &mut Distillation<'_>) {
+        let Ok((tensors, about)) = load_safetensors(self.path) else { return };
+        let is_same = about.get("of") == Some(&self.of.to_string());
+        let steps = about.get("steps_done").and_then(|steps| steps.parse().ok());
+        match steps.filter(|_| is_same).is_some_and(|steps| distillation.resume(steps, &tensors)) {
+            true => tracing::info!(updates = distillation.steps_done(), "going on with images that were begun"),
+            false => tracing::info!(file = %self.path.display(), "images of another making; begun anew"),
+        }
+    }
+
+    fn save(&self, distillation: &Distillation<'_>) -> Result<()> {
+        let tensors = distillation.state().map(|(name, tensor)| (name.to_owned(), tensor));
+        let steps = distillation.steps_done().to_string();
+        let about = [("of", self.of.to_string()), ("steps_done", steps)];
+        Ok(save_safetensors(self.path, &tensors, &about.map(|(key, value)| (key.to_owned(), value)).into())?)
+    }
+}
+
+/// Makes images for `supernet`, whose subnets get their true statistics from the training images `train`. `progress` hears
+/// of each update; with `unfinished` a making that is stopped, by `stop` or by a kill, goes on where it was.
 ///
 /// # Errors
-/// Images of another size than `settings` say.
+/// Images of another size than `settings` say; a file that cannot be written; [`Error::Interrupted`] (all is saved).
 pub(crate) fn make(
     supernet: &Supernet,
     settings: &ImageSettings,
     train: &ImageSet,
     plan: &DistillPlan,
+    unfinished: Option<&Unfinished<'_>>,
+    stop: &AtomicBool,
     progress: &mut dyn FnMut(DistillStep),
 ) -> Result<DistilledImages> {
+    let check = || if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) };
     let space = supernet.space();
     let archs = plan.pool_of(space);
     let real = CalibrationImages::of_training(train, settings, &resolutions_of(&archs), supernet.device())?;
     let pool: Vec<(SubnetConfig, BnStatistics)> = archs
         .iter()
         .map(|arch| {
+            check()?;
             let subnet = supernet.subnet(&space.resolve(arch));
             let statistics = real.calibrate(&subnet)?;
             Ok((subnet.config().clone(), statistics))
@@ -123,7 +165,23 @@ pub(crate) fn make(
     let noise = natural_noise(plan.images, plan.size, preprocessing, plan.seed).to_device(supernet.device());
     let how =
         DistillSettings { batch: plan.batch, steps: plan.steps, learning_rate: plan.learning_rate, seed: plan.seed };
-    let images = distill(supernet, &pool, preprocessing, &how, &noise, progress);
+    let mut distillation = Distillation::new(supernet, &pool, preprocessing, how, &noise);
+    if let Some(unfinished) = unfinished {
+        unfinished.resume(&mut distillation);
+    }
+    let mut saved = Instant::now();
+    while !distillation.is_done() {
+        progress(distillation.update());
+        let is_stopped = check().is_err();
+        if let Some(unfinished) = unfinished.filter(|_| is_stopped || saved.elapsed() >= SAVED_EVERY) {
+            unfinished.save(&distillation)?;
+            saved = Instant::now();
+        }
+        if is_stopped {
+            return Err(Error::Interrupted.within(format!("{} updates saved", distillation.steps_done())));
+        }
+    }
+    let images = distillation.images();
     let mean_mismatch = |images: &Tensor| {
         let batches = images.split(plan.batch as i64, 0);
         let of_one = |(config, target): &(SubnetConfig, BnStatistics)| -> f64 {
@@ -172,18 +230,41 @@ impl DistilledImages {
     }
 }
 
-/// Makes images for `bundle` with the training images of its source, and puts them there.
+/// Makes images for `bundle` with the training images of its source, and puts them there. A making that is stopped goes on
+/// where it was, to the same images.
 ///
 /// # Errors
-/// A damaged bundle, images that cannot be read, a file that cannot be written.
+/// A damaged bundle, images that cannot be read, a file that cannot be written; [`Error::Interrupted`] (all is saved).
 pub(crate) fn make_for_bundle(
     bundle: &OpenBundle,
     plan: &DistillPlan,
+    stop: &AtomicBool,
     progress: &mut dyn FnMut(DistillStep),
 ) -> Result<DistilledImages> {
-    let (supernet, settings) = (bundle.supernet()?, bundle.settings()?);
-    let made = make(supernet, settings, &bundle.training()?.train, plan, progress)?;
-    made.write(bundle.bundle().folder())?;
+    let (supernet, settings, train) = (bundle.supernet()?, bundle.settings()?, &bundle.training()?.train);
+    let DistillPlan { images, size, batch, steps, learning_rate, pool, seed } = *plan;
+    let of = Digester::new("distillation")
+        .text(&supernet.space().to_yaml())
+        .digest(&digest_of(&supernet.tensors()))
+        .digest(&identity::of_images(train, &settings.preprocessing)?)
+        .number(settings.calibration.0 as u64)
+        .number(settings.calibration.1 as u64)
+        .number(settings.seed)
+        .numbers(
+            [images, size, batch, steps, pool]
+                .map(|number| number as f64)
+                .into_iter()
+                .chain([learning_rate])
+                .collect::<Vec<_>>()
+                .into_iter(),
+        )
+        .number(seed)
+        .finish();
+    let folder = bundle.bundle().folder();
+    let path = folder.join(names::CALIBRATION).join(names::CALIBRATION_STATE);
+    let made = make(supernet, settings, train, plan, Some(&Unfinished { path: &path, of }), stop, progress)?;
+    made.write(folder)?;
+    remove(&path)?;
     Ok(made)
 }
 

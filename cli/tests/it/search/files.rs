@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{search, without_time};
-use crate::support::Sandbox;
+use crate::support::{Run, Sandbox};
 
 #[test]
 fn the_result_is_written() {
@@ -26,6 +26,10 @@ fn the_result_is_written() {
     assert!(history.starts_with(b"PAR1") && history.ends_with(b"PAR1"));
     let subnet = out.join("subnet.json");
     sandbox.ok(&["space", "cost", "mcu-cifar", "--subnets", subnet.to_str().unwrap()]);
+    let replaces = |run: &Run| run.stderr.contains(&format!("what an earlier search found in {out_text} is replaced"));
+    assert!(!replaces(&run), "{}", run.stderr);
+    let run = sandbox.ok(&search(&predictor, &args));
+    assert!(replaces(&run), "{}", run.stderr);
 }
 
 #[test]
