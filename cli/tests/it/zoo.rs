@@ -114,9 +114,7 @@ fn the_bundles_are_whole_and_small() {
         }
         let calibration = sizes.iter().filter(|(path, _)| path.starts_with(folder.join("calibration")));
         let calibration: u64 = calibration.map(|(_, size)| size).sum();
-        // The first version of the phone bundle has none yet, and its model card says so.
-        let at_least = u64::from(bundle != "fbnet-cifar");
-        assert!((at_least..=1_000_000).contains(&calibration), "{bundle}: calibration images take {calibration} bytes");
+        assert!((1..=1_000_000).contains(&calibration), "{bundle}: calibration images take {calibration} bytes");
         let all: u64 = sizes.iter().map(|(_, size)| size).sum();
         assert!(all <= 12_000_000, "{bundle} takes {all} bytes");
     }
@@ -149,15 +147,17 @@ fn the_predictors_agree_with_the_measured_pairs() {
 #[test]
 fn a_subnet_leaves_it_calibrated_without_data() {
     let sandbox = Sandbox::new();
-    let out = sandbox.path("found");
-    let out = out.to_str().unwrap();
-    let of_one_mj = ["--supernet", "mcu-cifar", "--energy", "1mJ", "--evaluations", "2000"];
-    search(&sandbox, &[&of_one_mj[..], &["--out", out, "--to", "torchscript"]].concat());
-    for file in ["weights.safetensors", "module.pt", "preprocessing.json", "result.json", "subnet.json"] {
-        assert!(size(&Path::new(out).join(file)) > 0, "{file}");
+    for (bundle, energy) in BUNDLES.into_iter().zip(["25mJ", "1mJ"]) {
+        let out = sandbox.path(bundle);
+        let out = out.to_str().unwrap();
+        let cheap = ["--supernet", bundle, "--energy", energy, "--evaluations", "2000"];
+        search(&sandbox, &[&cheap[..], &["--out", out, "--to", "torchscript"]].concat());
+        for file in ["weights.safetensors", "module.pt", "preprocessing.json", "result.json", "subnet.json"] {
+            assert!(size(&Path::new(out).join(file)) > 0, "{bundle}: {file}");
+        }
+        let preprocessing = fs::read_to_string(Path::new(out).join("preprocessing.json")).unwrap();
+        assert!(preprocessing.contains("airplane") && preprocessing.contains("truck"), "{preprocessing}");
     }
-    let preprocessing = fs::read_to_string(Path::new(out).join("preprocessing.json")).unwrap();
-    assert!(preprocessing.contains("airplane") && preprocessing.contains("truck"), "{preprocessing}");
 }
 
 /// The pairs that ship were measured with these weights: measuring one again gives the same top-1.
