@@ -177,9 +177,13 @@ impl Bundle {
     /// The folder of calibration images.
     ///
     /// # Errors
-    /// [`Error::BundleLacks`].
+    /// [`Error::BundleLacks`], also where images were begun but are not finished.
     pub fn calibration(&self) -> Result<PathBuf, Error> {
-        self.require(names::CALIBRATION)
+        let folder = self.require(names::CALIBRATION)?;
+        match folder.join(names::CALIBRATION_IMAGES).exists() {
+            true => Ok(folder),
+            false => Err(Error::BundleLacks { bundle: self.folder.clone(), file: names::CALIBRATION }),
+        }
     }
 
     /// The measured pairs.

@@ -90,6 +90,12 @@ phases:
         let plan = DistillPlan { images: 10, batch: 8, steps: 6, pool: 2, ..DistillPlan::for_native_size(32, 3) };
         let mut steps = 0;
         let never = AtomicBool::new(false);
+        // Begun, but not finished and of another plan.
+        let at_once = AtomicBool::new(false);
+        let begun = DistillPlan { steps: 7, ..plan };
+        let _ = make_for_bundle(&open, &begun, &at_once, &mut |_| at_once.store(true, Ordering::Relaxed)).unwrap_err();
+        assert_eq!(fs::read_dir(folder.path().join(names::CALIBRATION)).unwrap().count(), 1);
+        assert!(open.bundle().calibration().is_err(), "images that are not finished count as images");
         let made = make_for_bundle(&open, &plan, &never, &mut |_| steps += 1).unwrap();
         assert_eq!(steps, 6);
         // Stopped after two updates it goes on to the same images, and nothing of it is left.
@@ -99,14 +105,6 @@ phases:
         let mut left = Vec::new();
         let again = make_for_bundle(&open, &plan, &never, &mut |done| left.push(done.step)).unwrap();
         assert_eq!((left, &again.images), (vec![2, 3, 4, 5], &made.images));
-        // Of another plan it begins anew.
-        let _ = make_for_bundle(&open, &plan, &stop, &mut |_| {}).err();
-        let other = DistillPlan { steps: 7, ..plan };
-        stop.store(false, Ordering::Relaxed);
-        let _ = make_for_bundle(&open, &other, &stop, &mut |done| stop.store(done.step == 1, Ordering::Relaxed));
-        steps = 0;
-        make_for_bundle(&open, &plan, &never, &mut |_| steps += 1).unwrap();
-        assert_eq!(steps, 6);
         let files = fs::read_dir(folder.path().join(names::CALIBRATION)).unwrap().count();
         assert_eq!(files, 1, "what was begun is still there");
         assert!(made.mismatch < made.mismatch_of_noise, "{} became {}", made.mismatch_of_noise, made.mismatch);
