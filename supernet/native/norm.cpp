@@ -19,6 +19,25 @@ int64_t joined(std::vector<double>& sums) {
     return sum_over_ranks != nullptr ? sum_over_ranks(sums.data(), int64_t(sums.size())) : 1;
 }
 
+// Puts a·g + b·x + d, channel by channel, into `gx` (may be g).
+void affine(const at::Tensor& x, const at::Tensor& g, const std::vector<float>& a, const std::vector<float>& b,
+            const std::vector<float>& d, const at::Tensor& gx) {
+    const Map m(x);
+    with_element(x, [&](auto* element) {
+        using T = std::remove_pointer_t<decltype(element)>;
+        const auto& table = of<T>(kernels());
+        const T *input = data<T>(x), *gradient = data<T>(g);
+        T* output = mutable_data<T>(gx);
+        const int64_t parts = parts_for((m.rows() + CHUNK - 1) / CHUNK);
+        in_parallel(parts, [&](int64_t part) {
+            const int64_t first = share(m.rows(), parts, part), end = share(m.rows(), parts, part + 1);
+            const int64_t at = first * m.channels;
+            table.affine(size_t(end - first), int(m.channels), gradient + at, input + at, a.data(), b.data(), d.data(),
+                         output + at);
+        });
+    });
+}
+
 at::Tensor vector_of(const std::vector<float>& values) {
     at::Tensor tensor = at::empty({int64_t(values.size())}, at::kFloat);
     std::copy(values.begin(), values.end(), mutable_data<float>(tensor));
@@ -99,21 +118,7 @@ void NormState::finish(const at::Tensor& x, const at::Tensor& g, const std::vect
         ggamma[c] = float(sums[channels + c] * inverse_std_[c]);
         gbeta[c] = float(sums[c]);
     }
-    if (gx.defined()) {
-        with_element(x, [&](auto* element) {
-            using T = std::remove_pointer_t<decltype(element)>;
-            const auto& table = of<T>(kernels());
-            const T *input = data<T>(x), *gradient = data<T>(g);
-            T* output = mutable_data<T>(gx);
-            const int64_t parts = parts_for((m.rows() + CHUNK - 1) / CHUNK);
-            in_parallel(parts, [&](int64_t part) {
-                const int64_t first = share(m.rows(), parts, part), end = share(m.rows(), parts, part + 1);
-                const int64_t at = first * m.channels;
-                table.affine(size_t(end - first), int(m.channels), gradient + at, input + at, a.data(), b.data(),
-                                        d.data(), output + at);
-            });
-        });
-    }
+    if (gx.defined()) affine(x, g, a, b, d, gx);
     gradients.push_back(gamma_.needs_gradient() ? gamma_.deliver(vector_of(ggamma)) : at::Tensor());
     gradients.push_back(beta_.needs_gradient() ? beta_.deliver(vector_of(gbeta)) : at::Tensor());
 }
@@ -175,19 +180,7 @@ struct MomentsBackward : torch::autograd::Node {
             shift[c] = float(of_mean[c] / double(m.rows()) - twice * mean[c]);
         }
         const at::Tensor gx = at::empty_like(x);
-        with_element(x, [&](auto* element) {
-            using T = std::remove_pointer_t<decltype(element)>;
-            const auto& table = of<T>(kernels());
-            const T* input = data<T>(x);
-            T* output = mutable_data<T>(gx);
-            const int64_t parts = parts_for((m.rows() + CHUNK - 1) / CHUNK);
-            in_parallel(parts, [&](int64_t part) {
-                const int64_t first = share(m.rows(), parts, part), end = share(m.rows(), parts, part + 1);
-                const int64_t at = first * m.channels;
-                table.affine(size_t(end - first), int(m.channels), input + at, input + at, zero.data(), slope.data(),
-                             shift.data(), output + at);
-            });
-        });
+        affine(x, x, zero, slope, shift, gx);
         return {gx};
     }
 };
