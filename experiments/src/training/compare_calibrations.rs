@@ -98,6 +98,11 @@ phases:
         assert!(open.bundle().calibration().is_err(), "images that are not finished count as images");
         let made = make_for_bundle(&open, &plan, &never, &mut |_| steps += 1).unwrap();
         assert_eq!(steps, 6);
+        // What cannot be read is begun anew.
+        let state = folder.path().join(names::CALIBRATION).join(names::CALIBRATION_STATE);
+        fs::write(&state, b"cut").unwrap();
+        assert_eq!(make_for_bundle(&open, &plan, &never, &mut |_| {}).unwrap().images, made.images);
+        assert!(!state.exists());
         // Stopped after two updates it goes on to the same images, and nothing of it is left.
         let stop = AtomicBool::new(false);
         let stopped = make_for_bundle(&open, &plan, &stop, &mut |done| stop.store(done.step == 1, Ordering::Relaxed));

@@ -116,7 +116,16 @@ pub(crate) struct Unfinished<'a> {
 impl Unfinished<'_> {
     /// Brings `distillation` to where an earlier making of the same images was, if there was one.
     fn resume(&self, distillation: &mut Distillation<'_>) {
-        let Ok((tensors, about)) = load_safetensors(self.path) else { return };
+        if !self.path.exists() {
+            return;
+        }
+        let (tensors, about) = match load_safetensors(self.path) {
+            Ok(state) => state,
+            Err(error) => {
+                tracing::warn!(%error, "what was begun cannot be read; begun anew");
+                return;
+            }
+        };
         let is_same = about.get("of") == Some(&self.of.to_string());
         let steps = about.get("steps_done").and_then(|steps| steps.parse().ok());
         match steps.filter(|_| is_same).is_some_and(|steps| distillation.resume(steps, &tensors)) {
@@ -242,23 +251,11 @@ pub(crate) fn make_for_bundle(
     progress: &mut dyn FnMut(DistillStep),
 ) -> Result<DistilledImages> {
     let (supernet, settings, train) = (bundle.supernet()?, bundle.settings()?, &bundle.training()?.train);
-    let DistillPlan { images, size, batch, steps, learning_rate, pool, seed } = *plan;
     let of = Digester::new("distillation")
         .text(&supernet.space().to_yaml())
         .digest(&digest_of(&supernet.tensors()))
         .digest(&identity::of_images(train, &settings.preprocessing)?)
-        .number(settings.calibration.0 as u64)
-        .number(settings.calibration.1 as u64)
-        .number(settings.seed)
-        .numbers(
-            [images, size, batch, steps, pool]
-                .map(|number| number as f64)
-                .into_iter()
-                .chain([learning_rate])
-                .collect::<Vec<_>>()
-                .into_iter(),
-        )
-        .number(seed)
+        .text(&format!("{:?} of seed {}, {plan:?}", settings.calibration, settings.seed))
         .finish();
     let folder = bundle.bundle().folder();
     let path = folder.join(names::CALIBRATION).join(names::CALIBRATION_STATE);
