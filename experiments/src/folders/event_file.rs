@@ -31,10 +31,11 @@ const FILE_VERSION: &str = "brain.Event:2";
 const START: i32 = 1;
 
 /// Keys of a line of the metrics, and what the scalars are called. Names before a slash are groups of charts.
-const SCALARS: [(&str, &str); 8] = [
+const SCALARS: [(&str, &str); 9] = [
     ("loss", "train/loss"),
     ("learning_rate", "train/learning_rate"),
     ("images_per_second", "train/images_per_second"),
+    ("mask_distance", "train/mask_distance"),
     ("energy_j", "train/energy_j"),
     ("largest_top1", "held_out_top1/largest"),
     ("middle_top1", "held_out_top1/middle"),

@@ -63,7 +63,7 @@ function curves(epochs, section, charts) {
   const series = (name, key) => ({ name, line: true, points: epochs.map((row, n) => [at[n][0], row[key], at[n][1]]).filter((point) => typeof point[1] === "number") });
   const accuracies = NETWORKS.map(([name, key]) => series(name, key)).filter((one) => one.points.length);
   if (accuracies.length) charts.append(plot("top-1 on held-out images", "epoch", "top-1, %", accuracies, { scale: 100 }));
-  for (const [title, name, key] of [["loss on training images", "loss", "loss"], ["learning rate", "learning rate", "learning_rate"], ["speed of training", "images/s", "images_per_second"]]) {
+  for (const [title, name, key] of [["loss on training images", "loss", "loss"], ["learning rate", "learning rate", "learning_rate"], ["speed of training", "images/s", "images_per_second"], ["distance of the channels' masks", "mask distance", "mask_distance"]]) {
     const line = series(name, key);
     if (line.points.length) charts.append(plot(title, "epoch", name, [line]));
   }
@@ -73,7 +73,7 @@ function curves(epochs, section, charts) {
 // What was measured after each epoch.
 function measured(epochs) {
   const has = (key) => epochs.some((row) => typeof row[key] === "number");
-  const columns = [["epoch", "epoch", String], ["steps", "global_step", String], ["loss", "loss", (value) => number(value, 4)], ["learning rate", "learning_rate", number], ["images/s", "images_per_second", (value) => number(value, 4)], ...NETWORKS.map(([name, key]) => [`top-1 ${name}`, key, percent])].filter(([, key]) => has(key));
+  const columns = [["epoch", "epoch", String], ["steps", "global_step", String], ["loss", "loss", (value) => number(value, 4)], ["learning rate", "learning_rate", number], ["images/s", "images_per_second", (value) => number(value, 4)], ["mask distance", "mask_distance", (value) => value.toFixed(3)], ...NETWORKS.map(([name, key]) => [`top-1 ${name}`, key, percent])].filter(([, key]) => has(key));
   const cells = (row) => columns.map(([, key, words]) => (typeof row[key] === "number" ? words(row[key]) : "–"));
   const phases = epochs.some((row) => row.phase);
   return listing([...(phases ? ["phase"] : []), ...columns.map(([name]) => name)], epochs.map((row) => [...(phases ? [row.phase] : []), ...cells(row)]));

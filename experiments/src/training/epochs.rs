@@ -29,6 +29,8 @@ pub(crate) struct EpochEnd<'e> {
     pub(crate) pace: (f64, f64),
     /// Top-1 on so many held-out images of the networks of the table, in its order, where it was measured.
     pub(crate) top1: Option<(Vec<f64>, u64)>,
+    /// How far the newest mask of channels is from those before it, where the phase ends on that and it is known.
+    pub(crate) mask_distance: Option<f64>,
     /// Seconds since the start.
     pub(crate) seconds: f64,
     /// Joules of the run so far, and how they are known.
@@ -132,6 +134,9 @@ impl EpochTable {
             }
             record["held_out_images"] = (*images).into();
         }
+        if let Some(distance) = end.mask_distance {
+            record["mask_distance"] = distance.into();
+        }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         record["time"] = (now.as_millis() as f64 / 1e3).into();
         record["seconds"] = end.seconds.into();
@@ -154,6 +159,7 @@ mod tests {
             loss: 1.5,
             pace: (1234.5, 0.02),
             top1: top1.map(|top1| (top1, 500)),
+            mask_distance: None,
             seconds: 60.0,
             energy: (12.0, "estimated".to_owned()),
             left: Left { phase: 100.0, run: 7200.0 },
@@ -184,6 +190,9 @@ kernel       4/12    1.5000       1234          –          –          –   
         assert!(record["time"].as_f64().unwrap() > 1.7e9);
         let unmeasured = table.record(&end(None));
         assert!(unmeasured.get("largest_top1").is_none() && unmeasured.get("held_out_images").is_none());
+        assert!(unmeasured.get("mask_distance").is_none());
         assert_eq!(unmeasured["loss"], 1.5);
+        let awaited = table.record(&EpochEnd { mask_distance: Some(0.125), ..end(None) });
+        assert_eq!(awaited["mask_distance"], 0.125);
     }
 }

@@ -107,6 +107,7 @@ impl FineTuneObserver for Log<'_> {
             loss,
             pace: self.pace.end_epoch(),
             top1,
+            mask_distance: None,
             seconds: self.started.elapsed().as_secs_f64(),
             energy: self.energy.begin_phase(0)?,
             left: self.pace.left(),

@@ -84,6 +84,7 @@ impl Observer for Log<'_> {
             loss: epoch.mean_loss,
             pace: self.pace.end_epoch(),
             top1,
+            mask_distance: epoch.mask_distance,
             seconds: self.started.elapsed().as_secs_f64(),
             energy: self.energy.end_evaluation(epoch)?,
             left: self.pace.left(),
@@ -92,6 +93,12 @@ impl Observer for Log<'_> {
         self.metrics.add(&record)?;
         tracing::debug!(phase = phase.name, epoch = epoch.epoch, %record, "epoch measured");
         self.progress.epoch(&self.table.row(&end));
+        if let Some(distance) = epoch.mask_distance.filter(|_| epoch.is_last && epoch.epoch < phase.epochs) {
+            self.progress.note(&format!(
+                "the channels have settled (mask distance {distance:.3}): {} ends after epoch {} of {}",
+                phase.name, epoch.epoch, phase.epochs
+            ));
+        }
         self.span.end(Some(&phase.name), epoch.epoch);
         Ok(())
     }

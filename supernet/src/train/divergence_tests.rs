@@ -10,11 +10,12 @@ use storage::failure::Failure;
 use tch::{Device, Tensor};
 
 use super::guard::Rollback;
+use super::observer::{Epoch, Observer, Step};
 use super::phase::{LearningRate, ShrinkingPhase};
 use super::plan::tests::{full, settings};
 use super::plan::{TrainPlan, TrainSettings};
 use super::state::Position;
-use super::trainer::{Epoch, Observer, Start, Step, Trainer};
+use super::trainer::{Start, Trainer};
 use crate::data::{ImageSet, Preprocessing};
 use crate::error::SupernetError;
 use crate::optim::SgdSettings;

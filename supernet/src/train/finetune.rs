@@ -14,10 +14,10 @@ use tch::{Device, Kind, Tensor};
 use super::guard::{self, Anchor, Guarded, Rollback, factor};
 use super::label_loss::label_loss;
 use super::loss::distillation_loss;
+use super::observer::Step;
 use super::phase::Divergence;
 use super::plan::{Precision, cosine_rate};
 use super::state::{EpochLoss, KEPT, Position, State};
-use super::trainer::Step;
 use crate::data::{
     self, Augmentation, ClassWeights, ImageSampling, ImageSet, Preprocessing, TrainBatches, TrainLoader,
 };

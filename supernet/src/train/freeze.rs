@@ -63,11 +63,12 @@ mod tests {
     use storage::failure::Failure;
     use tch::{Device, Tensor};
 
+    use super::super::observer::{Epoch, Observer, Step};
     use super::super::phase::{LearningRate, ShrinkingPhase};
     use super::super::plan::tests::{full, settings, shrink};
     use super::super::plan::{TrainPlan, TrainSettings};
     use super::super::state::{Position, State};
-    use super::super::trainer::{Epoch, Observer, Start, Step, Trainer};
+    use super::super::trainer::{Start, Trainer};
     use super::*;
     use crate::data::{DataSource, Preprocessing};
     use crate::ranks::Ranks;

@@ -26,6 +26,7 @@ mod grow;
 mod guard;
 mod label_loss;
 mod loss;
+mod observer;
 mod passes;
 mod phase;
 mod plan;
@@ -45,6 +46,7 @@ pub use early_bird::EarlyBird;
 pub use finetune::{FineTuneObserver, FineTuneSettings, FineTuner, TeacherLogits};
 pub use guard::Rollback;
 pub use label_loss::label_loss;
+pub use observer::{Epoch, Observer, Step};
 pub use phase::{
     Attentive, Choices, Distillation, Divergence, Keep, LearningRate, Preparation, RandomSubnets, Sampling,
     ShrinkingPhase, Subnets, Teacher,
@@ -52,4 +54,4 @@ pub use phase::{
 pub use plan::{Precision, TrainPlan, TrainSettings, check_calibration};
 pub use plan_error::PlanError;
 pub use state::Position;
-pub use trainer::{Epoch, Observer, Start, Step, Trainer};
+pub use trainer::{Start, Trainer};

@@ -7,12 +7,13 @@ use std::time::Duration;
 use search::space::SearchSpace;
 use tch::Device;
 
+use super::observer::{Epoch, Observer, Step};
 use super::phase::{Attentive, Choices, Keep, LearningRate, RandomSubnets, Sampling, ShrinkingPhase, Subnets};
 use super::plan::tests::{full, settings};
 use super::plan::{TrainPlan, TrainSettings};
 use super::state::Position;
 use super::together::calibrate;
-use super::trainer::{Epoch, Observer, Start, Step, Trainer};
+use super::trainer::{Start, Trainer};
 use crate::data::{Augmentation, DataSource, LoadOptions, Mix, Preprocessing, calibration_batches};
 use crate::error::SupernetError;
 use crate::forward::statistics::ChannelStatistics;

@@ -10,10 +10,11 @@ use search::space::SearchSpace;
 use tch::{Device, Kind, Tensor};
 
 use super::average::WeightAverage;
-use super::early_bird::{MaskQueue, mask};
+use super::early_bird::{EarlyBird, MaskQueue, mask};
 use super::exchange::Exchange;
 use super::guard::{self, Anchor, Guarded, Rollback, factor};
 use super::loss::StepLoss;
+use super::observer::{Epoch, Observer, Step};
 use super::passes::Passes;
 use super::phase::{Attentive, Keep, Preparation, Teacher};
 use super::plan::{TrainPlan, TrainSettings};
@@ -29,57 +30,6 @@ use crate::ranks::Ranks;
 use crate::supernet::Supernet;
 use crate::tensors::is_finite;
 use crate::train::grow::NOISE;
-
-/// What one step did.
-#[derive(Clone, Copy, Debug)]
-pub struct Step {
-    /// Where it was.
-    pub position: Position,
-    /// Steps in this phase.
-    pub phase_steps: u64,
-    /// Loss over its subnets: their mean, or their weighted sum where the plan sums.
-    pub loss: f64,
-    /// Learning rate.
-    pub rate: f64,
-    /// Input resolution.
-    pub resolution: u32,
-    /// Images in the batch.
-    pub images: usize,
-    /// Seconds it took.
-    pub seconds: f64,
-}
-
-/// The end of an epoch.
-#[derive(Clone, Copy, Debug)]
-pub struct Epoch {
-    /// The next step.
-    pub position: Position,
-    /// Phase that it belongs to.
-    pub phase: usize,
-    /// Epochs of this phase done.
-    pub epoch: u64,
-    /// Whether it is the phase's last: by its number, or on its signal.
-    pub is_last: bool,
-    /// Mean loss of its steps (since the last resume, if that was inside it).
-    pub mean_loss: f64,
-}
-
-/// Hears of progress; returning `false` from [`Observer::step`] saves and stops.
-pub trait Observer {
-    /// After every step.
-    fn step(&mut self, step: &Step) -> bool;
-    /// After every epoch, before the next checkpoint.
-    fn epoch(&mut self, epoch: &Epoch, supernet: &Supernet) -> Result<(), SupernetError>;
-    /// After a checkpoint was written.
-    fn saved(&mut self, position: Position);
-    /// After numbers had left the finite ones: the run goes on from an earlier step.
-    ///
-    /// # Errors
-    /// Whatever keeps what was noted since from being taken back.
-    fn rolled_back(&mut self, _rollback: &Rollback) -> Result<(), SupernetError> {
-        Ok(())
-    }
-}
 
 /// What a run begins with, where there is no checkpoint to go on from.
 pub enum Start {
@@ -291,11 +241,10 @@ impl Trainer {
         Ok(())
     }
 
-    /// At the end of an epoch: whether the phase waits for that, and it has come.
-    fn channels_have_settled(&mut self) -> bool {
-        let Some(signal) = self.plan.phases()[self.position.phase].early_bird else { return false };
-        let furthest = self.masks.push(mask(&self.supernet, signal.pruned), signal.masks);
-        furthest.is_some_and(|distance| distance <= signal.distance)
+    /// At the end of an epoch, where the phase waits for the channels: how far their newest mask is from the others, once
+    /// the queue is full.
+    fn mask_distance(&mut self, signal: EarlyBird) -> Option<f64> {
+        self.masks.push(mask(&self.supernet, signal.pruned), signal.masks)
     }
 
     /// Calibrates the teacher at every resolution. The images are chosen by the seed, so a resumed run finds the same
@@ -452,13 +401,16 @@ impl Guarded for Trainer {
         let goes_on = observer.step(&step);
         let mut ends = self.position.step >= phase_steps;
         if self.position.step.is_multiple_of(per_epoch) {
-            ends |= self.channels_have_settled();
+            let signal = self.plan.phases()[self.position.phase].early_bird;
+            let mask_distance = signal.and_then(|signal| self.mask_distance(signal));
+            ends |= mask_distance.zip(signal).is_some_and(|(distance, signal)| distance <= signal.distance);
             let epoch = Epoch {
                 position: self.position,
                 phase: self.position.phase,
                 epoch: self.position.step / per_epoch,
                 is_last: ends,
                 mean_loss: self.epoch_loss.mean(),
+                mask_distance,
             };
             observer.epoch(&epoch, self.supernet())?;
             self.epoch_loss = EpochLoss::default();

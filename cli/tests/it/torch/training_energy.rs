@@ -95,8 +95,10 @@ fn a_phase_that_ends_early_makes_others_no_dearer() {
     let run = sandbox.path("run");
     let args = ["train", &recipe, "--out", run.to_str().unwrap(), "--device", "cpu", "--threads", "1"];
     for more in [&["--measure-every", "9"][..], &["--resume"]] {
-        let told = sandbox.ok(&[&args[..], more].concat()).stdout;
-        assert!(told.contains("× its 3 epochs"), "{told}");
+        let run = sandbox.ok(&[&args[..], more].concat());
+        assert!(run.stdout.contains("× its 3 epochs"), "{}", run.stdout);
+        let ended = run.stderr.contains("full ends after epoch 2 of 9");
+        assert_eq!(ended, more[0] != "--resume", "{}", run.stderr);
     }
     let energy = read(&run.join("energy.json"));
     let full = energy["activities"].as_array().unwrap().iter().find(|sum| sum["name"] == "full").unwrap();
@@ -106,6 +108,8 @@ fn a_phase_that_ends_early_makes_others_no_dearer() {
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let epochs: Vec<Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(epochs.len(), 3, "{metrics}");
+    let distances: Vec<bool> = epochs.iter().map(|line| line["mask_distance"].is_number()).collect();
+    assert_eq!(distances, [false, true, false], "known once the queue is full, where a phase waits for it: {metrics}");
     let measured: Vec<&Value> = epochs.iter().filter(|line| line["largest_top1"].is_number()).collect();
     let measured: Vec<[&Value; 2]> = measured.iter().map(|line| [&line["phase"], &line["epoch"]]).collect();
     assert_eq!(serde_json::json!(measured), serde_json::json!([["full", 2], ["kernel", 1]]));
