@@ -186,8 +186,8 @@ fn read_rows(
         let subnet = match line.text("subnet") {
             "" => operators(&line)?,
             text => {
-                let value: serde_json::Value =
-                    serde_json::from_str(text).map_err(|error| line.bad("subnet", format!("is not JSON: {error}")))?;
+                let value = storage::json::parse(text.as_bytes())
+                    .map_err(|error| line.bad("subnet", format!("is not JSON: {error}")))?;
                 if !value.is_object() {
                     return Err(line.bad("subnet", "is not an object"));
                 }

@@ -397,7 +397,7 @@ fn step(value: Value) -> Result<Step, Wrong> {
 /// What is wrong, with the layer's name.
 pub fn parse(text: &str) -> Result<NetworkShape, ShapeFileError> {
     let syntax = |problem: String| ShapeFileError::Syntax { problem };
-    let file: Value = serde_json::from_str(text).map_err(|error| syntax(error.to_string()))?;
+    let file = storage::json::parse(text.as_bytes()).map_err(|error| syntax(error.to_string()))?;
     match file["schema"].as_str() {
         Some(SCHEMA) => {}
         Some(other) => return Err(syntax(format!("its schema is `{other}`"))),

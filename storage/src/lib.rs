@@ -23,6 +23,7 @@ pub mod failure;
 pub mod file;
 pub mod guard;
 pub mod hold;
+pub mod json;
 pub mod names;
 pub mod parquet_file;
 pub mod table;

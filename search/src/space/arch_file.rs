@@ -37,7 +37,7 @@ impl ArchFile {
     /// # Errors
     /// [`SearchError::SubnetSyntax`] if it is not JSON or none of the forms.
     pub fn from_json(text: &str) -> Result<ArchFile, SearchError> {
-        let value = serde_json::from_str(text).map_err(|error| syntax(error.to_string()))?;
+        let value = storage::json::parse(text.as_bytes()).map_err(|error| syntax(error.to_string()))?;
         ArchFile::from_value(value)
     }
 
@@ -54,7 +54,7 @@ impl ArchFile {
         let is_document = serde_json::from_str::<Value>(first).is_err() && serde_json::from_str::<Value>(text).is_ok();
         let one_array = matches!(serde_json::from_str::<Value>(first), Ok(Value::Array(_)));
         if is_document || one_array {
-            return match serde_json::from_str(text).map_err(|error| syntax(error.to_string()))? {
+            return match storage::json::parse(text.as_bytes()).map_err(|error| syntax(error.to_string()))? {
                 Value::Array(items) => {
                     let placed = items.into_iter().enumerate().map(|(index, item)| {
                         let place = format!("item {}", index + 1);
@@ -396,6 +396,7 @@ mod tests {
         check("[1,2,2,1]", "[1,2,2]", "3 values, the space has 4 stages (d)");
         check("[1,2,2,1]", "\"2\"", "expected a list of 4 values or one number");
         check("[2,9,4,3,9,2,2,9,3,9]", "[2,4,3,2,2]", "5 values, the space has 10 blocks (e)");
+        check("\"r\":[28]", "\"r\":[28],\"r\":[32]", "the key \"r\" is there twice");
         check("\"r\":[28]", "\"r\":[28],\"image_size\":32", "is 32, and `r` is 28 (image_size)");
         check("{\"ks\"", "{\"w\":1.2,\"ks\"", "is 1.2, and this space's width is 1 (w)");
         check("\"e\"", "\"ee\"", "`e` is missing");

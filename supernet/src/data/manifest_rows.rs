@@ -86,7 +86,7 @@ pub(super) fn read_json_lines(path: &Path, columns: &Columns) -> Result<Vec<Row>
     let mut rows = Vec::new();
     let mut names: Option<[Option<String>; 3]> = None;
     for (text, line) in lines.filter(|(text, _)| !text.trim_ascii().is_empty()) {
-        let object = match serde_json::from_slice::<Value>(text) {
+        let object = match storage::json::parse(text) {
             Ok(Value::Object(object)) => object,
             Ok(_) => {
                 rows.push(Row { line, cells: Err("no JSON object".into()) });
