@@ -118,7 +118,7 @@ impl Listing {
     /// Finds the images below `folder`; none is read.
     ///
     /// # Errors
-    /// A folder that cannot be read, or without class folders.
+    /// A folder that cannot be read, without class folders, or with none that holds an image.
     pub(super) fn of(folder: &Path) -> Result<Listing, DataError> {
         let mut listing = Listing { classes: Vec::new(), empty: Vec::new(), left_out: BTreeMap::new() };
         for path in list_folder(folder)? {
@@ -134,6 +134,9 @@ impl Listing {
         }
         if listing.classes.is_empty() && listing.empty.is_empty() {
             return Err(DataError::content(folder, "no class folders in it"));
+        }
+        if listing.classes.is_empty() {
+            return Err(DataError::content(folder, format!("no image in its folders {}", listing.empty.join(", "))));
         }
         Ok(listing)
     }

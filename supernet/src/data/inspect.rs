@@ -86,7 +86,7 @@ impl DataSource {
     /// Reads every image of both parts; the pictures of a sheet are chosen by `seed`. Broken images are no error.
     ///
     /// # Errors
-    /// A source that cannot be read at all, or whose parts contradict each other.
+    /// A source that cannot be read at all, a part without images, or parts that contradict each other.
     pub fn inspect(&self, seed: u64) -> Result<Inspection, DataError> {
         let parts: &[Part] = if self.has_test_part()? { &[Part::Train, Part::Test] } else { &[Part::Train] };
         let mut inspection = Inspection {
@@ -101,6 +101,9 @@ impl DataSource {
             let mut images = Collector::looking(Look::new(seed, PICTURE));
             let names = self.gather(part, &mut images, &mut inspection.notes)?;
             let Looked { look, files, labels, broken } = images.into_looked();
+            if labels.is_empty() && broken.is_empty() {
+                return Err(DataError::content(self.path(), format!("no {} images in it", part.name())));
+            }
             let look = look.expect("what the collector was made with");
             let name = |label: i64| match &names {
                 Some(names) => names.get(label as usize).cloned().unwrap_or_else(|| label.to_string()),

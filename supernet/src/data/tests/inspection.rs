@@ -81,3 +81,27 @@ fn a_sheet_has_a_row_for_each_class_and_is_drawn_by_the_seed() {
     assert!(ants.len() == 10 && ants.iter().all(|number| *number < 30), "{ants:?}");
     assert_eq!((5..10).map(|column| red(column, 1)).collect::<Vec<_>>(), [255; 5]);
 }
+
+#[test]
+fn a_source_without_an_image_is_refused() {
+    let folder = tempdir().unwrap();
+    for class in ["ant", "bee"] {
+        fs::create_dir(folder.path().join(class)).unwrap();
+        fs::create_dir_all(folder.path().join("parts/train").join(class)).unwrap();
+    }
+    write(folder.path(), "empty/train-images-idx3-ubyte", &[2051_u32, 0, 28, 28].map(u32::to_be_bytes).concat());
+    write(folder.path(), "empty/train-labels-idx1-ubyte", &[2049_u32, 0].map(u32::to_be_bytes).concat());
+    let path = folder.path().display();
+    let reasons = [
+        (format!("folder:{path}/parts"), "no image in its folders ant, bee"),
+        (format!("idx:{path}/empty"), "no training images in it"),
+    ];
+    for (source, reason) in reasons {
+        let error = source.parse::<DataSource>().unwrap().inspect(1).unwrap_err().to_string();
+        assert!(error.contains(reason), "{source}: {error}");
+    }
+    fs::remove_dir_all(folder.path().join("parts")).unwrap();
+    fs::remove_dir_all(folder.path().join("empty")).unwrap();
+    let error = format!("folder:{path}").parse::<DataSource>().unwrap().inspect(1).unwrap_err().to_string();
+    assert!(error.contains("no image in its folders ant, bee"), "{error}");
+}
