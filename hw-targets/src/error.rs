@@ -52,6 +52,12 @@ pub enum HwError {
         /// The name.
         name: String,
     },
+    /// A shipped target where one of the user's own is meant.
+    #[error("{name:?} is a shipped target: only your own can be removed or renamed")]
+    Shipped {
+        /// The name.
+        name: String,
+    },
     /// A name under which the user keeps something already.
     #[error("you have a target {name:?} already: {holds}")]
     NameTaken {
@@ -252,6 +258,7 @@ impl Failure for HwError {
             | UnknownTarget { .. }
             | UnknownAccelerator { .. }
             | ReservedName { .. }
+            | Shipped { .. }
             | NameTaken { .. }
             | NotOwn { .. }
             | BadName { .. }
@@ -300,6 +307,7 @@ impl Failure for HwError {
             NameTaken { .. } => {
                 format!("choose another name, or add {} to lose it", Setting("replace"))
             }
+            Shipped { .. } => format!("`{}` shows yours", Setting("target list")),
             NotOwn { nearest, .. } if nearest.is_empty() => format!("`{}` shows yours", Setting("target list")),
             NotOwn { nearest, .. } => format!("did you mean {}?", nearest.join(" or ")),
             BadName { .. } => {

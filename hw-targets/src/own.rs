@@ -65,7 +65,7 @@ impl TargetLibrary {
     /// Removes the user's own target `name` and networks of that name; what it held, in words.
     ///
     /// # Errors
-    /// [`HwError::ReservedName`], [`HwError::NotOwn`], [`FileError::Io`].
+    /// [`HwError::Shipped`], [`HwError::NotOwn`], [`FileError::Io`].
     pub fn remove(&self, name: &str) -> Result<String, HwError> {
         let holds = self.held(name)?;
         let folder = self.target_folder(name).map(|folder| gone(&folder, fs::remove_dir_all(&folder)));
@@ -99,7 +99,7 @@ impl TargetLibrary {
 
     fn held(&self, name: &str) -> Result<String, HwError> {
         if crate::library::is_shipped(name) {
-            return Err(HwError::ReservedName { name: name.to_string() });
+            return Err(HwError::Shipped { name: name.to_string() });
         }
         self.holds(name).ok_or_else(|| {
             let own: Vec<String> =

@@ -110,7 +110,7 @@ fn a_name_is_replaced_only_when_asked_and_can_be_freed() {
     let removed = sandbox.ok(&["target", "rm", "yours"]).stdout;
     assert!(removed.contains("target yours is removed"), "{removed}");
     sandbox.refused(&["target", "rm", "yours"], 2, &["you have no target"]);
-    sandbox.refused(&["target", "rm", "pixel3"], 2, &["shipped"]);
+    sandbox.refused(&["target", "rm", "pixel3"], 2, &["only your own can be removed", "target list"]);
 }
 
 #[test]
