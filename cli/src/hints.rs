@@ -3,7 +3,7 @@
 use storage::failure::Setting;
 
 /// What a [`Setting`] is called here.
-const WORDS: [(&str, &str); 54] = [
+const WORDS: [(&str, &str); 55] = [
     ("accelerator", "--accelerator"),
     ("algorithm", "--algorithm"),
     ("build", "ofa build"),
@@ -48,6 +48,7 @@ const WORDS: [(&str, &str); 54] = [
     ("space", "--space"),
     ("space list", "ofa space list"),
     ("start", "--start"),
+    ("subnet", "--subnet"),
     ("supernet", "--supernet"),
     ("sweep run", "ofa sweep run"),
     ("target", "--target"),

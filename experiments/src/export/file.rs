@@ -20,6 +20,7 @@ use super::run::{Check, Whole};
 use super::samples::{OwnImages, Samples, bytes_of, training_images};
 use super::source::Source;
 use crate::error::{Error, Result};
+use crate::folders::names;
 use crate::torch::{ExportedFile, FileForm, FileRequest, FileRun, Int8Report};
 
 /// Images that a file is checked with before it is written, where nobody says how many: in float32 they show whether it
@@ -46,6 +47,9 @@ pub(crate) fn export_file(
         let hint = format!("end its name with .{}, or name another format", request.form.word());
         return Err(Error::ExportForm { problem: "the name of the file is one of another format's", hint });
     }
+    if request.int8 && request.data.is_none() && own.is_none() {
+        return Err(no_images(folder));
+    }
     let source = Source::read(folder, device)?;
     let refused = |problem: String| Error::NotExported { file: request.out.to_path_buf(), problem };
     if request.out.is_dir() {
@@ -71,12 +75,7 @@ pub(crate) fn export_file(
             let images = match (request.data, own) {
                 (Some(data), _) => training_images(data, described, &source.shape)?,
                 (None, Some(own)) => own.images,
-                (None, None) => {
-                    return Err(Error::ExportForm {
-                        problem: "int8 needs images to see how far its feature maps reach, and this network has none of its own",
-                        hint: format!("name some with {}", Setting("data")),
-                    });
-                }
+                (None, None) => return Err(no_images(folder)),
             };
             let preprocessing = described.preprocessing();
             Some(
@@ -116,6 +115,26 @@ pub(crate) fn export_file(
         warnings: source.warnings,
         notes: samples.notes,
     })
+}
+
+/// What int8 without images is refused with; the subnet in `folder` may be one of a bundle that has some.
+fn no_images(folder: &Path) -> Error {
+    let name_some = format!("name some with {}", Setting("data"));
+    let subnet = folder.join(names::SUBNET);
+    let hint = match subnet.is_file() {
+        false => name_some,
+        true => format!(
+            "{name_some}; images that came with its bundle will do, where the subnet is taken out of that: {} instead \
+             of the folder, and {} {}",
+            Setting("supernet"),
+            Setting("subnet"),
+            subnet.display()
+        ),
+    };
+    Error::ExportForm {
+        problem: "int8 needs images to see how far its feature maps reach, and this network has none of its own",
+        hint,
+    }
 }
 
 /// Whether the file's name ends like one of another kind, which it may well be.

@@ -398,7 +398,7 @@ fn a_network_becomes_one_file_that_another_runtime_agrees_with() {
     sandbox.refused(&[&of_network[..], &["--to", "onnx", "--out", &own]].concat(), 2, &[".onnx"]);
     sandbox.refused(&[&of_network[..], &["--to", "onnx", "--out", &folder]].concat(), 2, &["--out"]);
     refused(&["--to", "onnx", "--keep-float", "stem"], 2, &["--int8"]);
-    refused(&["--to", "onnx", "--int8"], 2, &["--data"]);
+    refused(&["--to", "onnx", "--int8"], 2, &["--data", "--supernet", "subnet.json"]);
     refused(&["--to", "onnx", "--int8", "--keep-float", "stemm", "--data", "synthetic"], 2, &["stem"]);
     refused(&["--to", "onnx", "--supernet", "mcu-cifar", "--subnet", &subnet], 2, &["--supernet", "--network"]);
     refused(&["--to", "onnx", "--data", "synthetic:200,size=32,classes=4"], 3, &["texture 0"]);
