@@ -17,24 +17,24 @@
 //! `expand_1x1`, `expand_3x3`), `inception` (`branches` of steps), `lrn` (`window`, `scale`, `power`, `bias`), `add`,
 //! `concat`. `formats` states bits and densities by part: `{"conv": {"weights": {"bits": 8, "density": 0.3}}}`.
 
+mod records;
 mod schema;
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map as Object, Value, json};
 use storage::failure::{Failure, FailureKind};
 use storage::names::nearest;
 
 use crate::layers::Format;
-use crate::op::{
-    Activation, Conv, Fire, Inception, InvertedBottleneck, Linear, LocalResponse, Map, Op, Pool, PoolKind, Real,
-    Residual, Step,
-};
+use crate::op::{Fire, Inception, InvertedBottleneck, Linear, LocalResponse, Op, PoolKind, Real, Residual, Step};
 use crate::shape::{Draft, IMAGE, LayerFormat, NetworkShape, ShapeError, Source};
 
+use self::records::{
+    AddFile, BottleneckFile, ConcatFile, ConvFile, FireFile, FormatFile, InceptionFile, LayerFormatFile, LinearFile,
+    LocalResponseFile, Pair, PoolFile, ResidualFile, Wrong, activation, map, pair,
+};
 pub use self::schema::schema;
 
 /// The word of the format.
@@ -77,236 +77,6 @@ impl Failure for ShapeFileError {
             ShapeFileError::Layer { hint, .. } => hint.clone(),
             ShapeFileError::Shape(error) => error.hint(),
         }
-    }
-}
-
-type Pair = [u32; 2];
-
-const fn one() -> u32 {
-    1
-}
-
-fn none() -> String {
-    "none".into()
-}
-
-fn is_none(word: &str) -> bool {
-    word == "none"
-}
-
-fn is_one(value: &u32) -> bool {
-    *value == 1
-}
-
-fn is_zero(value: &u32) -> bool {
-    *value == 0
-}
-
-fn is_false(value: &bool) -> bool {
-    !*value
-}
-
-#[derive(Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct ConvFile {
-    input: Pair,
-    output: Pair,
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    kernel: u32,
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    stride: u32,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    padding: u32,
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    groups: u32,
-    #[serde(default, skip_serializing_if = "is_false")]
-    bias: bool,
-    #[serde(default, skip_serializing_if = "is_false")]
-    batch_norm: bool,
-    #[serde(default = "none", skip_serializing_if = "is_none")]
-    activation: String,
-}
-
-#[derive(Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct BottleneckFile {
-    input: Pair,
-    output: Pair,
-    mid: u32,
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    kernel: u32,
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    stride: u32,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    padding: u32,
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    groups: u32,
-    #[serde(default, skip_serializing_if = "is_false")]
-    expand_conv: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    se: Option<u32>,
-    #[serde(default = "none", skip_serializing_if = "is_none")]
-    activation: String,
-    #[serde(default = "none", skip_serializing_if = "is_none")]
-    output_activation: String,
-    #[serde(default, skip_serializing_if = "is_false")]
-    residual: bool,
-}
-
-#[derive(Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct PoolFile {
-    input: Pair,
-    output: Pair,
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    kernel: u32,
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    stride: u32,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    padding: u32,
-}
-
-#[derive(Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct LinearFile {
-    input: Pair,
-    outputs: u32,
-    #[serde(default, skip_serializing_if = "is_false")]
-    bias: bool,
-    #[serde(default = "none", skip_serializing_if = "is_none")]
-    activation: String,
-}
-
-#[derive(Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct ResidualFile {
-    branch: Vec<ConvFile>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    shortcut: Option<ConvFile>,
-    #[serde(default = "none", skip_serializing_if = "is_none")]
-    activation: String,
-}
-
-#[derive(Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct FireFile {
-    squeeze: ConvFile,
-    expand_1x1: ConvFile,
-    expand_3x3: ConvFile,
-}
-
-#[derive(Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct InceptionFile {
-    branches: Vec<Vec<Value>>,
-}
-
-#[derive(Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct LocalResponseFile {
-    input: Pair,
-    window: u32,
-    scale: f64,
-    power: f64,
-    bias: f64,
-}
-
-#[derive(Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct AddFile {
-    input: Pair,
-    inputs: u32,
-    #[serde(default = "none", skip_serializing_if = "is_none")]
-    activation: String,
-}
-
-#[derive(Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct ConcatFile {
-    inputs: Vec<Pair>,
-}
-
-#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct FormatFile {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    bits: Option<u32>,
-    #[serde(default = "full")]
-    density: f64,
-}
-
-const fn full() -> f64 {
-    1.0
-}
-
-#[derive(Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct LayerFormatFile {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    weights: Option<FormatFile>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    inputs: Option<FormatFile>,
-}
-
-fn map([size, channels]: Pair) -> Map {
-    Map { size, channels }
-}
-
-fn pair(map: Map) -> Pair {
-    [map.size, map.channels]
-}
-
-const ACTIVATIONS: [Activation; 5] =
-    [Activation::None, Activation::Relu, Activation::Relu6, Activation::HSwish, Activation::HSigmoid];
-
-/// What is wrong and what to try.
-type Wrong = (String, Option<String>);
-
-fn activation(word: &str) -> Result<Activation, Wrong> {
-    let known = ACTIVATIONS.map(Activation::name).join(", ");
-    let found = ACTIVATIONS.into_iter().find(|activation| activation.name() == word);
-    found.ok_or_else(|| (format!("there is no activation `{word}`"), Some(format!("known: {known}"))))
-}
-
-impl ConvFile {
-    fn of(conv: &Conv) -> Self {
-        Self {
-            input: pair(conv.input),
-            output: pair(conv.output),
-            kernel: conv.kernel,
-            stride: conv.stride,
-            padding: conv.padding,
-            groups: conv.groups,
-            bias: conv.bias,
-            batch_norm: conv.batch_norm,
-            activation: conv.activation.name().into(),
-        }
-    }
-
-    fn conv(self) -> Result<Conv, Wrong> {
-        Ok(Conv {
-            input: map(self.input),
-            output: map(self.output),
-            kernel: self.kernel,
-            stride: self.stride,
-            padding: self.padding,
-            groups: self.groups,
-            bias: self.bias,
-            batch_norm: self.batch_norm,
-            activation: activation(&self.activation)?,
-        })
-    }
-}
-
-impl PoolFile {
-    fn of(pool: &Pool) -> Self {
-        let (input, output) = (pair(pool.input), pair(pool.output));
-        Self { input, output, kernel: pool.kernel, stride: pool.stride, padding: pool.padding }
-    }
-
-    fn pool(self, kind: PoolKind) -> Pool {
-        let Self { input, output, kernel, stride, padding } = self;
-        Pool { kind, input: map(input), output: map(output), kernel, stride, padding }
     }
 }
 

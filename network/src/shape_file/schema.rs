@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
-use super::{
-    ACTIVATIONS, AddFile, BottleneckFile, ConcatFile, ConvFile, FireFile, InceptionFile, KINDS, LayerFormatFile,
-    LinearFile, LocalResponseFile, Pair, PoolFile, ResidualFile, SCHEMA,
+use super::records::{
+    ACTIVATIONS, AddFile, BottleneckFile, ConcatFile, ConvFile, FireFile, InceptionFile, LayerFormatFile, LinearFile,
+    LocalResponseFile, Pair, PoolFile, ResidualFile,
 };
+use super::{KINDS, SCHEMA};
 
 /// A network (`ofa.network/1`).
 pub fn schema() -> Value {

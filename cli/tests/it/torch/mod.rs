@@ -1,6 +1,7 @@
 //! What needs LibTorch.
 
 mod build;
+mod exported;
 mod images;
 mod imports;
 mod killed;
