@@ -50,6 +50,9 @@ pub(crate) fn validate(
     for objection in validations.iter().filter_map(Validation::objection) {
         output.warn(objection);
     }
+    for note in validations.iter().filter_map(|validation| known_networks(target, validation.quantity)) {
+        output.say(note);
+    }
     for validation in validations.iter().filter(|validation| correct && validation.corrected.is_none()) {
         output.say(format!(
             "note: no correction of {}: it takes four networks whose computed costs differ, and costs that grow with them",
@@ -59,6 +62,20 @@ pub(crate) fn validate(
     let Some(kept) = kept else { return Ok(()) };
     output.say(format!("target {} is kept with the correction", kept.name()));
     output.next(&super::front_of(&kept, None))
+}
+
+/// What to know where networks stand behind the answers already: they may be the ones that are compared.
+fn known_networks(target: &Target, quantity: Measured) -> Option<String> {
+    let entry = target.manifest().entry(quantity)?;
+    let fit = entry.network_fit.as_ref().map(|fit| ("fitted to", fit.networks, fit.loo_mape));
+    let correction = entry.correction.map(|correction| ("corrected on", correction.networks, correction.mape));
+    let (how, networks, error) = correction.or(fit)?;
+    Some(format!(
+        "note: {}'s {quantity} was {how} {networks} networks, and their agreement says nothing of others: judged without \
+         itself, each was {} off in the mean",
+        target.name(),
+        percent(error)
+    ))
 }
 
 fn keep_corrected(
