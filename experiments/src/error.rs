@@ -85,6 +85,8 @@ pub enum Error {
     NotAFolder { path: PathBuf },
     #[error("{path} already holds a run", path = path.display())]
     RunExists { path: PathBuf },
+    #[error("{path} is there already, and is not the list that would be written", path = path.display())]
+    OtherList { path: PathBuf },
     #[error("another process is at work in {path}", path = path.display())]
     Busy { path: PathBuf },
     #[error("{path} holds a bundle, a network or a training ({found})", path = path.display(), found = found.display())]
@@ -229,6 +231,7 @@ impl Failure for Error {
             Self::Import(error) => error.kind(),
             Self::NotAFolder { .. }
             | Self::RunExists { .. }
+            | Self::OtherList { .. }
             | Self::Busy { .. }
             | Self::SameTarget { .. }
             | Self::UnknownSpace { .. }
@@ -405,6 +408,7 @@ impl Error {
             Self::RunExists { .. } => {
                 format!("add {} to go on with it, or name another folder with {}", Setting("resume"), Setting("out"))
             }
+            Self::OtherList { .. } => "what was filled in would be lost: name another place, or remove it".into(),
             Self::Busy { .. } => "wait until it has ended, or end it; or name another folder".into(),
             Self::NotReached { spent: true, .. } => {
                 format!(

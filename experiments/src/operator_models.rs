@@ -13,13 +13,15 @@ use storage::atomic::write_atomically;
 
 use crate::error::{Error, Result};
 use crate::folders::names;
+use crate::target::work_list::check_place;
 
 /// Writes `list` and a model per operator of it into `folder`, each model under the operator's `source_key`. Models of
 /// the same name are replaced.
 ///
 /// # Errors
-/// Files that cannot be written.
+/// Another list in the folder ([`Error::OtherList`]), files that cannot be written.
 pub fn write(list: &OpTable, folder: &Path) -> Result<()> {
+    check_place(list, &folder.join(names::OPERATORS))?;
     for row in list.rows() {
         let Some(name) = &row.source_key else { continue };
         let model = operator_model(name, &row.key.op().op());

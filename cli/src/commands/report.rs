@@ -18,6 +18,9 @@ use storage::atomic::write_atomically;
 use crate::args::report::{ReportArgs, ReportForm};
 use crate::output::{Output, as_text};
 
+/// Extensions of files that are no pages or tables to read, and may be dear.
+const OTHERS: [&str; 9] = ["csv", "json", "jsonl", "onnx", "parquet", "pt", "safetensors", "tflite", "yaml"];
+
 /// Writes runs into a folder.
 type WriteRuns = fn(&Path, &[Experiment]) -> experiments::error::Result<()>;
 
@@ -79,6 +82,9 @@ fn show(args: &ReportArgs, output: &mut Output) -> Result<()> {
         }
         return page.lines().try_for_each(|line| output.line(line));
     };
+    if out.extension().is_some_and(|end| OTHERS.iter().any(|other| end.eq_ignore_ascii_case(other))) {
+        return Err(Error::from(ReportError::OtherForm { path: out }).into());
+    }
     write_atomically(&out, |file| file.write_all(page.as_bytes())).map_err(|source| Error::Write { source })?;
     match output.is_json() {
         true => output.json(&json!({"report": as_text(&out), "bytes": page.len()})),

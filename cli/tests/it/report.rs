@@ -33,6 +33,16 @@ fn a_bundle_and_a_search_are_shown_on_one_page() {
     let table = sandbox.ok(&["report", text(&bundle), text(&front), "--as", "md"]).stdout;
     assert!(table.contains("mcu-cifar, on test images:") && table.contains("front, found:"), "{table}");
     assert!(!html.contains("Where the numbers come from"));
+    // Nothing is written over that is no page.
+    let weights = sandbox.file("weights.safetensors", "dear");
+    for form in ["html", "md", "latex"] {
+        sandbox.refused(
+            &["report", text(&front), "--as", form, "--out", &weights],
+            2,
+            &["another kind of file", "hint: "],
+        );
+    }
+    assert_eq!(fs::read_to_string(weights).unwrap(), "dear");
 }
 
 #[test]

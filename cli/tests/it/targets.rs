@@ -188,6 +188,16 @@ fn a_work_list_becomes_a_target_that_is_validated_and_corrected() {
         format!("{}\n{}", header.join(","), rows.collect::<String>())
     };
     let some = sandbox.file("some.csv", &filled(100));
+    // What was filled in is not written over.
+    let folder = sandbox.path("filled");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(&some, folder.join("operators.csv")).unwrap();
+    for [place, name] in [["--out", &some], ["--models", folder.to_str().unwrap()]] {
+        sandbox.refused(&["target", "template", "mcu-cifar", place, name], 2, &["would be lost", name]);
+    }
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    assert_eq!(fs::read_to_string(&some).unwrap(), filled(100));
+    sandbox.ok(&["target", "template", "mcu-cifar", "--out", &list]);
     sandbox.ok(&["target", "add", &some, "--name", "some"]);
     let args = ["target", "template", "mcu-cifar", "--target", "some", "--format", "json"];
     let missing = sandbox.ok(&args).json().remove(0)["missing"].as_u64().unwrap();

@@ -27,6 +27,12 @@ pub enum ReportError {
         /// Which tracker.
         tracker: &'static str,
     },
+    /// A page where another kind of file is kept.
+    #[error("{path} is named like another kind of file than a page or table", path = path.display())]
+    OtherForm {
+        /// The file.
+        path: PathBuf,
+    },
     /// A folder that holds what is not the tracker's.
     #[error("{path} holds other files, and nothing of {tracker}'s", path = path.display())]
     OtherFolder {
@@ -54,6 +60,7 @@ impl Failure for ReportError {
             Self::Nothing { .. }
             | Self::NoRun { .. }
             | Self::NoFolder { .. }
+            | Self::OtherForm { .. }
             | Self::OtherFolder { .. }
             | Self::Deleted { .. } => FailureKind::Usage,
             Self::File(error) => error.kind(),
@@ -71,6 +78,7 @@ impl Failure for ReportError {
             Self::NoFolder { .. } => {
                 Some(format!("name one with {}: a new one, or one that has runs already", Setting("out")))
             }
+            Self::OtherForm { .. } => Some("end its name with .html, .md, .tex or .txt".into()),
             Self::OtherFolder { tracker, .. } => {
                 Some(format!("name a new folder, or one in which {tracker} keeps runs"))
             }

@@ -10,7 +10,7 @@ use hw_targets::target::Target;
 use search::dense::{CostTables, DeviceCost};
 use search::space::SearchSpace;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::folders::names;
 
 /// Every operator that a subnet of `space` can have at its resolutions, as tables write it down, with that resolution, each
@@ -62,6 +62,19 @@ pub fn work_list(space: &SearchSpace, target: Option<&Target>) -> Result<WorkLis
     let table =
         (count > 0).then(|| hw_targets::work_list::work_list(&missing, Path::new(names::OPERATORS))).transpose()?;
     Ok(WorkList { table, operators, missing: count })
+}
+
+/// Refuses a place where something else lies than `list`: it may be the list with measurements filled in.
+///
+/// # Errors
+/// [`Error::OtherList`].
+pub fn check_place(list: &OpTable, file: &Path) -> Result<()> {
+    let mut text = Vec::new();
+    list.write_rows(&mut text).expect("memory can be written to");
+    match std::fs::read(file) {
+        Ok(there) if there != text => Err(Error::OtherList { path: file.to_path_buf() }),
+        _ => Ok(()),
+    }
 }
 
 /// A board that knows only its memory has nothing measured.

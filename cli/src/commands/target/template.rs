@@ -30,7 +30,10 @@ pub(crate) fn run(
         ));
     }
     if let Some(table) = &list.table {
-        file.map(|file| table.write_csv(file)).transpose().map_err(Error::from)?;
+        if let Some(file) = file {
+            targets::work_list::check_place(table, file)?;
+            table.write_csv(file).map_err(Error::from)?;
+        }
         models.map(|folder| operator_models::write(table, folder)).transpose()?;
     }
     let out = file.or(models);
