@@ -17,7 +17,7 @@ use tch::Device;
 use super::facts::{Facts, facts_of, text_of};
 use super::int8::{Quantised, quantised, top1};
 use super::run::{Check, Whole};
-use super::samples::{OwnImages, Samples, bytes_of, training_images};
+use super::samples::{OwnImages, Samples, bytes_of, images_of_origin, training_images};
 use super::source::Source;
 use crate::error::{Error, Result};
 use crate::folders::names;
@@ -31,7 +31,8 @@ pub(crate) const CHECKED_IN_INT8: usize = 1000;
 pub(crate) const ELSEWHERE: i64 = 100;
 
 /// Writes the network in `folder` as `request` says. `own` are images to calibrate int8 with where the request names no
-/// data; the result of the search that found the network may lie in `found`.
+/// data, without which those of the bundle that the folder names will do; the result of the search that found the network
+/// may lie in `found`.
 ///
 /// # Errors
 /// A damaged folder, images that do not fit, a layer that the format does not know, int8 without images,
@@ -47,10 +48,14 @@ pub(crate) fn export_file(
         let hint = format!("end its name with .{}, or name another format", request.form.word());
         return Err(Error::ExportForm { problem: "the name of the file is one of another format's", hint });
     }
+    let source = Source::read(folder, device)?;
+    let own = match own {
+        None if request.int8 && request.data.is_none() => images_of_origin(folder, source.shape.input().size)?,
+        own => own,
+    };
     if request.int8 && request.data.is_none() && own.is_none() {
         return Err(no_images(folder));
     }
-    let source = Source::read(folder, device)?;
     let refused = |problem: String| Error::NotExported { file: request.out.to_path_buf(), problem };
     if request.out.is_dir() {
         let hint = format!("name a file in it with {}", Setting("out"));

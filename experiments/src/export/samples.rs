@@ -1,10 +1,13 @@
 //! Images that a file is checked and calibrated with.
 
+use std::path::Path;
+
 use network::shape::NetworkShape;
 use supernet::data::{self, DataError, DataSource, ImageSet, Loaded, Preprocessing, PreprocessingFile};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
+use crate::folders::deployment::bundle_of;
 use crate::folders::image_settings::options;
 use crate::training::open_bundle::OpenBundle;
 use crate::training::test_part::test_part;
@@ -30,6 +33,22 @@ pub(crate) fn own_images(bundle: &OpenBundle, resolution: u32) -> Result<OwnImag
     bundle.bundle().calibration()?;
     let batches = bundle.calibration_file()?.batches(&bundle.settings()?.preprocessing, &[resolution], Device::Cpu);
     Ok(OwnImages { images: Tensor::cat(&batches[&resolution], 0), bundle: bundle.bundle().name().to_owned() })
+}
+
+/// The images that come with the bundle of whose subnets the network in `folder` is one, at its `resolution`, if the
+/// folder names the bundle and the bundle has some.
+///
+/// # Errors
+/// A damaged file of images.
+pub(crate) fn images_of_origin(folder: &Path, resolution: u32) -> Result<Option<OwnImages>> {
+    let Some(name) = bundle_of(folder) else { return Ok(None) };
+    match OpenBundle::find(&name, None, Device::Cpu).and_then(|bundle| bundle.bundle().calibration().map(|_| bundle)) {
+        Ok(bundle) => own_images(&bundle, resolution).map(Some),
+        Err(error) => {
+            tracing::info!(%error, "no images of the bundle that the network was taken out of");
+            Ok(None)
+        }
+    }
 }
 
 /// Images as a network reads them.

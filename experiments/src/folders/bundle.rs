@@ -87,6 +87,11 @@ impl Bundle {
         run.unwrap_or(&folder).file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// Whether it is found by its name, wherever the program is run.
+    pub fn has_known_name(&self) -> bool {
+        Bundle::find(&self.name()).is_ok_and(|found| found.folder == self.folder)
+    }
+
     /// What its images are called: by the section "Data" of its model card, else by the source that its recipe names.
     pub fn data_set(&self) -> Option<String> {
         let read = |file: &str| fs::read_to_string(self.folder.join(file)).ok();

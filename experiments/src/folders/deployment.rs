@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use search::arch::ArchSpec;
 use search::space::SearchSpace;
 use serde_json::json;
+use storage::arrays::safetensors::load_metadata;
 use supernet::data::{Preprocessing, TrainedOn};
 use supernet::extract::StaticSubnet;
 use supernet::supernet::Supernet;
@@ -42,6 +43,16 @@ pub(crate) struct Deployment<'a> {
     pub supernet: &'a Supernet,
 }
 
+/// Key of the bundle's name in the metadata of weights and of statistics, where it is found by its name.
+const BUNDLE: &str = "bundle";
+
+/// The name of the bundle that the network in `folder` was taken out of, if its files say one.
+pub(crate) fn bundle_of(folder: &Path) -> Option<String> {
+    let metadata =
+        [names::WEIGHTS, names::STATISTICS].into_iter().find_map(|file| load_metadata(&folder.join(file)).ok())?;
+    metadata.get(BUNDLE).cloned()
+}
+
 impl Deployment<'_> {
     /// Writes `weights.safetensors` or a pointer to the bundle, `subnet.json`, `space.yaml`, `preprocessing.json`,
     /// `network.json`, and `module.pt` where wanted, in place of what an earlier network left there. Returns the files.
@@ -50,13 +61,17 @@ impl Deployment<'_> {
     /// A file cannot be written.
     pub(crate) fn write(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         let (subnet, shape) = (self.space.to_subnet_json(self.arch), self.space.network(self.arch));
-        let metadata = Metadata::from([
+        let mut metadata = Metadata::from([
             ("schema".into(), "ofa.extracted/1".into()),
             ("space".into(), self.space.id().to_string()),
             ("subnet".into(), subnet.to_string()),
             ("calibrated_with".into(), self.calibrated_with.into()),
             (LAYERS.into(), digest_of(&shape).to_string()),
         ]);
+        // A path would make files of equal weights differ.
+        if self.bundle.has_known_name() {
+            metadata.insert(BUNDLE.into(), self.bundle.name());
+        }
         output::clear(folder, &output::DEPLOYMENT)?;
         let mut files = vec![names::SUBNET, names::SPACE, names::PREPROCESSING, names::NETWORK];
         let tensors = self.network.tensors();

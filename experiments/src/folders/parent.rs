@@ -66,10 +66,8 @@ mod with_torch {
         let statistics = tensors.iter().filter(|(name, _)| is_statistic(name));
         let statistics = statistics.map(|(name, tensor)| (name.clone(), from_tensor(tensor))).collect();
         save_arrays(&folder.join(names::STATISTICS), &statistics, metadata)?;
-        let name = bundle.name();
-        let is_known = Bundle::find(&name).is_ok_and(|found| found.folder() == bundle.folder());
-        let bundle = match is_known {
-            true => name,
+        let bundle = match bundle.has_known_name() {
+            true => bundle.name(),
             false => {
                 let path = std::fs::canonicalize(bundle.folder()).unwrap_or_else(|_| bundle.folder().to_path_buf());
                 path.display().to_string()
