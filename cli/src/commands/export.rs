@@ -73,8 +73,12 @@ pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<()> {
     };
     match (&args.network, on, &args.subnet) {
         (Some(network), ..) => {
-            show(&torch::export_file(network, &request, device)?, kind, network, output)?;
-            output.next(&next::verify(&args.out, network, data.map(ToString::to_string).as_deref()))
+            let made = torch::export_file(network, &request, device)?;
+            show(&made, kind, network, output)?;
+            // Where no runtime ran it, none would now; the warning says what to install.
+            made.ran.map_or(Ok(()), |_| {
+                output.next(&next::verify(&args.out, network, data.map(ToString::to_string).as_deref()))
+            })
         }
         (_, Some(on), Some(subnet)) => show(&torch::export_subnet_file(&on, subnet, &request)?, kind, subnet, output),
         _ => Err(form("there is no network", "name one with --network, or --supernet and --subnet")),
