@@ -51,6 +51,8 @@ pub enum HwError {
     ReservedName {
         /// The name.
         name: String,
+        /// Whether a target that has a name was to get this one.
+        renamed: bool,
     },
     /// A shipped target where one of the user's own is meant.
     #[error("{name:?} is a shipped target: only your own can be removed or renamed")]
@@ -65,6 +67,8 @@ pub enum HwError {
         name: String,
         /// What would be lost.
         holds: String,
+        /// Whether a target that has a name was to get this one.
+        renamed: bool,
     },
     /// A target of the user's own that is not there.
     #[error("you have no target {name:?}")]
@@ -301,6 +305,7 @@ impl Failure for HwError {
             Unmappable { need, .. } => {
                 format!("the layer needs {need}; describe one in YAML for {}", Setting("accelerator"))
             }
+            ReservedName { renamed: true, .. } | NameTaken { renamed: true, .. } => "choose another name".to_string(),
             ReservedName { .. } => {
                 format!("choose another name, with {} or, where a fit is kept, {}", Setting("name"), Setting("keep"))
             }

@@ -313,7 +313,7 @@ impl TargetLibrary {
 
     fn check_name(&self, name: &str) -> Result<(), HwError> {
         if is_shipped(name) {
-            return Err(HwError::ReservedName { name: name.to_string() });
+            return Err(HwError::ReservedName { name: name.to_string(), renamed: false });
         }
         if self.home.is_none() {
             return Err(HwError::NoHome);

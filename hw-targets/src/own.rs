@@ -57,7 +57,7 @@ impl TargetLibrary {
     /// [`HwError::NameTaken`] where the user has a target of that name, and `existing` stays.
     pub fn check_free(&self, name: &str, existing: Existing) -> Result<(), HwError> {
         match self.holds(name).filter(|_| existing == Existing::Stays) {
-            Some(holds) => Err(HwError::NameTaken { name: name.to_string(), holds }),
+            Some(holds) => Err(HwError::NameTaken { name: name.to_string(), holds, renamed: false }),
             None => Ok(()),
         }
     }
@@ -81,8 +81,14 @@ impl TargetLibrary {
     /// As [`TargetLibrary::remove`] for `old`, and [`HwError::NameTaken`], [`HwError::BadName`] for `new`.
     pub fn rename(&self, old: &str, new: &str) -> Result<String, HwError> {
         let holds = self.held(old)?;
+        let name = new.to_string();
+        if crate::library::is_shipped(new) {
+            return Err(HwError::ReservedName { name, renamed: true });
+        }
         self.own_folder(new)?;
-        self.check_free(new, Existing::Stays)?;
+        if let Some(holds) = self.holds(new) {
+            return Err(HwError::NameTaken { name, holds, renamed: true });
+        }
         // The networks have both names until the target has moved, so that a kill leaves all under one of them.
         let networks = self.networks_file(old).zip(self.networks_file(new));
         if let Some((from, to)) = &networks {

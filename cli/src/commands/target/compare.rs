@@ -67,15 +67,18 @@ pub(crate) fn validate(
 /// What to know where networks stand behind the answers already: they may be the ones that are compared.
 fn known_networks(target: &Target, quantity: Measured) -> Option<String> {
     let entry = target.manifest().entry(quantity)?;
-    let fit = entry.network_fit.as_ref().map(|fit| ("fitted to", fit.networks, fit.loo_mape));
+    let fit = entry.network_fit.as_ref().map(|fit| (fit.networks, fit.loo_mape));
+    let fit = fit.or(entry.per_mac.as_ref().map(|fit| (fit.left_out.len(), fit.loo_mape)));
+    let fit = fit.map(|(networks, error)| ("fitted to", networks, error));
     let correction = entry.correction.map(|correction| ("corrected on", correction.networks, correction.mape));
-    let (how, networks, error) = correction.or(fit)?;
-    Some(format!(
-        "note: {}'s {quantity} was {how} {networks} networks, and their agreement says nothing of others: judged without \
-         itself, each was {} off in the mean",
-        target.name(),
-        percent(error)
-    ))
+    let said = |(how, networks, error): (&str, usize, f64)| {
+        format!("{how} {networks} networks (each judged without itself: {} off in the mean)", percent(error))
+    };
+    let known: Vec<String> = fit.into_iter().chain(correction).map(said).collect();
+    (!known.is_empty()).then(|| {
+        let (name, known) = (target.name(), known.join(" and "));
+        format!("note: {name}'s {quantity} was {known}; how it agrees with these says nothing of others")
+    })
 }
 
 fn keep_corrected(
