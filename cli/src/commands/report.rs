@@ -1,5 +1,7 @@
 //! `ofa report`.
 
+use std::ffi::OsStr;
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 
@@ -18,8 +20,16 @@ use storage::atomic::write_atomically;
 use crate::args::report::{ReportArgs, ReportForm};
 use crate::output::{Output, as_text};
 
-/// Extensions of files that are no pages or tables to read, and may be dear.
-const OTHERS: [&str; 9] = ["csv", "json", "jsonl", "onnx", "parquet", "pt", "safetensors", "tflite", "yaml"];
+/// Extensions of pages and tables to read.
+const PAGES: [&str; 6] = ["htm", "html", "markdown", "md", "tex", "txt"];
+
+/// Whether a file is there, which by its name, or by that of the file that it leads to, is no page and may be dear.
+fn is_other_file(path: &Path) -> bool {
+    let Ok(file) = fs::canonicalize(path) else { return false };
+    let is_page = |end: &OsStr| PAGES.iter().any(|page| end.eq_ignore_ascii_case(page));
+    let is_full = fs::metadata(&file).is_ok_and(|there| there.is_file() && there.len() > 0);
+    is_full && file.extension().is_some_and(|end| !is_page(end))
+}
 
 /// Writes runs into a folder.
 type WriteRuns = fn(&Path, &[Experiment]) -> experiments::error::Result<()>;
@@ -82,7 +92,7 @@ fn show(args: &ReportArgs, output: &mut Output) -> Result<()> {
         }
         return page.lines().try_for_each(|line| output.line(line));
     };
-    if out.extension().is_some_and(|end| OTHERS.iter().any(|other| end.eq_ignore_ascii_case(other))) {
+    if is_other_file(&out) {
         return Err(Error::from(ReportError::OtherForm { path: out }).into());
     }
     write_atomically(&out, |file| file.write_all(page.as_bytes())).map_err(|source| Error::Write { source })?;

@@ -34,15 +34,15 @@ fn a_bundle_and_a_search_are_shown_on_one_page() {
     assert!(table.contains("mcu-cifar, on test images:") && table.contains("front, found:"), "{table}");
     assert!(!html.contains("Where the numbers come from"));
     // Nothing is written over that is no page.
-    let weights = sandbox.file("weights.safetensors", "dear");
-    for form in ["html", "md", "latex"] {
-        sandbox.refused(
-            &["report", text(&front), "--as", form, "--out", &weights],
-            2,
-            &["another kind of file", "hint: "],
-        );
+    let (weights, link) = (sandbox.file("weights.safetensors", "dear"), sandbox.path("link.html"));
+    std::os::unix::fs::symlink(&weights, &link).unwrap();
+    for (form, out) in [("html", &*weights), ("md", &weights), ("latex", &weights), ("html", text(&link))] {
+        sandbox.refused(&["report", text(&front), "--as", form, "--out", out], 2, &["another kind of file", "hint: "]);
     }
-    assert_eq!(fs::read_to_string(weights).unwrap(), "dear");
+    assert_eq!(fs::read_to_string(&weights).unwrap(), "dear");
+    for out in [&*sandbox.file("table.csv", ""), text(&page)] {
+        sandbox.ok(&["report", text(&front), "--as", "md", "--out", out]);
+    }
 }
 
 #[test]

@@ -27,8 +27,8 @@ pub enum ReportError {
         /// Which tracker.
         tracker: &'static str,
     },
-    /// A page where another kind of file is kept.
-    #[error("{path} is named like another kind of file than a page or table", path = path.display())]
+    /// A page where another kind of file lies.
+    #[error("{path} is there already, and by its name another kind of file than a page or table", path = path.display())]
     OtherForm {
         /// The file.
         path: PathBuf,
@@ -78,7 +78,7 @@ impl Failure for ReportError {
             Self::NoFolder { .. } => {
                 Some(format!("name one with {}: a new one, or one that has runs already", Setting("out")))
             }
-            Self::OtherForm { .. } => Some("end its name with .html, .md, .tex or .txt".into()),
+            Self::OtherForm { .. } => Some("name another, or end its name with .html, .md, .tex or .txt".into()),
             Self::OtherFolder { tracker, .. } => {
                 Some(format!("name a new folder, or one in which {tracker} keeps runs"))
             }

@@ -64,16 +64,19 @@ pub fn work_list(space: &SearchSpace, target: Option<&Target>) -> Result<WorkLis
     Ok(WorkList { table, operators, missing: count })
 }
 
-/// Refuses a place where something else lies than `list`: it may be the list with measurements filled in.
+/// Refuses a file with something else in it than `list`: it may be the list with measurements filled in. Devices, pipes and
+/// empty files can be written to.
 ///
 /// # Errors
 /// [`Error::OtherList`].
 pub fn check_place(list: &OpTable, file: &Path) -> Result<()> {
     let mut text = Vec::new();
     list.write_rows(&mut text).expect("memory can be written to");
-    match std::fs::read(file) {
-        Ok(there) if there != text => Err(Error::OtherList { path: file.to_path_buf() }),
-        _ => Ok(()),
+    let may_be_filled = std::fs::metadata(file).is_ok_and(|there| there.is_file() && there.len() > 0);
+    // One that cannot be read is not known to be the list.
+    match may_be_filled && std::fs::read(file).ok() != Some(text) {
+        true => Err(Error::OtherList { path: file.to_path_buf() }),
+        false => Ok(()),
     }
 }
 
