@@ -136,7 +136,7 @@ impl Listing {
             return Err(DataError::content(folder, "no class folders in it"));
         }
         if listing.classes.is_empty() {
-            return Err(DataError::content(folder, format!("no image in its folders {}", listing.empty.join(", "))));
+            return Err(DataError::content(folder, format!("no image in its folders {}", some_of(&listing.empty))));
         }
         Ok(listing)
     }
@@ -156,7 +156,7 @@ impl Listing {
             notes.push(format!("{files} files left out: {}", reasons.join(", ")));
         }
         if !self.empty.is_empty() {
-            notes.push(format!("no image in class folder {}, so there is no such class", self.empty.join(", ")));
+            notes.push(format!("no image in class folder {}, so there is no such class", some_of(&self.empty)));
         }
         notes
     }
@@ -211,6 +211,15 @@ impl Listing {
             }
         }
         Ok(())
+    }
+}
+
+/// The first of `names`, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    const NAMED: usize = 8;
+    match names.len().saturating_sub(NAMED) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names[..NAMED].join(", ")),
     }
 }
 
