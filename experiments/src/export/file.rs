@@ -129,8 +129,8 @@ fn no_images(folder: &Path) -> Error {
     let hint = match subnet.is_file() {
         false => name_some,
         true => format!(
-            "{name_some}; images that came with its bundle will do, where the subnet is taken out of that: {} instead \
-             of the folder, and {} {}",
+            "{name_some}; where its bundle has images of its own, they will do, if the subnet is taken out of it: {} \
+             instead of the folder, and {} {}",
             Setting("supernet"),
             Setting("subnet"),
             subnet.display()

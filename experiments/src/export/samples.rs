@@ -7,6 +7,7 @@ use supernet::data::{self, DataError, DataSource, ImageSet, Loaded, Preprocessin
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
+use crate::folders::bundle::Bundle;
 use crate::folders::deployment::bundle_of;
 use crate::folders::image_settings::options;
 use crate::training::open_bundle::OpenBundle;
@@ -36,14 +37,21 @@ pub(crate) fn own_images(bundle: &OpenBundle, resolution: u32) -> Result<OwnImag
 }
 
 /// The images that come with the bundle of whose subnets the network in `folder` is one, at its `resolution`, if the
-/// folder names the bundle and the bundle has some.
+/// folder names a bundle of the zoo, of the same space, and that has some.
 ///
 /// # Errors
 /// A damaged file of images.
 pub(crate) fn images_of_origin(folder: &Path, resolution: u32) -> Result<Option<OwnImages>> {
-    let Some(name) = bundle_of(folder) else { return Ok(None) };
-    match OpenBundle::find(&name, None, Device::Cpu).and_then(|bundle| bundle.bundle().calibration().map(|_| bundle)) {
-        Ok(bundle) => own_images(&bundle, resolution).map(Some),
+    let Some((name, space)) = bundle_of(folder) else { return Ok(None) };
+    let open = || -> Result<OpenBundle> {
+        let bundle = Bundle::named(&name)?;
+        bundle.calibration()?;
+        let space = bundle.space()?;
+        Ok(OpenBundle::new(bundle, space, None, Device::Cpu))
+    };
+    match open() {
+        Ok(bundle) if bundle.space().id().to_string() == space => own_images(&bundle, resolution).map(Some),
+        Ok(_) => Ok(None),
         Err(error) => {
             tracing::info!(%error, "no images of the bundle that the network was taken out of");
             Ok(None)

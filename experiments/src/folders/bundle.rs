@@ -57,11 +57,23 @@ impl Bundle {
                 false => Ok(Bundle { folder: if is_run { made } else { path } }),
             };
         }
-        let is_name = path.components().count() == 1;
-        let found = zoos.iter().map(|zoo| zoo.join(name_or_path)).find(|folder| is_name && is_bundle(folder));
+        Self::named_in(name_or_path, zoos)
+    }
+
+    /// The bundle of that name in a zoo, whatever folders there are where the program is run.
+    ///
+    /// # Errors
+    /// [`Error::UnknownBundle`].
+    pub fn named(name: &str) -> Result<Bundle, Error> {
+        Self::named_in(name, &zoos())
+    }
+
+    fn named_in(name: &str, zoos: &[PathBuf]) -> Result<Bundle, Error> {
+        let is_name = Path::new(name).components().count() == 1;
+        let found = zoos.iter().map(|zoo| zoo.join(name)).find(|folder| is_name && is_bundle(folder));
         match found {
             Some(folder) => Ok(Bundle { folder }),
-            None => Err(Error::UnknownBundle { name: name_or_path.to_owned(), known: names_in(zoos) }),
+            None => Err(Error::UnknownBundle { name: name.to_owned(), known: names_in(zoos) }),
         }
     }
 
@@ -87,9 +99,10 @@ impl Bundle {
         run.unwrap_or(&folder).file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Whether it is found by its name, wherever the program is run.
+    /// Whether it is the one of its name in a zoo.
     pub fn has_known_name(&self) -> bool {
-        Bundle::find(&self.name()).is_ok_and(|found| found.folder == self.folder)
+        let whole = |folder: &Path| fs::canonicalize(folder).ok();
+        Bundle::named(&self.name()).is_ok_and(|named| whole(&named.folder) == whole(&self.folder))
     }
 
     /// What its images are called: by the section "Data" of its model card, else by the source that its recipe names.

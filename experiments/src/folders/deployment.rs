@@ -43,14 +43,16 @@ pub(crate) struct Deployment<'a> {
     pub supernet: &'a Supernet,
 }
 
-/// Key of the bundle's name in the metadata of weights and of statistics, where it is found by its name.
+/// Key of the bundle's name in the metadata of weights and of statistics, where it is one of a zoo.
 const BUNDLE: &str = "bundle";
+/// Key of its space there.
+const SPACE: &str = "space";
 
-/// The name of the bundle that the network in `folder` was taken out of, if its files say one.
-pub(crate) fn bundle_of(folder: &Path) -> Option<String> {
+/// The names of the bundle that the network in `folder` was taken out of and of its space, if its files say them.
+pub(crate) fn bundle_of(folder: &Path) -> Option<(String, String)> {
     let metadata =
         [names::WEIGHTS, names::STATISTICS].into_iter().find_map(|file| load_metadata(&folder.join(file)).ok())?;
-    metadata.get(BUNDLE).cloned()
+    Some((metadata.get(BUNDLE)?.clone(), metadata.get(SPACE)?.clone()))
 }
 
 impl Deployment<'_> {
@@ -63,7 +65,7 @@ impl Deployment<'_> {
         let (subnet, shape) = (self.space.to_subnet_json(self.arch), self.space.network(self.arch));
         let mut metadata = Metadata::from([
             ("schema".into(), "ofa.extracted/1".into()),
-            ("space".into(), self.space.id().to_string()),
+            (SPACE.into(), self.space.id().to_string()),
             ("subnet".into(), subnet.to_string()),
             ("calibrated_with".into(), self.calibrated_with.into()),
             (LAYERS.into(), digest_of(&shape).to_string()),

@@ -93,7 +93,8 @@ mod with_torch {
         if file.schema != SCHEMA {
             return Err(wrong(format!("its schema is {}, not {SCHEMA}", file.schema)));
         }
-        let bundle = Bundle::find(&file.bundle).map_err(|error| {
+        // A name means the zoo, a path whatever is there.
+        let bundle = Bundle::named(&file.bundle).or_else(|_| Bundle::find(&file.bundle)).map_err(|error| {
             wrong(format!(
                 "the weights are those of bundle {}, and {error}; write where it is into this file",
                 file.bundle

@@ -11,8 +11,6 @@ use search::arch_file::ArchFile;
 #[cfg(feature = "torch")]
 use search::refine::refined::RefinedSubnet;
 use search::space::SearchSpace;
-#[cfg(feature = "torch")]
-use serde_json::Value;
 use storage::file::{self, FileError};
 
 use crate::error::{Error, Result};
@@ -65,7 +63,7 @@ pub(crate) fn read_subnets(path: &Path, space: &SearchSpace) -> Result<Vec<ArchS
 pub(crate) fn read_refined(path: &Path, space: &SearchSpace) -> Result<RefinedSubnet> {
     let text = read_text(path)?;
     // As `ofa refine` reports it, or as its steps keep it.
-    if let Ok(value) = serde_json::from_str::<Value>(&text)
+    if let Ok(value) = storage::json::parse(text.as_bytes())
         && let Some(refined) = value.get("refined").or(value.get("subnet")).filter(|one| one.get("channels").is_some())
     {
         return RefinedSubnet::from_json(space, refined).map_err(|problem| Error::in_file(path, problem));

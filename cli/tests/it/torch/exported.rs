@@ -68,6 +68,12 @@ fn a_network_becomes_one_file_that_another_runtime_agrees_with() {
     let int8 = path("int8.onnx");
     let made = sandbox.ok(&[&of_network[..], &["--to", "onnx", "--int8", "--format", "json", "--out", &int8]].concat());
     assert_eq!(made.json()[0]["checked_with"], "the images that come with bundle mcu-cifar", "{}", made.stdout);
+    // A folder of that name where the program is run is not meant.
+    let first = fs::read(&int8).unwrap();
+    fs::create_dir(sandbox.path("mcu-cifar")).unwrap();
+    sandbox.ok(&[&of_network[..], &["--to", "onnx", "--int8", "--out", &int8]].concat());
+    assert_eq!(first, fs::read(&int8).unwrap());
+    fs::remove_dir(sandbox.path("mcu-cifar")).unwrap();
     let own = path("own");
     sandbox.ok(&["export", "--supernet", &bundle(&sandbox, "1"), "--subnet", &subnet, "--data", DATA, "--out", &own]);
     let of_own = ["export", "--network", &own, "--to", "onnx", "--int8", "--out", &elsewhere];
