@@ -50,12 +50,12 @@ pub(crate) fn export_file(
     }
     let source = Source::read(folder, device)?;
     let own = match own {
-        None if request.int8 && request.data.is_none() => images_of_origin(folder, source.shape.input().size)?,
+        None if request.int8 && request.data.is_none() => {
+            let of_origin = images_of_origin(folder, source.shape.input().size)?;
+            Some(of_origin.ok_or_else(|| no_images(folder))?)
+        }
         own => own,
     };
-    if request.int8 && request.data.is_none() && own.is_none() {
-        return Err(no_images(folder));
-    }
     let refused = |problem: String| Error::NotExported { file: request.out.to_path_buf(), problem };
     if request.out.is_dir() {
         let hint = format!("name a file in it with {}", Setting("out"));
