@@ -129,7 +129,7 @@ mod tests {
     fn overrides_reach_nested_values_and_name_what_is_wrong() {
         let with = |given: &str| load(&shipped("mcu-cifar.yaml"), &[given.to_owned()]);
         assert_eq!(with("batch_size=64").unwrap().batch_size, 64);
-        assert_eq!(with("phases.1.epochs=3").unwrap().phases[1].epochs, 3);
+        assert_eq!(with("phases.1.epochs=6").unwrap().phases[1].epochs, 6);
         // Fields that the recipe leaves out, too, with the defaults of those beside them.
         let early_bird = with("calibration.batches=7").unwrap().calibration;
         assert_eq!((early_bird.batches, early_bird.batch_size), (7, 200));
@@ -154,7 +154,7 @@ mod tests {
             ("name=../../x", "plain name"),
             ("phases.0.learning_rate=-1", "above 0"),
             ("phases.0.distillation=1", "makes the teacher"),
-            ("phases.1.teacher=largest", "needs with_largest"),
+            ("phases.1.with_largest=false", "needs with_largest"),
             ("phases.0.teacher=largest", "needs with_largest and distillation"),
             ("phases.0.divergence=alpha", "phases.0.divergence` is alpha, which needs distillation"),
             ("phases.0.sampling=compound", "phases.0.sampling` is compound, but there are no random subnets"),
