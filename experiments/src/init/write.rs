@@ -67,7 +67,7 @@ pub(crate) fn init(request: &InitRequest, device: Device, stop: &AtomicBool) -> 
     let (target, range) = target_for(&space, request.target.as_deref())?;
     let preprocessing = Preprocessing::measured(&looked.train)?;
     let images = [looked.train.len(), looked.held_out.len(), looked.tests];
-    let batch = if images[0] < SMALL_SET { 64.min(images[0] / 2).max(1) } else { 128 };
+    let batch = if images[0] < SMALL_SET { 64.min(images[0] / 2).max(2) } else { 128 };
     let data = source.to_string();
     let facts = RecipeFacts {
         name: &name,
@@ -79,7 +79,7 @@ pub(crate) fn init(request: &InitRequest, device: Device, stop: &AtomicBool) -> 
         images,
         normalisation: [preprocessing.mean, preprocessing.std],
         batch,
-        calibration: (CALIBRATION.0, CALIBRATION.1.min(images[0] / CALIBRATION.0).max(1)),
+        calibration: calibration_of(images[0]),
         seed: *seed,
     };
     let speed = measured(&facts, &space, &looked, device, stop)?;
@@ -220,6 +220,12 @@ fn look(source: &DataSource, size: usize, seed: u64) -> Result<Looked> {
     Ok(Looked { train, held_out, tests, has_test_part, notes })
 }
 
+/// Batches of calibration from `images` images and the images in each, two or more as batch norm needs.
+fn calibration_of(images: usize) -> (usize, usize) {
+    let batches = CALIBRATION.0.min(images / 2).max(1);
+    (batches, CALIBRATION.1.min(images / batches))
+}
+
 /// Seconds of each step, by phase.
 struct Clock<'s> {
     steps: [Vec<f64>; 2],
@@ -327,4 +333,19 @@ fn update(
     let mut told = Vec::new();
     make_calibration::make(supernet, &settings, train, &plan, None, stop, &mut |_| told.push(Instant::now()))?;
     Ok((told[told.len() - 1] - told[0]).as_secs_f64() / SUBNETS as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calibration_takes_two_images_or_more_at_a_time_of_those_there_are() {
+        for images in 2..3000 {
+            let (batches, each) = calibration_of(images);
+            assert!(batches >= 1 && each >= 2 && batches * each <= images, "{images}: {batches} of {each}");
+        }
+        assert_eq!(calibration_of(1800), (5, 200));
+        assert_eq!(calibration_of(5), (2, 2));
+    }
 }
