@@ -46,7 +46,7 @@ mod tests {
     use storage::failure::Failure;
     use supernet::data::{DataSource, Preprocessing};
     use supernet::supernet::Supernet;
-    use supernet::tensors::load_safetensors;
+    use supernet::tensors::{load_safetensors, save_safetensors};
     use tch::Device;
 
     use super::*;
@@ -107,11 +107,24 @@ phases:
         let stop = AtomicBool::new(false);
         let stopped = make_for_bundle(&open, &plan, &stop, &mut |done| stop.store(done.step == 1, Ordering::Relaxed));
         assert!(stopped.unwrap_err().is_interruption());
+        // Nor does it lose them when it is stopped again at once.
+        let at_once = AtomicBool::new(true);
+        make_for_bundle(&open, &plan, &at_once, &mut |_| {}).unwrap_err();
         let mut left = Vec::new();
         let again = make_for_bundle(&open, &plan, &never, &mut |done| left.push(done.step)).unwrap();
         assert_eq!((left, &again.images), (vec![2, 3, 4, 5], &made.images));
         let files = fs::read_dir(folder.path().join(names::CALIBRATION)).unwrap().count();
         assert_eq!(files, 1, "what was begun is still there");
+        // Stopped before the first update, the statistics of real images are not taken again: other ones are believed.
+        let stopped = make_for_bundle(&open, &plan, &at_once, &mut |_| {}).unwrap_err();
+        assert!(stopped.to_string().contains("statistics of 1 of 2 subnets"), "{stopped}");
+        let (mut tensors, about) = load_safetensors(&state).unwrap();
+        assert_eq!(make_for_bundle(&open, &plan, &never, &mut |_| {}).unwrap().images, made.images);
+        let _ = tensors.get_mut("statistics.0.0").unwrap().fill_(0.5);
+        let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
+        save_safetensors(&state, &tensors, &about).unwrap();
+        assert_ne!(make_for_bundle(&open, &plan, &never, &mut |_| {}).unwrap().images, made.images);
+        let made = make_for_bundle(&open, &plan, &never, &mut |_| {}).unwrap();
         assert!(made.mismatch < made.mismatch_of_noise, "{} became {}", made.mismatch_of_noise, made.mismatch);
         assert_eq!(made.images.size(), [10, 32, 32, 3]);
 

@@ -11,23 +11,23 @@ use rand_chacha::ChaCha8Rng;
 use search::arch::ArchSpec;
 use search::space::SearchSpace;
 use search::subnet::SubnetConfig;
-use storage::digest::{Digest, Digester};
+use storage::digest::Digester;
 use supernet::data::ImageSet;
 use supernet::distill::{DistillSettings, DistillStep, Distillation, mismatch, natural_noise, to_bytes};
 use supernet::statistics::BnStatistics;
 use supernet::supernet::Supernet;
-use supernet::tensors::{Metadata, load_safetensors, save_safetensors};
+use supernet::tensors::Metadata;
 use tch::Tensor;
 
 use crate::error::{Error, Result};
+use crate::folders::calibration_file;
 use crate::folders::image_settings::ImageSettings;
 use crate::folders::supernet_file::digest_of;
-use crate::folders::{calibration_file, names};
-use crate::stages::record::remove;
 use crate::training::identity;
 use crate::training::images::CalibrationImages;
 use crate::training::open_bundle::OpenBundle;
 use crate::training::sample::{distinct, resolutions_of};
+use crate::training::unfinished_images::Unfinished;
 
 /// Bytes of pixels in a file.
 const MOST_BYTES: usize = 900_000;
@@ -105,43 +105,6 @@ pub(crate) struct DistilledImages {
     pub mismatch: f64,
 }
 
-/// Where a making that is stopped goes on.
-pub(crate) struct Unfinished<'a> {
-    /// The file.
-    path: &'a Path,
-    /// What the images depend on.
-    of: Digest,
-}
-
-impl Unfinished<'_> {
-    /// Brings `distillation` to where an earlier making of the same images was, if there was one.
-    fn resume(&self, distillation: &mut Distillation<'_>) {
-        if !self.path.exists() {
-            return;
-        }
-        let (tensors, about) = match load_safetensors(self.path) {
-            Ok(state) => state,
-            Err(error) => {
-                tracing::warn!(%error, "what was begun cannot be read; begun anew");
-                return;
-            }
-        };
-        let is_same = about.get("of") == Some(&self.of.to_string());
-        let steps = about.get("steps_done").and_then(|steps| steps.parse().ok());
-        match steps.filter(|_| is_same).is_some_and(|steps| distillation.resume(steps, &tensors)) {
-            true => tracing::info!(updates = distillation.steps_done(), "going on with images that were begun"),
-            false => tracing::info!(file = %self.path.display(), "images of another making; begun anew"),
-        }
-    }
-
-    fn save(&self, distillation: &Distillation<'_>) -> Result<()> {
-        let tensors = distillation.state().map(|(name, tensor)| (name.to_owned(), tensor));
-        let steps = distillation.steps_done().to_string();
-        let about = [("of", self.of.to_string()), ("steps_done", steps)];
-        Ok(save_safetensors(self.path, &tensors, &about.map(|(key, value)| (key.to_owned(), value)).into())?)
-    }
-}
-
 /// Makes images for `supernet`, whose subnets get their true statistics from the training images `train`. `progress` hears
 /// of each update; with `unfinished` a making that is stopped, by `stop` or by a kill, goes on where it was.
 ///
@@ -152,7 +115,7 @@ pub(crate) fn make(
     settings: &ImageSettings,
     train: &ImageSet,
     plan: &DistillPlan,
-    unfinished: Option<&Unfinished<'_>>,
+    unfinished: Option<&Unfinished>,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(DistillStep),
 ) -> Result<DistilledImages> {
@@ -160,15 +123,26 @@ pub(crate) fn make(
     let space = supernet.space();
     let archs = plan.pool_of(space);
     let real = CalibrationImages::of_training(train, settings, &resolutions_of(&archs), supernet.device())?;
-    let pool: Vec<(SubnetConfig, BnStatistics)> = archs
-        .iter()
-        .map(|arch| {
-            check()?;
-            let subnet = supernet.subnet(&space.resolve(arch));
-            let statistics = real.calibrate(&subnet)?;
-            Ok((subnet.config().clone(), statistics))
-        })
-        .collect::<Result<_>>()?;
+    let mut saved = Instant::now();
+    let mut pool: Vec<(SubnetConfig, BnStatistics)> = Vec::new();
+    for (index, arch) in archs.iter().enumerate() {
+        let subnet = supernet.subnet(&space.resolve(arch));
+        let known = unfinished.and_then(|unfinished| unfinished.statistics(index, supernet.device()));
+        // What an earlier process left holds it, and perhaps updates of the images.
+        let is_new = known.is_none();
+        let statistics = known.map_or_else(|| real.calibrate(&subnet), Ok)?;
+        pool.push((subnet.config().clone(), statistics));
+        let is_stopped = check().is_err();
+        let is_due = is_new && (is_stopped || saved.elapsed() >= SAVED_EVERY);
+        if let Some(unfinished) = unfinished.filter(|_| is_due) {
+            unfinished.save(&pool, None)?;
+            saved = Instant::now();
+        }
+        if is_stopped {
+            let taken = format!("statistics of {} of {} subnets taken", pool.len(), archs.len());
+            return Err(Error::Interrupted.within(taken));
+        }
+    }
     tracing::info!(subnets = pool.len(), images = plan.images, "statistics of real images taken; distilling");
     let preprocessing = &settings.preprocessing;
     let noise = natural_noise(plan.images, plan.size, preprocessing, plan.seed).to_device(supernet.device());
@@ -178,12 +152,11 @@ pub(crate) fn make(
     if let Some(unfinished) = unfinished {
         unfinished.resume(&mut distillation);
     }
-    let mut saved = Instant::now();
     while !distillation.is_done() {
         progress(distillation.update());
         let is_stopped = check().is_err();
         if let Some(unfinished) = unfinished.filter(|_| is_stopped || saved.elapsed() >= SAVED_EVERY) {
-            unfinished.save(&distillation)?;
+            unfinished.save(&pool, Some(&distillation))?;
             saved = Instant::now();
         }
         if is_stopped {
@@ -258,10 +231,10 @@ pub(crate) fn make_for_bundle(
         .text(&format!("{:?} of seed {}, {plan:?}", settings.calibration, settings.seed))
         .finish();
     let folder = bundle.bundle().folder();
-    let path = folder.join(names::CALIBRATION).join(names::CALIBRATION_STATE);
-    let made = make(supernet, settings, train, plan, Some(&Unfinished { path: &path, of }), stop, progress)?;
+    let unfinished = Unfinished::open(folder, of);
+    let made = make(supernet, settings, train, plan, Some(&unfinished), stop, progress)?;
     made.write(folder)?;
-    remove(&path)?;
+    unfinished.end()?;
     Ok(made)
 }
 

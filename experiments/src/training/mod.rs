@@ -49,3 +49,5 @@ pub(crate) mod side_by_side;
 pub(crate) mod test_part;
 #[cfg(feature = "torch")]
 pub(crate) mod train;
+#[cfg(feature = "torch")]
+mod unfinished_images;
