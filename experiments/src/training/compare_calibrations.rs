@@ -47,7 +47,7 @@ mod tests {
     use supernet::data::{DataSource, Preprocessing};
     use supernet::supernet::Supernet;
     use supernet::tensors::{load_safetensors, save_safetensors};
-    use tch::Device;
+    use tch::{Device, Kind, Tensor};
 
     use super::*;
     use crate::folders::bundle::Bundle;
@@ -118,12 +118,25 @@ phases:
         // Stopped before the first update, the statistics of real images are not taken again: other ones are believed.
         let stopped = make_for_bundle(&open, &plan, &at_once, &mut |_| {}).unwrap_err();
         assert!(stopped.to_string().contains("statistics of 1 of 2 subnets"), "{stopped}");
-        let (mut tensors, about) = load_safetensors(&state).unwrap();
-        assert_eq!(make_for_bundle(&open, &plan, &never, &mut |_| {}).unwrap().images, made.images);
-        let _ = tensors.get_mut("statistics.0.0").unwrap().fill_(0.5);
-        let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
-        save_safetensors(&state, &tensors, &about).unwrap();
-        assert_ne!(make_for_bundle(&open, &plan, &never, &mut |_| {}).unwrap().images, made.images);
+        let (tensors, about) = load_safetensors(&state).unwrap();
+        let made_after = |first_layer: Tensor| {
+            let changed = |name: &str, tensor: &Tensor| match name {
+                "statistics.0.0" => first_layer.shallow_clone(),
+                _ => tensor.shallow_clone(),
+            };
+            let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.clone(), changed(name, tensor))).collect();
+            let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
+            save_safetensors(&state, &tensors, &about).unwrap();
+            make_for_bundle(&open, &plan, &never, &mut |_| {}).unwrap().images
+        };
+        let taken = &tensors["statistics.0.0"];
+        assert_eq!(made_after(taken.shallow_clone()), made.images);
+        assert_ne!(made_after(taken.full_like(0.5)), made.images);
+        // Those that the subnet cannot have are.
+        assert_eq!(made_after(taken.full_like(f64::NAN)), made.images);
+        assert_eq!(made_after(taken.narrow(1, 0, 1)), made.images);
+        assert_eq!(made_after(taken.get(0)), made.images);
+        assert_eq!(made_after(taken.to_kind(Kind::Int64)), made.images);
         let made = make_for_bundle(&open, &plan, &never, &mut |_| {}).unwrap();
         assert!(made.mismatch < made.mismatch_of_noise, "{} became {}", made.mismatch_of_noise, made.mismatch);
         assert_eq!(made.images.size(), [10, 32, 32, 3]);

@@ -127,7 +127,7 @@ pub(crate) fn make(
     let mut pool: Vec<(SubnetConfig, BnStatistics)> = Vec::new();
     for (index, arch) in archs.iter().enumerate() {
         let subnet = supernet.subnet(&space.resolve(arch));
-        let known = unfinished.and_then(|unfinished| unfinished.statistics(index, supernet.device()));
+        let known = unfinished.and_then(|unfinished| unfinished.statistics(index, &subnet));
         // What an earlier process left holds it, and perhaps updates of the images.
         let is_new = known.is_none();
         let statistics = known.map_or_else(|| real.calibrate(&subnet), Ok)?;

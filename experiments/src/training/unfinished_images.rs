@@ -8,8 +8,9 @@ use search::subnet::SubnetConfig;
 use storage::digest::Digest;
 use supernet::distill::Distillation;
 use supernet::statistics::{BnStatistics, ChannelStatistics};
+use supernet::subnet::Subnet;
 use supernet::tensors::{Metadata, load_safetensors, save_safetensors};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use crate::error::Result;
 use crate::folders::names;
@@ -48,20 +49,23 @@ impl Unfinished {
         }
     }
 
-    /// Statistics of real images for subnet `index` of the pool, if they were taken.
-    pub(super) fn statistics(&self, index: usize, device: Device) -> Option<BnStatistics> {
-        let layers = (0..).map_while(|layer| self.left.get(&name_of(index, layer)));
-        let layers = layers.map(|both| {
-            let both = both.to_device(device);
-            ChannelStatistics { mean: both.get(0), var: both.get(1) }
-        });
-        let layers: Vec<_> = layers.collect();
-        (!layers.is_empty()).then(|| BnStatistics::fixed(layers))
+    /// Statistics of real images for `subnet`, number `index` of the pool, if they were taken: finite ones, one for each of
+    /// its batch norms.
+    pub(super) fn statistics(&self, index: usize, subnet: &Subnet) -> Option<BnStatistics> {
+        let like = subnet.stored_statistics();
+        let one = |(layer, like): (usize, &ChannelStatistics)| {
+            let both = self.left.get(&name_of(index, layer))?;
+            let expected = Tensor::stack(&[&like.mean, &like.var], 0);
+            let fits = both.size() == expected.size() && both.kind() == expected.kind();
+            let both = Some(both.to_device(expected.device())).filter(|both| fits && is_finite(both))?;
+            Some(ChannelStatistics { mean: both.get(0), var: both.get(1) })
+        };
+        like.layers().iter().enumerate().map(one).collect::<Option<_>>().map(BnStatistics::fixed)
     }
 
     /// Brings `distillation` to where the earlier making was.
     pub(super) fn resume(&self, distillation: &mut Distillation<'_>) {
-        if distillation.resume(self.steps_left, &self.left) {
+        if self.left.values().all(is_finite) && distillation.resume(self.steps_left, &self.left) {
             tracing::info!(updates = distillation.steps_done(), "going on with images that were begun");
         }
     }
@@ -97,6 +101,10 @@ impl Unfinished {
     pub(super) fn end(self) -> Result<()> {
         remove(&self.path)
     }
+}
+
+fn is_finite(tensor: &Tensor) -> bool {
+    bool::try_from(tensor.isfinite().all()).expect("a truth value")
 }
 
 fn name_of(subnet: usize, layer: usize) -> String {
