@@ -55,9 +55,8 @@ impl Unfinished {
         let like = subnet.stored_statistics();
         let one = |(layer, like): (usize, &ChannelStatistics)| {
             let both = self.left.get(&name_of(index, layer))?;
-            let expected = Tensor::stack(&[&like.mean, &like.var], 0);
-            let fits = both.size() == expected.size() && both.kind() == expected.kind();
-            let both = Some(both.to_device(expected.device())).filter(|both| fits && is_finite(both))?;
+            let fits = both.size() == [2, like.mean.size()[0]] && both.kind() == like.mean.kind() && is_finite(both);
+            let both = fits.then(|| both.to_device(like.mean.device()))?;
             Some(ChannelStatistics { mean: both.get(0), var: both.get(1) })
         };
         like.layers().iter().enumerate().map(one).collect::<Option<_>>().map(BnStatistics::fixed)
